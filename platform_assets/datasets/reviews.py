@@ -1,0 +1,220 @@
+"""Labelled texts: raw frames become one normalised table, split so that no film is in two splits.
+
+Columns of the normalised table, in this order:
+
+| column | type | meaning |
+|---|---|---|
+| review_id | string | SHA-256 of the text as compared: case and white space folded |
+| text | string | the text without HTML line breaks, white space folded |
+| label | int32 | 0 or 1 (anything else is for the contract to refuse) |
+| source | string | where the row comes from |
+| split | string | train, validation, test, shift or reserve |
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.datasets.errors import DatasetError
+from platform_assets.datasets.sources import Source, open_source, read_frame, sources_hash
+from platform_assets.datasets.spec import DatasetSpec, SplitSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+COLUMNS = ("review_id", "text", "label", "source", "split")
+REQUIRED_COLUMNS = ("text", "label")
+SPLITS = ("train", "validation", "test", "shift", "reserve")
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_MINIMUM_BLOCKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewsData:
+    """The normalised table and what normalising it removed."""
+
+    frame: "pd.DataFrame"
+    source_hash: str
+    raw_rows: int
+    duplicates: int
+    """Rows left out because an earlier row has the same text and label."""
+    conflicts: int
+    """Rows left out because the same text stands under both labels."""
+    guard_rows: int
+    """Rows left out between blocks of different splits."""
+
+    def rows_by_split(self) -> dict[str, int]:
+        """Row count of each split that has rows."""
+        counts = self.frame["split"].value_counts()
+        return {split: int(counts[split]) for split in SPLITS if split in counts}
+
+
+def prepare_reviews(spec: DatasetSpec) -> ReviewsData:
+    """Read, normalise, deduplicate and split.
+
+    Raises:
+        DatasetError: a source is missing or garbled, its schema is wrong, the test source shares texts
+            with the training sources, or there are too few rows to split.
+    """
+    import pandas as pd
+
+    opened = [(open_source(uri), role) for uri, role in sources_of(spec)]
+    raw = pd.concat([_normalised(source).assign(role=role) for source, role in opened], ignore_index=True)
+    if spec.val_data_uri is not None:
+        _refuse_overlap(raw, spec.val_data_uri)
+    conflicting = raw["review_id"].notna() & (raw.groupby("review_id")["label"].transform("nunique") > 1)
+    repeated = raw["review_id"].notna() & raw.duplicated("review_id") & ~conflicting
+    kept = raw[~conflicting & ~repeated].reset_index(drop=True)
+    kept["split"] = _assign_splits(kept, spec)
+    guarded = kept["split"] == "guard"
+    frame = kept.loc[~guarded, list(COLUMNS)].reset_index(drop=True)
+    return ReviewsData(
+        frame=frame,
+        source_hash=sources_hash(source for source, _ in opened),
+        raw_rows=len(raw),
+        duplicates=int(repeated.sum()),
+        conflicts=int(conflicting.sum()),
+        guard_rows=int(guarded.sum()),
+    )
+
+
+def sources_of(spec: DatasetSpec) -> list[tuple[str, str]]:
+    """(URI, role) of every source; the role is train, test or shift."""
+    others = ((spec.val_data_uri, "test"), (spec.shift_data_uri, "shift"))
+    return [*((uri, "train") for uri in spec.train_data_uri), *((uri, role) for uri, role in others if uri)]
+
+
+def review_id(text: str) -> str:
+    """Identity of a text, whatever its case and spacing."""
+    return hashlib.sha256(clean(text).casefold().encode()).hexdigest()
+
+
+def clean(text: str) -> str:
+    """`text` without HTML line breaks, white space folded to single blanks."""
+    return " ".join(_LINE_BREAK.sub(" ", text).split())
+
+
+def _normalised(source: Source) -> "pd.DataFrame":
+    """Raw frame → review_id, text, label, source. The schema is asserted on the raw frame, before anything else."""
+    import pandas as pd
+
+    raw = read_frame(source)
+    missing = [column for column in REQUIRED_COLUMNS if column not in raw.columns]
+    if missing:
+        found = ", ".join(str(column) for column in raw.columns)
+        raise DatasetError(
+            f"{source.uri}: column {' and '.join(map(repr, missing))} is missing ({len(raw)} rows, columns: {found})"
+        )
+    text = raw["text"].map(lambda value: clean(str(value)), na_action="ignore")
+    return pd.DataFrame(
+        {
+            "review_id": text.map(review_id, na_action="ignore"),
+            "text": text,
+            "label": _integer_labels(source, raw["label"]),
+            "source": raw["source"].fillna(source.name).astype(str)
+            if "source" in raw.columns
+            else source.name,
+        }
+    )
+
+
+def _integer_labels(source: Source, labels: "pd.Series[Any]") -> "pd.Series[Any]":
+    import pandas as pd
+
+    numbers = pd.to_numeric(labels, errors="coerce")
+    wrong = labels.notna() & (numbers.isna() | (numbers % 1 != 0))
+    if wrong.any():
+        raise DatasetError(
+            f"{source.uri}: {int(wrong.sum())} of {len(labels)} rows have a label that is not a whole number "
+            f"(first: row {int(wrong.to_numpy().argmax()) + 1}); labels are 0 or 1"
+        )
+    return numbers.astype("Int32")
+
+
+def _refuse_overlap(raw: "pd.DataFrame", val_uri: str) -> None:
+    train_ids = set(raw.loc[raw["role"] == "train", "review_id"].dropna())
+    shared = raw.loc[(raw["role"] == "test"), "review_id"].isin(train_ids)
+    if shared.any():
+        raise DatasetError(
+            f"{val_uri}: {int(shared.sum())} of {len(shared)} rows have a text that is also in train_data_uri; "
+            "remove them from one of the two, or the test measures memory"
+        )
+
+
+def _assign_splits(frame: "pd.DataFrame", spec: DatasetSpec) -> "NDArray[np.object_]":
+    """One split name per row; `guard` for rows that separate two splits.
+
+    Neighbours in a file are related (reviews of one film lie side by side), so whole blocks of
+    neighbours go to one split, per source and label, and where two splits meet, guard rows longer than
+    the longest run of related rows are set aside. Splits of one source do not depend on the others.
+    """
+    import numpy as np
+
+    splits = np.full(len(frame), "train", dtype=object)
+    for (role, source, label), rows in frame.groupby(
+        ["role", "source", "label"], sort=False, dropna=False
+    ).indices.items():
+        name = f"{source}|{label}"
+        if role == "train":
+            splits[rows] = _block_splits(len(rows), name, spec.split, cut_test=spec.val_data_uri is None)
+        else:
+            splits[rows] = role
+    _keep_evenly(splits, frame, "train", spec.train_rows, spec.split.seed)
+    _keep_evenly(splits, frame, "shift", spec.shift_rows, spec.split.seed)
+    return splits
+
+
+def _block_splits(rows: int, name: str, plan: SplitSpec, *, cut_test: bool) -> "NDArray[np.object_]":
+    import numpy as np
+
+    blocks = rows // plan.block_rows
+    if blocks < _MINIMUM_BLOCKS:
+        source, label = name.rsplit("|", 1)
+        raise DatasetError(
+            f"source {source!r} has {rows} rows of label {label}: {blocks} blocks of {plan.block_rows}, and a split takes "
+            f"{_MINIMUM_BLOCKS}; give more rows or lower split.block_rows"
+        )
+    tests = max(1, round(plan.test * blocks)) if cut_test else 0
+    validations = max(1, round(plan.validation * blocks))
+    by_rank = sorted(
+        range(blocks), key=lambda block: hashlib.sha256(f"{plan.seed}|{name}|{block}".encode()).digest()
+    )
+    of_block = np.full(blocks, "train", dtype=object)
+    of_block[by_rank[:tests]] = "test"
+    of_block[by_rank[tests : tests + validations]] = "validation"
+    # The rows after the last whole block belong to it.
+    block_of_row = np.minimum(np.arange(rows) // plan.block_rows, blocks - 1)
+    splits = of_block[block_of_row]
+    for block in np.flatnonzero(of_block[1:] != of_block[:-1]) + 1:
+        splits[block * plan.block_rows : block * plan.block_rows + plan.guard_rows] = "guard"
+    return splits
+
+
+def _keep_evenly(
+    splits: "NDArray[np.object_]", frame: "pd.DataFrame", split: str, rows: int | None, seed: int
+) -> None:
+    """Leave `rows` rows in `split`, an equal share of every (source, label); the rest becomes `reserve`."""
+    import numpy as np
+
+    members = np.flatnonzero(splits == split)
+    if rows is None or len(members) == 0:
+        return
+    if rows > len(members):
+        raise DatasetError(
+            f"{split}_rows asks for {rows} rows and {len(members)} are left for {split}; lower it, or leave it empty for all"
+        )
+    ranks = np.array(
+        [hashlib.sha256(f"{seed}|{frame['review_id'].iat[row]}".encode()).digest()[:8] for row in members]
+    )
+    groups = frame.iloc[members].groupby(["source", "label"], sort=True, dropna=False).ngroup().to_numpy()
+    # Position within the own group, by rank, relative to the group's size: taking the smallest
+    # positions takes the same share of every group.
+    order = np.lexsort((ranks, groups))
+    sizes = np.bincount(groups)
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    position = np.empty(len(members))
+    position[order] = (np.arange(len(members)) - starts[groups[order]] + 0.5) / sizes[groups[order]]
+    splits[members[np.argsort(position, kind="stable")[rows:]]] = "reserve"

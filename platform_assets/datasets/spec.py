@@ -1,0 +1,46 @@
+"""What a training spec says about its data."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from platform_assets.manifest import Many, Section
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Uri = Annotated[str, Field(min_length=1)]
+_MOST_SET_APART = 0.9
+
+
+class SplitSpec(Section):
+    """How rows are set apart: whole blocks of neighbours, with guard rows where blocks of two splits meet."""
+
+    test: Fraction = 0.1
+    validation: Fraction = 0.06
+    block_rows: Annotated[int, Field(ge=2)] = 150
+    guard_rows: Annotated[int, Field(ge=0)] = 30
+    """At least as many as the longest run of related neighbours; IMDB has at most 30 reviews of a film."""
+    seed: int = 17
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Self:
+        if self.test + self.validation >= _MOST_SET_APART:
+            raise ValueError(f"test + validation must stay below {_MOST_SET_APART}, or too little is left to train on")
+        if self.guard_rows >= self.block_rows:
+            raise ValueError("guard_rows must be fewer than block_rows, or a whole block may vanish")
+        return self
+
+
+class DatasetSpec(Section):
+    """Sources, contract and splits."""
+
+    train_data_uri: Annotated[Many[Uri], Field(min_length=1)]
+    val_data_uri: Uri | None = None
+    """Where given it is the test split, and no test split is cut from the training data."""
+    shift_data_uri: Uri | None = None
+    """A source the model never trains on; its drift is shown and never gated."""
+    contract: Annotated[str, Field(min_length=1)]
+    """Contract file: one that ships with the package, or a path relative to the spec."""
+    train_rows: Annotated[int, Field(ge=16)] | None = None
+    """How many rows to train on, drawn evenly from what the splits leave; empty for all."""
+    shift_rows: Annotated[int, Field(ge=1)] | None = 2000
+    split: SplitSpec = SplitSpec()

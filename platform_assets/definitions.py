@@ -1,0 +1,72 @@
+"""The code location: every line's assets, the resources they use, and one job a line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.governance.ledger import Ledger
+from platform_assets.line import Line, load_lines
+from platform_assets.step import ReferenceIOManager
+from resources.dagster_home import LINE_TAG
+from resources.model_registry import MlflowRegistry
+from resources.object_store import LocalObjectStore
+from resources.run_tracking import RunTracking
+from resources.settings import PlatformSettings
+from resources.warehouse import IcebergWarehouse
+
+
+def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
+    """The outside systems that the settings choose. Nothing is connected to before it is used."""
+    return {
+        "settings": settings,
+        "warehouse": IcebergWarehouse(
+            settings.resolved_catalog_uri, settings.resolved_warehouse_uri, locks=settings.locks_path
+        ),
+        "object_store": LocalObjectStore(settings.objects_path),
+        "model_registry": MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path),
+        "run_tracking": RunTracking(settings.resolved_tracking_uri),
+        "ledger": Ledger.open(settings.ledger_path, principal=settings.principal.user),
+        "io_manager": ReferenceIOManager(),
+    }
+
+
+def line_job(line: Line) -> Any:
+    """The job that materializes a whole line; one run of a line at a time."""
+    return dg.define_asset_job(
+        line.name,
+        selection=dg.AssetSelection.groups(line.name),
+        description=line.spec.description,
+        tags={LINE_TAG: line.name},
+    )
+
+
+def step_executor(settings: PlatformSettings) -> dg.ExecutorDefinition:
+    """Pods on a cluster; on one machine, processes forked from one that has imported the definitions."""
+    if settings.profile == "cluster":
+        from dagster_k8s import k8s_job_executor
+
+        return k8s_job_executor
+    return dg.multiprocess_executor.configured(
+        {"start_method": {"forkserver": {"preload_modules": ["platform_assets.definitions"]}}}
+    )
+
+
+def build_definitions(
+    settings: PlatformSettings, lines: list[Line], *, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+) -> dg.Definitions:
+    """Definitions of these lines on these systems."""
+    return dg.Definitions(
+        assets=[asset for line in lines for asset in line.assets()],
+        jobs=[line_job(line) for line in lines],
+        resources=platform_resources(settings),
+        executor=step_executor(settings),
+        loggers=loggers,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `workspace.yaml` loads."""
+    settings = PlatformSettings()
+    return build_definitions(settings, load_lines(settings.specs))

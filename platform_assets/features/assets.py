@@ -1,0 +1,84 @@
+"""The features asset: token ids of one dataset version."""
+
+import dagster as dg
+
+from platform_assets.datasets.snapshots import content_hash
+from platform_assets.features.spec import TokensSpec
+from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location, token_features
+from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.references import DatasetVersion, FeaturesVersion, TableSnapshot
+from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
+from resources.warehouse import Warehouse
+
+CODE = code_version("platform_assets.features.tokens", "platform_assets.datasets.snapshots")
+
+
+class TokensConfig(dg.Config):
+    """What one run may set differently from the spec."""
+
+    model_name: str
+    max_length: int
+    head_fraction: float
+
+
+def features_fingerprint(line: str, spec: TokensSpec, *, dataset_version: str) -> str:
+    """Identity of the features that `spec` would make of a dataset version."""
+    return fingerprint(
+        f"{line}_features",
+        code=CODE,
+        config=spec.model_dump(mode="json", include=set(TokensSpec.model_fields)),
+        upstream={"dataset": dataset_version, "encoder": encoder_identity(model_location(spec.model_name))},
+    )
+
+
+def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
+    """`<line>_features`."""
+    launched = launchpad(TokensConfig, spec)
+
+    @dg.asset(
+        name=f"{line}_features",
+        group_name=line,
+        description="Token ids, head and tail of long texts kept, of every row that is trained or measured on.",
+        kinds={"iceberg", "huggingface"},
+        code_version=CODE,
+        ins={"dataset": dg.AssetIn(f"{line}_dataset")},
+    )
+    def features(
+        dataset: DatasetVersion, warehouse: dg.ResourceParam[Warehouse], config: launched,  # type: ignore[valid-type]
+    ) -> dg.MaterializeResult[FeaturesVersion]:
+        with foreseen_failures():
+            resolved = with_overrides(spec, config)
+            tokenizer = load_tokenizer(
+                model_location(resolved.model_name),
+                max_length=resolved.max_length,
+                head_fraction=resolved.head_fraction,
+            )
+            tokens = token_features(warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer)
+            snapshot = warehouse.publish(
+                warehouse.stage(f"features.{line}_tokens", tokens, content_hash=content_hash(tokens))
+            )
+            reference = FeaturesVersion(
+                dataset=dataset,
+                snapshot=TableSnapshot(
+                    table=snapshot.table, snapshot_id=snapshot.snapshot_id, content_hash=snapshot.content_hash, rows=snapshot.rows
+                ),
+                tokenizer_sha256=tokenizer.sha256,
+                model_name=resolved.model_name,
+                max_length=resolved.max_length,
+                head_fraction=resolved.head_fraction,
+            )
+            lengths = tokens["tokens"].to_numpy()
+            return materialized(
+                reference,
+                version=reference.version,
+                fingerprint=features_fingerprint(line, resolved, dataset_version=dataset.version),
+                metadata={
+                    "dagster/row_count": snapshot.rows,
+                    "snapshot_id": snapshot.snapshot_id,
+                    "tokenizer_sha256": tokenizer.sha256,
+                    "tokens_mean": float(lengths.mean()),
+                    "truncated_share": float((lengths > resolved.max_length).mean()),
+                },
+            )
+
+    return features

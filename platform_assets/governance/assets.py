@@ -1,0 +1,82 @@
+"""The registry asset: every candidate is registered, and stays `blocked` until its verdicts allow it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.requirements import resolve, verdict_ids
+from platform_assets.governance.verdict import Requirement, unmet
+from platform_assets.references import RegisteredVersion, ReportVersion
+from platform_assets.step import foreseen_failures, materialized
+from resources.model_registry import ModelRegistry
+from resources.object_store import ObjectStore
+
+CODE = code_version("platform_assets.governance.verdict")
+REGISTRATION = "registration"
+
+
+def version_fingerprint(line: str, *, report_version: str) -> str:
+    """Identity of the registration of a reported model."""
+    return fingerprint(f"{line}_version", code=CODE, config={}, upstream={"validation": report_version})
+
+
+def version_asset(
+    line: str, requirements: Sequence[Requirement], rule_set_hashes: Mapping[str, str]
+) -> dg.AssetsDefinition:
+    """`<line>_version`."""
+
+    @dg.asset(
+        name=f"{line}_version",
+        group_name=line,
+        description="The model in the registry, with its provenance; one version per fingerprint.",
+        kinds={"mlflow"},
+        code_version=CODE,
+        ins={"report": dg.AssetIn(f"{line}_validation")},
+    )
+    def version(
+        context: dg.AssetExecutionContext,
+        report: ReportVersion,
+        model_registry: dg.ResourceParam[ModelRegistry],
+        object_store: dg.ResourceParam[ObjectStore],
+        ledger: dg.ResourceParam[Ledger],
+    ) -> dg.MaterializeResult[RegisteredVersion]:
+        with foreseen_failures():
+            model = report.model
+            dataset = model.features.dataset
+            resolved = resolve(requirements, model, rule_set_hashes)
+            blocking = unmet(ledger, resolved, now=datetime.now(UTC))
+            tags = {
+                "source_commit": model.source_commit,
+                "code_commit": model.code_commit,
+                "data_version": dataset.version,
+                "data_snapshot": dataset.snapshot.snapshot_id,
+                "ge_run_id": dataset.ge_run_id,
+                "dagster_run_id": context.run_id,
+                "verdict_ids": ",".join(sorted(verdict_ids(ledger, resolved))),
+                "gate_status": "blocked" if blocking else "passed",
+            }
+            number = model_registry.register(
+                line,
+                fingerprint=model.fingerprint,
+                source=object_store.uri(model.object_prefix),
+                run_id=model.tracking_run_id,
+                tags=tags,
+            )
+            ledger.append(
+                REGISTRATION,
+                f"{line}_model@{model.version}",
+                fingerprint=model.fingerprint,
+                body={"name": line, "number": number, "weights_sha256": model.weights_sha256},
+            )
+            reference = RegisteredVersion(report=report, name=line, number=number)
+            return materialized(
+                reference,
+                version=reference.version,
+                fingerprint=version_fingerprint(line, report_version=report.version),
+                metadata={**tags, "blocked_by": [str(each) for each in blocking]},
+            )
+
+    return version

@@ -1,0 +1,49 @@
+"""What governance refuses, and why.
+
+GovernanceError
+├── LedgerError                an entry cannot be written, or what was read is not what was written
+│   └── LedgerConflictError    one idempotency key, two bodies
+├── VerdictMissingError        an act lacks verdicts
+└── ReleaseError               a release is unknown, or does not fit the line
+    └── PinnedError            a person pinned the line to another release
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from resources.errors import PlatformError
+
+if TYPE_CHECKING:
+    from platform_assets.governance.verdict import Unmet
+
+
+class GovernanceError(PlatformError):
+    """Root of all governance errors; raised itself where nothing at all is demanded."""
+
+
+class LedgerError(GovernanceError):
+    """The ledger cannot be written, or it is damaged: whatever depends on it must stop."""
+
+
+class LedgerConflictError(LedgerError):
+    """The same (kind, subject, fingerprint) was appended before with another body."""
+
+
+class VerdictMissingError(GovernanceError):
+    """An act is blocked. `unmet` holds every requirement that stands against it."""
+
+    def __init__(self, act: str, unmet: Sequence["Unmet"]) -> None:
+        super().__init__(act, unmet)
+        self.act = act
+        self.unmet = tuple(unmet)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.act} is blocked: {each}" for each in self.unmet)
+
+
+class ReleaseError(GovernanceError):
+    """A release that does not exist, is incomplete, or is asked to do what it cannot."""
+
+
+class PinnedError(ReleaseError):
+    """The line is pinned to another release; automation must leave it alone."""

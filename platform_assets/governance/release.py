@@ -1,0 +1,223 @@
+"""Releases of a line, and the pointer to the active one.
+
+A release is one immutable ledger entry: what was made of which data, by which model, judged by
+which verdicts. The active release of a line *is* the newest `activation` entry of that line. There
+is no second place that says so, hence nothing to keep in step: appending the entry is the switch,
+a reader sees the old release or the new one, and the history of the pointer is the ledger itself.
+
+`activate` is the only writer. It holds the ledger while it decides, so the verdicts, the pin and
+the active release that it saw are still the newest when its entry lands. The fingerprint of an
+activation is the hash of the activation it succeeds: no two can ever succeed the same one.
+
+A pin holds from an activation that says so until a newer `unpin` entry.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from platform_assets.governance import verdict
+from platform_assets.governance.errors import PinnedError, ReleaseError
+from platform_assets.governance.ledger import GENESIS, Entry, Ledger, fingerprint_of
+from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind, demand
+from platform_assets.references import CardVersion
+
+RELEASE, ACTIVATION, UNPIN = "release", "activation", "unpin"
+
+
+def _content_id(content: dict[str, Any]) -> str:
+    return fingerprint_of(**content | {"card": content["card"].model_dump()})[:16]
+
+
+class Release(BaseModel):
+    """One immutable release of a line. Equal content has an equal id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line: str
+    card: CardVersion
+    """Nests the registered version, the report, the model, the features and the dataset."""
+    deployment: dict[str, JsonValue]
+    """Where and how it is served: the manifest's object key and the like."""
+    verdicts: tuple[str, ...] = Field(min_length=1)
+    """Hashes of the ledger entries that spoke for it when it was made."""
+    release_id: str = Field(default_factory=_content_id)
+    """First 16 hexadecimal digits of the SHA-256 over all of the above."""
+    created_at: AwareDatetime | None = Field(default=None, exclude=True)
+    """Time of its ledger entry; no part of its content, and None until it is recorded."""
+
+    @model_validator(mode="after")
+    def _is_of_its_line(self) -> Self:
+        made_for = self.card.registered.report.model.features.dataset.line
+        if made_for != self.line:
+            raise ValueError(f"a release of {self.line} cannot be made of assets of {made_for}")
+        return self
+
+    @property
+    def versions(self) -> dict[SubjectKind, str]:
+        """The data versions that verdicts speak of."""
+        model = self.card.registered.report.model
+        return {
+            "dataset": model.features.dataset.version,
+            "features": model.features.version,
+            "model": model.version,
+        }
+
+
+@dataclass(frozen=True)
+class PinState:
+    """Who holds a line at which release."""
+
+    release_id: str
+    by: str
+    reason: str
+    since: datetime
+
+
+def record(ledger: Ledger, release: Release) -> Entry:
+    """The ledger entry of a release; recording it again changes nothing.
+
+    Raises:
+        ReleaseError: Its id is not that of its content, or the ledger lacks one of its verdicts.
+    """
+    content = release.model_dump(exclude={"release_id"})
+    if release.release_id != fingerprint_of(**content)[:16]:
+        raise ReleaseError(
+            f"release {release.release_id} of {release.line} does not have the id of its content"
+        )
+    for entry_hash in release.verdicts:
+        entry = ledger.get(entry_hash)
+        if entry is None or entry.kind != verdict.KIND:
+            raise ReleaseError(
+                f"release {release.release_id} of {release.line}: {entry_hash} is no verdict of the ledger"
+            )
+    return ledger.append(RELEASE, release.line, fingerprint=release.release_id, body=release.model_dump())
+
+
+def releases(ledger: Ledger, line: str) -> list[Release]:
+    """All releases of a line, oldest first."""
+    return [
+        Release.model_validate(entry.body | {"created_at": entry.time})
+        for entry in ledger.entries(kind=RELEASE, subject=line)
+    ]
+
+
+def release(ledger: Ledger, line: str, release_id: str) -> Release:
+    """One release of a line.
+
+    Raises:
+        ReleaseError: The line has no such release.
+    """
+    for found in releases(ledger, line):
+        if found.release_id == release_id:
+            return found
+    raise ReleaseError(f"{line} has no release {release_id}: `platform-assets releases {line}` lists them")
+
+
+def active(ledger: Ledger, line: str) -> Release | None:
+    """The active release of a line. Resolve it once, then keep to what it names."""
+    activation = ledger.latest(ACTIVATION, line)
+    return None if activation is None else release(ledger, line, activation.body["release_id"])
+
+
+def pin_state(ledger: Ledger, line: str) -> PinState | None:
+    """The pin that holds the line, if one does."""
+    activation = ledger.latest(ACTIVATION, line)
+    if activation is None or not activation.body["pinned"]:
+        return None
+    unpinned = ledger.latest(UNPIN, line)
+    if unpinned is not None and unpinned.seq > activation.seq:
+        return None
+    return PinState(
+        release_id=activation.body["release_id"],
+        by=activation.principal,
+        reason=activation.body["reason"],
+        since=activation.time,
+    )
+
+
+def activate(
+    ledger: Ledger,
+    line: str,
+    release_id: str,
+    *,
+    reason: str,
+    requirements: Sequence[ResolvedRequirement],
+    pin: bool = False,
+    now: datetime,
+) -> Entry:
+    """Makes a release the active one, and returns the activation that says so.
+
+    Nothing is appended where it is active already (and pinned, if `pin` asks for that); the verdicts
+    are demanded all the same.
+
+    Args:
+        ledger: Holds the release, its verdicts and the pointer.
+        line: The line.
+        release_id: One of its recorded releases.
+        reason: Why, for whoever reads the history.
+        requirements: The verdicts demanded, on the versions that this release is made of.
+        pin: Hold the line here, as a rollback does. Overrides a pin that stands.
+        now: The current time, with its time zone.
+
+    Raises:
+        ReleaseError: The line has no such release, or a requirement concerns another one.
+        PinnedError: The line is pinned to another release.
+        VerdictMissingError: The demanded verdicts do not all stand.
+        LedgerError: The ledger is damaged.
+    """
+    with ledger.exclusive() as writer:
+        target = release(ledger, line, release_id)
+        pinned = pin_state(ledger, line)
+        if pinned and pinned.release_id != release_id and not pin:
+            raise PinnedError(
+                f"{line} is pinned to release {pinned.release_id} by {pinned.by} ({pinned.reason}); "
+                f"`platform-assets unpin {line}` lets go of it"
+            )
+        for resolved in requirements:
+            version = target.versions[resolved.requirement.subject_kind]
+            if resolved.subject.partition("@")[2] != version:
+                raise ReleaseError(
+                    f"release {release_id} of {line} is made of {resolved.requirement.subject_kind} {version}; "
+                    f"a verdict on {resolved.subject} says nothing about it"
+                )
+        accepted = demand(ledger, f"activation of release {release_id} of {line}", requirements, now=now)
+
+        current = ledger.latest(ACTIVATION, line)
+        if current and current.body["release_id"] == release_id and (pinned or not pin):
+            return current
+        return writer.append(
+            ACTIVATION,
+            line,
+            fingerprint=current.hash if current else GENESIS,
+            body={
+                "release_id": release_id,
+                "previous": current.body["release_id"] if current else None,
+                "reason": reason,
+                "pinned": pin,
+                "verdicts": [entry.hash for entry in accepted],
+            },
+        )
+
+
+def unpin(ledger: Ledger, line: str, *, by: str, reason: str) -> Entry:
+    """Lets automation move the line again.
+
+    Raises:
+        ReleaseError: The line is not pinned, or nobody says who lets go of it and why.
+    """
+    if not (by.strip() and reason.strip()):
+        raise ReleaseError(f"{line} stays pinned: an unpin names who lets go of it, and why")
+    with ledger.exclusive() as writer:
+        pinned, activation = pin_state(ledger, line), ledger.latest(ACTIVATION, line)
+        if pinned is None or activation is None:
+            raise ReleaseError(f"{line} is not pinned")
+        return writer.append(
+            UNPIN,
+            line,
+            fingerprint=activation.hash,
+            body={"release_id": pinned.release_id, "by": by, "reason": reason},
+        )

@@ -1,0 +1,230 @@
+"""Verdicts: what was judged, by which rules, how it came out. And the demand for them before an act.
+
+Everything that decides records a verdict; everything that acts demands verdicts. The demand fails
+closed: it is met by a pass, or by a waiver with a named person and a reason, under the rules of
+today, young enough, in a ledger that is whole. Nothing else will do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from platform_assets.governance.errors import GovernanceError, LedgerError, VerdictMissingError
+from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
+
+KIND = "verdict"
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far in the future a verdict may lie: machines disagree about the time by less."""
+
+Outcome = Literal["pass", "fail", "error", "waived"]
+SubjectKind = Literal["dataset", "features", "model"]
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Waiver(_Record):
+    """A person takes responsibility for going on without a pass."""
+
+    by: NonBlank
+    reason: NonBlank
+
+
+class Verdict(_Record):
+    """One rule set's judgement of one subject."""
+
+    subject: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    """Asset key and data version: `reviews_sentiment_model@<fingerprint>`."""
+    rule_set: NonBlank
+    """`gate.auc`, `contract.core_text`, …"""
+    rule_set_hash: NonBlank
+    outcome: Outcome
+    evidence: dict[str, JsonValue]
+    """Metric values, counts, the GE run id, the reviewer; never cell values. `observed` and
+    `demanded`, where given, are shown to whoever is blocked."""
+    producer: dict[str, JsonValue]
+    """What judged: `code_commit` and the like."""
+    waiver: Waiver | None = None
+    """Present exactly when the outcome is `waived`."""
+
+    @model_validator(mode="after")
+    def _waived_by_somebody(self) -> Self:
+        if (self.outcome == "waived") != (self.waiver is not None):
+            raise ValueError(
+                "a waiver names who waived and why; it stands with the outcome `waived`, and only there"
+            )
+        return self
+
+
+class Requirement(_Record):
+    """What an act demands, as `requires:` in a training spec says it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    subject_kind: SubjectKind = Field(alias="subject")
+    rule_set: NonBlank
+    max_age_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """None: a verdict never grows too old."""
+
+
+@dataclass(frozen=True)
+class ResolvedRequirement:
+    """A requirement of one concrete subject, under the rules as they are now."""
+
+    requirement: Requirement
+    subject: str
+    """As `Verdict.subject`."""
+    rule_set_hash: str
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """A requirement that blocks, and why."""
+
+    resolved: ResolvedRequirement
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.resolved.requirement.rule_set} on {_shortened(self.resolved.subject)}: {self.problem}"
+
+
+def record(ledger: Ledger, verdict: Verdict, *, evaluation_id: str) -> Entry:
+    """The ledger entry of a verdict.
+
+    Args:
+        ledger: Where it is kept for good.
+        verdict: What was found.
+        evaluation_id: The run that found it. Recording again within one evaluation changes nothing;
+            another evaluation is another entry.
+
+    Raises:
+        LedgerConflictError: This evaluation has recorded this outcome with other evidence.
+        LedgerError: The evidence cannot be recorded exactly, e.g. NaN: an evaluation that yields no
+            number has the outcome `error`.
+    """
+    fingerprint = fingerprint_of(
+        subject=verdict.subject,
+        rule_set=verdict.rule_set,
+        rule_set_hash=verdict.rule_set_hash,
+        outcome=verdict.outcome,
+        evaluation_id=evaluation_id,
+    )
+    body = verdict.model_dump() | {"evaluation_id": evaluation_id}
+    return ledger.append(KIND, verdict.subject, fingerprint=fingerprint, body=body)
+
+
+def verdict_of(entry: Entry) -> Verdict:
+    """The verdict that an entry records.
+
+    Raises:
+        LedgerError: The entry holds no valid verdict on its subject, e.g. a waiver without a reason.
+    """
+    content = {field: value for field, value in entry.body.items() if field != "evaluation_id"}
+    try:
+        verdict = Verdict.model_validate(content)
+    except ValidationError as error:
+        raise LedgerError(f"entry {entry.seq} holds no valid verdict: {error.errors()[0]['msg']}") from error
+    if (entry.kind, entry.subject) != (KIND, verdict.subject):
+        raise LedgerError(f"entry {entry.seq} holds no valid verdict: it speaks of {verdict.subject}")
+    return verdict
+
+
+def latest_verdict(ledger: Ledger, subject: str, rule_set: str) -> tuple[Entry, Verdict] | None:
+    """The newest verdict of a rule set on a subject, whatever its outcome."""
+    newest = None
+    for entry in ledger.entries(kind=KIND, subject=subject):
+        if entry.body.get("rule_set") == rule_set:
+            newest = entry
+    return None if newest is None else (newest, verdict_of(newest))
+
+
+def demand(
+    ledger: Ledger, act: str, requirements: Sequence[ResolvedRequirement], *, now: datetime
+) -> list[Entry]:
+    """The verdicts that allow the act: one entry for each requirement, in their order.
+
+    Args:
+        ledger: Verified as a whole before any verdict in it counts.
+        act: What is about to happen, in words: `deploy of reviews_sentiment`.
+        requirements: What must have been found. At least one.
+        now: The current time, with its time zone.
+
+    Raises:
+        VerdictMissingError: Some are unmet; all of them are named.
+        LedgerError: The ledger is damaged.
+        GovernanceError: Nothing is demanded.
+    """
+    judged = _judge(ledger, requirements, now=now)
+    if blocking := [each for each in judged if isinstance(each, Unmet)]:
+        raise VerdictMissingError(act, blocking)
+    return [each for each in judged if isinstance(each, Entry)]
+
+
+def unmet(ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: datetime) -> list[Unmet]:
+    """What blocks, as `demand` would find it; empty where nothing does.
+
+    Raises:
+        LedgerError: The ledger is damaged.
+        GovernanceError: Nothing is demanded.
+    """
+    return [each for each in _judge(ledger, requirements, now=now) if isinstance(each, Unmet)]
+
+
+def _judge(
+    ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: datetime
+) -> list[Entry | Unmet]:
+    if not requirements:
+        raise GovernanceError("no verdict is demanded, so anything would pass: list some under `requires:`")
+    # What counts is picked from the very entries that are being verified, never looked up beside them.
+    newest: dict[tuple[str, str], Entry] = {}
+    for entry in ledger.replay():
+        if entry.kind == KIND:
+            newest[entry.subject, str(entry.body.get("rule_set"))] = entry
+    judged: list[Entry | Unmet] = []
+    for resolved in requirements:
+        found = newest.get((resolved.subject, resolved.requirement.rule_set))
+        problem = "no verdict" if found is None else _problem(found, resolved, now=now)
+        judged.append(Unmet(resolved, problem) if found is None or problem else found)
+    return judged
+
+
+def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> str:
+    """Why this verdict does not meet the requirement; empty where it does."""
+    try:
+        verdict = verdict_of(entry)
+    except LedgerError as error:
+        return str(error)
+    if verdict.rule_set_hash != resolved.rule_set_hash:
+        return f"judged under other rules ({verdict.rule_set_hash[:8]}…, now {resolved.rule_set_hash[:8]}…); judge again"
+    if verdict.outcome not in ("pass", "waived"):
+        said = ", ".join(
+            f"{key} {verdict.evidence[key]}" for key in ("observed", "demanded") if key in verdict.evidence
+        )
+        outcome = "failed" if verdict.outcome == "fail" else "ended in an error"
+        return f"{outcome} ({said})" if said else outcome
+    age = now - entry.time
+    if age < -CLOCK_SKEW:
+        return f"dated {entry.time:%Y-%m-%d %H:%M} UTC, which is in the future: check the clocks"
+    max_age_days = resolved.requirement.max_age_days
+    if max_age_days is not None and age > timedelta(days=max_age_days):
+        return f"{age / timedelta(days=1):.1f} days old, at most {max_age_days:g} are allowed; judge again"
+    return ""
+
+
+def _shortened(subject: str) -> str:
+    """`model@3f2a91c04b7e…`: enough of a data version to recognise it."""
+    name, _, version = subject.partition("@")
+    return f"{name}@{version[:12]}…" if len(version) > 12 else subject  # noqa: PLR2004

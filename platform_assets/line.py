@@ -1,0 +1,227 @@
+"""The factory: one training spec becomes the assets of one model line, and a plan of what to run.
+
+    <line>_dataset → _features → _model → _validation → _version → _card → _deployment
+
+It stands above the domains and composes them; no domain knows the whole spec.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+
+from platform_assets.datasets.assets import CONTRACTS_FOLDER, current_source_hash, dataset_asset, dataset_fingerprint
+from platform_assets.datasets.contract import Contract, load_contract
+from platform_assets.features.assets import features_asset, features_fingerprint
+from platform_assets.governance import release as releases
+from platform_assets.governance.assets import version_asset, version_fingerprint
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.requirements import resolve
+from platform_assets.governance.verdict import Requirement, unmet
+from platform_assets.manifest import Manifest
+from platform_assets.model_cards.assets import card_asset, card_fingerprint
+from platform_assets.models.assets import model_asset, model_fingerprint
+from platform_assets.models.training_spec import TrainingSpec, read_training_spec
+from platform_assets.references import (
+    CardVersion,
+    DatasetVersion,
+    DeploymentVersion,
+    FeaturesVersion,
+    ModelVersion,
+    Reference,
+    RegisteredVersion,
+    ReportVersion,
+)
+from platform_assets.serving.assets import deployment_asset, deployment_fingerprint
+from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
+from platform_assets.validation.assets import validation_asset, validation_fingerprint
+from platform_assets.validation.gate import Gate
+
+SPECS_FOLDER = Path(__file__).parent / "models"
+SPEC_FILE = "training-spec.yaml"
+
+STAGES: dict[str, type[Reference]] = {
+    "dataset": DatasetVersion,
+    "features": FeaturesVersion,
+    "model": ModelVersion,
+    "validation": ReportVersion,
+    "version": RegisteredVersion,
+    "card": CardVersion,
+    "deployment": DeploymentVersion,
+}
+"""The assets of a line in the order in which data flows, and what each hands on."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model line: its spec, checked as a whole."""
+
+    manifest: Manifest[TrainingSpec]
+    contract: Contract
+
+    @property
+    def spec(self) -> TrainingSpec:
+        """The parsed spec."""
+        return self.manifest.content
+
+    @property
+    def name(self) -> str:
+        """The line's name; every asset's key begins with it."""
+        return self.spec.line
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """The verdicts that deploying demands."""
+        return self.spec.requires.deploy
+
+    @cached_property
+    def rule_set_hashes(self) -> dict[str, str]:
+        """Hash by rule set, as the files state the rules now: verdicts under older rules do not count."""
+        contracts = {f"contract.{domain}": self.contract.rule_set_hash(domain) for domain in self.contract.domains}
+        gates = (Gate.parse(name, condition) for name, condition in self.spec.gates.items())
+        return contracts | {gate.rule_set: gate.rule_set_hash for gate in gates}
+
+    def key(self, stage: str) -> dg.AssetKey:
+        """Asset key of a stage."""
+        return dg.AssetKey(f"{self.name}_{stage}")
+
+    def assets(self) -> list[dg.AssetsDefinition]:
+        """The line's assets, in the order of `STAGES`."""
+        spec, deployment = self.spec, self.spec.deployment.model_dump(mode="json")
+        return [
+            dataset_asset(self.name, spec, self.contract),
+            features_asset(self.name, spec),
+            model_asset(spec, self.manifest.path),
+            validation_asset(self.name, spec.gates),
+            version_asset(self.name, self.requirements, self.rule_set_hashes),
+            card_asset(self.name, spec.card.model_dump(), self.requirements, self.rule_set_hashes),
+            deployment_asset(self.name, deployment, self.requirements, self.rule_set_hashes),
+        ]
+
+
+def load_line(path: Path) -> Line:
+    """The line that the spec in `path` declares.
+
+    Raises:
+        ManifestError: the spec is wrong, in itself or against its contract; file, line and field are named.
+        ContractError: the contract file is wrong.
+    """
+    manifest = read_training_spec(path)
+    spec = manifest.content
+    for name, condition in spec.gates.items():
+        try:
+            Gate.parse(name, condition)
+        except ValueError as problem:
+            raise manifest.error(("gates", name), str(problem)) from None
+    contract_path = next(
+        (found for folder in (path.parent, CONTRACTS_FOLDER) if (found := folder / spec.contract).is_file()), None
+    )
+    if contract_path is None:
+        raise manifest.error(("contract",), f"no contract file {spec.contract} beside the spec or in {CONTRACTS_FOLDER.name}/")
+    line = Line(manifest, load_contract(contract_path))
+    demanded = {requirement.rule_set for requirement in line.requirements}
+    for at, requirement in enumerate(line.requirements):
+        if requirement.rule_set not in line.rule_set_hashes:
+            known = ", ".join(line.rule_set_hashes)
+            raise manifest.error(
+                ("requires", "deploy", at, "rule_set"), f"nothing yields verdicts of {requirement.rule_set}; known are {known}"
+            )
+    if idle := [name for name in spec.gates if f"gate.{name}" not in demanded]:
+        raise manifest.error(("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it")
+    return line
+
+
+def load_lines(specs: tuple[Path, ...] = ()) -> list[Line]:
+    """The lines of these specs, or of every spec that ships with the package."""
+    return [load_line(path) for path in specs or sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a plan says about one asset."""
+
+    stage: str
+    key: dg.AssetKey
+    runs: bool
+    reason: str
+
+
+def plan(line: Line, instance: dg.DagsterInstance, ledger: Ledger, *, now: datetime | None = None) -> list[Step]:
+    """Which assets of the line must run, and why; in the order of `STAGES`.
+
+    An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
+    before it runs, and no verdict on it is missing or has grown too old.
+    """
+    recorded = {
+        stage: recorded_reference(instance, line.key(stage), reference_type) for stage, reference_type in STAGES.items()
+    }
+    fingerprints = _current_fingerprints(line, recorded)
+    verdicts = _stale_verdicts(line, ledger, recorded, now or datetime.now(UTC))
+    steps: list[Step] = []
+    for stage in STAGES:
+        reason = ""
+        if before := next((step for step in steps if step.runs), None):
+            reason = f"{before.stage} runs"
+        elif recorded[stage] is None:
+            reason = "never materialized"
+        elif next(fingerprints) != _recorded_fingerprint(instance, line.key(stage)):
+            reason = "its configuration, code or input has changed"
+        elif stage in verdicts:
+            reason = verdicts[stage]
+        steps.append(Step(stage, line.key(stage), runs=bool(reason), reason=reason or "unchanged"))
+    return steps
+
+
+def _current_fingerprints(line: Line, recorded: Mapping[str, Reference | None]) -> Iterator[str]:
+    """The fingerprint of each stage as it would be now; each is asked for only when all before it are reused."""
+    spec = line.spec
+
+    def reference(stage: str, kind: Callable[..., Reference]) -> Reference:
+        found = recorded[stage]
+        assert isinstance(found, kind)
+        return found
+
+    yield dataset_fingerprint(line.name, spec, line.contract, source_hash=current_source_hash(spec))
+    yield features_fingerprint(line.name, spec, dataset_version=reference("dataset", DatasetVersion).version)
+    yield model_fingerprint(
+        spec, features_version=reference("features", FeaturesVersion).version, model_name=spec.model_name
+    )
+    yield validation_fingerprint(line.name, spec.gates, model_version=reference("model", ModelVersion).version)
+    report = reference("validation", ReportVersion).version
+    yield version_fingerprint(line.name, report_version=report)
+    registered = reference("version", RegisteredVersion).version
+    yield card_fingerprint(
+        line.name, spec.card.model_dump(), registered_version=registered, report_version=report
+    )
+    yield deployment_fingerprint(
+        line.name,
+        spec.deployment.model_dump(mode="json"),
+        line.requirements,
+        line.rule_set_hashes,
+        card_version=reference("card", CardVersion).version,
+    )
+
+
+def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> object:
+    materialization = recorded_materialization(instance, key)
+    value = materialization.metadata.get(FINGERPRINT_KEY) if materialization else None
+    return value.value if value else None
+
+
+def _stale_verdicts(
+    line: Line, ledger: Ledger, recorded: Mapping[str, Reference | None], now: datetime
+) -> dict[str, str]:
+    """Reason by stage, for stages that must run although nothing they are made from has changed."""
+    model, deployment = recorded["model"], recorded["deployment"]
+    stale: dict[str, str] = {}
+    if isinstance(model, ModelVersion):
+        judged_by = {"dataset": "dataset", "model": "validation"}
+        for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now):
+            stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
+    active = releases.active(ledger, line.name)
+    if isinstance(deployment, DeploymentVersion) and (active is None or active.release_id != deployment.release_id):
+        stale.setdefault("deployment", "its release is not the active one")
+    return stale

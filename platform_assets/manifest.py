@@ -1,0 +1,133 @@
+"""Strict reading of YAML manifests: every complaint names file, line and field.
+
+A leaf module: any domain that has manifests of its own calls `read_manifest`.
+"""
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import ValidationError as PydanticValidationError
+
+from resources.errors import PlatformError
+
+FieldPath = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+def _as_tuple(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+"""A YAML list; a single string stands for a list of one."""
+
+
+class Section(BaseModel):
+    """Base of everything read from a manifest: frozen, unknown keys refused, types meant as written."""
+
+    # strict: "3" is not a number and 1 is not a boolean.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-4` as the number it is; YAML 1.1 demanded a dot."""
+
+
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+class ManifestError(PlatformError):
+    """A manifest cannot be read, or says something that its model does not allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest(Generic[M]):
+    """A parsed manifest that still knows where each field stands."""
+
+    path: Path
+    content: M
+    lines: dict[FieldPath, int]
+
+    def error(self, field: FieldPath, problem: str) -> ManifestError:
+        """An error about `field`, naming file and line; for checks that a model cannot make itself."""
+        return ManifestError(_complaint(self.path, self.lines, field, problem))
+
+
+def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
+    """The manifest in `path`, validated by `model`.
+
+    Raises:
+        ManifestError: the file is missing, is not YAML, holds a duplicate key, or breaks the model; the
+            message lists every problem with file, line and field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise ManifestError(f"{path}: cannot be read ({problem.strerror}); give the path of a YAML file") from None
+    except UnicodeDecodeError as problem:
+        raise ManifestError(f"{path}: is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
+    lines: dict[FieldPath, int] = {}
+    try:
+        node = yaml.compose(text, Loader=_Yaml12Loader)
+        content = _plain(node, (), lines, path) if node is not None else None
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.problem}") from None
+    if not isinstance(content, dict):
+        raise ManifestError(f"{path}:1: must hold keys and values, and is {'empty' if content is None else 'something else'}")
+    try:
+        return Manifest(path, model.model_validate(content), lines)
+    except PydanticValidationError as problem:
+        found = [_complaint(path, lines, error["loc"], _sentence(error)) for error in problem.errors()]
+        raise ManifestError("\n".join(found)) from None
+
+
+def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Path) -> Any:
+    """The node as plain Python values; fills `lines` with the 1-based line of every field."""
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            key = _Yaml12Loader("").construct_object(key_node)
+            field = (*at, str(key))
+            line = key_node.start_mark.line + 1
+            if key in mapping:
+                raise ManifestError(f"{path}:{line}: {_dotted(field)}: stands twice; keep one (the first is on line {lines[field]})")
+            lines[field] = line
+            mapping[key] = _plain(value_node, field, lines, path)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
+    return _Yaml12Loader("").construct_object(node)
+
+
+def _complaint(path: Path, lines: dict[FieldPath, int], field: FieldPath, problem: str) -> str:
+    known = field
+    while known and known not in lines:
+        known = known[:-1]
+    return f"{path}:{lines.get(known, 1)}: {_dotted(field)}: {problem}"
+
+
+def _dotted(field: FieldPath) -> str:
+    return ".".join(str(part) for part in field) or "(top level)"
+
+
+def _sentence(error: Any) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "is not a known key; check the spelling"
+        case "missing":
+            return "is missing; add it"
+        case _:
+            message = str(error["msg"]).removeprefix("Value error, ")
+            return f"{message} (found {error['input']!r})"

@@ -1,0 +1,137 @@
+"""The model asset: train once per fingerprint, keep the files, tell the tracker."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+
+from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location
+from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.models.store import find_model, object_prefix, save_model
+from platform_assets.models.training import TrainingConfig, train
+from platform_assets.models.training_spec import TrainingSpec
+from platform_assets.references import FeaturesVersion, ModelVersion
+from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
+from resources.object_store import ObjectStore
+from resources.provenance import code_commit, source_commit
+from resources.run_tracking import RunTracking
+from resources.settings import PlatformSettings
+from resources.warehouse import Warehouse
+
+CODE = code_version("platform_assets.models.training", "platform_assets.models.classifier")
+
+
+class TrainingRunConfig(dg.Config):
+    """What one run may set differently from the spec."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float
+    layer_decay: float
+    warmup_fraction: float
+    weight_decay: float
+    dropout: float
+    clip_norm: float
+    freeze_embeddings: bool
+    seed: int
+
+
+def model_fingerprint(spec: TrainingSpec, *, features_version: str, model_name: str) -> str:
+    """Identity of the model that `spec` would train on a features version."""
+    config = spec.model_dump(mode="json", include=set(TrainingRunConfig.model_fields))
+    return fingerprint(
+        f"{spec.line}_model",
+        code=CODE,
+        config={**config, "mixed_precision": spec.resources.mixed_precision},
+        upstream={"features": features_version, "encoder": encoder_identity(model_location(model_name))},
+    )
+
+
+def pod_tags(spec: TrainingSpec) -> dict[str, object]:
+    """What the training step asks of Kubernetes; only an executor that makes pods reads it."""
+    limits = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
+    if spec.resources.gpu:
+        limits["nvidia.com/gpu"] = str(spec.resources.gpu)
+    return {"dagster-k8s/config": {"container_config": {"resources": {"limits": limits, "requests": limits}}}}
+
+
+def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
+    """`<line>_model`."""
+    launched = launchpad(TrainingRunConfig, spec)
+
+    @dg.asset(
+        name=f"{spec.line}_model",
+        group_name=spec.line,
+        description="Fine-tuned weights; equal configuration and data give equal weights on a CPU.",
+        kinds={"pytorch", "mlflow"},
+        code_version=CODE,
+        op_tags=pod_tags(spec),
+        ins={"features": dg.AssetIn(f"{spec.line}_features")},
+    )
+    def model(
+        context: dg.AssetExecutionContext,
+        features: FeaturesVersion,
+        warehouse: dg.ResourceParam[Warehouse],
+        object_store: dg.ResourceParam[ObjectStore],
+        run_tracking: dg.ResourceParam[RunTracking],
+        settings: dg.ResourceParam[PlatformSettings],
+        config: launched,  # type: ignore[valid-type]
+    ) -> dg.MaterializeResult[ModelVersion]:
+        with foreseen_failures():
+            resolved = with_overrides(spec, config)
+            identity = model_fingerprint(resolved, features_version=features.version, model_name=features.model_name)
+            prefix = object_prefix(settings.env, spec.line, identity)
+            scratch = settings.checkpoints_path / identity[:16]
+            reference = find_model(object_store, prefix, features)
+            reused = reference is not None
+            if reference is None:
+                location = model_location(features.model_name)
+                tokenizer = load_tokenizer(
+                    location, max_length=features.max_length, head_fraction=features.head_fraction
+                )
+                training = TrainingConfig.from_mapping(
+                    {
+                        **resolved.model_dump(),
+                        "gpu": spec.resources.gpu,
+                        "mixed_precision": spec.resources.mixed_precision,
+                        "model_location": location,
+                        "pad_id": tokenizer.pad_id,
+                    }
+                )
+                parameters = {**config.model_dump(), "model_name": features.model_name, "max_length": features.max_length}
+                tags = {"line": spec.line, "model_fingerprint": identity}
+                with run_tracking.run(context, experiment=spec.line, tags=tags) as tracked:
+                    tracked.params(parameters)
+                    result = train(
+                        warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),
+                        training,
+                        output=scratch / "model",
+                        checkpoints=scratch,
+                        on_progress=lambda step, metrics: tracked.metrics(metrics, step=step),
+                    )
+                    run_id = tracked.run_id
+                reference = save_model(
+                    object_store,
+                    result,
+                    tokenizer,
+                    features=features,
+                    fingerprint=identity,
+                    prefix=prefix,
+                    tracking_run_id=run_id,
+                    settings=parameters,
+                    source_commit=source_commit(spec_path),
+                    code_commit=code_commit(),
+                )
+            # Kept until the model is whole in the store: a step killed before this resumes from it.
+            shutil.rmtree(scratch, ignore_errors=True)
+            return materialized(
+                reference,
+                version=reference.version,
+                fingerprint=identity,
+                reused=reused,
+                metadata={**reference.training, "weights_sha256": reference.weights_sha256, "objects": object_store.uri(prefix)},
+            )
+
+    return model

@@ -1,0 +1,7 @@
+"""Errors of specs and training."""
+
+from resources.errors import PlatformError
+
+
+class TrainingError(PlatformError):
+    """Training cannot start, or its result cannot be used."""

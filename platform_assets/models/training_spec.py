@@ -1,0 +1,89 @@
+"""`training-spec.yaml`: one model line, declared.
+
+The same file is read on a laptop and on a cluster. It is parsed strictly: an unknown key, a wrong type
+or a value out of range is one error that names file, line and field.
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from platform_assets.datasets.spec import DatasetSpec
+from platform_assets.features.spec import TokensSpec
+from platform_assets.governance.verdict import Requirement
+from platform_assets.manifest import Manifest, Many, Section, read_manifest
+
+
+class ResourcesSpec(Section):
+    """What the training step asks for; only an executor that makes pods reads the amounts."""
+
+    gpu: Annotated[int, Field(ge=0, le=16)] = 0
+    mixed_precision: bool = True
+    cpu: str = "2"
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi)$")] = "8Gi"
+
+
+class RequiresSpec(Section):
+    """The verdicts each act demands; an act that demands nothing is not allowed."""
+
+    deploy: Annotated[Many[Requirement], Field(min_length=1)]
+
+
+class DeploymentSpec(Section):
+    """How the released model is served."""
+
+    min_replicas: Annotated[int, Field(ge=1)] = 1
+    max_replicas: Annotated[int, Field(ge=1)] = 3
+    cpu: str = "1"
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi)$")] = "2Gi"
+    gpu: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas must not exceed max_replicas")
+        return self
+
+
+class CardSpec(Section):
+    """What only people can say about the model."""
+
+    owner: Annotated[str, Field(min_length=1)]
+    intended_use: Annotated[str, Field(min_length=1)]
+    limitations: Annotated[str, Field(min_length=1)]
+
+
+class TrainingSpec(DatasetSpec, TokensSpec):
+    """One model line: data, tokens, training, gates, deployment. Rates are per optimizer step."""
+
+    line: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9_]{0,46}[a-z0-9])?$")]
+    description: str = ""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    head_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Each encoder layer below the last learns this much slower than the one above it."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    freeze_embeddings: bool = True
+    seed: Annotated[int, Field(ge=0)] = 7
+
+    resources: ResourcesSpec = ResourcesSpec()
+    gates: Annotated[dict[str, str | bool], Field(min_length=1)]
+    requires: RequiresSpec
+    deployment: DeploymentSpec = DeploymentSpec()
+    card: CardSpec
+
+
+def read_training_spec(path: Path) -> Manifest[TrainingSpec]:
+    """The spec in `path`.
+
+    Raises:
+        ManifestError: names file, line and field of everything that is wrong.
+    """
+    return read_manifest(path, TrainingSpec)

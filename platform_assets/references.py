@@ -1,0 +1,151 @@
+"""What one asset of a line hands to the next: small immutable references, never the data itself.
+
+A reference nests the reference it was made from, so any of them carries its whole lineage:
+
+    DatasetVersion → FeaturesVersion → ModelVersion → ReportVersion → RegisteredVersion → CardVersion
+    → DeploymentVersion
+"""
+
+import hashlib
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Reference(BaseModel):
+    """Base of all references: frozen, strict, serialised as JSON in the materialization's metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class TableSnapshot(Reference):
+    """One immutable state of a warehouse table."""
+
+    table: str
+    snapshot_id: str
+    """Opaque; a string, since JSON has no 64-bit integers."""
+    content_hash: str
+    """SHA-256 over the rows: equal rows give an equal hash, whenever and wherever they were written."""
+    rows: int
+
+
+class DatasetVersion(Reference):
+    """A published dataset: it passed its contract before anybody could read it."""
+
+    line: str
+    snapshot: TableSnapshot
+    rows_by_split: dict[str, int]
+    sources: tuple[str, ...]
+    """The source URIs as the spec names them."""
+    source_hash: str
+    """SHA-256 over the raw bytes of all sources."""
+    contract_rule_sets: dict[str, str]
+    """Rule-set hash by domain, of the contract that let this snapshot pass."""
+    contract_quality: float
+    """Share of passed expectations, weighted by severity (0 … 1)."""
+    ge_run_id: str
+    published_at: str
+    """ISO 8601, UTC."""
+
+    @property
+    def version(self) -> str:
+        """The data version: the content hash."""
+        return self.snapshot.content_hash
+
+
+class FeaturesVersion(Reference):
+    """Token ids of one dataset version under one tokenizer."""
+
+    dataset: DatasetVersion
+    snapshot: TableSnapshot
+    tokenizer_sha256: str
+    """Identity of vocabulary, normalisation and truncation."""
+    model_name: str
+    max_length: int
+    head_fraction: float
+
+    @property
+    def version(self) -> str:
+        """The data version: what the table holds, and the tokenizer that a model on it will need."""
+        return hashlib.sha256(f"{self.snapshot.content_hash}|{self.tokenizer_sha256}".encode()).hexdigest()
+
+
+class ModelVersion(Reference):
+    """Trained weights. Their identity is the fingerprint of everything that went into them."""
+
+    features: FeaturesVersion
+    fingerprint: str
+    weights_sha256: str
+    object_prefix: str
+    """Where the model's files lie in the object store: `models/<env>/<line>/<version>`."""
+    tracking_run_id: str
+    training: dict[str, str | int | float | bool | None]
+    """Resolved configuration and circumstances: device, precision, threads, steps, seconds, final loss."""
+    source_commit: str
+    """Commit of the training spec; `unversioned` outside a Git checkout."""
+    code_commit: str
+    """Commit of the code that ran (`+dirty` where so), or the version of the installed wheel."""
+
+    @property
+    def version(self) -> str:
+        """The data version: the fingerprint."""
+        return self.fingerprint
+
+
+class ReportVersion(Reference):
+    """A stored validation report and the verdicts of its gates."""
+
+    model: ModelVersion
+    report_key: str
+    scores_key: str
+    """Object key of the scores table (review_id, source, split, label, score)."""
+    report_sha256: str
+    metrics: dict[str, float]
+    """`auc`, `auc_low`, `auc_high`, `accuracy`, … on the test split."""
+    gate_rule_sets: dict[str, str]
+    """Rule-set hash by gate, as evaluated."""
+
+    @property
+    def version(self) -> str:
+        """The data version: the hash of the stored report."""
+        return self.report_sha256
+
+
+class RegisteredVersion(Reference):
+    """A model version in the registry."""
+
+    report: ReportVersion
+    name: str
+    number: int
+
+    @property
+    def version(self) -> str:
+        """The data version: the registry's version number."""
+        return str(self.number)
+
+
+class CardVersion(Reference):
+    """A model card in the object store."""
+
+    registered: RegisteredVersion
+    json_ld_key: str
+    html_key: str
+    card_sha256: str
+
+    @property
+    def version(self) -> str:
+        """The data version: the hash of the JSON-LD document."""
+        return self.card_sha256
+
+
+class DeploymentVersion(Reference):
+    """A release that was made the active one of its line."""
+
+    card: CardVersion
+    release_id: str
+    manifest_key: str
+    """Object key of the rendered InferenceService."""
+
+    @property
+    def version(self) -> str:
+        """The data version: the release's id."""
+        return self.release_id

@@ -1,0 +1,125 @@
+"""The deployment asset: demand the verdicts, record a release, make it the active one."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.governance import release as releases
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.release import Release
+from platform_assets.governance.requirements import resolve
+from platform_assets.governance.verdict import Requirement, demand
+from platform_assets.references import CardVersion, DeploymentVersion
+from platform_assets.serving.inference_service import inference_service, to_yaml
+from platform_assets.step import foreseen_failures, materialized
+from resources.model_registry import ModelRegistry
+from resources.object_store import ObjectStore
+from resources.settings import PlatformSettings
+
+CODE = code_version("platform_assets.serving.inference_service", "platform_assets.governance.release")
+DEPLOYED_ALIAS = "deployed"
+_RETENTION_DAYS = 3650
+
+
+def deployment_fingerprint(
+    line: str,
+    deployment: Mapping[str, Any],
+    requirements: Sequence[Requirement],
+    rule_set_hashes: Mapping[str, str],
+    *,
+    card_version: str,
+) -> str:
+    """Identity of the deployment of a carded model, under what deploying demands now."""
+    return fingerprint(
+        f"{line}_deployment",
+        code=CODE,
+        config={"deployment": dict(deployment), "requires": [each.model_dump(mode="json") for each in requirements]},
+        upstream={"card": card_version, **rule_set_hashes},
+    )
+
+
+def deployment_asset(
+    line: str,
+    deployment: Mapping[str, Any],
+    requirements: Sequence[Requirement],
+    rule_set_hashes: Mapping[str, str],
+) -> dg.AssetsDefinition:
+    """`<line>_deployment`."""
+
+    @dg.asset(
+        name=f"{line}_deployment",
+        group_name=line,
+        description="The active release. Activated only when the ledger holds every verdict that the spec requires.",
+        kinds={"kserve"},
+        code_version=CODE,
+        ins={"card": dg.AssetIn(f"{line}_card")},
+    )
+    def deploy(
+        context: dg.AssetExecutionContext,
+        card: CardVersion,
+        object_store: dg.ResourceParam[ObjectStore],
+        model_registry: dg.ResourceParam[ModelRegistry],
+        ledger: dg.ResourceParam[Ledger],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult[DeploymentVersion]:
+        with foreseen_failures():
+            now = datetime.now(UTC)
+            registered, model = card.registered, card.registered.report.model
+            resolved = resolve(requirements, model, rule_set_hashes)
+            verdicts = demand(ledger, f"deploy of {line}", resolved, now=now)
+            key = f"models/{settings.env}/{line}/{model.version[:16]}/inference-service.yaml"
+            release = Release(
+                line=line,
+                card=card,
+                deployment={"manifest_key": key, **deployment},
+                verdicts=tuple(sorted(entry.hash for entry in verdicts)),
+            )
+            manifest = to_yaml(
+                inference_service(
+                    line=line,
+                    release_id=release.release_id,
+                    model_version=registered.version,
+                    source_commit=model.source_commit,
+                    data_version=model.features.dataset.version,
+                    model_uri=object_store.uri(model.object_prefix),
+                    deployment=deployment,
+                )
+            )
+            object_store.put(
+                key,
+                manifest.encode(),
+                gdpr_class="internal",
+                retention_days=_RETENTION_DAYS,
+                source_commit=model.source_commit,
+            )
+            releases.record(ledger, release)
+            activation = releases.activate(
+                ledger,
+                line,
+                release.release_id,
+                reason=f"materialized in run {context.run_id}",
+                requirements=resolved,
+                now=now,
+            )
+            model_registry.tag(line, registered.number, {"gate_status": "passed", "release_id": release.release_id})
+            model_registry.point(line, DEPLOYED_ALIAS, registered.number)
+            reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
+            return materialized(
+                reference,
+                version=reference.version,
+                fingerprint=deployment_fingerprint(
+                    line, deployment, requirements, rule_set_hashes, card_version=card.version
+                ),
+                metadata={
+                    "release_id": release.release_id,
+                    "model_version": registered.number,
+                    "verdicts": list(release.verdicts),
+                    "activation": activation.hash,
+                    "inference_service": dg.MetadataValue.md(f"```yaml\n{manifest}```"),
+                },
+            )
+
+    return deploy

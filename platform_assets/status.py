@@ -1,0 +1,79 @@
+"""The state of a line in one JSON-like record: what `status` prints and the summary of a run shows."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.governance import release as releases
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.requirements import resolve
+from platform_assets.governance.verdict import latest_verdict, unmet
+from platform_assets.line import STAGES, Line
+from platform_assets.references import CardVersion, DatasetVersion, ModelVersion, RegisteredVersion, ReportVersion
+from platform_assets.step import recorded_reference
+from resources.object_store import ObjectStore
+
+
+def line_status(
+    line: Line, instance: dg.DagsterInstance, ledger: Ledger, store: ObjectStore, *, now: datetime | None = None
+) -> dict[str, Any]:
+    """Data version, model version, metrics, verdicts and deployed version of a line; None where there is none yet."""
+    now = now or datetime.now(UTC)
+    recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
+    dataset, model, report = recorded["dataset"], recorded["model"], recorded["validation"]
+    version, card = recorded["version"], recorded["card"]
+    active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
+    return {
+        "line": line.name,
+        "data_version": dataset.version if isinstance(dataset, DatasetVersion) else None,
+        "rows_by_split": dataset.rows_by_split if isinstance(dataset, DatasetVersion) else None,
+        "data_freshness_seconds": _age_seconds(dataset.published_at, now) if isinstance(dataset, DatasetVersion) else None,
+        "model_fingerprint": model.version if isinstance(model, ModelVersion) else None,
+        "model_version": version.number if isinstance(version, RegisteredVersion) else None,
+        "metrics": report.metrics if isinstance(report, ReportVersion) else None,
+        "verdicts": _verdicts(line, ledger, model) if isinstance(model, ModelVersion) else [],
+        "blocked_by": [
+            str(each) for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now)
+        ]
+        if isinstance(model, ModelVersion)
+        else ["no model yet"],
+        "card": store.uri(card.html_key) if isinstance(card, CardVersion) else None,
+        "deployed_version": _deployed(active) if active else None,
+        "pinned": {"release_id": pin.release_id, "by": pin.by, "reason": pin.reason} if pin else None,
+    }
+
+
+def _verdicts(line: Line, ledger: Ledger, model: ModelVersion) -> list[Mapping[str, Any]]:
+    found = []
+    for each in resolve(line.requirements, model, line.rule_set_hashes):
+        newest = latest_verdict(ledger, each.subject, each.requirement.rule_set)
+        entry, verdict = newest or (None, None)
+        found.append(
+            {
+                "rule_set": each.requirement.rule_set,
+                "subject": each.subject,
+                "outcome": verdict.outcome if verdict else "missing",
+                "reason": (verdict.evidence.get("reason") or verdict.evidence.get("observed")) if verdict else None,
+                "time": entry.time.isoformat() if entry else None,
+                "entry": entry.hash if entry else None,
+            }
+        )
+    return found
+
+
+def _deployed(active: releases.Release) -> dict[str, Any]:
+    registered = active.card.registered
+    return {
+        "release_id": active.release_id,
+        "model_version": registered.number,
+        "model_fingerprint": registered.report.model.fingerprint,
+        "data_version": registered.report.model.features.dataset.version,
+        "source_commit": registered.report.model.source_commit,
+        "code_commit": registered.report.model.code_commit,
+    }
+
+
+def _age_seconds(moment: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(moment)).total_seconds()

@@ -1,0 +1,115 @@
+"""What every asset of a line shares with Dagster: how references travel, how foreseen errors end a step.
+
+A leaf above the domains' logic: asset modules import it, logic never does.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from platform_assets.references import Reference
+from resources.errors import PlatformError
+
+REFERENCE_KEY = "reference"
+FINGERPRINT_KEY = "fingerprint"
+REUSED_KEY = "reused"
+_RECORDS_SEARCHED = 25
+
+R = TypeVar("R", bound=Reference)
+S = TypeVar("S")
+C = TypeVar("C", bound=dg.Config)
+
+
+class ReferenceIOManager(dg.IOManager):
+    """Keeps references in the materializations themselves, so that any pod with the event log has them.
+
+    A step reads the reference that its own run has made, or else the newest one.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: Reference) -> None:
+        """Write the reference into the materialization's metadata."""
+        context.add_output_metadata({REFERENCE_KEY: dg.MetadataValue.json(obj.model_dump(mode="json"))})
+
+    def load_input(self, context: dg.InputContext) -> Reference:
+        """The reference of the upstream asset."""
+        reference_type = context.dagster_type.typing_type
+        found = recorded_reference(
+            context.instance, context.asset_key, reference_type, run_id=context.step_context.run_id
+        )
+        if found is None:
+            raise dg.Failure(
+                f"{context.asset_key.to_user_string()} was never materialized; materialize it first", allow_retries=False
+            )
+        return found
+
+
+def recorded_reference(
+    instance: dg.DagsterInstance, key: dg.AssetKey, reference_type: type[R], *, run_id: str | None = None
+) -> R | None:
+    """The newest reference of an asset, one made by `run_id` before any other; None before the first."""
+    materialization = recorded_materialization(instance, key, run_id=run_id)
+    if materialization is None or REFERENCE_KEY not in materialization.metadata:
+        return None
+    return reference_type.model_validate(materialization.metadata[REFERENCE_KEY].value)
+
+
+def recorded_materialization(
+    instance: dg.DagsterInstance, key: dg.AssetKey, *, run_id: str | None = None
+) -> dg.AssetMaterialization | None:
+    """The newest materialization of an asset, one made by `run_id` before any other."""
+    records = instance.fetch_materializations(key, limit=_RECORDS_SEARCHED if run_id else 1).records
+    own = [record for record in records if record.run_id == run_id]
+    chosen = (own or records)[:1]
+    return chosen[0].asset_materialization if chosen else None
+
+
+def materialized(
+    reference: Reference, *, version: str, fingerprint: str, metadata: Mapping[str, Any], reused: bool = False
+) -> dg.MaterializeResult[Any]:
+    """The result of an asset: its reference, data version and what people want to see."""
+    return dg.MaterializeResult(
+        value=reference,
+        data_version=dg.DataVersion(version),
+        metadata={**metadata, FINGERPRINT_KEY: fingerprint, REUSED_KEY: reused},
+    )
+
+
+@contextmanager
+def foreseen_failures() -> Iterator[None]:
+    """Ends the step with the message alone on an error that we foresaw; Dagster does not retry it."""
+    try:
+        yield
+    except PlatformError as problem:
+        logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
+        raise dg.Failure(description=str(problem), allow_retries=False) from problem
+
+
+def launchpad(config_type: type[C], spec: object) -> type[C]:
+    """`config_type` with the spec's values as defaults: what the launchpad shows, for one run to change."""
+    from pydantic import create_model
+
+    fields: dict[str, Any] = {}
+    for name, field in config_type.model_fields.items():
+        value = getattr(spec, name)
+        fields[name] = (field.annotation, list(value) if isinstance(value, tuple) else value)
+    return create_model(config_type.__name__, __base__=config_type, **fields)
+
+
+def with_overrides(spec: S, config: dg.Config) -> S:
+    """The spec with the launchpad's values, checked as strictly as the file itself.
+
+    Raises:
+        dg.Failure: a value is out of range; the message names the field.
+    """
+    from pydantic import BaseModel, ValidationError
+
+    assert isinstance(spec, BaseModel)
+    try:
+        return type(spec).model_validate({**spec.model_dump(), **config.model_dump()})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise dg.Failure(f"launchpad: {field}: {first['msg']} (found {first['input']!r})", allow_retries=False) from None

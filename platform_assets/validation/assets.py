@@ -1,0 +1,215 @@
+"""The validation asset: score, measure, gate; every gate leaves a verdict and shows as a check."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.governance import release as releases
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.verdict import Verdict, record
+from platform_assets.models.scorer import SavedClassifier
+from platform_assets.references import ModelVersion, ReportVersion
+from platform_assets.step import foreseen_failures, materialized
+from platform_assets.validation.errors import ValidationError
+from platform_assets.validation.gate import Gate, GateResult
+from platform_assets.validation.report import ValidationReport, assess
+from platform_assets.validation.scoring import production_scores, scored_rows
+from resources.object_store import ObjectStore
+from resources.provenance import code_commit
+from resources.settings import PlatformSettings
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CODE = code_version(
+    *(
+        f"platform_assets.validation.{name}"
+        for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures")
+    )
+)
+_RETENTION_DAYS = 3650
+_TOLD_METRICS = ("auc", "auc_low", "auc_high", "pr_auc", "accuracy", "f1", "ece", "brier")
+
+
+def validation_fingerprint(line: str, gates: Mapping[str, str | bool], *, model_version: str) -> str:
+    """Identity of the report on a model under these gates."""
+    return fingerprint(f"{line}_validation", code=CODE, config=dict(gates), upstream={"model": model_version})
+
+
+def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDefinition:
+    """`<line>_validation` with one check per gate."""
+    name = f"{line}_validation"
+
+    @dg.asset(
+        name=name,
+        group_name=line,
+        description="Metrics with intervals, slices, baselines, drift; and the verdict of every gate.",
+        kinds={"scikitlearn"},
+        code_version=CODE,
+        ins={"model": dg.AssetIn(f"{line}_model")},
+        # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
+        check_specs=[
+            dg.AssetCheckSpec(
+                Gate.parse(gate, condition).rule_set.replace(".", "_"),
+                asset=name,
+                description=f"{gate}: {condition}",
+            )
+            for gate, condition in gates.items()
+        ],
+    )
+    def validation(
+        context: dg.AssetExecutionContext,
+        model: ModelVersion,
+        warehouse: dg.ResourceParam[Warehouse],
+        object_store: dg.ResourceParam[ObjectStore],
+        ledger: dg.ResourceParam[Ledger],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> Iterator[Any]:
+        with foreseen_failures():
+            folder = f"reports/{settings.env}/{line}/{model.version[:16]}"
+            scores_key = f"{folder}/scores.parquet"
+            scored = _scores(model, scores_key, warehouse, object_store)
+            active = releases.active(ledger, line)
+            production, problem = None, None
+            if active is not None:
+                try:
+                    production = production_scores(
+                        active, model, scored, warehouse=warehouse, store=object_store
+                    )
+                except ValidationError as refusal:
+                    problem = str(refusal)
+            report = assess(
+                scored,
+                model,
+                gates,
+                has_production=active is not None,
+                production=production,
+                production_problem=problem,
+                now=datetime.now(UTC),
+            )
+            subject = f"{line}_model@{model.version}"
+            for result in report.gates:
+                record(ledger, gate_verdict(subject, result), evaluation_id=context.run_id)
+                yield dg.AssetCheckResult(
+                    check_name=result.rule_set.replace(".", "_"),
+                    passed=result.outcome == "pass",
+                    severity=dg.AssetCheckSeverity.ERROR,
+                    description=result.reason,
+                    metadata={"condition": result.condition, "outcome": result.outcome}
+                    | ({} if result.observed is None else {"observed": result.observed}),
+                )
+            content = report.model_dump_json(indent=2).encode()
+            digest = hashlib.sha256(content).hexdigest()
+            report_key = f"{folder}/report-{digest[:16]}.json"
+            _put(object_store, report_key, content, model)
+            pictures = report_pictures(scored, production)
+            for picture, png in pictures.items():
+                _put(object_store, f"{folder}/{picture}.png", png, model)
+            reference = ReportVersion(
+                model=model,
+                report_key=report_key,
+                scores_key=scores_key,
+                report_sha256=digest,
+                metrics={metric: getattr(report.metrics, metric) for metric in _TOLD_METRICS},
+                gate_rule_sets={result.rule_set: result.rule_set_hash for result in report.gates},
+            )
+            yield materialized(
+                reference,
+                version=reference.version,
+                fingerprint=validation_fingerprint(line, gates, model_version=model.version),
+                metadata={
+                    **reference.metrics,
+                    "report": object_store.uri(report_key),
+                    **_shown(report, pictures),
+                },
+            )
+
+    return validation
+
+
+def gate_verdict(subject: str, result: GateResult) -> Verdict:
+    """The verdict of one gate on one model."""
+    return Verdict(
+        subject=subject,
+        rule_set=result.rule_set,
+        rule_set_hash=result.rule_set_hash,
+        outcome=result.outcome,
+        evidence={
+            "demanded": result.condition,
+            "reason": result.reason,
+            **({} if result.observed is None else {"observed": result.observed}),
+        },
+        producer={"code_commit": code_commit()},
+    )
+
+
+def report_pictures(scored: "pa.Table", production: Any) -> dict[str, bytes]:
+    """PNG by name: roc, calibration, score-distribution."""
+    from platform_assets.validation.pictures import (
+        calibration_picture,
+        roc_picture,
+        score_distribution_picture,
+    )
+
+    columns = {name: scored[name].to_numpy() for name in ("label", "split", "score", "baseline_score")}
+    test = columns["split"] == "test"
+    scores = {"model": columns["score"][test], "TF-IDF baseline": columns["baseline_score"][test]}
+    if production is not None:
+        scores["in production"] = production
+    labels = dict.fromkeys(scores, columns["label"][test])
+    return {
+        "roc": roc_picture(labels, scores),
+        "calibration": calibration_picture({"model": labels["model"]}, {"model": scores["model"]}),
+        "score-distribution": score_distribution_picture(
+            {
+                str(split): columns["score"][columns["split"] == split]
+                for split in dict.fromkeys(columns["split"].tolist())
+            }
+        ),
+    }
+
+
+def _scores(model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectStore) -> "pa.Table":
+    """The model's scores, computed once: they depend on the model's fingerprint alone."""
+    import pyarrow.parquet as pq
+
+    if store.exists(key):
+        return pq.read_table(io.BytesIO(store.get(key)))
+    classifier = SavedClassifier.load(
+        store.folder(model.object_prefix),
+        gpu=int(model.training["device"] == "cuda"),
+        mixed_precision=model.training["precision"] != "float32",
+    )
+    scored = scored_rows(model, classifier, warehouse)
+    buffer = io.BytesIO()
+    pq.write_table(scored, buffer)
+    _put(store, key, buffer.getvalue(), model)
+    return scored
+
+
+def _put(store: ObjectStore, key: str, content: bytes, model: ModelVersion) -> None:
+    store.put(
+        key, content, gdpr_class="internal", retention_days=_RETENTION_DAYS, source_commit=model.source_commit
+    )
+
+
+def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
+    from platform_assets.validation.pictures import as_markdown_image
+
+    gates = [
+        {"gate": result.rule_set, "outcome": result.outcome, "reason": result.reason}
+        for result in report.gates
+    ]
+    return {
+        "gates": dg.MetadataValue.table([dg.TableRecord(row) for row in gates]),
+        **{
+            picture.replace("-", "_"): dg.MetadataValue.md(as_markdown_image(png, picture))
+            for picture, png in pictures.items()
+        },
+    }

@@ -1,0 +1,280 @@
+"""Gates: conditions of a training spec that a model's measurements must meet.
+
+A gate passes only where its condition was seen to hold. What cannot be decided (a measurement that is
+missing or not a number, too few rows, an exception) is an `error`, and an error never passes.
+"""
+
+import hashlib
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Self
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict
+
+from platform_assets.validation.drift import DriftFinding
+from platform_assets.validation.errors import ValidationError
+from platform_assets.validation.metrics import BinaryMetrics
+from resources.errors import PlatformError
+
+MIN_DRIFT_ROWS: Final = 1000
+"""Two samples of 500 rows from one source were seen to differ by KS 0.09; of 2,000 rows, by 0.03."""
+
+DEMANDED: Final = "true"
+
+_OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    DEMANDED: operator.eq,
+}
+_COMPARISON: Final = re.compile(r"(>=|<=|==|>|<)\s*(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A comparison with a bound, or the bare demand that a statement is true."""
+
+    operator: str
+    """One of `>`, `>=`, `<`, `<=`, `==`, or `true`, which compares the statement's 0 or 1 with 1."""
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether the value satisfies the condition; NaN never does."""
+        return _OPERATORS[self.operator](value, self.bound)
+
+    def __str__(self) -> str:
+        """The one spelling of all equal conditions: `> 0.92`, `== 1`, `true`."""
+        if self.operator == DEMANDED:
+            return DEMANDED
+        return f"{self.operator} {self.bound!r}".removesuffix(".0")
+
+
+def parse_condition(text: str | bool) -> Condition:  # noqa: FBT001
+    """The condition that a spec writes as `"> 0.92"`, `"<= 0.1"` or a bare `true`.
+
+    Raises:
+        ValueError: The text is none of these, or `false`.
+    """
+    if text is True or text == DEMANDED:
+        return Condition(DEMANDED, 1.0)
+    if text is False or text == "false":
+        raise ValueError("a gate cannot be set to false: to switch it off, remove it from the spec")
+    if match := _COMPARISON.fullmatch(text.strip()):
+        try:
+            bound = float(match[2])
+        except ValueError:
+            bound = math.nan
+        if math.isfinite(bound):
+            return Condition(match[1], bound)
+    raise ValueError(
+        f'"{text}" is not a condition: write a comparison with a number, such as "> 0.92", "<= 0.1" or "== 1",'
+        " or a bare true"
+    )
+
+
+class GateInputs(BaseModel):
+    """All measurements that gates decide on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test_metrics: BinaryMetrics
+    baseline_auc: float | None = None
+    """AUC of the TF-IDF baseline on the test split."""
+    production_auc: float | None = None
+    """AUC of the version in production on the test split."""
+    has_production: bool
+    """Whether the line has a version in production. Only a known absence excuses a missing AUC."""
+    score_drift: DriftFinding | None = None
+    """The model's scores, validation against test split."""
+
+
+class GateResult(BaseModel):
+    """What one gate decided, on what, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule_set: str
+    rule_set_hash: str
+    condition: str
+    observed: float | None
+    outcome: Literal["pass", "fail", "error"]
+    reason: str
+
+
+class _Decision(NamedTuple):
+    """Whether a gate's condition holds, the figure that decided, and the sentence that says so."""
+
+    holds: bool
+    observed: float | None
+    reason: str
+
+
+def _auc(inputs: GateInputs, condition: Condition) -> _Decision:
+    metrics = inputs.test_metrics
+    observed = _finite("the AUC on the test split", metrics.auc)
+    holds = condition.holds(observed)
+    interval = f"{metrics.confidence * 100:g} % interval {metrics.auc_low:.3f} to {metrics.auc_high:.3f}"
+    return _Decision(
+        holds, observed, f"AUC {observed:.4f} {_is(holds)} {condition} ({interval}, n = {metrics.n})"
+    )
+
+
+def _beats_baseline(inputs: GateInputs, condition: Condition) -> _Decision:
+    auc = _finite("the AUC on the test split", inputs.test_metrics.auc)
+    baseline = _finite("the AUC of the TF-IDF baseline on the test split", inputs.baseline_auc)
+    holds = condition.holds(float(auc >= baseline))
+    return _Decision(
+        holds,
+        auc - baseline,
+        f"AUC {auc:.4f} {_is(holds)} >= {baseline:.4f} of the TF-IDF baseline (n = {inputs.test_metrics.n})",
+    )
+
+
+def _score_drift_ks(inputs: GateInputs, condition: Condition) -> _Decision:
+    drift = inputs.score_drift
+    if drift is None:
+        raise ValidationError("the drift of the scores was not measured")
+    rows = f"n = {drift.n_reference} and {drift.n_current}"
+    if min(drift.n_reference, drift.n_current) < MIN_DRIFT_ROWS:
+        raise ValidationError(
+            f"KS cannot decide on so few rows ({rows}): chance alone moves it, {MIN_DRIFT_ROWS} a side are needed"
+        )
+    observed = _finite("the KS of the scores", drift.ks)
+    holds = condition.holds(observed)
+    return _Decision(
+        holds,
+        observed,
+        f"KS {observed:.4f} of the scores, {drift.reference} against {drift.current}, "
+        f"{_is(holds)} {condition} ({rows})",
+    )
+
+
+def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> _Decision:
+    if not inputs.has_production and inputs.production_auc is None:
+        return _Decision(holds=True, observed=None, reason="no production version to compare with")
+    auc = _finite("the AUC on the test split", inputs.test_metrics.auc)
+    production = _finite("the AUC of the production version on the test split", inputs.production_auc)
+    # 0.95 - 0.94 is 0.010000000000000009: what lies behind the 12th decimal is not the model's.
+    observed = round(production - auc, 12)
+    holds = condition.holds(observed)
+    return _Decision(
+        holds,
+        observed,
+        f"the AUC drop of {observed:.4f} from production, {production:.4f} to {auc:.4f}, "
+        f"{_is(holds)} {condition} (n = {inputs.test_metrics.n})",
+    )
+
+
+def _finite(what: str, value: float | None) -> float:
+    if value is None:
+        raise ValidationError(f"{what} was not measured")
+    if not math.isfinite(value):
+        raise ValidationError(f"{what} is {value}")
+    return value
+
+
+def _is(holds: bool) -> str:  # noqa: FBT001
+    return "is" if holds else "is not"
+
+
+class _Rule(NamedTuple):
+    """The meaning of a gate's name."""
+
+    decide: Callable[[GateInputs, Condition], _Decision]
+    operators: tuple[str, ...]
+    """Those that make sense: `auc: "< 0.92"` would pass what it should stop."""
+    version: int
+    """Raised when the meaning changes. It enters the rule-set hash, so that verdicts given under the
+    old meaning no longer count."""
+
+
+_RULES: Final[Mapping[str, _Rule]] = {
+    "auc": _Rule(_auc, operators=(">", ">="), version=1),
+    "beats_baseline": _Rule(_beats_baseline, operators=(DEMANDED,), version=1),
+    "score_drift_ks": _Rule(_score_drift_ks, operators=("<", "<="), version=1),
+    "auc_drop_from_production": _Rule(_auc_drop_from_production, operators=("<", "<="), version=1),
+}
+
+KNOWN_GATES: Final = tuple(_RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate as a spec demands it.
+
+    Raises:
+        ValueError: The name is unknown, or the condition makes no sense for it.
+    """
+
+    name: str
+    condition: Condition
+
+    def __post_init__(self) -> None:
+        if self.name not in _RULES:
+            raise ValueError(f'unknown gate "{self.name}": known are {", ".join(KNOWN_GATES)}')
+        operators = _RULES[self.name].operators
+        if self.condition.operator not in operators:
+            raise ValueError(f'{self.name}: "{self.condition}" must be written with {" or ".join(operators)}')
+        if abs(self.condition.bound) > 1:
+            raise ValueError(f'{self.name}: "{self.condition}" must be a share such as 0.1, not a percentage')
+
+    @classmethod
+    def parse(cls, name: str, condition: str | bool) -> Self:  # noqa: FBT001
+        """The gate that a spec writes as `name: condition`.
+
+        Raises:
+            ValueError: As `parse_condition`, and as the class says.
+        """
+        return cls(name, parse_condition(condition))
+
+    @property
+    def rule_set(self) -> str:
+        """The name under which verdicts are given and demanded."""
+        return f"gate.{self.name}"
+
+    @property
+    def rule_set_hash(self) -> str:
+        """SHA-256 over everything that decides: name, condition and version of the gate's meaning."""
+        version = _RULES[self.name].version
+        rule = rfc8785.dumps({"name": self.name, "condition": str(self.condition), "version": version})
+        return hashlib.sha256(rule).hexdigest()
+
+    def evaluate(self, inputs: GateInputs) -> GateResult:
+        """The result on these measurements; whatever goes wrong on the way is an `error`."""
+        observed = None
+        outcome: Literal["pass", "fail", "error"] = "error"
+        try:
+            holds, observed, reason = _RULES[self.name].decide(inputs, self.condition)
+            outcome = "pass" if holds else "fail"
+        except PlatformError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug in one gate must neither pass nor hide the others
+            reason = f"{type(error).__name__}: {error}"
+        return GateResult(
+            rule_set=self.rule_set,
+            rule_set_hash=self.rule_set_hash,
+            condition=str(self.condition),
+            observed=observed,
+            outcome=outcome,
+            reason=reason,
+        )
+
+
+def evaluate(gates: Mapping[str, str | bool], inputs: GateInputs) -> list[GateResult]:
+    """The result of every gate of a spec, in its order.
+
+    Args:
+        gates: Condition by gate name, as the spec writes them: `{"auc": "> 0.92", "beats_baseline": True}`.
+        inputs: What was measured.
+
+    Raises:
+        ValueError: A gate is unknown or its condition cannot be read.
+    """
+    parsed = [Gate.parse(name, condition) for name, condition in gates.items()]
+    return [gate.evaluate(inputs) for gate in parsed]

@@ -1,0 +1,106 @@
+"""Model versions with their provenance, registered once per fingerprint (MLflow)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+
+from resources.errors import ResourceError
+
+FINGERPRINT_TAG = "fingerprint"
+_LOCK_TIMEOUT_SECONDS = 600
+
+
+class RegistryError(ResourceError):
+    """The registry refused, or holds something that contradicts what is asked."""
+
+
+class ModelRegistry(Protocol):
+    """The contract of every registry."""
+
+    def register(self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]) -> int:
+        """The version number of the model with this fingerprint, registering it where it is new."""
+        ...
+
+    def find(self, name: str, fingerprint: str) -> int | None:
+        """The version number registered for this fingerprint."""
+        ...
+
+    def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags on a version."""
+        ...
+
+    def point(self, name: str, alias: str, number: int) -> None:
+        """Let `alias` name this version."""
+        ...
+
+
+class MlflowRegistry:
+    """MLflow's registry; a lock on this machine makes find-then-register one act."""
+
+    def __init__(self, tracking_uri: str, *, locks: Path) -> None:
+        self._tracking_uri = tracking_uri
+        self._locks = locks
+
+    @cached_property
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=prepared(self._tracking_uri), registry_uri=self._tracking_uri)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._locks / "registry.lock", timeout=_LOCK_TIMEOUT_SECONDS):
+            yield
+
+    def register(self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]) -> int:
+        """See `ModelRegistry.register`."""
+        from mlflow.exceptions import MlflowException
+
+        with self._locked():
+            existing = self.find(name, fingerprint)
+            if existing is not None:
+                self.tag(name, existing, tags)
+                return existing
+            try:
+                self._client.get_registered_model(name)
+            except MlflowException:
+                self._client.create_registered_model(name)
+            # Tags travel with the creation: a killed process cannot leave a version without a fingerprint.
+            created = self._client.create_model_version(
+                name, source, run_id=run_id, tags={FINGERPRINT_TAG: fingerprint, **tags}
+            )
+            return int(created.version)
+
+    def find(self, name: str, fingerprint: str) -> int | None:
+        """See `ModelRegistry.find`."""
+        found = self._client.search_model_versions(f"name = '{name}' and tags.{FINGERPRINT_TAG} = '{fingerprint}'")
+        if len(found) > 1:
+            numbers = ", ".join(sorted(str(version.version) for version in found))
+            raise RegistryError(f"model {name}: versions {numbers} carry one fingerprint {fingerprint}; delete all but one")
+        return int(found[0].version) if found else None
+
+    def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        """See `ModelRegistry.tag`."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(name, str(number), key, value)
+
+    def point(self, name: str, alias: str, number: int) -> None:
+        """See `ModelRegistry.point`."""
+        self._client.set_registered_model_alias(name, alias, str(number))
+
+
+def prepared(tracking_uri: str) -> str:
+    """The URI itself, once the folder of a SQLite store exists and MLflow's log is quiet."""
+    import logging
+
+    # A fresh SQLite store logs each of its schema migrations.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if tracking_uri.startswith("sqlite:///"):
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return tracking_uri

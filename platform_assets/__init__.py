@@ -10,6 +10,8 @@ _PROCESS_DEFAULTS = {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "true",
+    # Progress is told in our own lines, which a log file can hold.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     # OpenMP threads that spin while they wait starve everything else on a small machine.
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "0",

@@ -26,12 +26,16 @@ app.add_typer(contracts_app, name="contracts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LineName = Annotated[str, typer.Argument(help="Name of a model line, e.g. reviews_sentiment.")]
-SpecFile = Annotated[Path | None, typer.Option("--spec", help="Training spec to use instead of the shipped ones.")]
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", help="Training spec to use instead of the shipped ones.")
+]
 
 
 @app.command()
 def run(
-    line: Annotated[str | None, typer.Argument(help="Name of a model line; may be left out with --spec.")] = None,
+    line: Annotated[
+        str | None, typer.Argument(help="Name of a model line; may be left out with --spec.")
+    ] = None,
     spec: SpecFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,38 +55,50 @@ def run(
 
 
 @app.command()
-def status(line: Annotated[str | None, typer.Argument()] = None, spec: SpecFile = None, as_json: AsJson = False) -> None:
+def status(
+    line: Annotated[str | None, typer.Argument()] = None, spec: SpecFile = None, as_json: AsJson = False
+) -> None:
     """Per line: data version, model version, metrics, verdicts, deployed version; and who is asking."""
     settings = PlatformSettings()
     lines = _lines(settings, spec)
     chosen = [each for each in lines if line in (None, each.name)] or [_line(settings, line, spec)]
+    states = {each.name: _status(each, settings) for each in chosen}
     found = {
         "principal": settings.principal.model_dump(mode="json"),
         "profile": settings.profile,
-        "lines": {each.name: _status(each, settings) for each in chosen},
+        "lines": states,
     }
     if as_json:
         _print_json(found)
         return
-    for each in found["lines"].values():
+    for each in states.values():
         _print_status(each)
 
 
 @app.command()
-def predict(line: LineName, texts: Annotated[list[str], typer.Argument(help="Texts to judge.")], as_json: AsJson = False) -> None:
+def predict(
+    line: LineName,
+    texts: Annotated[list[str], typer.Argument(help="Texts to judge.")],
+    as_json: AsJson = False,
+) -> None:
     """Answer from the deployed release."""
     from platform_assets.serving.predictor import Predictor
     from resources.object_store import LocalObjectStore
 
     settings = PlatformSettings()
-    predictor = Predictor.of_active_release(line, ledger=_ledger(settings), store=LocalObjectStore(settings.objects_path))
+    predictor = Predictor.of_active_release(
+        line, ledger=_ledger(settings), store=LocalObjectStore(settings.objects_path)
+    )
     predictions = predictor.predict(texts)
     if as_json:
         _print_json([asdict(prediction) for prediction in predictions])
         return
     for text, prediction in zip(texts, predictions, strict=True):
         print(f"{prediction.label}  {prediction.score:.3f}  {text}")
-    print(f"answered by {line} version {predictions[0].model_version}, release {predictions[0].release_id}", file=sys.stderr)
+    print(
+        f"answered by {line} version {predictions[0].model_version}, release {predictions[0].release_id}",
+        file=sys.stderr,
+    )
 
 
 @app.command()
@@ -106,7 +122,9 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
         _print_json(found)
         return
     for row in found:
-        print(f"{'●' if row['active'] else ' '} {row['release_id']}  version {row['model_version']}  {row['created_at']}")
+        print(
+            f"{'●' if row['active'] else ' '} {row['release_id']}  version {row['model_version']}  {row['created_at']}"
+        )
 
 
 @app.command()
@@ -139,7 +157,8 @@ def ui(
 
 @ledger_app.command("verify")
 def ledger_verify(
-    file: Annotated[Path | None, typer.Option(help="Verify an exported file instead.")] = None, as_json: AsJson = False
+    file: Annotated[Path | None, typer.Option(help="Verify an exported file instead.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check the whole chain; name the first bad entry."""
     from platform_assets.governance.ledger import verify_export
@@ -179,7 +198,9 @@ def ledger_show(
             print(entry.raw.decode())
         else:
             told = entry.body.get("outcome") or entry.body.get("reason") or ""
-            print(f"{entry.seq:>5}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<12} {entry.subject:<60.60} {entry.body.get('rule_set', '')} {told}")
+            print(
+                f"{entry.seq:>5}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<12} {entry.subject:<60.60} {entry.body.get('rule_set', '')} {told}"
+            )
 
 
 @contracts_app.command("examples")
@@ -199,13 +220,21 @@ def contracts_examples(
     warehouse = platform_resources(settings)["warehouse"]
     staged = warehouse.staged(f"datasets.{line}")
     if staged is None:
-        raise ContractError(f"dataset {line}_dataset was never written; run it with: platform-assets run {line}")
+        raise ContractError(
+            f"dataset {line}_dataset was never written; run it with: platform-assets run {line}"
+        )
     frame = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
     found = []
     for expectation in chosen.contract.expectations:
         rows = failing_rows(chosen.contract, frame, expectation.index, limit=limit)
         if not rows.empty:
-            found.append({"domain": expectation.domain, "expectation": expectation.type, "rows": rows.to_dict("records")})
+            found.append(
+                {
+                    "domain": expectation.domain,
+                    "expectation": expectation.type,
+                    "rows": rows.to_dict("records"),
+                }
+            )
     if as_json:
         _print_json(found)
         return
@@ -257,7 +286,9 @@ def _line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "L
     chosen = [each for each in lines if name in (None, each.name)]
     if len(chosen) != 1:
         known = ", ".join(each.name for each in lines)
-        raise RunError(f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}")
+        raise RunError(
+            f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
+        )
     return chosen[0]
 
 
@@ -277,7 +308,13 @@ def _status(line: "Line", settings: PlatformSettings) -> dict[str, Any]:
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value)))
+    print(
+        json.dumps(
+            content,
+            indent=2,
+            default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value),
+        )
+    )
 
 
 def _print_summary(outcome: "RunOutcome", status: dict[str, Any]) -> None:
@@ -287,7 +324,9 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any]) -> None:
         print(f"  {step.outcome:<8}{seconds}  {outcome.line}_{step.stage}")
     _print_status(status)
     if outcome.pin:
-        print(f"\n{outcome.line} is pinned to release {outcome.pin.release_id} by {outcome.pin.by} ({outcome.pin.reason}); nothing was changed.")
+        print(
+            f"\n{outcome.line} is pinned to release {outcome.pin.release_id} by {outcome.pin.by} ({outcome.pin.reason}); nothing was changed."
+        )
         print(f"To let go: platform-assets unpin {outcome.line} --by NAME --reason TEXT")
     if outcome.failure:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)
@@ -309,11 +348,18 @@ def _print_status(status: dict[str, Any]) -> None:
             f"accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}, ECE {metrics['ece']:.3f}"
         )
     for verdict in status["verdicts"]:
-        print(f"  {verdict['outcome']:<8}  {verdict['rule_set']}" + (f": {verdict['reason']}" if verdict["reason"] else ""))
+        print(
+            f"  {verdict['outcome']:<8}  {verdict['rule_set']}"
+            + (f": {verdict['reason']}" if verdict["reason"] else "")
+        )
     if status["card"]:
         print(f"  card      {status['card']}")
     deployed = status["deployed_version"]
-    print(f"  deployed  version {deployed['model_version']}, release {deployed['release_id']}" if deployed else "  deployed  nothing")
+    print(
+        f"  deployed  version {deployed['model_version']}, release {deployed['release_id']}"
+        if deployed
+        else "  deployed  nothing"
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def fingerprint(asset: str, *, code: str, config: Mapping[str, Any], upstream: M
         config: the resolved configuration that it reads, JSON-like.
         upstream: data version by upstream name; for a source, its content hash.
     """
-    return canonical_sha256({"asset": asset, "code": code, "config": dict(config), "upstream": dict(upstream)})
+    return canonical_sha256(
+        {"asset": asset, "code": code, "config": dict(config), "upstream": dict(upstream)}
+    )
 
 
 @lru_cache(maxsize=64)
@@ -52,4 +54,8 @@ def code_version(*modules: str) -> str:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -5,7 +5,7 @@
 It stands above the domains and composes them; no domain knows the whole spec.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +13,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from platform_assets.datasets.assets import CONTRACTS_FOLDER, current_source_hash, dataset_asset, dataset_fingerprint
+from platform_assets.datasets.assets import (
+    CONTRACTS_FOLDER,
+    current_source_hash,
+    dataset_asset,
+    dataset_fingerprint,
+)
 from platform_assets.datasets.contract import Contract, load_contract
 from platform_assets.features.assets import features_asset, features_fingerprint
 from platform_assets.governance import release as releases
@@ -26,12 +31,12 @@ from platform_assets.model_cards.assets import card_asset, card_fingerprint
 from platform_assets.models.assets import model_asset, model_fingerprint
 from platform_assets.models.training_spec import TrainingSpec, read_training_spec
 from platform_assets.references import (
+    AssetReference,
     CardVersion,
     DatasetVersion,
     DeploymentVersion,
     FeaturesVersion,
     ModelVersion,
-    Reference,
     RegisteredVersion,
     ReportVersion,
 )
@@ -43,7 +48,7 @@ from platform_assets.validation.gate import Gate
 SPECS_FOLDER = Path(__file__).parent / "models"
 SPEC_FILE = "training-spec.yaml"
 
-STAGES: dict[str, type[Reference]] = {
+STAGES: dict[str, type[AssetReference]] = {
     "dataset": DatasetVersion,
     "features": FeaturesVersion,
     "model": ModelVersion,
@@ -80,7 +85,9 @@ class Line:
     @cached_property
     def rule_set_hashes(self) -> dict[str, str]:
         """Hash by rule set, as the files state the rules now: verdicts under older rules do not count."""
-        contracts = {f"contract.{domain}": self.contract.rule_set_hash(domain) for domain in self.contract.domains}
+        contracts = {
+            f"contract.{domain}": self.contract.rule_set_hash(domain) for domain in self.contract.domains
+        }
         gates = (Gate.parse(name, condition) for name, condition in self.spec.gates.items())
         return contracts | {gate.rule_set: gate.rule_set_hash for gate in gates}
 
@@ -117,20 +124,26 @@ def load_line(path: Path) -> Line:
         except ValueError as problem:
             raise manifest.error(("gates", name), str(problem)) from None
     contract_path = next(
-        (found for folder in (path.parent, CONTRACTS_FOLDER) if (found := folder / spec.contract).is_file()), None
+        (found for folder in (path.parent, CONTRACTS_FOLDER) if (found := folder / spec.contract).is_file()),
+        None,
     )
     if contract_path is None:
-        raise manifest.error(("contract",), f"no contract file {spec.contract} beside the spec or in {CONTRACTS_FOLDER.name}/")
+        raise manifest.error(
+            ("contract",), f"no contract file {spec.contract} beside the spec or in {CONTRACTS_FOLDER.name}/"
+        )
     line = Line(manifest, load_contract(contract_path))
     demanded = {requirement.rule_set for requirement in line.requirements}
     for at, requirement in enumerate(line.requirements):
         if requirement.rule_set not in line.rule_set_hashes:
             known = ", ".join(line.rule_set_hashes)
             raise manifest.error(
-                ("requires", "deploy", at, "rule_set"), f"nothing yields verdicts of {requirement.rule_set}; known are {known}"
+                ("requires", "deploy", at, "rule_set"),
+                f"nothing yields verdicts of {requirement.rule_set}; known are {known}",
             )
     if idle := [name for name in spec.gates if f"gate.{name}" not in demanded]:
-        raise manifest.error(("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it")
+        raise manifest.error(
+            ("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it"
+        )
     return line
 
 
@@ -149,25 +162,25 @@ class Step:
     reason: str
 
 
-def plan(line: Line, instance: dg.DagsterInstance, ledger: Ledger, *, now: datetime | None = None) -> list[Step]:
+def plan(
+    line: Line, instance: dg.DagsterInstance, ledger: Ledger, *, now: datetime | None = None
+) -> list[Step]:
     """Which assets of the line must run, and why; in the order of `STAGES`.
 
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
     before it runs, and no verdict on it is missing or has grown too old.
     """
-    recorded = {
-        stage: recorded_reference(instance, line.key(stage), reference_type) for stage, reference_type in STAGES.items()
-    }
-    fingerprints = _current_fingerprints(line, recorded)
+    recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
+    versions = {stage: reference.version for stage, reference in recorded.items() if reference is not None}
     verdicts = _stale_verdicts(line, ledger, recorded, now or datetime.now(UTC))
     steps: list[Step] = []
     for stage in STAGES:
         reason = ""
         if before := next((step for step in steps if step.runs), None):
             reason = f"{before.stage} runs"
-        elif recorded[stage] is None:
+        elif stage not in versions:
             reason = "never materialized"
-        elif next(fingerprints) != _recorded_fingerprint(instance, line.key(stage)):
+        elif _current_fingerprint(line, stage, versions) != _recorded_fingerprint(instance, line.key(stage)):
             reason = "its configuration, code or input has changed"
         elif stage in verdicts:
             reason = verdicts[stage]
@@ -175,34 +188,35 @@ def plan(line: Line, instance: dg.DagsterInstance, ledger: Ledger, *, now: datet
     return steps
 
 
-def _current_fingerprints(line: Line, recorded: Mapping[str, Reference | None]) -> Iterator[str]:
-    """The fingerprint of each stage as it would be now; each is asked for only when all before it are reused."""
-    spec = line.spec
-
-    def reference(stage: str, kind: Callable[..., Reference]) -> Reference:
-        found = recorded[stage]
-        assert isinstance(found, kind)
-        return found
-
-    yield dataset_fingerprint(line.name, spec, line.contract, source_hash=current_source_hash(spec))
-    yield features_fingerprint(line.name, spec, dataset_version=reference("dataset", DatasetVersion).version)
-    yield model_fingerprint(
-        spec, features_version=reference("features", FeaturesVersion).version, model_name=spec.model_name
-    )
-    yield validation_fingerprint(line.name, spec.gates, model_version=reference("model", ModelVersion).version)
-    report = reference("validation", ReportVersion).version
-    yield version_fingerprint(line.name, report_version=report)
-    registered = reference("version", RegisteredVersion).version
-    yield card_fingerprint(
-        line.name, spec.card.model_dump(), registered_version=registered, report_version=report
-    )
-    yield deployment_fingerprint(
-        line.name,
-        spec.deployment.model_dump(mode="json"),
-        line.requirements,
-        line.rule_set_hashes,
-        card_version=reference("card", CardVersion).version,
-    )
+def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str]) -> str:
+    """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
+    spec, name = line.spec, line.name
+    match stage:
+        case "dataset":
+            return dataset_fingerprint(name, spec, line.contract, source_hash=current_source_hash(spec))
+        case "features":
+            return features_fingerprint(name, spec, dataset_version=versions["dataset"])
+        case "model":
+            return model_fingerprint(spec, features_version=versions["features"], model_name=spec.model_name)
+        case "validation":
+            return validation_fingerprint(name, spec.gates, model_version=versions["model"])
+        case "version":
+            return version_fingerprint(name, report_version=versions["validation"])
+        case "card":
+            return card_fingerprint(
+                name,
+                spec.card.model_dump(),
+                registered_version=versions["version"],
+                report_version=versions["validation"],
+            )
+        case _:
+            return deployment_fingerprint(
+                name,
+                spec.deployment.model_dump(mode="json"),
+                line.requirements,
+                line.rule_set_hashes,
+                card_version=versions["card"],
+            )
 
 
 def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> object:
@@ -212,7 +226,7 @@ def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> obj
 
 
 def _stale_verdicts(
-    line: Line, ledger: Ledger, recorded: Mapping[str, Reference | None], now: datetime
+    line: Line, ledger: Ledger, recorded: Mapping[str, AssetReference | None], now: datetime
 ) -> dict[str, str]:
     """Reason by stage, for stages that must run although nothing they are made from has changed."""
     model, deployment = recorded["model"], recorded["deployment"]
@@ -222,6 +236,8 @@ def _stale_verdicts(
         for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now):
             stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
     active = releases.active(ledger, line.name)
-    if isinstance(deployment, DeploymentVersion) and (active is None or active.release_id != deployment.release_id):
+    if isinstance(deployment, DeploymentVersion) and (
+        active is None or active.release_id != deployment.release_id
+    ):
         stale.setdefault("deployment", "its release is not the active one")
     return stale

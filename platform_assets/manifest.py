@@ -4,7 +4,6 @@ A leaf module: any domain that has manifests of its own calls `read_manifest`.
 """
 
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -73,7 +72,9 @@ def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
-        raise ManifestError(f"{path}: cannot be read ({problem.strerror}); give the path of a YAML file") from None
+        raise ManifestError(
+            f"{path}: cannot be read ({problem.strerror}); give the path of a YAML file"
+        ) from None
     except UnicodeDecodeError as problem:
         raise ManifestError(f"{path}: is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
     lines: dict[FieldPath, int] = {}
@@ -84,7 +85,9 @@ def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.problem}") from None
     if not isinstance(content, dict):
-        raise ManifestError(f"{path}:1: must hold keys and values, and is {'empty' if content is None else 'something else'}")
+        raise ManifestError(
+            f"{path}:1: must hold keys and values, and is {'empty' if content is None else 'something else'}"
+        )
     try:
         return Manifest(path, model.model_validate(content), lines)
     except PydanticValidationError as problem:
@@ -96,13 +99,15 @@ def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Pa
     """The node as plain Python values; fills `lines` with the 1-based line of every field."""
     lines.setdefault(at, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        mapping: dict[Hashable, Any] = {}
+        mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = _Yaml12Loader("").construct_object(key_node)
             field = (*at, str(key))
             line = key_node.start_mark.line + 1
             if key in mapping:
-                raise ManifestError(f"{path}:{line}: {_dotted(field)}: stands twice; keep one (the first is on line {lines[field]})")
+                raise ManifestError(
+                    f"{path}:{line}: {_dotted(field)}: stands twice; keep one (the first is on line {lines[field]})"
+                )
             lines[field] = line
             mapping[key] = _plain(value_node, field, lines, path)
         return mapping

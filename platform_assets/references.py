@@ -7,6 +7,7 @@ A reference nests the reference it was made from, so any of them carries its who
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +16,15 @@ class Reference(BaseModel):
     """Base of all references: frozen, strict, serialised as JSON in the materialization's metadata."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class AssetReference(Reference, ABC):
+    """A reference that an asset materializes; `version` is its data version."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """The data version."""
 
 
 class TableSnapshot(Reference):
@@ -28,7 +38,7 @@ class TableSnapshot(Reference):
     rows: int
 
 
-class DatasetVersion(Reference):
+class DatasetVersion(AssetReference):
     """A published dataset: it passed its contract before anybody could read it."""
 
     line: str
@@ -52,7 +62,7 @@ class DatasetVersion(Reference):
         return self.snapshot.content_hash
 
 
-class FeaturesVersion(Reference):
+class FeaturesVersion(AssetReference):
     """Token ids of one dataset version under one tokenizer."""
 
     dataset: DatasetVersion
@@ -69,7 +79,7 @@ class FeaturesVersion(Reference):
         return hashlib.sha256(f"{self.snapshot.content_hash}|{self.tokenizer_sha256}".encode()).hexdigest()
 
 
-class ModelVersion(Reference):
+class ModelVersion(AssetReference):
     """Trained weights. Their identity is the fingerprint of everything that went into them."""
 
     features: FeaturesVersion
@@ -91,7 +101,7 @@ class ModelVersion(Reference):
         return self.fingerprint
 
 
-class ReportVersion(Reference):
+class ReportVersion(AssetReference):
     """A stored validation report and the verdicts of its gates."""
 
     model: ModelVersion
@@ -110,7 +120,7 @@ class ReportVersion(Reference):
         return self.report_sha256
 
 
-class RegisteredVersion(Reference):
+class RegisteredVersion(AssetReference):
     """A model version in the registry."""
 
     report: ReportVersion
@@ -123,7 +133,7 @@ class RegisteredVersion(Reference):
         return str(self.number)
 
 
-class CardVersion(Reference):
+class CardVersion(AssetReference):
     """A model card in the object store."""
 
     registered: RegisteredVersion
@@ -137,7 +147,7 @@ class CardVersion(Reference):
         return self.card_sha256
 
 
-class DeploymentVersion(Reference):
+class DeploymentVersion(AssetReference):
     """A release that was made the active one of its line."""
 
     card: CardVersion

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def run_line(line: Line, settings: PlatformSettings) -> RunOutcome:
             steps = plan(line, instance, ledger)
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
         _end_dead_runs(instance, line)
-        _sweep(resources, settings)
+        _sweep(resources)
         steps = plan(line, instance, ledger)
         stale = [step for step in steps if step.runs]
         if not stale:
@@ -92,7 +92,8 @@ def run_line(line: Line, settings: PlatformSettings) -> RunOutcome:
 
 def _unexecuted(steps: list[Step], pin: PinState | None) -> tuple[StepOutcome, ...]:
     return tuple(
-        StepOutcome(step.stage, "pinned" if pin and step.runs else "reused", None, step.reason) for step in steps
+        StepOutcome(step.stage, "pinned" if pin and step.runs else "reused", None, step.reason)
+        for step in steps
     )
 
 
@@ -132,7 +133,9 @@ def _only_run(line: Line, settings: PlatformSettings) -> Iterator[None]:
         with FileLock(settings.locks_path / f"line-{line.name}.lock", timeout=0):
             yield
     except Timeout:
-        raise RunError(f"another run of {line.name} is in progress on this machine; wait for it to end") from None
+        raise RunError(
+            f"another run of {line.name} is in progress on this machine; wait for it to end"
+        ) from None
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, line: Line) -> None:
@@ -145,7 +148,9 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line) -> None:
     for run in instance.get_runs(unfinished):
         identity = run.tags.get(PROCESS_TAG)
         if identity is None or not _is_dead(identity):
-            raise RunError(f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI")
+            raise RunError(
+                f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI"
+            )
         instance.report_run_failed(run, "its process was killed")
 
 
@@ -164,7 +169,7 @@ def _is_dead(identity: str) -> bool:
     return host == socket.gethostname() and process_identity(int(pid)) != identity
 
 
-def _sweep(resources: dict[str, Any], settings: PlatformSettings) -> None:
+def _sweep(resources: Mapping[str, Any]) -> None:
     """Remove what killed runs left in the warehouse and the object store."""
     removed = resources["warehouse"].sweep() + resources["object_store"].sweep()
     if removed:
@@ -178,20 +183,29 @@ class ProgressHandler(logging.Handler):
         """Print a step's begin and end, and every message that is not an event of Dagster's own."""
         from rich.console import Console
 
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
         event = getattr(record, "dagster_event", None)
         if event is None:
             if record.levelno >= logging.INFO:
-                console.print(f"    {_message(record)}", style="yellow" if record.levelno >= logging.WARNING else "dim", markup=False)
+                console.print(
+                    f"    {_message(record)}",
+                    style="yellow" if record.levelno >= logging.WARNING else "dim",
+                    markup=False,
+                )
         elif event.is_step_start:
             console.print(f"▶ {event.step_key}")
         elif event.is_step_success:
-            console.print(f"✓ {event.step_key}  {event.step_success_data.duration_ms / 1000:.1f} s", style="green")
+            console.print(
+                f"✓ {event.step_key}  {event.step_success_data.duration_ms / 1000:.1f} s", style="green"
+            )
         elif event.is_step_failure:
             console.print(f"✗ {event.step_key}", style="red")
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
-            console.print(f"    {'pass' if check.passed else 'FAIL'}  {check.check_name}", style=None if check.passed else "red")
+            console.print(
+                f"    {'pass' if check.passed else 'FAIL'}  {check.check_name}",
+                style=None if check.passed else "red",
+            )
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -199,9 +213,11 @@ def _message(record: logging.LogRecord) -> str:
     return str(metadata.get("orig_message") or record.getMessage())
 
 
-@dg.logger(description="Progress lines for the command line.")
+@dg.logger({}, description="Progress lines for the command line.")
 def progress_logger(_context: dg.InitLoggerContext) -> logging.Logger:
     """The logger of runs that the command line starts."""
-    progress = logging.Logger("progress", level=logging.DEBUG)
-    progress.addHandler(ProgressHandler())
+    progress = logging.getLogger("platform_assets_progress")
+    progress.setLevel(logging.DEBUG)
+    progress.propagate = False
+    progress.handlers = [ProgressHandler()]
     return progress

@@ -1,6 +1,5 @@
 """The state of a line in one JSON-like record: what `status` prints and the summary of a run shows."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +10,24 @@ from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import latest_verdict, unmet
 from platform_assets.line import STAGES, Line
-from platform_assets.references import CardVersion, DatasetVersion, ModelVersion, RegisteredVersion, ReportVersion
+from platform_assets.references import (
+    CardVersion,
+    DatasetVersion,
+    ModelVersion,
+    RegisteredVersion,
+    ReportVersion,
+)
 from platform_assets.step import recorded_reference
 from resources.object_store import ObjectStore
 
 
 def line_status(
-    line: Line, instance: dg.DagsterInstance, ledger: Ledger, store: ObjectStore, *, now: datetime | None = None
+    line: Line,
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    store: ObjectStore,
+    *,
+    now: datetime | None = None,
 ) -> dict[str, Any]:
     """Data version, model version, metrics, verdicts and deployed version of a line; None where there is none yet."""
     now = now or datetime.now(UTC)
@@ -29,13 +39,16 @@ def line_status(
         "line": line.name,
         "data_version": dataset.version if isinstance(dataset, DatasetVersion) else None,
         "rows_by_split": dataset.rows_by_split if isinstance(dataset, DatasetVersion) else None,
-        "data_freshness_seconds": _age_seconds(dataset.published_at, now) if isinstance(dataset, DatasetVersion) else None,
+        "data_freshness_seconds": _age_seconds(dataset.published_at, now)
+        if isinstance(dataset, DatasetVersion)
+        else None,
         "model_fingerprint": model.version if isinstance(model, ModelVersion) else None,
         "model_version": version.number if isinstance(version, RegisteredVersion) else None,
         "metrics": report.metrics if isinstance(report, ReportVersion) else None,
         "verdicts": _verdicts(line, ledger, model) if isinstance(model, ModelVersion) else [],
         "blocked_by": [
-            str(each) for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now)
+            str(each)
+            for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now)
         ]
         if isinstance(model, ModelVersion)
         else ["no model yet"],
@@ -45,7 +58,7 @@ def line_status(
     }
 
 
-def _verdicts(line: Line, ledger: Ledger, model: ModelVersion) -> list[Mapping[str, Any]]:
+def _verdicts(line: Line, ledger: Ledger, model: ModelVersion) -> list[dict[str, Any]]:
     found = []
     for each in resolve(line.requirements, model, line.rule_set_hashes):
         newest = latest_verdict(ledger, each.subject, each.requirement.rule_set)
@@ -55,7 +68,9 @@ def _verdicts(line: Line, ledger: Ledger, model: ModelVersion) -> list[Mapping[s
                 "rule_set": each.requirement.rule_set,
                 "subject": each.subject,
                 "outcome": verdict.outcome if verdict else "missing",
-                "reason": (verdict.evidence.get("reason") or verdict.evidence.get("observed")) if verdict else None,
+                "reason": (verdict.evidence.get("reason") or verdict.evidence.get("observed"))
+                if verdict
+                else None,
                 "time": entry.time.isoformat() if entry else None,
                 "entry": entry.hash if entry else None,
             }

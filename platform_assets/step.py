@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from platform_assets.references import Reference
+from platform_assets.references import AssetReference, Reference
 from resources.errors import PlatformError
 
 REFERENCE_KEY = "reference"
@@ -35,13 +35,14 @@ class ReferenceIOManager(dg.IOManager):
 
     def load_input(self, context: dg.InputContext) -> Reference:
         """The reference of the upstream asset."""
-        reference_type = context.dagster_type.typing_type
+        reference_type: type[Reference] = context.dagster_type.typing_type
         found = recorded_reference(
             context.instance, context.asset_key, reference_type, run_id=context.step_context.run_id
         )
         if found is None:
             raise dg.Failure(
-                f"{context.asset_key.to_user_string()} was never materialized; materialize it first", allow_retries=False
+                f"{context.asset_key.to_user_string()} was never materialized; materialize it first",
+                allow_retries=False,
             )
         return found
 
@@ -67,14 +68,20 @@ def recorded_materialization(
 
 
 def materialized(
-    reference: Reference, *, version: str, fingerprint: str, metadata: Mapping[str, Any], reused: bool = False
+    reference: AssetReference, *, fingerprint: str, metadata: Mapping[str, Any], reused: bool = False
 ) -> dg.MaterializeResult[Any]:
     """The result of an asset: its reference, data version and what people want to see."""
     return dg.MaterializeResult(
         value=reference,
-        data_version=dg.DataVersion(version),
+        data_version=dg.DataVersion(reference.version),
         metadata={**metadata, FINGERPRINT_KEY: fingerprint, REUSED_KEY: reused},
     )
+
+
+def evaluation_of(context: dg.AssetExecutionContext) -> str:
+    """Names this attempt: a step that is retried judges again, and may find something else."""
+    attempt = context.retry_number
+    return f"{context.run_id}/{attempt}" if attempt else context.run_id
 
 
 @contextmanager
@@ -112,4 +119,6 @@ def with_overrides(spec: S, config: dg.Config) -> S:
     except ValidationError as problem:
         first = problem.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise dg.Failure(f"launchpad: {field}: {first['msg']} (found {first['input']!r})", allow_retries=False) from None
+        raise dg.Failure(
+            f"launchpad: {field}: {first['msg']} (found {first['input']!r})", allow_retries=False
+        ) from None

@@ -21,7 +21,9 @@ class RegistryError(ResourceError):
 class ModelRegistry(Protocol):
     """The contract of every registry."""
 
-    def register(self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]) -> int:
+    def register(
+        self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]
+    ) -> int:
         """The version number of the model with this fingerprint, registering it where it is new."""
         ...
 
@@ -57,7 +59,9 @@ class MlflowRegistry:
         with FileLock(self._locks / "registry.lock", timeout=_LOCK_TIMEOUT_SECONDS):
             yield
 
-    def register(self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]) -> int:
+    def register(
+        self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]
+    ) -> int:
         """See `ModelRegistry.register`."""
         from mlflow.exceptions import MlflowException
 
@@ -78,10 +82,14 @@ class MlflowRegistry:
 
     def find(self, name: str, fingerprint: str) -> int | None:
         """See `ModelRegistry.find`."""
-        found = self._client.search_model_versions(f"name = '{name}' and tags.{FINGERPRINT_TAG} = '{fingerprint}'")
+        found = self._client.search_model_versions(
+            f"name = '{name}' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
+        )
         if len(found) > 1:
             numbers = ", ".join(sorted(str(version.version) for version in found))
-            raise RegistryError(f"model {name}: versions {numbers} carry one fingerprint {fingerprint}; delete all but one")
+            raise RegistryError(
+                f"model {name}: versions {numbers} carry one fingerprint {fingerprint}; delete all but one"
+            )
         return int(found[0].version) if found else None
 
     def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
@@ -98,8 +106,8 @@ def prepared(tracking_uri: str) -> str:
     """The URI itself, once the folder of a SQLite store exists and MLflow's log is quiet."""
     import logging
 
-    # A fresh SQLite store logs each of its schema migrations.
-    for name in ("alembic", "mlflow.store.db.utils"):
+    # A fresh SQLite store logs each of its schema migrations, and every new experiment.
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

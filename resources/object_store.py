@@ -11,8 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol, get_args
-from typing import Literal as _Literal
+from typing import Literal, Protocol, get_args
 from uuid import uuid4
 
 from filelock import FileLock
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from resources.errors import ResourceError
 
-GdprClass = _Literal["public", "internal", "personal", "sensitive"]
+GdprClass = Literal["public", "internal", "personal", "sensitive"]
 """How an object may be read: `sensitive` is for the privacy group alone."""
 
 _KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+@=-]*(/[A-Za-z0-9][A-Za-z0-9._+@=-]*)*$")
@@ -52,7 +51,13 @@ class ObjectStore(Protocol):
     """
 
     def put(
-        self, key: str, content: bytes | Path, *, gdpr_class: GdprClass, retention_days: int, source_commit: str
+        self,
+        key: str,
+        content: bytes | Path,
+        *,
+        gdpr_class: GdprClass,
+        retention_days: int,
+        source_commit: str,
     ) -> ObjectInfo:
         """Store bytes, or the content of a file, under `key`."""
         ...
@@ -94,7 +99,13 @@ class LocalObjectStore:
         self._lock = FileLock(root / ".lock")
 
     def put(
-        self, key: str, content: bytes | Path, *, gdpr_class: GdprClass, retention_days: int, source_commit: str
+        self,
+        key: str,
+        content: bytes | Path,
+        *,
+        gdpr_class: GdprClass,
+        retention_days: int,
+        source_commit: str,
     ) -> ObjectInfo:
         """See `ObjectStore.put`."""
         target = self._objects / _checked(key)
@@ -200,7 +211,9 @@ def _checked(key: str) -> str:
 
 
 def _damaged(key: str) -> ObjectStoreError:
-    return ObjectStoreError(f"object {key} is damaged: its bytes are not those that were stored; restore or rebuild it")
+    return ObjectStoreError(
+        f"object {key} is damaged: its bytes are not those that were stored; restore or rebuild it"
+    )
 
 
 def _alive(pid: int) -> bool:

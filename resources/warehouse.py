@@ -92,7 +92,9 @@ class IcebergWarehouse:
         for uri, prefix in ((self._catalog_uri, "sqlite:///"), (self._warehouse_uri, "file://")):
             if uri.startswith(prefix):
                 Path(uri.removeprefix(prefix)).parent.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog("platform", uri=self._catalog_uri, warehouse=self._warehouse_uri, **self._properties)
+        return SqlCatalog(
+            "platform", uri=self._catalog_uri, warehouse=self._warehouse_uri, **self._properties
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -117,9 +119,13 @@ class IcebergWarehouse:
             if branch is not None:
                 with target.manage_snapshots() as refs:
                     refs.remove_branch(AUDIT_BRANCH)
-            target.overwrite(rows, branch=AUDIT_BRANCH, snapshot_properties={_CONTENT_HASH: content_hash})
+            first = int(target.current_snapshot().summary["total-records"]) == 0
+            write = target.append if first else target.overwrite
+            write(rows, branch=AUDIT_BRANCH, snapshot_properties={_CONTENT_HASH: content_hash})
             staged_id = target.refresh().metadata.refs[AUDIT_BRANCH].snapshot_id
-            return next(found for found in self._snapshots(target, table) if found.snapshot_id == str(staged_id))
+            return next(
+                found for found in self._snapshots(target, table) if found.snapshot_id == str(staged_id)
+            )
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
         """See `Warehouse.publish`."""
@@ -137,7 +143,8 @@ class IcebergWarehouse:
         """See `Warehouse.read`."""
         target = self._load(table)
         rows: pa.Table = target.scan(
-            snapshot_id=_known_id(target, table, snapshot_id), selected_fields=tuple(columns) if columns else ("*",)
+            snapshot_id=_known_id(target, table, snapshot_id),
+            selected_fields=tuple(columns) if columns else ("*",),
         ).to_arrow()
         return rows.select(list(columns)) if columns else rows
 
@@ -174,7 +181,9 @@ class IcebergWarehouse:
     def _expire_unpublished(self, target: Any) -> None:
         kept = {ref.snapshot_id for ref in target.metadata.refs.values()}
         # A parent that no ref names (the delete half of an overwrite) is history only.
-        dropped = [snapshot.snapshot_id for snapshot in target.metadata.snapshots if snapshot.snapshot_id not in kept]
+        dropped = [
+            snapshot.snapshot_id for snapshot in target.metadata.snapshots if snapshot.snapshot_id not in kept
+        ]
         if dropped:
             target.maintenance.expire_snapshots().by_ids(dropped).commit()
 
@@ -190,7 +199,8 @@ class IcebergWarehouse:
                 published=snapshot.snapshot_id in tagged,
             )
             for snapshot in target.metadata.snapshots
-            if snapshot.summary and (content_hash := snapshot.summary.additional_properties.get(_CONTENT_HASH))
+            if snapshot.summary
+            and (content_hash := snapshot.summary.additional_properties.get(_CONTENT_HASH))
         ]
 
     def _at(self, table: str, ref: str) -> Snapshot | None:
@@ -207,7 +217,9 @@ class IcebergWarehouse:
         try:
             return self._catalog.load_table(table)
         except NoSuchTableError:
-            raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first") from None
+            raise WarehouseError(
+                f"table {table} does not exist in {self._warehouse_uri}; materialize it first"
+            ) from None
 
 
 def _referenced_files(target: Any) -> set[str]:

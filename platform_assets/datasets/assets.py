@@ -17,7 +17,7 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.references import DatasetVersion, TableSnapshot
-from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
+from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
 from resources.provenance import code_commit
 from resources.warehouse import Warehouse
 
@@ -44,7 +44,9 @@ def dataset_fingerprint(line: str, spec: DatasetSpec, contract: Contract, *, sou
     """Identity of the dataset that `spec` would make of sources with this hash."""
     config = spec.model_dump(mode="json", include=set(DatasetSpec.model_fields))
     rules = {f"contract.{domain}": contract.rule_set_hash(domain) for domain in contract.domains}
-    return fingerprint(f"{line}_dataset", code=CODE, config=config, upstream={"sources": source_hash, **rules})
+    return fingerprint(
+        f"{line}_dataset", code=CODE, config=config, upstream={"sources": source_hash, **rules}
+    )
 
 
 def current_source_hash(spec: DatasetSpec) -> str:
@@ -52,7 +54,9 @@ def current_source_hash(spec: DatasetSpec) -> str:
     return sources_hash(open_source(uri) for uri, _ in sources_of(spec))
 
 
-def dataset_asset(line: str, spec: DatasetSpec, contract: Contract, *, description: str = "") -> dg.AssetsDefinition:
+def dataset_asset(
+    line: str, spec: DatasetSpec, contract: Contract, *, description: str = ""
+) -> dg.AssetsDefinition:
     """`<line>_dataset` with one check per domain of its contract."""
     name = f"{line}_dataset"
     launched = launchpad(DatasetConfig, spec)
@@ -60,11 +64,17 @@ def dataset_asset(line: str, spec: DatasetSpec, contract: Contract, *, descripti
     @dg.asset(
         name=name,
         group_name=line,
-        description=description or "Labelled texts, normalised, split and published after their contract passed.",
+        description=description
+        or "Labelled texts, normalised, split and published after their contract passed.",
         kinds={"iceberg", "great_expectations"},
         code_version=CODE,
         check_specs=[
-            dg.AssetCheckSpec(f"contract_{domain}", asset=name, blocking=True, description=f"Contract {contract.name}, domain {domain}")
+            dg.AssetCheckSpec(
+                f"contract_{domain}",
+                asset=name,
+                blocking=True,
+                description=f"Contract {contract.name}, domain {domain}",
+            )
             for domain in contract.domains
         ],
     )
@@ -84,16 +94,24 @@ def dataset_asset(line: str, spec: DatasetSpec, contract: Contract, *, descripti
             audited = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
             report = run_contract(contract, audited, run_name=f"dagster-{context.run_id}")
             for domain in report.domains:
-                record(ledger, domain_verdict(f"{name}@{staged.content_hash}", domain, report.ge_run_id), evaluation_id=context.run_id)
+                record(
+                    ledger,
+                    domain_verdict(f"{name}@{staged.content_hash}", domain, report.ge_run_id),
+                    evaluation_id=evaluation_of(context),
+                )
                 yield dg.AssetCheckResult(
                     check_name=f"contract_{domain.domain}",
                     passed=domain.outcome == "pass",
                     severity=dg.AssetCheckSeverity.ERROR,
-                    description=" ".join(result.reason for result in domain.results if result.outcome != "pass"),
+                    description=" ".join(
+                        result.reason for result in domain.results if result.outcome != "pass"
+                    ),
                     metadata={**domain.counts, "ge_run_id": report.ge_run_id, "outcome": domain.outcome},
                 )
             if not report.passed:
-                raise ContractError(refusal(line, [domain for domain in report.domains if domain.outcome != "pass"]))
+                raise ContractError(
+                    refusal(line, [domain for domain in report.domains if domain.outcome != "pass"])
+                )
             published = warehouse.publish(staged)
             reference = DatasetVersion(
                 line=line,
@@ -106,14 +124,15 @@ def dataset_asset(line: str, spec: DatasetSpec, contract: Contract, *, descripti
                 rows_by_split=prepared.rows_by_split(),
                 sources=tuple(uri for uri, _ in sources_of(resolved)),
                 source_hash=prepared.source_hash,
-                contract_rule_sets={f"contract.{domain.domain}": domain.rule_set_hash for domain in report.domains},
+                contract_rule_sets={
+                    f"contract.{domain.domain}": domain.rule_set_hash for domain in report.domains
+                },
                 contract_quality=report.quality_score,
                 ge_run_id=report.ge_run_id,
                 published_at=published.committed_at.isoformat(),
             )
             yield materialized(
                 reference,
-                version=reference.version,
                 fingerprint=dataset_fingerprint(line, resolved, contract, source_hash=prepared.source_hash),
                 metadata={
                     "dagster/row_count": published.rows,

@@ -311,7 +311,7 @@ def failing_rows(
 
 def _great_expectations() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GE reads it once, while it is imported
-    import great_expectations  # noqa: TID251
+    import great_expectations
 
     return great_expectations
 

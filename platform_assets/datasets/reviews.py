@@ -30,6 +30,7 @@ REQUIRED_COLUMNS = ("text", "label")
 SPLITS = ("train", "validation", "test", "shift", "reserve")
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MINIMUM_BLOCKS = 3
+_LABELS = ("0", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +155,15 @@ def _assign_splits(frame: "pd.DataFrame", spec: DatasetSpec) -> "NDArray[np.obje
     import numpy as np
 
     splits = np.full(len(frame), "train", dtype=object)
-    for (role, source, label), rows in frame.groupby(
-        ["role", "source", "label"], sort=False, dropna=False
-    ).indices.items():
-        name = f"{source}|{label}"
-        if role == "train":
-            splits[rows] = _block_splits(len(rows), name, spec.split, cut_test=spec.val_data_uri is None)
-        else:
+    groups: dict[Any, Any] = frame.groupby(["role", "source", "label"], sort=False, dropna=False).indices
+    for (role, source, label), rows in groups.items():
+        if role != "train":
             splits[rows] = role
+        elif str(label) in _LABELS:
+            # Rows of any other label stay where they are: the contract refuses them, and says how many.
+            splits[rows] = _block_splits(
+                len(rows), f"{source}|{label}", spec.split, cut_test=spec.val_data_uri is None
+            )
     _keep_evenly(splits, frame, "train", spec.train_rows, spec.split.seed)
     _keep_evenly(splits, frame, "shift", spec.shift_rows, spec.split.seed)
     return splits
@@ -206,9 +208,8 @@ def _keep_evenly(
         raise DatasetError(
             f"{split}_rows asks for {rows} rows and {len(members)} are left for {split}; lower it, or leave it empty for all"
         )
-    ranks = np.array(
-        [hashlib.sha256(f"{seed}|{frame['review_id'].iat[row]}".encode()).digest()[:8] for row in members]
-    )
+    review_ids = frame["review_id"].to_numpy()
+    ranks = np.array([hashlib.sha256(f"{seed}|{review_ids[row]}".encode()).digest()[:8] for row in members])
     groups = frame.iloc[members].groupby(["source", "label"], sort=True, dropna=False).ngroup().to_numpy()
     # Position within the own group, by rank, relative to the group's size: taking the smallest
     # positions takes the same share of every group.

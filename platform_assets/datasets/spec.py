@@ -24,7 +24,9 @@ class SplitSpec(Section):
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:
         if self.test + self.validation >= _MOST_SET_APART:
-            raise ValueError(f"test + validation must stay below {_MOST_SET_APART}, or too little is left to train on")
+            raise ValueError(
+                f"test + validation must stay below {_MOST_SET_APART}, or too little is left to train on"
+            )
         if self.guard_rows >= self.block_rows:
             raise ValueError("guard_rows must be fewer than block_rows, or a whole block may vanish")
         return self

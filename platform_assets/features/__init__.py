@@ -1,0 +1,1 @@
+"""Features: what models read."""

@@ -44,7 +44,9 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
         ins={"dataset": dg.AssetIn(f"{line}_dataset")},
     )
     def features(
-        dataset: DatasetVersion, warehouse: dg.ResourceParam[Warehouse], config: launched,  # type: ignore[valid-type]
+        dataset: DatasetVersion,
+        warehouse: dg.ResourceParam[Warehouse],
+        config: launched,  # type: ignore[valid-type]
     ) -> dg.MaterializeResult[FeaturesVersion]:
         with foreseen_failures():
             resolved = with_overrides(spec, config)
@@ -53,14 +55,19 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
                 max_length=resolved.max_length,
                 head_fraction=resolved.head_fraction,
             )
-            tokens = token_features(warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer)
+            tokens = token_features(
+                warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer
+            )
             snapshot = warehouse.publish(
                 warehouse.stage(f"features.{line}_tokens", tokens, content_hash=content_hash(tokens))
             )
             reference = FeaturesVersion(
                 dataset=dataset,
                 snapshot=TableSnapshot(
-                    table=snapshot.table, snapshot_id=snapshot.snapshot_id, content_hash=snapshot.content_hash, rows=snapshot.rows
+                    table=snapshot.table,
+                    snapshot_id=snapshot.snapshot_id,
+                    content_hash=snapshot.content_hash,
+                    rows=snapshot.rows,
                 ),
                 tokenizer_sha256=tokenizer.sha256,
                 model_name=resolved.model_name,
@@ -70,7 +77,6 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
             lengths = tokens["tokens"].to_numpy()
             return materialized(
                 reference,
-                version=reference.version,
                 fingerprint=features_fingerprint(line, resolved, dataset_version=dataset.version),
                 metadata={
                     "dagster/row_count": snapshot.rows,

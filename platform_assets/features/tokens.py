@@ -39,7 +39,9 @@ def model_location(model_name: str) -> str:
         )
     folder = Path(next(iter(found.submodule_search_locations))) / parts.path.strip("/")
     if not (folder / "config.json").is_file():
-        raise FeatureError(f"model_name {model_name}: package {parts.netloc!r} has no model in {parts.path!r} (no config.json)")
+        raise FeatureError(
+            f"model_name {model_name}: package {parts.netloc!r} has no model in {parts.path!r} (no config.json)"
+        )
     return str(folder)
 
 
@@ -83,7 +85,9 @@ class TextTokenizer:
         return [self._cut(row) for row in ids], [len(row) for row in ids]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
         return encoded
 
     def _cut(self, ids: list[int]) -> list[int]:
@@ -106,13 +110,19 @@ def load_tokenizer(location: str, *, max_length: int, head_fraction: float) -> T
         tokenizer = AutoTokenizer.from_pretrained(location)
     except (OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:300]
-        raise FeatureError(f"model_name {location}: no tokenizer can be loaded ({reason}); name a folder or a Hugging Face id") from problem
+        raise FeatureError(
+            f"model_name {location}: no tokenizer can be loaded ({reason}); name a folder or a Hugging Face id"
+        ) from problem
     if not tokenizer.is_fast:
-        raise FeatureError(f"model_name {location}: has no fast tokenizer (tokenizer.json); choose a model that has one")
+        raise FeatureError(
+            f"model_name {location}: has no fast tokenizer (tokenizer.json); choose a model that has one"
+        )
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     special = tokenizer("a")["input_ids"]
     start = next(at for at in range(len(special)) if special[at : at + len(plain)] == plain)
-    return TextTokenizer(tokenizer, max_length, head_fraction, tuple(special[:start]), tuple(special[start + len(plain) :]))
+    return TextTokenizer(
+        tokenizer, max_length, head_fraction, tuple(special[:start]), tuple(special[start + len(plain) :])
+    )
 
 
 def token_features(rows: "pa.Table", tokenizer: TextTokenizer) -> "pa.Table":

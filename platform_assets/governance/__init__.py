@@ -1,0 +1,1 @@
+"""Governance: verdicts, the ledger, releases. Imported by every domain, imports none."""

@@ -74,7 +74,6 @@ def version_asset(
             reference = RegisteredVersion(report=report, name=line, number=number)
             return materialized(
                 reference,
-                version=reference.version,
                 fingerprint=version_fingerprint(line, report_version=report.version),
                 metadata={**tags, "blocked_by": [str(each) for each in blocking]},
             )

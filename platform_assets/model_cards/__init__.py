@@ -1,0 +1,1 @@
+"""Model cards: JSON-LD and HTML from the lineage."""

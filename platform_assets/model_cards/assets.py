@@ -21,7 +21,9 @@ _RETENTION_DAYS = 3650
 _PICTURES = ("roc", "calibration", "score-distribution")
 
 
-def card_fingerprint(line: str, card_texts: Mapping[str, str], *, registered_version: str, report_version: str) -> str:
+def card_fingerprint(
+    line: str, card_texts: Mapping[str, str], *, registered_version: str, report_version: str
+) -> str:
     """Identity of the card of a registered and reported model."""
     return fingerprint(
         f"{line}_card",
@@ -32,7 +34,10 @@ def card_fingerprint(line: str, card_texts: Mapping[str, str], *, registered_ver
 
 
 def card_asset(
-    line: str, card_texts: Mapping[str, str], requirements: Sequence[Requirement], rule_set_hashes: Mapping[str, str]
+    line: str,
+    card_texts: Mapping[str, str],
+    requirements: Sequence[Requirement],
+    rule_set_hashes: Mapping[str, str],
 ) -> dg.AssetsDefinition:
     """`<line>_card`."""
 
@@ -55,13 +60,17 @@ def card_asset(
             report = registered.report
             stored = object_store.get(report.report_key)
             if object_store.info(report.report_key).sha256 != report.report_sha256:
-                raise CardError(f"{report.report_key} is not the report that was registered; materialize {line}_validation again")
+                raise CardError(
+                    f"{report.report_key} is not the report that was registered; materialize {line}_validation again"
+                )
             made = build_card(
                 CardInputs(
                     registered=registered,
                     report=json.loads(stored),
                     dagster_run_id=context.run_id,
-                    verdict_hashes=tuple(verdict_ids(ledger, resolve(requirements, report.model, rule_set_hashes))),
+                    verdict_hashes=tuple(
+                        verdict_ids(ledger, resolve(requirements, report.model, rule_set_hashes))
+                    ),
                     card_texts=dict(card_texts),
                 )
             )
@@ -69,7 +78,6 @@ def card_asset(
             document = made.document
             return materialized(
                 reference,
-                version=reference.version,
                 fingerprint=card_fingerprint(
                     line, card_texts, registered_version=registered.version, report_version=report.version
                 ),
@@ -94,7 +102,10 @@ def _store(made: ModelCard, registered: RegisteredVersion, store: ObjectStore, e
         html_key=f"{folder}/card-{made.sha256[:16]}.html",
         card_sha256=made.sha256,
     )
-    contents = {reference.json_ld_key: made.json_ld, reference.html_key: render_html(made, pictures=pictures).encode()}
+    contents = {
+        reference.json_ld_key: made.json_ld,
+        reference.html_key: render_html(made, pictures=pictures).encode(),
+    }
     for key, content in contents.items():
         store.put(
             key,

@@ -1,0 +1,1 @@
+"""Models: specs, training, the files of a trained model."""

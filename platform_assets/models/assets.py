@@ -1,7 +1,6 @@
 """The model asset: train once per fingerprint, keep the files, tell the tracker."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
@@ -40,13 +39,17 @@ class TrainingRunConfig(dg.Config):
 
 def model_fingerprint(spec: TrainingSpec, *, features_version: str, model_name: str) -> str:
     """Identity of the model that `spec` would train on a features version."""
-    config = spec.model_dump(mode="json", include=set(TrainingRunConfig.model_fields))
     return fingerprint(
         f"{spec.line}_model",
         code=CODE,
-        config={**config, "mixed_precision": spec.resources.mixed_precision},
+        config={**training_settings(spec), "mixed_precision": spec.resources.mixed_precision},
         upstream={"features": features_version, "encoder": encoder_identity(model_location(model_name))},
     )
+
+
+def training_settings(spec: TrainingSpec) -> dict[str, str | int | float | bool | None]:
+    """The hyper-parameters, by name."""
+    return spec.model_dump(include=set(TrainingRunConfig.model_fields))
 
 
 def pod_tags(spec: TrainingSpec) -> dict[str, object]:
@@ -81,7 +84,9 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[ModelVersion]:
         with foreseen_failures():
             resolved = with_overrides(spec, config)
-            identity = model_fingerprint(resolved, features_version=features.version, model_name=features.model_name)
+            identity = model_fingerprint(
+                resolved, features_version=features.version, model_name=features.model_name
+            )
             prefix = object_prefix(settings.env, spec.line, identity)
             scratch = settings.checkpoints_path / identity[:16]
             reference = find_model(object_store, prefix, features)
@@ -100,7 +105,11 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
                         "pad_id": tokenizer.pad_id,
                     }
                 )
-                parameters = {**config.model_dump(), "model_name": features.model_name, "max_length": features.max_length}
+                parameters = {
+                    **training_settings(resolved),
+                    "model_name": features.model_name,
+                    "max_length": features.max_length,
+                }
                 tags = {"line": spec.line, "model_fingerprint": identity}
                 with run_tracking.run(context, experiment=spec.line, tags=tags) as tracked:
                     tracked.params(parameters)
@@ -128,10 +137,13 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
             shutil.rmtree(scratch, ignore_errors=True)
             return materialized(
                 reference,
-                version=reference.version,
                 fingerprint=identity,
                 reused=reused,
-                metadata={**reference.training, "weights_sha256": reference.weights_sha256, "objects": object_store.uri(prefix)},
+                metadata={
+                    **reference.training,
+                    "weights_sha256": reference.weights_sha256,
+                    "objects": object_store.uri(prefix),
+                },
             )
 
     return model

@@ -14,7 +14,7 @@ _HEAD_FILE = "head.safetensors"
 _CLASSIFIER_FILE = "classifier.json"
 
 
-class TextClassifier(torch.nn.Module):
+class TextClassifier(torch.nn.Module):  # type: ignore[misc]
     """Two classes on any encoder that yields `last_hidden_state` of shape (B, L, H)."""
 
     def __init__(self, encoder: Any, *, dropout: float) -> None:
@@ -34,7 +34,9 @@ class TextClassifier(torch.nn.Module):
     def save(self, folder: Path, *, pad_id: int) -> None:
         """Write the encoder in the transformers layout, and the head beside it."""
         self.encoder.save_pretrained(folder)
-        save_file({name: value.contiguous() for name, value in self.head.state_dict().items()}, folder / _HEAD_FILE)
+        save_file(
+            {name: value.contiguous() for name, value in self.head.state_dict().items()}, folder / _HEAD_FILE
+        )
         (folder / _CLASSIFIER_FILE).write_text(
             json.dumps({"pad_id": pad_id, "pooling": "mean", "classes": 2}), encoding="utf-8"
         )
@@ -46,4 +48,5 @@ class TextClassifier(torch.nn.Module):
 
         classifier = cls(AutoModel.from_pretrained(folder), dropout=0.0)
         classifier.head.load_state_dict(load_file(folder / _HEAD_FILE))
-        return classifier.eval()
+        classifier.eval()
+        return classifier

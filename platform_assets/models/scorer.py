@@ -36,6 +36,8 @@ class SavedClassifier:
         ids, _ = self.tokenizer.encode(texts)
         return self.score_tokens([np.asarray(row, dtype=np.int32) for row in ids])
 
-    def score_tokens(self, token_ids: "list[NDArray[np.int32]]", *, label: str = "scoring") -> "NDArray[np.float64]":
+    def score_tokens(
+        self, token_ids: "list[NDArray[np.int32]]", *, label: str = "scoring"
+    ) -> "NDArray[np.float64]":
         """Probability of label 1 of each row of token ids, shape (len(token_ids),)."""
         return score(token_ids, self.model, pad_id=self.tokenizer.pad_id, hardware=self.hardware, label=label)

@@ -48,7 +48,8 @@ def save_model(
     """
     tokenizer.tokenizer.save_pretrained(result.output)
     (result.output / TOKENIZATION_FILE).write_text(
-        json.dumps({"max_length": tokenizer.max_length, "head_fraction": tokenizer.head_fraction}), encoding="utf-8"
+        json.dumps({"max_length": tokenizer.max_length, "head_fraction": tokenizer.head_fraction}),
+        encoding="utf-8",
     )
     model = ModelVersion(
         features=features,

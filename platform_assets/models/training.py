@@ -139,7 +139,9 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(model, config), fused=True)
     steps_per_epoch = math.ceil(len(rows) / config.batch_size)
     total_steps = steps_per_epoch * config.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _linear_schedule(total_steps, config.warmup_fraction))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, _linear_schedule(total_steps, config.warmup_fraction)
+    )
     scaler = torch.amp.GradScaler(enabled=hardware.precision == "float16")
     checkpoint = _Checkpoint(checkpoints / CHECKPOINT_FILE, model, optimizer, schedule, scaler)
     first_step, seconds_before = checkpoint.restore(world.device)
@@ -162,7 +164,11 @@ def train(
         with _autocast(hardware):
             logits = model(ids, mask)
         # Averaging gradients over W processes divides by W: this sum is the mean over the global batch.
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") * world.size / len(batch)
+        loss = (
+            torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+            * world.size
+            / len(batch)
+        )
         scaler.scale(loss).backward()
         world.average_gradients(parameters)
         scaler.unscale_(optimizer)
@@ -174,9 +180,15 @@ def train(
         if reporter.due(step):
             loss_value = world.mean(loss)
             if not math.isfinite(loss_value):
-                raise TrainingError(f"the loss is {loss_value} at step {step} of {total_steps}; lower learning_rate or clip_norm")
+                raise TrainingError(
+                    f"the loss is {loss_value} at step {step} of {total_steps}; lower learning_rate or clip_norm"
+                )
             reporter.report(step, loss_value, schedule.get_last_lr()[-1], len(batch))
-        if world.rank == 0 and step < total_steps and time.monotonic() - saved_at > _CHECKPOINT_INTERVAL_SECONDS:
+        if (
+            world.rank == 0
+            and step < total_steps
+            and time.monotonic() - saved_at > _CHECKPOINT_INTERVAL_SECONDS
+        ):
             checkpoint.save(step, seconds_before + time.monotonic() - started)
             saved_at = time.monotonic()
     seconds = seconds_before + time.monotonic() - started
@@ -213,7 +225,9 @@ def build_classifier(location: str, *, dropout: float) -> Any:
         encoder = AutoModel.from_pretrained(location, config=encoder_config)
     except (OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:300]
-        raise TrainingError(f"model_name {location}: no encoder can be loaded ({reason}); name a folder or a Hugging Face id") from problem
+        raise TrainingError(
+            f"model_name {location}: no encoder can be loaded ({reason}); name a folder or a Hugging Face id"
+        ) from problem
     return TextClassifier(encoder, dropout=dropout)
 
 
@@ -313,7 +327,9 @@ def _training_rows(tokens: "pa.Table") -> list[Row]:
     if not len(labels):
         raise TrainingError("split 'train' has 0 rows; check train_rows and split in the spec")
     if not np.isin(labels, (0, 1)).all():
-        raise TrainingError(f"{int((~np.isin(labels, (0, 1))).sum())} of {len(labels)} training rows have a label outside {{0, 1}}")
+        raise TrainingError(
+            f"{int((~np.isin(labels, (0, 1))).sum())} of {len(labels)} training rows have a label outside {{0, 1}}"
+        )
     return list(zip(token_lists(chosen), labels.tolist(), strict=True))
 
 
@@ -353,7 +369,7 @@ def _padded(rows: list[Row], pad_id: int, device: Any) -> tuple[Any, Any, Any]:
         ids[at, : len(tokens)] = tokens
         mask[at, : len(tokens)] = 1
     labels = np.array([label for _, label in rows], dtype=np.int64)
-    return tuple(torch.from_numpy(array).to(device) for array in (ids, mask, labels))  # type: ignore[return-value]
+    return tuple(torch.from_numpy(array).to(device) for array in (ids, mask, labels))
 
 
 def _parameter_groups(model: Any, config: TrainingConfig) -> list[dict[str, Any]]:
@@ -373,7 +389,9 @@ def _parameter_groups(model: Any, config: TrainingConfig) -> list[dict[str, Any]
             rate = config.learning_rate
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
+    return [
+        {"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()
+    ]
 
 
 def _linear_schedule(total_steps: int, warmup_fraction: float) -> Callable[[int], float]:
@@ -515,7 +533,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="Fine-tune a text encoder.")
     parser.add_argument("--tokens", type=Path, required=True, help="Parquet file: token_ids, label, split")
-    parser.add_argument("--config", type=Path, required=True, help="JSON file with the fields of TrainingConfig")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="JSON file with the fields of TrainingConfig"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the model's files")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for the checkpoint")
     arguments = parser.parse_args()

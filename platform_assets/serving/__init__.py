@@ -1,0 +1,1 @@
+"""Serving: the deployment and the predictor."""

@@ -36,7 +36,10 @@ def deployment_fingerprint(
     return fingerprint(
         f"{line}_deployment",
         code=CODE,
-        config={"deployment": dict(deployment), "requires": [each.model_dump(mode="json") for each in requirements]},
+        config={
+            "deployment": dict(deployment),
+            "requires": [each.model_dump(mode="json") for each in requirements],
+        },
         upstream={"card": card_version, **rule_set_hashes},
     )
 
@@ -104,12 +107,13 @@ def deployment_asset(
                 requirements=resolved,
                 now=now,
             )
-            model_registry.tag(line, registered.number, {"gate_status": "passed", "release_id": release.release_id})
+            model_registry.tag(
+                line, registered.number, {"gate_status": "passed", "release_id": release.release_id}
+            )
             model_registry.point(line, DEPLOYED_ALIAS, registered.number)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,
-                version=reference.version,
                 fingerprint=deployment_fingerprint(
                     line, deployment, requirements, rule_set_hashes, card_version=card.version
                 ),

@@ -43,8 +43,12 @@ class Predictor:
         """
         release = releases.active(ledger, line)
         if release is None:
-            raise ServingError(f"line {line} has no active release; deploy one with: platform-assets run {line}")
-        return cls(release, SavedClassifier.load(store.folder(release.card.registered.report.model.object_prefix)))
+            raise ServingError(
+                f"line {line} has no active release; deploy one with: platform-assets run {line}"
+            )
+        return cls(
+            release, SavedClassifier.load(store.folder(release.card.registered.report.model.object_prefix))
+        )
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction for each text, in order."""

@@ -1,0 +1,1 @@
+"""Validation: metrics, drift, gates, the report."""

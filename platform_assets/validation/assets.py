@@ -14,7 +14,7 @@ from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.models.scorer import SavedClassifier
 from platform_assets.references import ModelVersion, ReportVersion
-from platform_assets.step import foreseen_failures, materialized
+from platform_assets.step import evaluation_of, foreseen_failures, materialized
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.gate import Gate, GateResult
 from platform_assets.validation.report import ValidationReport, assess
@@ -95,7 +95,7 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
             )
             subject = f"{line}_model@{model.version}"
             for result in report.gates:
-                record(ledger, gate_verdict(subject, result), evaluation_id=context.run_id)
+                record(ledger, gate_verdict(subject, result), evaluation_id=evaluation_of(context))
                 yield dg.AssetCheckResult(
                     check_name=result.rule_set.replace(".", "_"),
                     passed=result.outcome == "pass",
@@ -121,7 +121,6 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
             )
             yield materialized(
                 reference,
-                version=reference.version,
                 fingerprint=validation_fingerprint(line, gates, model_version=model.version),
                 metadata={
                     **reference.metrics,

@@ -1,0 +1,57 @@
+# Two commands matter: `make demo` and `make test`. Everything lives in .venv/ and .platform/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLATFORM_ASSETS := $(BIN)/platform-assets
+TORCH ?= torch==2.13.0
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test test-long test-cluster check bench lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: $(VENV)/.demo  ## set everything up and bring the line reviews_sentiment up to date
+	$(PLATFORM_ASSETS) run reviews_sentiment
+
+ui: $(VENV)/.demo  ## the Dagster UI on the same storage, http://127.0.0.1:3000
+	$(PLATFORM_ASSETS) ui
+
+test: $(VENV)/.dev  ## the tests of the first tier
+	$(BIN)/pytest
+
+test-long: $(VENV)/.dev  ## the counts that take long: kills, seeds
+	$(BIN)/pytest -m long
+
+test-cluster: $(VENV)/.dev  ## the tests that need KUBECONFIG
+	$(BIN)/pytest -m cluster
+
+check: $(VENV)/.dev  ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## the ratios of docs/performance.md, measured on this machine
+	$(BIN)/python -m tests.benchmarks
+
+lock: $(VENV)/.torch  ## resolve constraints.lock anew
+	$(BIN)/python scripts/lock.py
+
+clean:  ## remove the environment and all local state
+	rm -rf $(VENV) .platform
+
+# torch goes first and by itself: a build for this machine's hardware must be there before anything asks for one.
+$(VENV)/.torch: Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml constraints.lock
+	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo,dev]'
+	@touch $@

@@ -1,0 +1,73 @@
+"""Builders for tests of a whole line: small specs, and a finished platform home to start from."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL_SPEC = ROOT / "tests" / "fixtures" / "reviews_small" / "training-spec.yaml"
+
+
+def write_spec(folder: Path, name: str = "training-spec.yaml", **changes: Any) -> Path:
+    """The small spec with some fields changed; a value of None is written as null."""
+    content = yaml.safe_load(SMALL_SPEC.read_text(encoding="utf-8")) | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def environment(home: Path, **extra: str) -> dict[str, str]:
+    """The environment of a platform process whose state lies in `home`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PLATFORM_", "DAGSTER_HOME"))}
+    return {**kept, "PLATFORM_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of `platform-assets …`."""
+    return [sys.executable, "-m", "platform_assets.cli", *map(str, arguments)]
+
+
+def platform_assets(home: Path, *arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run `platform-assets …` to its end."""
+    return subprocess.run(
+        command(*arguments), env=environment(home, **extra), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+class FinishedHome:
+    """A home whose line is deployed; every test gets it as it was.
+
+    Iceberg's catalogue holds absolute paths, so the home is put back in place and not copied elsewhere.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home
+        self._saved = home.with_name(home.name + ".saved")
+
+    def save(self) -> None:
+        """Remember the present state."""
+        shutil.rmtree(self._saved, ignore_errors=True)
+        shutil.copytree(self.path, self._saved, copy_function=_linked_or_copied)
+
+    @contextmanager
+    def fresh(self) -> Iterator[Path]:
+        """The home in the remembered state."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.copytree(self._saved, self.path, copy_function=_linked_or_copied)
+        yield self.path
+
+
+def _linked_or_copied(source: str, target: str) -> None:
+    # Files of the object store and of tables are never written in place: links are as good and much faster.
+    if source.endswith((".safetensors", ".parquet", ".avro")):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)

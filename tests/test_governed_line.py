@@ -1,0 +1,403 @@
+"""No verdict, no deploy: a whole line, each gate seen to block, the last good release seen to stay."""
+
+import csv
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from platform_assets.definitions import build_definitions
+from platform_assets.governance import release
+from platform_assets.governance.ledger import Ledger
+from platform_assets.line import load_line, plan
+from platform_assets.manifest import ManifestError
+from platform_assets.runner import RunOutcome, open_instance, run_line
+from platform_assets.status import line_status
+from resources.model_registry import MlflowRegistry
+from resources.object_store import LocalObjectStore
+from resources.settings import PlatformSettings
+from tests.line_factory import SMALL_SPEC, FinishedHome, platform_assets, write_spec
+
+LINE = "reviews_small"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedHome:
+    """A home in which the small line was run once, by the command line, and is deployed."""
+    home = tmp_path_factory.mktemp("finished") / "platform"
+    done = platform_assets(home, "run", "--spec", SMALL_SPEC)
+    assert done.returncode == 0, done.stderr
+    prepared = FinishedHome(home)
+    prepared.save()
+    return prepared
+
+
+@pytest.fixture
+def home(finished: FinishedHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The finished home, as it was."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with finished.fresh() as path:
+        monkeypatch.setenv("DAGSTER_HOME", str(path / "dagster"))
+        yield path
+
+
+@pytest.fixture
+def settings(home: Path) -> PlatformSettings:
+    """Settings of the finished home."""
+    return PlatformSettings(home=home)
+
+
+@pytest.fixture
+def ledger(settings: PlatformSettings) -> Ledger:
+    """Ledger of the finished home."""
+    return Ledger.open(settings.ledger_path, principal="tests")
+
+
+@pytest.fixture
+def run(settings: PlatformSettings) -> Callable[[Path], RunOutcome]:
+    """Run the line of a spec in this process."""
+    return lambda spec: run_line(load_line(spec), settings)
+
+
+def outcomes(outcome: RunOutcome) -> dict[str, str]:
+    """Outcome by stage."""
+    return {step.stage: step.outcome for step in outcome.steps}
+
+
+def deploy_alone(settings: PlatformSettings, spec: Path) -> str | None:
+    """Materialize nothing but the deployment, as a person may in the UI; the failure's text, None on success."""
+    line = load_line(spec)
+    with open_instance(settings) as instance:
+        result = (
+            build_definitions(settings, [line])
+            .resolve_job_def(line.name)
+            .execute_in_process(instance=instance, asset_selection=[line.key("deployment")], raise_on_error=False)
+        )
+    failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    return failures[0].description if failures else None
+
+
+def test_finished_line_is_deployed_and_tells_its_state(settings: PlatformSettings, ledger: Ledger) -> None:
+    """After one run: a release, eight passed verdicts, metrics with an interval, one registered version."""
+    line = load_line(SMALL_SPEC)
+    with open_instance(settings) as instance:
+        status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
+
+    assert {verdict["outcome"] for verdict in status["verdicts"]} == {"pass"}
+    assert len(status["verdicts"]) == 8
+    assert status["metrics"]["auc_low"] < status["metrics"]["auc"] < status["metrics"]["auc_high"]
+    assert status["deployed_version"]["model_version"] == status["model_version"] == 1
+    assert status["blocked_by"] == []
+    assert ledger.verify().ok
+
+
+def test_second_run_reuses_everything(home: Path) -> None:
+    """Nothing has changed, so nothing runs and the exit status is zero."""
+    done = platform_assets(home, "run", "--spec", SMALL_SPEC, "--json")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {step["outcome"] for step in told["run"]["steps"]} == {"reused"}
+    assert told["run"]["run_id"] is None
+
+
+def test_trace_leads_from_release_to_commit_data_and_verdicts(settings: PlatformSettings, ledger: Ledger) -> None:
+    """The release names everything it was made of, and each of its verdicts is in the ledger."""
+    active = release.active(ledger, LINE)
+
+    assert active is not None
+    model = active.card.registered.report.model
+    assert re.fullmatch(r"[0-9a-f]{64}", model.features.dataset.version)
+    assert model.features.dataset.ge_run_id
+    assert model.source_commit
+    assert model.code_commit
+    assert len(active.verdicts) == 8
+    assert all(ledger.get(entry) is not None for entry in active.verdicts)
+    assert MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path).find(LINE, model.fingerprint) == 1
+
+
+def test_predict_answers_from_the_active_release(home: Path, ledger: Ledger) -> None:
+    """The command line tells praise from scorn, and which release said so."""
+    done = platform_assets(home, "predict", LINE, "a wonderful, moving film", "dull, stupid and far too long", "--json")
+
+    praise, scorn = json.loads(done.stdout)
+    assert praise["score"] > scorn["score"]
+    assert praise["release_id"] == release.active(ledger, LINE).release_id
+
+
+REFUSED_SOURCES = {
+    "missing": (None, "no such file"),
+    "no text column": ("review,label\ngood,1\n", "column 'text' is missing"),
+    "empty": ("", "is empty (0 rows)"),
+    "header only": ("text,label\n", "0 rows"),
+    "garbled": (b"text,label\n\xff\xfe\xfa,1\n", "is not UTF-8"),
+    "labels are words": ("text,label\ngood,positive\n", "not a whole number"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_SOURCES)
+def test_unusable_source_leaves_the_last_release_active(
+    case: str, run: Callable[[Path], RunOutcome], ledger: Ledger, tmp_path: Path
+) -> None:
+    """One clear error that names the source; a second run says the same; nothing else has moved."""
+    content, expected = REFUSED_SOURCES[case]
+    source = tmp_path / "reviews.csv"
+    if content is not None:
+        source.write_bytes(content if isinstance(content, bytes) else content.encode())
+    spec = write_spec(tmp_path, train_data_uri=str(source))
+    before = release.active(ledger, LINE)
+
+    failures = []
+    for _ in range(2):
+        try:
+            outcome = run(spec)
+        except Exception as problem:  # noqa: BLE001 - a source may be refused while planning, or in the step
+            failures.append(str(problem))
+        else:
+            assert not outcome.success
+            failures.append(outcome.failure)
+
+    assert failures[0] == failures[1]
+    assert expected in failures[0]
+    assert str(source) in failures[0]
+    assert "Traceback" not in failures[0]
+    assert release.active(ledger, LINE) == before
+
+
+def labelled_csv(path: Path, labels: list[int]) -> Path:
+    """Distinct texts with these labels."""
+    with path.open("w", newline="", encoding="utf-8") as sink:
+        rows = csv.writer(sink)
+        rows.writerow(["text", "label"])
+        rows.writerows([f"review number {number} of a film", label] for number, label in enumerate(labels))
+    return path
+
+
+def test_label_outside_zero_and_one_is_a_failed_contract(
+    run: Callable[[Path], RunOutcome], settings: PlatformSettings, ledger: Ledger, tmp_path: Path
+) -> None:
+    """The contract refuses before publication: a fail verdict, the published table and the release as before."""
+    source = labelled_csv(tmp_path / "reviews.csv", [0] * 600 + [1] * 600 + [2] * 5)
+    spec = write_spec(tmp_path, train_data_uri=str(source), train_rows=None)
+    before = release.active(ledger, LINE)
+    warehouse = build_definitions(settings, [load_line(SMALL_SPEC)]).resources["warehouse"]
+    published = warehouse.current(f"datasets.{LINE}")
+
+    first, second = run(spec), run(spec)
+
+    for outcome in (first, second):
+        assert not outcome.success
+        assert outcomes(outcome)["dataset"] == "failed"
+        assert outcomes(outcome)["features"] == "skipped"
+        assert "contract.label_quality" in outcome.failure
+        assert "5 of" in outcome.failure
+    assert warehouse.current(f"datasets.{LINE}") == published
+    assert release.active(ledger, LINE) == before
+    newest = [entry.body for entry in ledger.entries(kind="verdict")][-4:]
+    assert {body["rule_set"]: body["outcome"] for body in newest}["contract.label_quality"] == "fail"
+
+
+def test_rows_that_break_a_contract_are_shown_from_the_live_table(home: Path, tmp_path: Path) -> None:
+    """Examples are read when somebody asks; the ledger holds none of their values."""
+    canary = "canary-7f3a"
+    source = labelled_csv(tmp_path / "reviews.csv", [0] * 600 + [1] * 600)
+    with source.open("a", encoding="utf-8") as sink:
+        sink.write(f"{canary},7\n")
+    spec = write_spec(tmp_path, train_data_uri=str(source), train_rows=None)
+    refused = platform_assets(home, "run", "--spec", spec)
+
+    shown = platform_assets(home, "contracts", "examples", LINE, "--spec", spec, "--json")
+
+    assert refused.returncode == 1
+    assert canary in shown.stdout
+    assert canary not in refused.stderr + refused.stdout
+    assert canary.encode() not in (home / "ledger" / "ledger.sqlite").read_bytes()
+
+
+def test_expectation_that_cannot_be_evaluated_is_an_error_verdict(
+    run: Callable[[Path], RunOutcome], ledger: Ledger, tmp_path: Path
+) -> None:
+    """A contract on a column that is not there blocks as an error, never as a pass."""
+    contract = tmp_path / "strict.yaml"
+    contract.write_text(
+        "name: strict\nexpectations:\n"
+        "  - {type: expect_column_values_to_not_be_null, kwargs: {column: sentiment}, "
+        "meta: {domain: core_text, owner: tests}, severity: critical}\n",
+        encoding="utf-8",
+    )
+    requires = {
+        "deploy": [
+            {"subject": "dataset", "rule_set": "contract.core_text"},
+            {"subject": "model", "rule_set": "gate.auc"},
+        ]
+    }
+    spec = write_spec(tmp_path, contract="strict.yaml", requires=requires, gates={"auc": "> 0.75"})
+    before = release.active(ledger, LINE)
+
+    outcome = run(spec)
+
+    assert not outcome.success
+    assert "contract.core_text" in outcome.failure
+    assert [entry.body["outcome"] for entry in ledger.entries(kind="verdict")][-1] == "error"
+    assert release.active(ledger, LINE) == before
+
+
+def test_auc_below_the_gate_blocks_and_says_so_again(
+    run: Callable[[Path], RunOutcome], ledger: Ledger, settings: PlatformSettings, tmp_path: Path
+) -> None:
+    """The candidate is registered as blocked, the deployment fails naming the gate, the old release stays."""
+    spec = write_spec(tmp_path, gates={**_gates(), "auc": "> 0.99"})
+    before = release.active(ledger, LINE)
+
+    first, second = run(spec), run(spec)
+
+    for outcome in (first, second):
+        assert not outcome.success
+        assert outcomes(outcome)["deployment"] == "failed"
+        assert "gate.auc" in outcome.failure
+        assert "> 0.99" in outcome.failure
+    assert outcomes(first)["model"] == "reused"
+    assert release.active(ledger, LINE) == before
+    registry = MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path)
+    tags = registry._client.get_model_version(LINE, "1").tags
+    assert tags["gate_status"] == "blocked"
+
+
+def test_model_that_does_not_beat_the_baseline_is_blocked(
+    run: Callable[[Path], RunOutcome], ledger: Ledger, tmp_path: Path
+) -> None:
+    """A model that has learnt nothing loses to TF-IDF, whatever bound the AUC gate has."""
+    gates = {**_gates(), "auc": "> 0.1", "auc_drop_from_production": "<= 0.9"}
+    spec = write_spec(tmp_path, gates=gates, learning_rate=1e-9, head_learning_rate=1e-9, train_rows=400, seed=3)
+    before = release.active(ledger, LINE)
+
+    outcome = run(spec)
+
+    assert not outcome.success
+    assert outcomes(outcome)["version"] == "done"
+    assert "gate.beats_baseline" in outcome.failure
+    assert "gate.auc on" not in outcome.failure
+    assert release.active(ledger, LINE) == before
+
+
+def test_verdict_under_older_rules_does_not_count(settings: PlatformSettings, ledger: Ledger, tmp_path: Path) -> None:
+    """Who tightens a gate and deploys at once, without judging again, is blocked."""
+    spec = write_spec(tmp_path, gates={**_gates(), "auc": "> 0.80"})
+
+    failure = deploy_alone(settings, spec)
+
+    assert failure is not None
+    assert "gate.auc" in failure
+    assert "other rules" in failure
+
+
+def test_missing_verdicts_block(settings: PlatformSettings) -> None:
+    """Without its ledger a finished model is worth nothing: every verdict is named as missing."""
+    for file in settings.ledger_path.parent.iterdir():
+        file.unlink()
+
+    failure = deploy_alone(settings, SMALL_SPEC)
+
+    assert failure is not None
+    assert failure.count("no verdict") == 8
+
+
+def test_late_verdict_is_judged_again(settings: PlatformSettings, ledger: Ledger) -> None:
+    """A verdict older than its requirement allows makes the stage that gives it run again."""
+    line = load_line(SMALL_SPEC)
+    with open_instance(settings) as instance:
+        later = plan(line, instance, ledger, now=datetime.now(UTC).replace(year=datetime.now(UTC).year + 1))
+        now = plan(line, instance, ledger)
+
+    assert not any(step.runs for step in now)
+    assert later[0].runs
+    assert "days old" in later[0].reason
+
+
+def test_altered_entry_is_found_and_blocks(home: Path, settings: PlatformSettings) -> None:
+    """One byte changed by hand: verify names the entry, and nothing can be deployed any more."""
+    connection = sqlite3.connect(settings.ledger_path)
+    for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {trigger}")
+    column = next(row[1] for row in connection.execute("PRAGMA table_info(entries)") if row[2].upper() == "BLOB")
+    connection.execute(
+        f"UPDATE entries SET {column} = CAST(REPLACE({column}, '\"pass\"', '\"fail\"') AS BLOB) WHERE seq = 2"
+    )
+    connection.commit()
+    connection.close()
+
+    verified = platform_assets(home, "ledger", "verify", "--json")
+    failure = deploy_alone(settings, SMALL_SPEC)
+
+    report = json.loads(verified.stdout)
+    assert verified.returncode == 1
+    assert report["ok"] is False
+    assert report["first_bad_seq"] == 2
+    assert failure is not None
+    assert "entry 2" in failure
+
+
+def test_misspelt_key_is_one_error_with_file_and_line(home: Path, ledger: Ledger, tmp_path: Path) -> None:
+    """The command ends with the message alone and status 1, and nothing has moved."""
+    before = release.active(ledger, LINE)
+    spec = tmp_path / "training-spec.yaml"
+    spec.write_text(SMALL_SPEC.read_text(encoding="utf-8").replace("max_length:", "max_lenght:"), encoding="utf-8")
+
+    done = platform_assets(home, "run", "--spec", spec)
+
+    line = next(at for at, text in enumerate(spec.read_text(encoding="utf-8").splitlines(), 1) if "max_lenght" in text)
+    assert done.returncode == 1
+    assert f"{spec}:{line}: max_lenght: is not a known key" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert release.active(ledger, LINE) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"gates": {"auc": "about 0.9"}}, "gates.auc"),
+        ({"gates": {"roc": "> 0.9"}}, "gates.roc"),
+        ({"contract": "nowhere.yaml"}, "contract: no contract file nowhere.yaml"),
+        ({"requires": {"deploy": [{"subject": "model", "rule_set": "gate.auc"}]}}, "gates.beats_baseline: decides nothing"),
+        ({"requires": {"deploy": [{"subject": "dataset", "rule_set": "contract.nothing"}]}}, "contract.nothing"),
+        ({"requires": {"deploy": []}}, "requires.deploy"),
+    ],
+)
+def test_spec_that_contradicts_itself_is_refused(changes: dict[str, object], expected: str, tmp_path: Path) -> None:
+    """Gates, contract and requirements are checked against each other before anything runs."""
+    with pytest.raises(ManifestError, match=re.escape(expected)):
+        load_line(write_spec(tmp_path, **changes))
+
+
+def test_pinned_line_is_reported_and_left_alone(home: Path, settings: PlatformSettings, ledger: Ledger, tmp_path: Path) -> None:
+    """A pin holds against a changed spec until somebody, by name, lets go of it."""
+    line = load_line(SMALL_SPEC)
+    active = release.active(ledger, LINE)
+    requirements = [*_resolved(line, active)]
+    release.activate(
+        ledger, LINE, active.release_id, reason="held for the audit", requirements=requirements, pin=True, now=datetime.now(UTC)
+    )
+    changed = write_spec(tmp_path, seed=99)
+
+    pinned = platform_assets(home, "run", "--spec", changed)
+    platform_assets(home, "unpin", LINE, "--by", "ann", "--reason", "audit is over")
+
+    assert pinned.returncode == 0
+    assert "pinned" in pinned.stdout
+    assert "held for the audit" in pinned.stdout
+    assert release.active(ledger, LINE) == active
+    assert release.pin_state(ledger, LINE) is None
+
+
+def _gates() -> dict[str, str | bool]:
+    return dict(load_line(SMALL_SPEC).spec.gates)
+
+
+def _resolved(line: object, active: object) -> list[object]:
+    from platform_assets.governance.requirements import resolve
+
+    return resolve(line.requirements, active.card.registered.report.model, line.rule_set_hashes)

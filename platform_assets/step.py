@@ -81,7 +81,7 @@ def materialized(
 def evaluation_of(context: dg.AssetExecutionContext) -> str:
     """Names this attempt: a step that is retried judges again, and may find something else."""
     attempt = context.retry_number
-    return f"{context.run_id}/{attempt}" if attempt else context.run_id
+    return f"{context.run.run_id}/{attempt}" if attempt else context.run.run_id
 
 
 @contextmanager

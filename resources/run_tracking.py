@@ -61,7 +61,7 @@ class RunTracking:
             SimpleNamespace(
                 log=context.log,
                 dagster_run=context.run,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 resource_config={
                     "experiment_name": experiment,
                     "mlflow_tracking_uri": prepared(self._tracking_uri),

@@ -119,13 +119,17 @@ class IcebergWarehouse:
             if branch is not None:
                 with target.manage_snapshots() as refs:
                     refs.remove_branch(AUDIT_BRANCH)
-            first = int(target.current_snapshot().summary["total-records"]) == 0
-            write = target.append if first else target.overwrite
-            write(rows, branch=AUDIT_BRANCH, snapshot_properties={_CONTENT_HASH: content_hash})
+            # A branch that does not exist begins empty, so the append is the whole version.
+            target.append(rows, branch=AUDIT_BRANCH, snapshot_properties={_CONTENT_HASH: content_hash})
             staged_id = target.refresh().metadata.refs[AUDIT_BRANCH].snapshot_id
-            return next(
+            staged = next(
                 found for found in self._snapshots(target, table) if found.snapshot_id == str(staged_id)
             )
+            if staged.rows != rows.num_rows:
+                raise WarehouseError(
+                    f"table {table}: {staged.rows} rows are staged, {rows.num_rows} were written"
+                )
+            return staged
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
         """See `Warehouse.publish`."""

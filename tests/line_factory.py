@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,11 @@ def write_spec(folder: Path, name: str = "training-spec.yaml", **changes: Any) -
 
 def environment(home: Path, **extra: str) -> dict[str, str]:
     """The environment of a platform process whose state lies in `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PLATFORM_", "DAGSTER_HOME"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PLATFORM_", "DAGSTER_HOME"))
+    }
     return {**kept, "PLATFORM_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
 
 
@@ -38,7 +40,12 @@ def command(*arguments: str | Path) -> list[str]:
 def platform_assets(home: Path, *arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run `platform-assets …` to its end."""
     return subprocess.run(
-        command(*arguments), env=environment(home, **extra), cwd=ROOT, capture_output=True, text=True, check=False
+        command(*arguments),
+        env=environment(home, **extra),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -57,12 +64,14 @@ class FinishedHome:
         shutil.rmtree(self._saved, ignore_errors=True)
         shutil.copytree(self.path, self._saved, copy_function=_linked_or_copied)
 
-    @contextmanager
-    def fresh(self) -> Iterator[Path]:
-        """The home in the remembered state."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        shutil.copytree(self._saved, self.path, copy_function=_linked_or_copied)
-        yield self.path
+    def restore(self) -> Path:
+        """Put the remembered state back, all but MLflow's: it keeps connections open within a process."""
+        for part in self._saved.iterdir():
+            if part.name != "mlflow":
+                shutil.rmtree(self.path / part.name, ignore_errors=True)
+                shutil.copytree(part, self.path / part.name, copy_function=_linked_or_copied)
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        return self.path
 
 
 def _linked_or_copied(source: str, target: str) -> None:

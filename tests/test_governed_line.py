@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedHome:
 
 
 @pytest.fixture
-def home(finished: FinishedHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(finished: FinishedHome, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The finished home, as it was."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    with finished.fresh() as path:
-        monkeypatch.setenv("DAGSTER_HOME", str(path / "dagster"))
-        yield path
+    path = finished.restore()
+    monkeypatch.setenv("DAGSTER_HOME", str(path / "dagster"))
+    return path
 
 
 @pytest.fixture
@@ -75,9 +75,13 @@ def deploy_alone(settings: PlatformSettings, spec: Path) -> str | None:
         result = (
             build_definitions(settings, [line])
             .resolve_job_def(line.name)
-            .execute_in_process(instance=instance, asset_selection=[line.key("deployment")], raise_on_error=False)
+            .execute_in_process(
+                instance=instance, asset_selection=[line.key("deployment")], raise_on_error=False
+            )
         )
-    failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    failures = [
+        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
+    ]
     return failures[0].description if failures else None
 
 
@@ -105,7 +109,9 @@ def test_second_run_reuses_everything(home: Path) -> None:
     assert told["run"]["run_id"] is None
 
 
-def test_trace_leads_from_release_to_commit_data_and_verdicts(settings: PlatformSettings, ledger: Ledger) -> None:
+def test_trace_leads_from_release_to_commit_data_and_verdicts(
+    settings: PlatformSettings, ledger: Ledger
+) -> None:
     """The release names everything it was made of, and each of its verdicts is in the ledger."""
     active = release.active(ledger, LINE)
 
@@ -117,12 +123,19 @@ def test_trace_leads_from_release_to_commit_data_and_verdicts(settings: Platform
     assert model.code_commit
     assert len(active.verdicts) == 8
     assert all(ledger.get(entry) is not None for entry in active.verdicts)
-    assert MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path).find(LINE, model.fingerprint) == 1
+    assert (
+        MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path).find(
+            LINE, model.fingerprint
+        )
+        == 1
+    )
 
 
 def test_predict_answers_from_the_active_release(home: Path, ledger: Ledger) -> None:
     """The command line tells praise from scorn, and which release said so."""
-    done = platform_assets(home, "predict", LINE, "a wonderful, moving film", "dull, stupid and far too long", "--json")
+    done = platform_assets(
+        home, "predict", LINE, "a wonderful, moving film", "dull, stupid and far too long", "--json"
+    )
 
     praise, scorn = json.loads(done.stdout)
     assert praise["score"] > scorn["score"]
@@ -272,7 +285,9 @@ def test_model_that_does_not_beat_the_baseline_is_blocked(
 ) -> None:
     """A model that has learnt nothing loses to TF-IDF, whatever bound the AUC gate has."""
     gates = {**_gates(), "auc": "> 0.1", "auc_drop_from_production": "<= 0.9"}
-    spec = write_spec(tmp_path, gates=gates, learning_rate=1e-9, head_learning_rate=1e-9, train_rows=400, seed=3)
+    spec = write_spec(
+        tmp_path, gates=gates, learning_rate=1e-9, head_learning_rate=1e-9, train_rows=400, seed=3
+    )
     before = release.active(ledger, LINE)
 
     outcome = run(spec)
@@ -284,7 +299,9 @@ def test_model_that_does_not_beat_the_baseline_is_blocked(
     assert release.active(ledger, LINE) == before
 
 
-def test_verdict_under_older_rules_does_not_count(settings: PlatformSettings, ledger: Ledger, tmp_path: Path) -> None:
+def test_verdict_under_older_rules_does_not_count(
+    settings: PlatformSettings, ledger: Ledger, tmp_path: Path
+) -> None:
     """Who tightens a gate and deploys at once, without judging again, is blocked."""
     spec = write_spec(tmp_path, gates={**_gates(), "auc": "> 0.80"})
 
@@ -323,7 +340,9 @@ def test_altered_entry_is_found_and_blocks(home: Path, settings: PlatformSetting
     connection = sqlite3.connect(settings.ledger_path)
     for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
         connection.execute(f"DROP TRIGGER {trigger}")
-    column = next(row[1] for row in connection.execute("PRAGMA table_info(entries)") if row[2].upper() == "BLOB")
+    column = next(
+        row[1] for row in connection.execute("PRAGMA table_info(entries)") if row[2].upper() == "BLOB"
+    )
     connection.execute(
         f"UPDATE entries SET {column} = CAST(REPLACE({column}, '\"pass\"', '\"fail\"') AS BLOB) WHERE seq = 2"
     )
@@ -345,11 +364,15 @@ def test_misspelt_key_is_one_error_with_file_and_line(home: Path, ledger: Ledger
     """The command ends with the message alone and status 1, and nothing has moved."""
     before = release.active(ledger, LINE)
     spec = tmp_path / "training-spec.yaml"
-    spec.write_text(SMALL_SPEC.read_text(encoding="utf-8").replace("max_length:", "max_lenght:"), encoding="utf-8")
+    spec.write_text(
+        SMALL_SPEC.read_text(encoding="utf-8").replace("max_length:", "max_lenght:"), encoding="utf-8"
+    )
 
     done = platform_assets(home, "run", "--spec", spec)
 
-    line = next(at for at, text in enumerate(spec.read_text(encoding="utf-8").splitlines(), 1) if "max_lenght" in text)
+    line = next(
+        at for at, text in enumerate(spec.read_text(encoding="utf-8").splitlines(), 1) if "max_lenght" in text
+    )
     assert done.returncode == 1
     assert f"{spec}:{line}: max_lenght: is not a known key" in done.stderr
     assert "Traceback" not in done.stderr
@@ -362,24 +385,40 @@ def test_misspelt_key_is_one_error_with_file_and_line(home: Path, ledger: Ledger
         ({"gates": {"auc": "about 0.9"}}, "gates.auc"),
         ({"gates": {"roc": "> 0.9"}}, "gates.roc"),
         ({"contract": "nowhere.yaml"}, "contract: no contract file nowhere.yaml"),
-        ({"requires": {"deploy": [{"subject": "model", "rule_set": "gate.auc"}]}}, "gates.beats_baseline: decides nothing"),
-        ({"requires": {"deploy": [{"subject": "dataset", "rule_set": "contract.nothing"}]}}, "contract.nothing"),
+        (
+            {"requires": {"deploy": [{"subject": "model", "rule_set": "gate.auc"}]}},
+            "gates.beats_baseline: decides nothing",
+        ),
+        (
+            {"requires": {"deploy": [{"subject": "dataset", "rule_set": "contract.nothing"}]}},
+            "contract.nothing",
+        ),
         ({"requires": {"deploy": []}}, "requires.deploy"),
     ],
 )
-def test_spec_that_contradicts_itself_is_refused(changes: dict[str, object], expected: str, tmp_path: Path) -> None:
+def test_spec_that_contradicts_itself_is_refused(
+    changes: dict[str, object], expected: str, tmp_path: Path
+) -> None:
     """Gates, contract and requirements are checked against each other before anything runs."""
     with pytest.raises(ManifestError, match=re.escape(expected)):
         load_line(write_spec(tmp_path, **changes))
 
 
-def test_pinned_line_is_reported_and_left_alone(home: Path, settings: PlatformSettings, ledger: Ledger, tmp_path: Path) -> None:
+def test_pinned_line_is_reported_and_left_alone(
+    home: Path, settings: PlatformSettings, ledger: Ledger, tmp_path: Path
+) -> None:
     """A pin holds against a changed spec until somebody, by name, lets go of it."""
     line = load_line(SMALL_SPEC)
     active = release.active(ledger, LINE)
     requirements = [*_resolved(line, active)]
     release.activate(
-        ledger, LINE, active.release_id, reason="held for the audit", requirements=requirements, pin=True, now=datetime.now(UTC)
+        ledger,
+        LINE,
+        active.release_id,
+        reason="held for the audit",
+        requirements=requirements,
+        pin=True,
+        now=datetime.now(UTC),
     )
     changed = write_spec(tmp_path, seed=99)
 

@@ -92,7 +92,7 @@ def dataset_asset(
             rows = pa.Table.from_pandas(prepared.frame, preserve_index=False).replace_schema_metadata(None)
             staged = warehouse.stage(f"datasets.{line}", rows, content_hash=content_hash(rows))
             audited = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
-            report = run_contract(contract, audited, run_name=f"dagster-{context.run_id}")
+            report = run_contract(contract, audited, run_name=f"dagster-{context.run.run_id}")
             for domain in report.domains:
                 record(
                     ledger,

@@ -54,7 +54,7 @@ def version_asset(
                 "data_version": dataset.version,
                 "data_snapshot": dataset.snapshot.snapshot_id,
                 "ge_run_id": dataset.ge_run_id,
-                "dagster_run_id": context.run_id,
+                "dagster_run_id": context.run.run_id,
                 "verdict_ids": ",".join(sorted(verdict_ids(ledger, resolved))),
                 "gate_status": "blocked" if blocking else "passed",
             }

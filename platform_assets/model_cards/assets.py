@@ -67,7 +67,7 @@ def card_asset(
                 CardInputs(
                     registered=registered,
                     report=json.loads(stored),
-                    dagster_run_id=context.run_id,
+                    dagster_run_id=context.run.run_id,
                     verdict_hashes=tuple(
                         verdict_ids(ledger, resolve(requirements, report.model, rule_set_hashes))
                     ),

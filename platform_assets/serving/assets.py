@@ -103,7 +103,7 @@ def deployment_asset(
                 ledger,
                 line,
                 release.release_id,
-                reason=f"materialized in run {context.run_id}",
+                reason=f"materialized in run {context.run.run_id}",
                 requirements=resolved,
                 now=now,
             )

@@ -1,0 +1,117 @@
+"""What a person does in the UI: sees a line, materializes it, reads its checks, looks at its pictures."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.ui_server import CHROMIUM, ROOT, chromium, lineage_url, served_ui
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)"
+    ),
+]
+
+LINE = "reviews_small"
+SPEC = ROOT / "tests" / "fixtures" / LINE / "training-spec.yaml"
+STAGES = ("dataset", "features", "model", "validation", "version", "card", "deployment")
+CHECKS = {
+    "dataset": ("contract_core_text", "contract_label_quality", "contract_volume", "contract_privacy"),
+    "validation": ("gate_auc", "gate_beats_baseline", "gate_score_drift_ks", "gate_auc_drop_from_production"),
+}
+# Below a certain zoom the graph shortens the assets' names; the whole line fits into this width above it.
+WIDE = {"width": 3100, "height": 900}
+RUN_SECONDS = 300
+
+expect.set_options(timeout=60_000)
+
+Look = Callable[[Path, str], AbstractContextManager[Page]]
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The UI of a platform that knows one line and has never run it."""
+    with served_ui(tmp_path_factory.mktemp("ui") / "home", PLATFORM_SPECS=json.dumps([str(SPEC)])) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def look(ui: str) -> Iterator[Look]:
+    """Opens a page of the UI; if what follows fails, a picture of it is left behind."""
+    with chromium() as browser:
+
+        @contextmanager
+        def look(folder: Path, url: str) -> Iterator[Page]:
+            page = browser.new_page(viewport=WIDE)
+            page.set_default_timeout(60_000)
+            try:
+                page.goto(url)
+                yield page
+            except BaseException as problem:
+                page.screenshot(path=folder / "failure.png")
+                problem.add_note(f"{page.url} looked like {folder / 'failure.png'}")
+                raise
+            finally:
+                page.close()
+
+        yield look
+
+
+@pytest.fixture(scope="module")
+def run(ui: str, look: Look, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run that a click on "Materialize all" started, once the run has ended."""
+    with look(tmp_path_factory.mktemp("run"), lineage_url(ui, LINE)) as page:
+        page.get_by_role("button", name="Materialize all").click()
+        page.get_by_text("View", exact=True).click()
+        ended = page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
+        ended.wait_for(timeout=RUN_SECONDS * 1000)
+        return page.url
+
+
+def test_lineage_page_shows_every_asset_of_the_line(look, ui, tmp_path):
+    """The page of the line's group draws its seven assets, by name."""
+    with look(tmp_path, lineage_url(ui, LINE)) as page:
+        for stage in STAGES:
+            expect(page.get_by_text(f"{LINE}_{stage}", exact=True)).to_be_visible()
+
+
+def test_materialize_all_brings_the_whole_line_to_success(look, ui, run, tmp_path):
+    """A click is enough: the run succeeds, and every asset of the line is materialized."""
+    with look(tmp_path, run) as page:
+        expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    with look(tmp_path, lineage_url(ui, LINE)) as page:
+        expect(page.get_by_text("Materialized", exact=True)).to_have_count(len(STAGES))
+        expect(page.get_by_text("4 / 4 Passed", exact=True)).to_have_count(len(CHECKS))
+
+
+def test_a_run_shows_what_the_training_loop_reports(look, run, tmp_path):
+    """Messages of logic that knows no Dagster, logged in a step's own process, are events of the run."""
+    with look(tmp_path, run) as page:
+        page.get_by_placeholder("Filter…").fill("rows/s")
+        expect(page.get_by_text(re.compile(r"step 38 of 38: loss \d\.\d+, \d+\.\d rows/s"))).to_be_visible()
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+def test_checks_turn_green(look, ui, run, stage, tmp_path):
+    """Every contract domain and every gate is a check that has succeeded."""
+    with look(tmp_path, f"{ui}/assets/{LINE}_{stage}?view=checks") as page:
+        for check in CHECKS[stage]:
+            expect(page.get_by_title(check, exact=True).locator("..")).to_contain_text("Succeeded")
+
+
+def test_the_roc_picture_shows(look, ui, run, tmp_path):
+    """The picture in the validation's metadata is one that the browser can draw."""
+    with look(tmp_path, f"{ui}/assets/{LINE}_validation") as page:
+        page.get_by_role("row").filter(has=page.get_by_text("roc", exact=True)).get_by_text(
+            "Show Markdown"
+        ).click()
+        picture = page.get_by_role("dialog").get_by_role("img", name="roc")
+        expect(picture).to_have_attribute("src", re.compile("^data:image/png;base64,"))
+        picture.evaluate("image => image.decode()")  # rejects what is no picture, and waits for what is
+        assert picture.evaluate("image => image.naturalWidth") > 0

@@ -51,6 +51,7 @@ def run(
     else:
         _print_summary(outcome, status)
     if not outcome.success:
+        print(f"\nerror: {outcome.failure}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -328,9 +329,7 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any]) -> None:
             f"\n{outcome.line} is pinned to release {outcome.pin.release_id} by {outcome.pin.by} ({outcome.pin.reason}); nothing was changed."
         )
         print(f"To let go: platform-assets unpin {outcome.line} --by NAME --reason TEXT")
-    if outcome.failure:
-        print(f"\nerror: {outcome.failure}", file=sys.stderr)
-    elif outcome.success:
+    if outcome.success:
         print("\nWhat next:")
         print("  make ui                                                    see lineage, checks and pictures")
         print(f'  .venv/bin/platform-assets predict {outcome.line} "A wonderful film."')

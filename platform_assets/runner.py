@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from platform_assets.definitions import build_definitions
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import PinState, pin_state
-from platform_assets.line import Line, Step, plan
+from platform_assets.line import STAGES, Line, Step, plan
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
 from resources.settings import PlatformSettings
@@ -144,8 +144,11 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line) -> None:
     Raises:
         RunError: a run of the line that this process cannot judge is in progress.
     """
-    unfinished = dg.RunsFilter(tags={LINE_TAG: line.name}, statuses=_UNFINISHED)
-    for run in instance.get_runs(unfinished):
+    keys = {line.key(stage) for stage in STAGES}
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        # Runs of single assets, as the UI starts them, carry no tag of the line.
+        if run.tags.get(LINE_TAG) != line.name and not keys & set(run.asset_selection or ()):
+            continue
         identity = run.tags.get(PROCESS_TAG)
         if identity is None or not _is_dead(identity):
             raise RunError(

@@ -1,4 +1,48 @@
-"""Write the README's pictures of a finished line: docs/images/lineage.png and docs/images/validation.png.
+"""Take the README's pictures of a finished line; PLATFORM_HOME says where it lies.
 
-PLATFORM_HOME=.platform .venv/bin/python -m scripts.screenshot reviews_sentiment
+python -m scripts.screenshot reviews_sentiment
 """
+
+import sys
+
+from playwright.sync_api import expect
+
+from platform_assets.line import STAGES
+from resources.settings import PlatformSettings
+from tests.e2e.ui_server import ROOT, chromium, lineage_url, open_picture, served_ui
+
+IMAGES = ROOT / "docs" / "images"
+VIEWPORT = {
+    "width": 1000,
+    "height": 812,
+}  # higher, and the panel beside the graph shows paths of this machine
+SCALE = 1.4
+# Dagster's own preferences, by their keys in the browser's storage: a narrow column of legible nodes.
+PREFERENCES = {
+    "dagster-nav-collapsed": "true",
+    "asset-graph-direction": '"vertical"',
+    "asset-node-facets": '["checks","status","kind-tag"]',
+    "defaultZoom": "0.6",  # below it the nodes lose their rows
+}
+
+
+def main() -> None:
+    """Write lineage.png and validation.png."""
+    (line,) = sys.argv[1:]
+    validation = f"{line}_validation"
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with served_ui(PlatformSettings().home) as ui, chromium() as browser:
+        page = browser.new_page(viewport=VIEWPORT, device_scale_factor=SCALE)
+        page.add_init_script(f"Object.assign(localStorage, {PREFERENCES})")
+        # The fourth of seven assets is selected: the graph is centred on it.
+        page.goto(f"{lineage_url(ui, line)}/{validation}")
+        expect(page.get_by_text("Materialized", exact=True)).to_have_count(len(STAGES), timeout=60_000)
+        page.get_by_role("cell", name="auc", exact=True).wait_for()
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=IMAGES / "lineage.png")
+        open_picture(page, f"{ui}/assets/{validation}", "roc")
+        page.screenshot(path=IMAGES / "validation.png")
+
+
+if __name__ == "__main__":
+    main()

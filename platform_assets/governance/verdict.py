@@ -211,7 +211,9 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
         return f"judged under other rules ({verdict.rule_set_hash[:8]}…, now {resolved.rule_set_hash[:8]}…); judge again"
     if verdict.outcome not in ("pass", "waived"):
         said = ", ".join(
-            f"{key} {verdict.evidence[key]}" for key in ("observed", "demanded") if key in verdict.evidence
+            f"{key} {_told(verdict.evidence[key])}"
+            for key in ("observed", "demanded")
+            if key in verdict.evidence
         )
         outcome = "failed" if verdict.outcome == "fail" else "ended in an error"
         return f"{outcome} ({said})" if said else outcome
@@ -222,6 +224,10 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
     if max_age_days is not None and age > timedelta(days=max_age_days):
         return f"{age / timedelta(days=1):.1f} days old, at most {max_age_days:g} are allowed; judge again"
     return ""
+
+
+def _told(value: JsonValue) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _shortened(subject: str) -> str:

@@ -40,6 +40,13 @@ CHECKPOINT_FILE = "checkpoint.pt"
 _CHECKPOINT_INTERVAL_SECONDS = 20.0
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _MINIMUM_REPORT_STEPS = 10
+_OPERATIONS_PER_SECOND = {
+    ("cpu", False): 4.5e10,
+    ("cpu", True): 1e11,
+    ("cuda", False): 1e13,
+    ("cuda", True): 4e13,
+}
+"""By device and whether precision is halved; of one CPU thread, or of one GPU. Good for an announcement, no more."""
 _REPORTS = 100
 _BUCKET_BATCHES = 32
 _PAD_MULTIPLE = 8
@@ -145,12 +152,14 @@ def train(
     scaler = torch.amp.GradScaler(enabled=hardware.precision == "float16")
     checkpoint = _Checkpoint(checkpoints / CHECKPOINT_FILE, model, optimizer, schedule, scaler)
     first_step, seconds_before = checkpoint.restore(world.device)
-    log.info(
-        "training on %s rows: %s steps of %s, %s, %s%s",
-        f"{len(rows):,}", total_steps, config.batch_size, hardware.name, hardware.precision,
-        f", resumed at step {first_step}" if first_step else "",
-    )  # fmt: skip
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    tokens_in_all = config.epochs * sum(len(ids) for ids, _ in rows)
+    seconds_in_all = estimate_seconds(tokens_in_all, sum(parameter.numel() for parameter in parameters), hardware)
+    log.info(
+        "training on %s rows: %s steps of %s on %s in %s, roughly %.0f minutes in all%s",
+        f"{len(rows):,}", total_steps, config.batch_size, hardware.name, hardware.precision,
+        max(1.0, seconds_in_all / 60), f"; goes on after step {first_step}" if first_step else "",
+    )  # fmt: skip
     reporter = _Reporter(total_steps, on_progress if world.rank == 0 else None)
     started = time.monotonic()
     saved_at = started
@@ -281,12 +290,16 @@ def detect_hardware(*, gpu: int, mixed_precision: bool, threads: int | None = No
     return Hardware("cpu", precision, threads, f"CPU with {threads} threads")
 
 
-def estimate_seconds(rows: int, *, tokens_per_row: float, hardware: Hardware) -> float:
-    """A rough training time for a six-layer encoder of 384 units, from the default run on two cores."""
-    seconds_per_token = {"bfloat16": 0.00035, "float32": 0.00085, "float16": 0.00035}[hardware.precision]
-    if hardware.device == "cuda":
-        seconds_per_token /= 100
-    return rows * tokens_per_row * seconds_per_token * 2 / max(1, hardware.threads)
+def estimate_seconds(tokens: int, parameters: int, hardware: Hardware) -> float:
+    """A rough training time: six operations for each token and parameter (Kaplan et al. 2020), at measured rates.
+
+    Args:
+        tokens: trained on, over all epochs.
+        parameters: that are trained.
+        hardware: where.
+    """
+    rate = _OPERATIONS_PER_SECOND[hardware.device, hardware.precision != "float32"]
+    return 6 * tokens * parameters / rate / (hardware.threads if hardware.device == "cpu" else 1)
 
 
 def _cpu_multiplies_bfloat16() -> bool:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import platform_assets.models
@@ -82,6 +82,7 @@ def plans(draw: st.DrawFn) -> SplitSpec:
 PLAN = SplitSpec(test=0.2, validation=0.2, block_rows=10, guard_rows=3)
 
 
+@settings(max_examples=40)
 @given(plan=plans(), blocks=st.integers(3, 9), extra=st.integers(0, 5), seed=st.integers(0, 9))
 def test_rows_of_two_splits_are_never_close(plan, blocks, extra, seed):
     """In the order of one source and label, rows of two splits are more than guard_rows apart.
@@ -108,6 +109,7 @@ def test_rows_of_two_splits_are_never_close(plan, blocks, extra, seed):
     assert left_out == prepare(plan, imdb=films(rows, seed=seed)).guard_rows
 
 
+@settings(max_examples=40)
 @given(plan=plans(), blocks=st.integers(3, 30))
 def test_splits_have_the_shares_asked_for(plan, blocks):
     """Test and validation get their share of the blocks, to the nearest block and at least one."""
@@ -122,6 +124,7 @@ def test_splits_have_the_shares_asked_for(plan, blocks):
     }
 
 
+@settings(max_examples=40)
 @given(plan=plans(), data=st.data())
 def test_no_text_is_in_two_splits(plan, data):
     """Repeated texts, in whatever case and spacing, and texts under both labels never reach two splits."""
@@ -143,6 +146,7 @@ def test_no_text_is_in_two_splits(plan, data):
     assert len(prepared.frame) == len(rows) - prepared.conflicts - prepared.duplicates - prepared.guard_rows
 
 
+@settings(max_examples=40)
 @given(plan=plans(), seed=st.integers(0, 9), train_rows=st.none() | st.integers(16, 20))
 def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     """Twice the same spec and files: the same rows in the same order, the same splits, the same hash."""
@@ -153,6 +157,7 @@ def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     assert tuple(first.frame.columns) == COLUMNS
 
 
+@settings(max_examples=40)
 @given(plan=plans(), first=st.booleans())
 def test_another_source_changes_no_split(plan, first):
     """A second source, named before or after, leaves every row of the first where it was."""
@@ -172,6 +177,7 @@ def test_the_seed_moves_the_blocks():
     assert splits[0] != splits[1]
 
 
+@settings(max_examples=40)
 @given(
     sizes=st.tuples(*[st.integers(30, 120)] * 3),
     share=st.floats(0.2, 1),
@@ -239,17 +245,17 @@ def test_duplicates_and_conflicts_are_counted():
     assert " FILM 0 3 " not in texts
 
 
-@pytest.mark.parametrize("odd", [2, -1, 7, None, 3_000_000_000])
+@pytest.mark.parametrize("odd", [2, -1, 7, None])
 def test_a_label_outside_the_two_is_left_to_the_contract(odd):
     """One odd or missing label neither stops the reading nor vanishes: the contract has to see it."""
     frame = prepare(PLAN, imdb=[*films(100), ("the odd one", odd)]).frame
     row = frame[frame["text"] == "the odd one"]
     assert len(row) == 1
     assert row["label"].isna().all() if odd is None else row["label"].tolist() == [odd]
-    assert frame["label"].dtype == "Int32" or odd == 3_000_000_000
+    assert frame["label"].dtype == "Int32"
 
 
-@pytest.mark.parametrize("odd", ["good", "0.5", "nan1", "inf", "1,0"])
+@pytest.mark.parametrize("odd", ["good", "0.5", "1,0", "inf", "3000000000", "1e300"])
 def test_a_label_that_is_no_whole_number_is_refused(tmp_path, odd):
     """A label that cannot be a class is an error with the count and the first row, before anything is written."""
     path = tmp_path / "imdb.csv"
@@ -261,8 +267,9 @@ def test_a_label_that_is_no_whole_number_is_refused(tmp_path, odd):
 
 def test_missing_texts_are_left_to_the_contract():
     """Rows without text stay, each for itself: they are no duplicates of one another."""
-    prepared = prepare(PLAN, imdb=[*films(100), (None, 1), (None, 0)])
-    assert prepared.frame["text"].isna().sum() + prepared.guard_rows >= 2
+    unguarded = PLAN.model_copy(update={"guard_rows": 0})
+    prepared = prepare(unguarded, imdb=[*films(100), (None, 1), (None, 0), (None, 0)])
+    assert prepared.frame["text"].isna().sum() == 3
     assert (prepared.duplicates, prepared.conflicts) == (0, 0)
 
 

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.e2e.ui_server import CHROMIUM, ROOT, chromium, lineage_url, served_ui
+from tests.e2e.ui_server import CHROMIUM, ROOT, chromium, lineage_url, open_picture, served_ui
 
 pytestmark = [
     pytest.mark.e2e,
@@ -107,11 +107,7 @@ def test_checks_turn_green(look, ui, run, stage, tmp_path):
 
 def test_the_roc_picture_shows(look, ui, run, tmp_path):
     """The picture in the validation's metadata is one that the browser can draw."""
-    with look(tmp_path, f"{ui}/assets/{LINE}_validation") as page:
-        page.get_by_role("row").filter(has=page.get_by_text("roc", exact=True)).get_by_text(
-            "Show Markdown"
-        ).click()
-        picture = page.get_by_role("dialog").get_by_role("img", name="roc")
+    with look(tmp_path, ui) as page:
+        picture = open_picture(page, f"{ui}/assets/{LINE}_validation", "roc")
         expect(picture).to_have_attribute("src", re.compile("^data:image/png;base64,"))
-        picture.evaluate("image => image.decode()")  # rejects what is no picture, and waits for what is
         assert picture.evaluate("image => image.naturalWidth") > 0

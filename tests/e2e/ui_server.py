@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -104,3 +104,13 @@ def chromium() -> Iterator[Browser]:
 def lineage_url(ui: str, line: str) -> str:
     """The page with the graph of a line's assets; the global lineage page shows groups only."""
     return f"{ui}/locations/__repository__@platform_assets.definitions/asset-groups/{line}/lineage"
+
+
+def open_picture(page: Page, asset_url: str, name: str) -> Locator:
+    """The image `name` in an asset's metadata, where the UI shows Markdown only on demand."""
+    page.goto(asset_url)
+    row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True))
+    row.get_by_text("Show Markdown").click()
+    picture = page.get_by_role("dialog").get_by_role("img", name=name)
+    picture.evaluate("image => image.decode()")  # waits for the picture; an error if it is none
+    return picture

@@ -1,0 +1,82 @@
+"""Benchmarks: ratios measured on this machine, printed, never asserted.
+
+    python -m tests.benchmarks [overhead|imports|executor|all] [--train-rows N] [--json]
+
+Everything runs in a temporary folder. The exit status is 1 where a measured process fails or the two
+sides of a comparison disagree about the result; how fast they were never decides.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.benchmarks.executor import Executors, measure_executors
+from tests.benchmarks.imports import Imports, measure_imports
+from tests.benchmarks.measure import BenchmarkError
+from tests.benchmarks.overhead import Overhead, measure_overhead
+
+_TOLD_PACKAGES = ("dagster", "torch", "transformers", "mlflow", "great-expectations", "pyiceberg")
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    described = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
+    described = {name.strip(): value.strip() for name, value in described.items()}
+    flags = {"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(described.get("flags", "").split())
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "cpu": described.get("model name", platform.processor()),
+        "cores": len(os.sched_getaffinity(0)),
+        "flags": " ".join(sorted(flags)),
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "python": platform.python_version(),
+        **{package: version(package) for package in _TOLD_PACKAGES},
+    }
+
+
+def main() -> int:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("which", nargs="?", default="all", choices=("overhead", "imports", "executor", "all"))
+    parser.add_argument(
+        "--train-rows", type=int, default=500, help="of `overhead`; the main job trains on 4,000"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    benchmarks: dict[str, Callable[[Path], Imports | Executors | Overhead]] = {
+        "imports": measure_imports,
+        "executor": measure_executors,
+        "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
+    }
+    found = {"machine": machine()}
+    if not options.json:
+        print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
+    with tempfile.TemporaryDirectory(prefix="platform-assets-bench-") as temporary:
+        for name, benchmark in benchmarks.items():
+            if options.which in (name, "all"):
+                folder = Path(temporary, name)
+                folder.mkdir()
+                try:
+                    report = benchmark(folder)
+                except BenchmarkError as problem:
+                    print(f"error: {name}: {problem}", file=sys.stderr)
+                    return 1
+                found[name] = asdict(report)
+                if not options.json:
+                    print(f"\n{report}", flush=True)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The code location: what it holds, what it costs to load, and that an installed wheel is complete."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from platform_assets.definitions import build_definitions
+from platform_assets.line import load_line, load_lines
+from resources.settings import PlatformSettings
+from tests.line_factory import ROOT, SMALL_SPEC, environment
+
+HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "sklearn", "scipy", "matplotlib", "pandas", "pyiceberg")
+
+
+def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
+    """A change of any asset's key or any job's selection is a change for everybody who watches it."""
+    definitions = build_definitions(PlatformSettings(home=tmp_path), load_lines())
+
+    keys = [spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()]
+    checks = [key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys]
+
+    assert sorted(keys) == [
+        "reviews_sentiment_card",
+        "reviews_sentiment_dataset",
+        "reviews_sentiment_deployment",
+        "reviews_sentiment_features",
+        "reviews_sentiment_model",
+        "reviews_sentiment_validation",
+        "reviews_sentiment_version",
+    ]
+    assert sorted(checks) == [
+        "reviews_sentiment_dataset:contract_core_text",
+        "reviews_sentiment_dataset:contract_label_quality",
+        "reviews_sentiment_dataset:contract_privacy",
+        "reviews_sentiment_dataset:contract_volume",
+        "reviews_sentiment_validation:gate_auc",
+        "reviews_sentiment_validation:gate_auc_drop_from_production",
+        "reviews_sentiment_validation:gate_beats_baseline",
+        "reviews_sentiment_validation:gate_score_drift_ks",
+    ]
+    job = definitions.resolve_job_def("reviews_sentiment")
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(keys)
+
+
+def test_training_step_asks_for_what_its_spec_says(tmp_path: Path) -> None:
+    """The GPU stands in the step's own tags, where an executor that makes pods reads it."""
+    definitions = build_definitions(PlatformSettings(home=tmp_path), load_lines())
+
+    tags = {
+        node.name: json.loads(node.tags["dagster-k8s/config"])
+        for node in definitions.resolve_job_def("reviews_sentiment").nodes
+        if "dagster-k8s/config" in node.tags
+    }
+
+    limits = tags["reviews_sentiment_model"]["container_config"]["resources"]["limits"]
+    assert list(tags) == ["reviews_sentiment_model"]
+    assert limits == {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"}
+
+
+def test_launchpad_shows_the_values_of_the_spec(tmp_path: Path) -> None:
+    """Every value that one run may change starts as what the file says."""
+    line = load_line(SMALL_SPEC)
+    definitions = build_definitions(PlatformSettings(home=tmp_path), [line])
+
+    fields = definitions.resolve_job_def(line.name).get_node_named(f"{line.name}_model").definition.config_schema
+
+    shown = {name: field.default_value for name, field in fields.config_type.fields.items()}
+    assert shown["epochs"] == line.spec.epochs
+    assert shown["learning_rate"] == line.spec.learning_rate
+    assert shown["seed"] == line.spec.seed
+
+
+def test_loading_the_code_location_imports_nothing_heavy(tmp_path: Path) -> None:
+    """Every step process pays for what definitions import; libraries for one step are that step's own affair."""
+    script = (
+        "import sys, json; from platform_assets.definitions import defs; defs(); "
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+
+    assert json.loads(done.stdout) == []
+
+
+def test_usage_telemetry_is_off_by_default(tmp_path: Path) -> None:
+    """Importing the package switches it off before any library could send anything."""
+    script = "import platform_assets, os; print(os.environ['DAGSTER_DISABLE_TELEMETRY'], os.environ['GX_ANALYTICS_ENABLED'])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["yes", "false"]
+
+
+def test_installed_wheel_is_complete(tmp_path: Path) -> None:
+    """`resources` travels with the package, and so do specs, contracts, the card's schema and its template."""
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode != 0 and "hatchling" in built.stderr:
+        pytest.skip("the build backend cannot be fetched here: the wheel is not tested")
+    assert built.returncode == 0, built.stderr
+    site = tmp_path / "site"
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    kept = {**environment(tmp_path / "home"), "PYTHONPATH": str(site)}
+    script = (
+        "import platform_assets, resources; from platform_assets.definitions import defs; "
+        "from platform_assets.model_cards.card import _schema; _schema(); "
+        "print(platform_assets.__file__, len(list(defs().resolve_all_asset_specs())))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    location, assets = done.stdout.split()
+    assert location.startswith(str(site))
+    assert int(assets) == 7
+    assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

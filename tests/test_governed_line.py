@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from platform_assets.definitions import build_definitions
@@ -440,3 +441,41 @@ def _resolved(line: object, active: object) -> list[object]:
     from platform_assets.governance.requirements import resolve
 
     return resolve(line.requirements, active.card.registered.report.model, line.rule_set_hashes)
+
+
+def run_dataset_alone(settings: PlatformSettings, **overrides: object) -> dg.ExecuteInProcessResult:
+    """Materialize the dataset with values set in the launchpad."""
+    line = load_line(SMALL_SPEC)
+    with open_instance(settings) as instance:
+        return (
+            build_definitions(settings, [line])
+            .resolve_job_def(line.name)
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[line.key("dataset")],
+                run_config={"ops": {f"{line.name}_dataset": {"config": overrides}}},
+                raise_on_error=False,
+            )
+        )
+
+
+def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledger: Ledger) -> None:
+    """The run uses the value; the next ordinary run sees that the spec says otherwise and goes back."""
+    result = run_dataset_alone(settings, train_rows=320)
+
+    line = load_line(SMALL_SPEC)
+    with open_instance(settings) as instance:
+        steps = {step.stage: step for step in plan(line, instance, ledger)}
+        status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
+    assert result.success
+    assert status["rows_by_split"]["train"] == 320
+    assert steps["dataset"].runs
+
+
+def test_launchpad_value_out_of_range_is_one_clear_error(settings: PlatformSettings) -> None:
+    """The launchpad is checked as strictly as the file."""
+    result = run_dataset_alone(settings, train_rows=3)
+
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert "train_rows" in failure.user_failure_data.description
+    assert "greater than or equal to 16" in failure.user_failure_data.description

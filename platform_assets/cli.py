@@ -72,8 +72,18 @@ def status(
     if as_json:
         _print_json(found)
         return
+    principal = settings.principal
+    print(
+        f"{principal.user} (groups {', '.join(principal.groups)}; env {principal.labels.env}), profile {settings.profile}"
+    )
     for each in states.values():
         _print_status(each)
+        for problem in each["blocked_by"]:
+            print(f"  blocked   {problem}")
+        if each["pinned"]:
+            print(
+                f"  pinned    to {each['pinned']['release_id']} by {each['pinned']['by']}: {each['pinned']['reason']}"
+            )
 
 
 @app.command()

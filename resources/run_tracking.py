@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from resources.model_registry import prepared
 
+_IDENTITY_TAG = "model_fingerprint"
+
 
 class TrackedRun(Protocol):
     """One tracked run: what training tells about itself."""
@@ -46,14 +48,23 @@ class _MlflowRun:
 
 
 class RunTracking:
-    """Opens one MLflow run per Dagster run and experiment; a retried step finds the run it began."""
+    """Opens one MLflow run for each model; a training that was killed and goes on finds the run it began."""
 
     def __init__(self, tracking_uri: str) -> None:
         self._tracking_uri = tracking_uri
 
     @contextmanager
-    def run(self, context: Any, *, experiment: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
-        """A tracked run for the Dagster step of `context`; it ends FINISHED, or FAILED on an error."""
+    def run(
+        self, context: Any, *, experiment: str, identity: str, tags: dict[str, str]
+    ) -> Iterator[TrackedRun]:
+        """The tracked run of the model with this identity; it ends FINISHED, or FAILED on an error.
+
+        Args:
+            context: of the Dagster step that trains.
+            experiment: MLflow experiment.
+            identity: what tells this training from every other; the same after a kill.
+            tags: set on the run.
+        """
         from dagster_mlflow.resources import MlFlow
         from mlflow.entities import RunStatus
 
@@ -65,8 +76,9 @@ class RunTracking:
                 resource_config={
                     "experiment_name": experiment,
                     "mlflow_tracking_uri": prepared(self._tracking_uri),
+                    "mlflow_run_id": self._begun(experiment, identity),
                     "env": {},
-                    "extra_tags": tags,
+                    "extra_tags": {_IDENTITY_TAG: identity, **tags},
                 },
             )
         )
@@ -76,3 +88,16 @@ class RunTracking:
             mlflow.end_run(status=RunStatus.to_string(RunStatus.FAILED))
             raise
         mlflow.end_run()
+
+    def _begun(self, experiment: str, identity: str) -> str | None:
+        """Id of the run that an earlier process began for this training."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(prepared(self._tracking_uri))
+        known = client.get_experiment_by_name(experiment)
+        if known is None:
+            return None
+        found = client.search_runs(
+            [known.experiment_id], f"tags.{_IDENTITY_TAG} = '{identity}'", max_results=1
+        )
+        return str(found[0].info.run_id) if found else None

@@ -41,7 +41,7 @@ class PlatformSettings(BaseSettings):
     )
 
     profile: Literal["local", "cluster"] = "local"
-    """`local`: steps are processes of this machine. `cluster`: training steps become pods."""
+    """`local`: steps are processes of this machine. `cluster`: steps become pods."""
     home: Path = Path(".platform")
     principal: Principal = Principal()
     catalog_uri: str | None = None

@@ -5,17 +5,15 @@ python -m scripts.screenshot reviews_sentiment
 
 import sys
 
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from platform_assets.line import STAGES
 from resources.settings import PlatformSettings
 from tests.e2e.ui_server import ROOT, chromium, lineage_url, open_picture, served_ui
 
 IMAGES = ROOT / "docs" / "images"
-VIEWPORT = {
-    "width": 1000,
-    "height": 812,
-}  # higher, and the panel beside the graph shows paths of this machine
+# Higher, and the panel beside the graph would show paths of this machine.
+VIEWPORT = ViewportSize(width=1000, height=812)
 SCALE = 1.4
 # Dagster's own preferences, by their keys in the browser's storage: a narrow column of legible nodes.
 PREFERENCES = {

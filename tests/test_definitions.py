@@ -13,7 +13,17 @@ from platform_assets.line import load_line, load_lines
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, SMALL_SPEC, environment
 
-HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "sklearn", "scipy", "matplotlib", "pandas", "pyiceberg")
+HEAVY = (
+    "torch",
+    "transformers",
+    "mlflow",
+    "great_expectations",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "pandas",
+    "pyiceberg",
+)
 
 
 def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
@@ -66,7 +76,9 @@ def test_launchpad_shows_the_values_of_the_spec(tmp_path: Path) -> None:
     line = load_line(SMALL_SPEC)
     definitions = build_definitions(PlatformSettings(home=tmp_path), [line])
 
-    fields = definitions.resolve_job_def(line.name).get_node_named(f"{line.name}_model").definition.config_schema
+    fields = (
+        definitions.resolve_job_def(line.name).get_node_named(f"{line.name}_model").definition.config_schema
+    )
 
     shown = {name: field.default_value for name, field in fields.config_type.fields.items()}
     assert shown["epochs"] == line.spec.epochs
@@ -82,7 +94,12 @@ def test_loading_the_code_location_imports_nothing_heavy(tmp_path: Path) -> None
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", script],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
     )
 
     assert json.loads(done.stdout) == []
@@ -120,7 +137,9 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
         "print(platform_assets.__file__, len(list(defs().resolve_all_asset_specs())))"
     )
 
-    done = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=kept, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
 
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()

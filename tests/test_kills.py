@@ -24,7 +24,12 @@ QUICK = {
     "train_rows": 320,
     "max_length": 24,
     # Kills are tested here, not the model: so few rows reach what so few rows can.
-    "gates": {"auc": "> 0.55", "beats_baseline": True, "score_drift_ks": "<= 0.15", "auc_drop_from_production": "<= 0.3"},
+    "gates": {
+        "auc": "> 0.55",
+        "beats_baseline": True,
+        "score_drift_ks": "<= 0.15",
+        "auc_drop_from_production": "<= 0.3",
+    },
 }
 MOMENTS = (
     "contract_core_text",
@@ -74,13 +79,21 @@ def assert_whole(home: Path) -> None:
     assert report.ok, report.problem
     assert report.ahead_of_head == 0
     versions = MlflowClient(settings.resolved_tracking_uri).search_model_versions(f"name = '{LINE}'")
-    doubled = [value for value, count in Counter(version.tags["fingerprint"] for version in versions).items() if count > 1]
+    doubled = [
+        value
+        for value, count in Counter(version.tags["fingerprint"] for version in versions).items()
+        if count > 1
+    ]
     assert doubled == []
     assert unreferenced(settings) == []
     assert list((settings.objects_path / "incoming").iterdir()) == []
     data, metadata = settings.objects_path / "data", settings.objects_path / "metadata"
     objects = {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
-    described = {path.relative_to(metadata).as_posix().removesuffix(".json") for path in metadata.rglob("*") if path.is_file()}
+    described = {
+        path.relative_to(metadata).as_posix().removesuffix(".json")
+        for path in metadata.rglob("*")
+        if path.is_file()
+    }
     assert objects == described
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         statuses = Counter(run.status.value for run in instance.get_runs())
@@ -90,7 +103,9 @@ def assert_whole(home: Path) -> None:
 
 def unreferenced(settings: PlatformSettings) -> list[str]:
     """Files of the warehouse that no table's metadata names, found by pyiceberg's own inspection."""
-    catalog = SqlCatalog("tests", uri=settings.resolved_catalog_uri, warehouse=settings.resolved_warehouse_uri)
+    catalog = SqlCatalog(
+        "tests", uri=settings.resolved_catalog_uri, warehouse=settings.resolved_warehouse_uri
+    )
     left: list[str] = []
     for namespace in catalog.list_namespaces():
         for identifier in catalog.list_tables(namespace):

@@ -1,4 +1,4 @@
-"""Labelled texts: raw frames become one normalised table, split so that no film is in two splits.
+"""Labelled texts: raw frames become one normalised table, split by blocks of neighbours.
 
 Columns of the normalised table, in this order:
 
@@ -148,9 +148,10 @@ def _refuse_overlap(raw: "pd.DataFrame", val_uri: str) -> None:
 def _assign_splits(frame: "pd.DataFrame", spec: DatasetSpec) -> "NDArray[np.object_]":
     """One split name per row; `guard` for rows that separate two splits.
 
-    Neighbours in a file are related (reviews of one film lie side by side), so whole blocks of
-    neighbours go to one split, per source and label, and where two splits meet, guard rows longer than
-    the longest run of related rows are set aside. Splits of one source do not depend on the others.
+    Neighbours in a file are related: the reviews of one film and one label lie side by side. So whole
+    blocks of neighbours go to one split, per source and label, and where two splits meet, guard rows at
+    least as many as the longest run of related rows are set aside. Sources name no films, so that praise
+    and blame of one film meet in one split is not assured. Splits of one source do not depend on the others.
     """
     import numpy as np
 

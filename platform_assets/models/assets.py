@@ -110,8 +110,8 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
                     "model_name": features.model_name,
                     "max_length": features.max_length,
                 }
-                tags = {"line": spec.line, "model_fingerprint": identity}
-                with run_tracking.run(context, experiment=spec.line, tags=tags) as tracked:
+                tags = {"line": spec.line}
+                with run_tracking.run(context, experiment=spec.line, identity=identity, tags=tags) as tracked:
                     tracked.params(parameters)
                     result = train(
                         warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),

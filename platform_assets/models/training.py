@@ -154,7 +154,9 @@ def train(
     first_step, seconds_before = checkpoint.restore(world.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     tokens_in_all = config.epochs * sum(len(ids) for ids, _ in rows)
-    seconds_in_all = estimate_seconds(tokens_in_all, sum(parameter.numel() for parameter in parameters), hardware)
+    seconds_in_all = estimate_seconds(
+        tokens_in_all, sum(parameter.numel() for parameter in parameters), hardware
+    )
     log.info(
         "training on %s rows: %s steps of %s on %s in %s, roughly %.0f minutes in all%s",
         f"{len(rows):,}", total_steps, config.batch_size, hardware.name, hardware.precision,

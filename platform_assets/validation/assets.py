@@ -33,6 +33,7 @@ CODE = code_version(
         for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures")
     )
 )
+SCORING_CODE = code_version("platform_assets.validation.scoring", "platform_assets.validation.baseline")
 _RETENTION_DAYS = 3650
 _TOLD_METRICS = ("auc", "auc_low", "auc_high", "pr_auc", "accuracy", "f1", "ece", "brier")
 
@@ -73,7 +74,7 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
     ) -> Iterator[Any]:
         with foreseen_failures():
             folder = f"reports/{settings.env}/{line}/{model.version[:16]}"
-            scores_key = f"{folder}/scores.parquet"
+            scores_key = f"{folder}/scores-{SCORING_CODE}.parquet"
             scored = _scores(model, scores_key, warehouse, object_store)
             active = releases.active(ledger, line)
             production, problem = None, None
@@ -175,7 +176,7 @@ def report_pictures(scored: "pa.Table", production: Any) -> dict[str, bytes]:
 
 
 def _scores(model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectStore) -> "pa.Table":
-    """The model's scores, computed once: they depend on the model's fingerprint alone."""
+    """The model's and the baseline's scores, computed once for a model and the code that scores."""
     import pyarrow.parquet as pq
 
     if store.exists(key):

@@ -1,5 +1,6 @@
 """A chain of assets that do nothing, as a job on each executor; `executor.py` runs it in processes of its own."""
 
+from collections.abc import Callable
 from multiprocessing import forkserver
 
 import dagster as dg
@@ -11,7 +12,7 @@ from resources.settings import PlatformSettings
 LONGEST = 9
 
 
-def _chain(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+def _chain(executor: dg.ExecutorDefinition) -> dg.Definitions:
     def link(at: int) -> dg.AssetsDefinition:
         @dg.asset(name=f"link_{at}", ins={"before": dg.AssetIn(f"link_{at - 1}")} if at else {})
         def add_one(**before: int) -> int:
@@ -19,44 +20,38 @@ def _chain(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
 
         return add_one
 
-    definitions = dg.Definitions(
-        assets=[link(at) for at in range(LONGEST)],
-        jobs=[dg.define_asset_job("chain", executor_def=executor)],
+    return dg.Definitions(
+        assets=[link(at) for at in range(LONGEST)], jobs=[dg.define_asset_job("chain")], executor=executor
     )
-    return definitions.resolve_job_def("chain")
 
 
 def platform() -> dg.JobDefinition:
     """The chain on the executor that the settings choose."""
-    return _chain(step_executor(PlatformSettings()))
+    return _chain(step_executor(PlatformSettings())).resolve_job_def("chain")
 
 
 def spawn() -> dg.JobDefinition:
     """The chain in processes that each start from nothing: Dagster's default."""
-    return _chain(dg.multiprocess_executor)
+    return _chain(dg.multiprocess_executor).resolve_job_def("chain")
 
 
 def in_process() -> dg.JobDefinition:
     """The chain within the run's own process."""
-    return _chain(dg.in_process_executor)
+    return _chain(dg.in_process_executor).resolve_job_def("chain")
 
 
-def run(job: dg.JobDefinition, length: int) -> None:
+def run(job: Callable[[], dg.JobDefinition], length: int) -> None:
     """Execute the first `length` links and print what the last one came to: `length`.
 
     Args:
         job: one of the functions above, which Dagster calls again in every step process.
         length: how many assets.
     """
+    keys = [dg.AssetKey(f"link_{at}") for at in range(length)]
     with (
         open_instance(PlatformSettings()) as instance,
-        dg.execute_job(
-            dg.reconstructable(job),
-            instance,
-            raise_on_error=True,
-            asset_selection=[dg.AssetKey(f"link_{at}") for at in range(length)],
-        ) as result,
+        dg.execute_job(dg.reconstructable(job), instance, raise_on_error=True, asset_selection=keys),
     ):
-        print(result.asset_value(f"link_{length - 1}"))
+        print(_chain(dg.in_process_executor).load_asset_value(keys[-1], python_type=int, instance=instance))
     # Waiting for the server is what makes the time of its step processes ours, and so measurable.
     forkserver._forkserver._stop()

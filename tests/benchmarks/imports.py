@@ -40,14 +40,11 @@ class Imports:
     """Heavy libraries that were loaded; there should be none."""
 
     def __str__(self) -> str:
-        return "\n".join(
-            (
-                f"imports: the code location, {self.assets} assets, {self.modules:,} modules, median of {self.runs} processes",
-                f"  CPU s {self.cost.cpu_seconds:.2f} (most {self.slowest.cpu_seconds:.2f}), "
-                f"wall s {self.cost.wall_seconds:.2f} (most {self.slowest.wall_seconds:.2f}), goal <= {GOAL_SECONDS:g}",
-                f"  heavy libraries loaded: {', '.join(self.heavy) or 'none of ' + ', '.join(HEAVY)}",
-            )
-        )
+        return f"""\
+imports: the code location, {self.assets} assets, {self.modules:,} modules; median of {self.runs} processes, goal <= {GOAL_SECONDS:g} s
+  CPU s   {self.cost.cpu_seconds:6.2f}, slowest {self.slowest.cpu_seconds:.2f}
+  wall s  {self.cost.wall_seconds:6.2f}, slowest {self.slowest.wall_seconds:.2f}
+  heavy libraries loaded: {", ".join(self.heavy) or "none of " + ", ".join(HEAVY)}"""
 
 
 def measure_imports(folder: Path, *, runs: int = 5) -> Imports:

@@ -22,6 +22,8 @@ class Overhead:
     scored_rows: int
     platform: Cost
     bare: Cost
+    cpu_ratio: float
+    wall_ratio: float
     platform_start: Cost
     """What was taken off: a process that imports what that side imports at its start."""
     bare_start: Cost
@@ -31,31 +33,17 @@ class Overhead:
     stage_seconds: dict[str, float]
     """Wall seconds of the platform's assets, as Dagster recorded them."""
 
-    @property
-    def cpu_ratio(self) -> float:
-        """Processor time of the platform for each second of the plain script."""
-        return self.platform.cpu_seconds / self.bare.cpu_seconds
-
-    @property
-    def wall_ratio(self) -> float:
-        """The same of the clock."""
-        return self.platform.wall_seconds / self.bare.wall_seconds
-
     def __str__(self) -> str:
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.stage_seconds.items())
-        return "\n".join(
-            (
-                f"overhead: {self.train_rows:,} training rows, {self.scored_rows:,} scored rows; both sides at the same",
-                "time, each on its own half of the cores; a process that only imports is taken off each side",
-                "                      CPU s    wall s    of which taken off, CPU s",
-                f"  platform-assets run {self.platform.cpu_seconds:7.1f}  {self.platform.wall_seconds:7.1f}    {self.platform_start.cpu_seconds:7.1f}",
-                f"  bare.py             {self.bare.cpu_seconds:7.1f}  {self.bare.wall_seconds:7.1f}    {self.bare_start.cpu_seconds:7.1f}",
-                f"  ratio               {self.cpu_ratio:7.3f}  {self.wall_ratio:7.3f}",
-                f"  assets, wall s      {stages}",
-                f"  equal on both sides: test AUC {self.auc:.4f}, TF-IDF baseline {self.baseline_auc:.4f}; "
-                f"largest difference of a score {self.largest_score_difference:.1e}",
-            )
-        )
+        return f"""\
+overhead: {self.train_rows:,} training rows, {self.scored_rows:,} scored rows. Both sides run at the same time, each on
+its own half of the cores; what a process that only imports takes is taken off each side.
+                      CPU s    wall s    taken off, CPU s
+  platform-assets run {self.platform.cpu_seconds:7.1f}   {self.platform.wall_seconds:7.1f}    {self.platform_start.cpu_seconds:7.1f}
+  bare.py             {self.bare.cpu_seconds:7.1f}   {self.bare.wall_seconds:7.1f}    {self.bare_start.cpu_seconds:7.1f}
+  ratio               {self.cpu_ratio:7.3f}   {self.wall_ratio:7.3f}
+  assets, wall s      {stages}
+  equal on both sides test AUC {self.auc:.4f}, TF-IDF baseline {self.baseline_auc:.4f}, every score to {self.largest_score_difference:.1e}"""
 
 
 def measure_overhead(
@@ -83,11 +71,16 @@ def measure_overhead(
             f"test AUC {told['status']['metrics']['auc']} with the platform, {aucs['auc']} without"
         )
     rows, difference = _compare_scores(*folders)
+    with_platform, without = (
+        side.cost - start.succeeded().cost for side, start in zip((platform, bare), starts, strict=True)
+    )
     return Overhead(
         train_rows=train_rows,
         scored_rows=rows,
-        platform=platform.cost - starts[0].succeeded().cost,
-        bare=bare.cost - starts[1].succeeded().cost,
+        platform=with_platform,
+        bare=without,
+        cpu_ratio=with_platform.cpu_seconds / without.cpu_seconds,
+        wall_ratio=with_platform.wall_seconds / without.wall_seconds,
         platform_start=starts[0].cost,
         bare_start=starts[1].cost,
         auc=aucs["auc"],
@@ -119,7 +112,9 @@ def _compare_scores(platform: Path, bare: Path) -> tuple[int, float]:
     sides = [pd.read_parquet(path).set_index("review_id") for path in (stored, bare / "scores.parquet")]
     left, right = (side[["score", "baseline_score"]].sort_index() for side in sides)
     if not left.index.equals(right.index):
-        raise BenchmarkError(f"{len(left)} rows scored with the platform and {len(right)} without, not the same ones")
+        raise BenchmarkError(
+            f"{len(left)} rows scored with the platform and {len(right)} without, not the same ones"
+        )
     difference = float((left - right).abs().to_numpy().max())
     if difference > _TOLERANCE:
         raise BenchmarkError(f"a score differs by {difference} between the two sides")

@@ -221,11 +221,11 @@ def test_too_few_rows_are_an_error():
     with pytest.raises(DatasetError, match=r"train_rows asks for 500 rows and \d+ are left for train"):
         prepare(PLAN, train_rows=500, imdb=films(100))
     with pytest.raises(
-        DatasetError, match="source 'imdb' has 29 rows of label [01]: 2 blocks of 10, and a split takes 3"
+        DatasetError, match=r"source 'imdb' has 29 rows of label [01]: 2 blocks of 10, and a split takes 3"
     ):
         prepare(PLAN, imdb=films(29))
     greedy = SplitSpec(test=0.6, validation=0.25, block_rows=10, guard_rows=0)
-    with pytest.raises(DatasetError, match="split.test"):
+    with pytest.raises(DatasetError, match=r"split\.test"):
         prepare(greedy, imdb=films(30))
 
 

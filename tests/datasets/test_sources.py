@@ -74,8 +74,10 @@ def test_each_format_is_read_by_path_and_by_uri(source_of, ending):
         ("reviews.csv", b'text,label\nNA,1\nnull,1\nNone,1\nnan,1\n"",1\n'),
         (
             "reviews.jsonl",
-            b'{"text":"NA","label":1}\n{"text":"null","label":1}\n{"text":"None","label":1}\n'
-            b'{"text":"nan","label":1}\n{"text":null,"label":1}\n',
+            b"".join(
+                b'{"text":%s,"label":1}\n' % text
+                for text in (b'"NA"', b'"null"', b'"None"', b'"nan"', b"null")
+            ),
         ),
     ],
 )
@@ -88,7 +90,7 @@ def test_a_review_may_read_na(source_of, name, content):
 
 def test_text_keeps_its_form(source_of):
     """Line breaks, commas and digits within a quoted field stay; nothing becomes a date or a number."""
-    content = 'text,label\n"one,\ntwo ""three""",1\n2020-01-01,1\n007,1\n'.encode()
+    content = b'text,label\n"one,\ntwo ""three""",1\n2020-01-01,1\n007,1\n'
     assert texts(source_of("reviews.csv", content)) == ['one,\ntwo "three"', "2020-01-01", "007"]
     content = b'{"text":"2020-01-01","label":1}\n{"text":"007","label":1}\n'
     assert texts(source_of("reviews.jsonl", content)) == ["2020-01-01", "007"]

@@ -7,16 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.ui_server import CHROMIUM, ROOT, chromium, lineage_url, open_picture, served_ui
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)"
-    ),
-]
+pytestmark = pytest.mark.e2e
+if CHROMIUM is None:
+    pytest.skip("NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)", allow_module_level=True)
 
 LINE = "reviews_small"
 SPEC = ROOT / "tests" / "fixtures" / LINE / "training-spec.yaml"
@@ -26,8 +23,8 @@ CHECKS = {
     "validation": ("gate_auc", "gate_beats_baseline", "gate_score_drift_ks", "gate_auc_drop_from_production"),
 }
 # Below a certain zoom the graph shortens the assets' names; the whole line fits into this width above it.
-WIDE = {"width": 3100, "height": 900}
-RUN_SECONDS = 300
+WIDE = ViewportSize(width=3100, height=900)
+RUN_SECONDS = 600  # a minute or two on a quiet machine
 
 expect.set_options(timeout=60_000)
 

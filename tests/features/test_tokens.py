@@ -117,7 +117,10 @@ def test_a_model_lies_in_a_package_a_folder_or_the_hub(encoder):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("package://no_such_model/model", "package 'no_such_model' is not installed; pip install no-such-model"),
+        (
+            "package://no_such_model/model",
+            "package 'no_such_model' is not installed; pip install no-such-model",
+        ),
         ("package://no.such.model/model", "package 'no.such.model' is not installed"),
         ("package:///model", "package '' is not installed"),
         ("package://pytest/model", "package 'pytest' has no model in '/model' (no config.json)"),

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,18 @@ def config(encoder, tokenizer):
 def make_tokens(tokenizer):
     """Builds a table of short texts whose opinion stands in one word."""
 
-    def make_tokens(rows: int = ROWS, *, labels: list[int | None] | None = None, split: str = "train") -> pa.Table:
+    def make_tokens(
+        rows: int = ROWS, *, labels: list[int | None] | None = None, split: str = "train"
+    ) -> pa.Table:
         random_words = random.Random(3)
         labels = labels or [row % 2 for row in range(rows)]
         texts = [
-            " ".join([*random_words.choices(["the", "film", "was", "plot"], k=row % 9), ["awful", "great"][bool(label)]])
+            " ".join(
+                [
+                    *random_words.choices(["the", "film", "was", "plot"], k=row % 9),
+                    ["awful", "great"][bool(label)],
+                ]
+            )
             for row, label in enumerate(labels)
         ]
         return pa.table(
@@ -152,7 +160,9 @@ def test_a_run_learns_and_reports(trained):
     assert reported[12]["loss"] < 0.5 * reported[1]["loss"]
     assert result.final_loss == reported[12]["loss"]
     assert (result.steps, result.resumed_at_step, result.rows) == (12, 0, ROWS)
-    assert {"config.json", "model.safetensors", "head.safetensors"} <= {path.name for path in result.output.iterdir()}
+    assert {"config.json", "model.safetensors", "head.safetensors"} <= {
+        path.name for path in result.output.iterdir()
+    }
     assert reported[12]["rows_per_second"] > 0
 
 
@@ -162,7 +172,9 @@ def test_the_same_input_gives_the_same_weights(trained, make_tokens, config, tmp
     assert again.weights_sha256 == trained[0].weights_sha256
     short = make_tokens(14)
     first, second = (
-        train(short, replace(config, seed=seed), output=tmp_path / str(seed), checkpoints=tmp_path / str(seed))
+        train(
+            short, replace(config, seed=seed), output=tmp_path / str(seed), checkpoints=tmp_path / str(seed)
+        )
         for seed in (1, 2)
     )
     assert first.weights_sha256 != second.weights_sha256
@@ -204,7 +216,7 @@ def test_a_run_survives_twenty_kills(trained, arguments):
 
 
 def test_two_processes_train_as_one(make_tokens, config, arguments, tmp_path):
-    """torchrun with two processes follows the loss curve of one, also where a batch holds fewer rows than processes."""
+    """Two processes of torchrun follow the loss curve of one, also where a batch holds fewer rows than processes."""
     tokens, alike = make_tokens(22), replace(config, dropout=0.0, epochs=3)
     alone = {}
     train(
@@ -234,7 +246,7 @@ def test_lower_layers_learn_more_slowly(trained, config, encoder):
         np.abs(after[name] - before[name]).mean()
         for name in (f"encoder.layer.{layer}.output.dense.weight" for layer in range(LAYERS))
     ]
-    ratios = [lower / upper for lower, upper in zip(moved, moved[1:], strict=False)]
+    ratios = [lower / upper for lower, upper in pairwise(moved)]
     assert ratios == pytest.approx([config.layer_decay] * (LAYERS - 1), rel=0.35)
 
 
@@ -242,7 +254,10 @@ def test_frozen_embeddings_stay(trained, make_tokens, config, encoder, tmp_path)
     """Frozen embeddings are bit for bit those of the encoder; free ones are not."""
     before = weights_of_encoder(encoder)
     free = train(
-        make_tokens(14), replace(config, freeze_embeddings=False), output=tmp_path / "model", checkpoints=tmp_path
+        make_tokens(14),
+        replace(config, freeze_embeddings=False),
+        output=tmp_path / "model",
+        checkpoints=tmp_path,
     )
     name = "embeddings.word_embeddings.weight"
     assert np.array_equal(weights(trained[0].output)[name], before[name])
@@ -260,7 +275,10 @@ def test_a_loss_that_is_no_number_ends_the_run(make_tokens, config, tmp_path):
     """A run that diverges is an error that says where, and leaves no model."""
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+ of 4; lower learning_rate"):
         train(
-            make_tokens(28), replace(config, learning_rate=1e30), output=tmp_path / "model", checkpoints=tmp_path
+            make_tokens(28),
+            replace(config, learning_rate=1e30),
+            output=tmp_path / "model",
+            checkpoints=tmp_path,
         )
     assert not (tmp_path / "model").exists()
 
@@ -285,7 +303,12 @@ def test_rows_that_cannot_be_trained_on_are_an_error(make_tokens, config, tmp_pa
 def test_an_encoder_that_cannot_be_loaded_is_an_error(make_tokens, config, tmp_path, location):
     """Neither a folder nor a model of the hub: the name is told, and what to give."""
     with pytest.raises(TrainingError, match=f"^model_name {location}: no encoder can be loaded"):
-        train(make_tokens(2), replace(config, model_location=location), output=tmp_path / "model", checkpoints=tmp_path)
+        train(
+            make_tokens(2),
+            replace(config, model_location=location),
+            output=tmp_path / "model",
+            checkpoints=tmp_path,
+        )
 
 
 def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, config, tmp_path, caplog):
@@ -295,9 +318,13 @@ def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, config, tmp_path, 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with caplog.at_level(logging.WARNING, logger="platform_assets"):
-        result = train(make_tokens(7), replace(config, gpu=1), output=tmp_path / "model", checkpoints=tmp_path)
+        result = train(
+            make_tokens(7), replace(config, gpu=1), output=tmp_path / "model", checkpoints=tmp_path
+        )
     assert result.hardware.device == "cpu"
-    (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("platform_assets")]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.name.startswith("platform_assets")
+    ]
     assert warning == "the spec asks for 1 GPU and this machine has none: running on the CPU"
 
 

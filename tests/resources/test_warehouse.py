@@ -147,7 +147,10 @@ def test_a_version_carries_what_was_written(warehouse):
     found = warehouse.read(TABLE, staged.snapshot_id)
     assert found.equals(rows(1))
     assert content_hash(found) == staged.content_hash
-    assert warehouse.read(TABLE, staged.snapshot_id, columns=["label", "text"]).column_names == ["label", "text"]
+    assert warehouse.read(TABLE, staged.snapshot_id, columns=["label", "text"]).column_names == [
+        "label",
+        "text",
+    ]
 
 
 def test_many_rows_keep_their_order(warehouse):
@@ -212,7 +215,7 @@ def test_tables_do_not_touch_each_other(warehouse):
 @pytest.mark.parametrize("snapshot_id", ["1", "latest"])
 def test_what_does_not_exist_is_named(warehouse, snapshot_id):
     """An unknown table or version is told by name, to a reader and to a publisher."""
-    with pytest.raises(WarehouseError, match="table datasets.other does not exist"):
+    with pytest.raises(WarehouseError, match=r"table datasets\.other does not exist"):
         warehouse.read("datasets.other", snapshot_id)
     staged = stage(warehouse, 1)
     with pytest.raises(WarehouseError, match=f"table {TABLE} has no snapshot {snapshot_id}"):

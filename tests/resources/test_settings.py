@@ -1,0 +1,143 @@
+"""Settings: one object, each field from the environment by itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from resources.settings import PlatformSettings
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """No setting but those that a test makes."""
+    for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_everything_lies_under_the_home(environment, tmp_path):
+    """Without a setting all state is under .platform in the working directory; one variable moves it all."""
+    environment.chdir(tmp_path)
+    assert PlatformSettings().home == tmp_path / ".platform"
+    environment.setenv("PLATFORM_HOME", "elsewhere")
+    settings = PlatformSettings()
+    assert settings.home == tmp_path / "elsewhere"
+    for path in (
+        settings.ledger_path,
+        settings.objects_path,
+        settings.dagster_home,
+        settings.checkpoints_path,
+        settings.locks_path,
+    ):
+        assert path.is_relative_to(settings.home)
+    for uri in (
+        settings.resolved_catalog_uri,
+        settings.resolved_warehouse_uri,
+        settings.resolved_tracking_uri,
+    ):
+        assert str(settings.home) in uri
+    environment.setenv("PLATFORM_HOME", "~/platform")
+    assert PlatformSettings().home == Path.home() / "platform"
+
+
+@pytest.mark.parametrize(
+    ("variable", "field"),
+    [
+        ("PLATFORM_CATALOG_URI", "resolved_catalog_uri"),
+        ("PLATFORM_WAREHOUSE_URI", "resolved_warehouse_uri"),
+        ("PLATFORM_TRACKING_URI", "resolved_tracking_uri"),
+    ],
+)
+def test_each_outside_system_can_be_set_by_itself(environment, variable, field):
+    """A URI from the environment is taken as it is, and moves nothing else."""
+    default = PlatformSettings()
+    environment.setenv(variable, "outside://system")
+    changed = PlatformSettings()
+    assert getattr(changed, field) == "outside://system"
+    assert changed.ledger_path == default.ledger_path
+
+
+def test_the_principal_can_be_set_field_by_field(environment):
+    """User, groups and labels come from nested variables; what is not set keeps its default."""
+    environment.setenv("PLATFORM_PRINCIPAL__USER", "ada")
+    environment.setenv("PLATFORM_PRINCIPAL__GROUPS", '["privacy", "auditors"]')
+    environment.setenv("PLATFORM_PRINCIPAL__LABELS__ENV", "prod")
+    environment.setenv("PLATFORM_PRINCIPAL__CONSENT", "false")
+    settings = PlatformSettings()
+    assert settings.principal.user == "ada"
+    assert settings.principal.groups == ("privacy", "auditors")
+    assert (settings.principal.labels.env, settings.principal.labels.region) == ("prod", None)
+    assert settings.env == "prod"
+    assert not settings.principal.consent
+
+
+def test_the_principal_can_be_set_as_a_whole(environment):
+    """One variable may hold the principal as JSON."""
+    environment.setenv("PLATFORM_PRINCIPAL", '{"user": "ada", "labels": {"env": "staging", "region": "eu"}}')
+    principal = PlatformSettings().principal
+    assert (principal.user, principal.labels.region) == ("ada", "eu")
+    assert principal.groups == ("ml-engineers",)
+
+
+def test_a_local_process_acts_for_whoever_started_it(environment):
+    """Without a setting the principal is the user of this machine, in the environment dev."""
+    environment.setenv("LOGNAME", "grace")
+    principal = PlatformSettings().principal
+    assert (principal.user, principal.labels.env, principal.consent) == ("grace", "dev", True)
+
+
+def test_a_pod_without_a_user_needs_a_principal_only():
+    """Where the machine knows no user, as in a pod with a number for one, the setting is enough."""
+    program = """
+import getpass
+def nobody(): raise OSError("no user")
+getpass.getuser = nobody
+from resources.settings import PlatformSettings
+print(PlatformSettings().principal.user)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ
+        | {"PLATFORM_PRINCIPAL__USER": "trainer", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "trainer\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field"),
+    [
+        ("PLATFORM_PROFILE", "laptop", "profile"),
+        ("PLATFORM_PRINCIPAL__USER", "", "principal.user"),
+        ("PLATFORM_PRINCIPAL__LABELS__ENV", "Prod env", "principal.labels.env"),
+        ("PLATFORM_PRINCIPAL__LABELS__ENV", "../prod", "principal.labels.env"),
+        ("PLATFORM_PRINCIPAL__ROLE", "admin", "principal.role"),
+        ("PLATFORM_PRINCIPAL__CONSENT", "perhaps", "principal.consent"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(environment, variable, value, field):
+    """A value out of its range, or a field that the principal does not have, names the field."""
+    environment.setenv(variable, value)
+    with pytest.raises(ValidationError) as caught:
+        PlatformSettings()
+    (error,) = caught.value.errors()
+    assert ".".join(map(str, error["loc"])) == field
+
+
+def test_settings_stay_as_they_were_read(environment):
+    """Nobody changes them underway."""
+    settings = PlatformSettings()
+    with pytest.raises(ValidationError):
+        settings.profile = "cluster"
+
+
+def test_other_specs_can_be_served(environment):
+    """The specs to serve are a list of paths."""
+    environment.setenv("PLATFORM_SPECS", '["a.yaml", "b/c.yaml"]')
+    assert PlatformSettings().specs == (Path("a.yaml"), Path("b/c.yaml"))

@@ -14,7 +14,7 @@ python_logs:
   python_log_level: INFO
 concurrency:
   runs:
-    # Two runs of one line would race for its newest versions.
+    # Two runs of one line would do the same work twice.
     tag_concurrency_limits:
       - key: {LINE_TAG}
         value: {{applyLimitPerUniqueValue: true}}

@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock
 
-from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location
+from platform_assets.features.tokens import TextTokenizer, encoder_identity, load_tokenizer, model_location
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.models.store import find_model, object_prefix, save_model
 from platform_assets.models.training import TrainingConfig, train
@@ -89,52 +90,43 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
             )
             prefix = object_prefix(settings.env, spec.line, identity)
             scratch = settings.checkpoints_path / identity[:16]
-            reference = find_model(object_store, prefix, features)
-            reused = reference is not None
-            if reference is None:
-                location = model_location(features.model_name)
-                tokenizer = load_tokenizer(
-                    location, max_length=features.max_length, head_fraction=features.head_fraction
-                )
-                training = TrainingConfig.from_mapping(
-                    {
-                        **resolved.model_dump(),
-                        "gpu": spec.resources.gpu,
-                        "mixed_precision": spec.resources.mixed_precision,
-                        "model_location": location,
-                        "pad_id": tokenizer.pad_id,
+            with _only_trainer(settings, identity):
+                reference = find_model(object_store, prefix, features)
+                reused = reference is not None
+                if reference is None:
+                    tokenizer, training = _training_inputs(resolved, features)
+                    tokens = warehouse.read(features.snapshot.table, features.snapshot.snapshot_id)
+                    parameters = {
+                        **training_settings(resolved),
+                        "model_name": features.model_name,
+                        "max_length": features.max_length,
                     }
-                )
-                parameters = {
-                    **training_settings(resolved),
-                    "model_name": features.model_name,
-                    "max_length": features.max_length,
-                }
-                tags = {"line": spec.line}
-                with run_tracking.run(context, experiment=spec.line, identity=identity, tags=tags) as tracked:
-                    tracked.params(parameters)
-                    result = train(
-                        warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),
-                        training,
-                        output=scratch / "model",
-                        checkpoints=scratch,
-                        on_progress=lambda step, metrics: tracked.metrics(metrics, step=step),
+                    with run_tracking.run(
+                        context, experiment=spec.line, identity=identity, tags={"line": spec.line}
+                    ) as tracked:
+                        tracked.params(parameters)
+                        result = train(
+                            tokens,
+                            training,
+                            output=scratch / "model",
+                            checkpoints=scratch,
+                            on_progress=lambda step, metrics: tracked.metrics(metrics, step=step),
+                        )
+                        tracking_run_id = tracked.run_id
+                    reference = save_model(
+                        object_store,
+                        result,
+                        tokenizer,
+                        features=features,
+                        fingerprint=identity,
+                        prefix=prefix,
+                        tracking_run_id=tracking_run_id,
+                        settings=parameters,
+                        source_commit=source_commit(spec_path),
+                        code_commit=code_commit(),
                     )
-                    run_id = tracked.run_id
-                reference = save_model(
-                    object_store,
-                    result,
-                    tokenizer,
-                    features=features,
-                    fingerprint=identity,
-                    prefix=prefix,
-                    tracking_run_id=run_id,
-                    settings=parameters,
-                    source_commit=source_commit(spec_path),
-                    code_commit=code_commit(),
-                )
-            # Kept until the model is whole in the store: a step killed before this resumes from it.
-            shutil.rmtree(scratch, ignore_errors=True)
+                # Kept until the model is whole in the store: a step killed before this goes on from it.
+                shutil.rmtree(scratch, ignore_errors=True)
             return materialized(
                 reference,
                 fingerprint=identity,
@@ -147,3 +139,24 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
             )
 
     return model
+
+
+def _training_inputs(spec: TrainingSpec, features: FeaturesVersion) -> tuple[TextTokenizer, TrainingConfig]:
+    """The tokenizer that made the features, and the configuration to train on them with."""
+    location = model_location(features.model_name)
+    tokenizer = load_tokenizer(location, max_length=features.max_length, head_fraction=features.head_fraction)
+    return tokenizer, TrainingConfig.from_mapping(
+        {
+            **spec.model_dump(),
+            "gpu": spec.resources.gpu,
+            "mixed_precision": spec.resources.mixed_precision,
+            "model_location": location,
+            "pad_id": tokenizer.pad_id,
+        }
+    )
+
+
+def _only_trainer(settings: PlatformSettings, identity: str) -> FileLock:
+    """Two runs that want the same model would write one checkpoint: the second waits, and finds the model."""
+    settings.locks_path.mkdir(parents=True, exist_ok=True)
+    return FileLock(settings.locks_path / f"model-{identity[:16]}.lock")

@@ -75,7 +75,6 @@ class TrainingConfig:
     gpu: int
     mixed_precision: bool
     pad_id: int
-    max_length: int
     threads: int | None = None
 
     @classmethod

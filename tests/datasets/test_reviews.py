@@ -1,4 +1,4 @@
-"""Reviews: cleaned, counted, and split so that no film stands on two sides."""
+"""Reviews: cleaned, counted, and split so that near neighbours never stand on two sides."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -82,12 +82,12 @@ def plans(draw: st.DrawFn) -> SplitSpec:
 PLAN = SplitSpec(test=0.2, validation=0.2, block_rows=10, guard_rows=3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(plan=plans(), blocks=st.integers(3, 9), extra=st.integers(0, 5), seed=st.integers(0, 9))
 def test_rows_of_two_splits_are_never_close(plan, blocks, extra, seed):
     """In the order of one source and label, rows of two splits are more than guard_rows apart.
 
-    So a film whose reviews are a run of at most guard_rows + 1 rows of one label is in one split only.
+    So a run of at most guard_rows + 1 related rows, such as one label's reviews of a film, is in one split only.
     """
     rows = blocks * plan.block_rows + extra
     split_of = assigned(prepare(plan, imdb=films(rows, seed=seed)))
@@ -109,7 +109,7 @@ def test_rows_of_two_splits_are_never_close(plan, blocks, extra, seed):
     assert left_out == prepare(plan, imdb=films(rows, seed=seed)).guard_rows
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(plan=plans(), blocks=st.integers(3, 30))
 def test_splits_have_the_shares_asked_for(plan, blocks):
     """Test and validation get their share of the blocks, to the nearest block and at least one."""
@@ -124,7 +124,7 @@ def test_splits_have_the_shares_asked_for(plan, blocks):
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(plan=plans(), data=st.data())
 def test_no_text_is_in_two_splits(plan, data):
     """Repeated texts, in whatever case and spacing, and texts under both labels never reach two splits."""
@@ -146,7 +146,7 @@ def test_no_text_is_in_two_splits(plan, data):
     assert len(prepared.frame) == len(rows) - prepared.conflicts - prepared.duplicates - prepared.guard_rows
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(plan=plans(), seed=st.integers(0, 9), train_rows=st.none() | st.integers(16, 20))
 def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     """Twice the same spec and files: the same rows in the same order, the same splits, the same hash."""
@@ -157,7 +157,7 @@ def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     assert tuple(first.frame.columns) == COLUMNS
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(plan=plans(), first=st.booleans())
 def test_another_source_changes_no_split(plan, first):
     """A second source, named before or after, leaves every row of the first where it was."""
@@ -177,7 +177,7 @@ def test_the_seed_moves_the_blocks():
     assert splits[0] != splits[1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     sizes=st.tuples(*[st.integers(30, 120)] * 3),
     share=st.floats(0.2, 1),
@@ -339,7 +339,7 @@ def test_a_source_column_names_the_rows(tmp_path):
 
 
 def test_the_real_reviews_split_without_a_leak():
-    """The shipped spec on the real files: known counts, and no test review resembles a training review.
+    """The shipped spec on the real files: known counts, and no test review is close to a training review.
 
     Reviews of one film share names and scenes; two reviews that are near-copies have a TF-IDF cosine
     close to 1.

@@ -4,11 +4,13 @@ A leaf above the domains' logic: asset modules import it, logic never does.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import dagster as dg
+from pydantic import BaseModel, create_model
+from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.references import AssetReference, Reference
 from resources.errors import PlatformError
@@ -19,8 +21,7 @@ REUSED_KEY = "reused"
 _RECORDS_SEARCHED = 25
 
 R = TypeVar("R", bound=Reference)
-S = TypeVar("S")
-C = TypeVar("C", bound=dg.Config)
+S = TypeVar("S", bound=BaseModel)
 
 
 class ReferenceIOManager(dg.IOManager):
@@ -94,15 +95,15 @@ def foreseen_failures() -> Iterator[None]:
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
 
 
-def launchpad(config_type: type[C], spec: object) -> type[C]:
-    """`config_type` with the spec's values as defaults: what the launchpad shows, for one run to change."""
-    from pydantic import create_model
-
+def launchpad(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:
+    """A config class with these fields of the spec and its values as defaults: what one run may change."""
+    kinds = get_type_hints(type(spec))
     fields: dict[str, Any] = {}
-    for name, field in config_type.model_fields.items():
+    for name in names:
         value = getattr(spec, name)
-        fields[name] = (field.annotation, list(value) if isinstance(value, tuple) else value)
-    return create_model(config_type.__name__, __base__=config_type, **fields)
+        # Dagster's configuration knows lists and no tuples.
+        fields[name] = (list[str], list(value)) if isinstance(value, tuple) else (kinds[name], value)
+    return create_model("Launchpad", __base__=dg.Config, **fields)
 
 
 def with_overrides(spec: S, config: dg.Config) -> S:
@@ -111,12 +112,9 @@ def with_overrides(spec: S, config: dg.Config) -> S:
     Raises:
         dg.Failure: a value is out of range; the message names the field.
     """
-    from pydantic import BaseModel, ValidationError
-
-    assert isinstance(spec, BaseModel)
     try:
         return type(spec).model_validate({**spec.model_dump(), **config.model_dump()})
-    except ValidationError as problem:
+    except PydanticValidationError as problem:
         first = problem.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise dg.Failure(

@@ -13,14 +13,6 @@ from resources.warehouse import Warehouse
 CODE = code_version("platform_assets.features.tokens", "platform_assets.datasets.snapshots")
 
 
-class TokensConfig(dg.Config):
-    """What one run may set differently from the spec."""
-
-    model_name: str
-    max_length: int
-    head_fraction: float
-
-
 def features_fingerprint(line: str, spec: TokensSpec, *, dataset_version: str) -> str:
     """Identity of the features that `spec` would make of a dataset version."""
     return fingerprint(
@@ -33,7 +25,7 @@ def features_fingerprint(line: str, spec: TokensSpec, *, dataset_version: str) -
 
 def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
     """`<line>_features`."""
-    launched = launchpad(TokensConfig, spec)
+    launched = launchpad(spec, TokensSpec.model_fields)
 
     @dg.asset(
         name=f"{line}_features",

@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from platform_assets.features.tokens import TextTokenizer, encoder_identity, load_tokenizer, model_location
 from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.store import find_model, object_prefix, save_model
 from platform_assets.models.training import TrainingConfig, train
 from platform_assets.models.training_spec import TrainingSpec
@@ -22,22 +23,6 @@ from resources.warehouse import Warehouse
 CODE = code_version("platform_assets.models.training", "platform_assets.models.classifier")
 
 
-class TrainingRunConfig(dg.Config):
-    """What one run may set differently from the spec."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    head_learning_rate: float
-    layer_decay: float
-    warmup_fraction: float
-    weight_decay: float
-    dropout: float
-    clip_norm: float
-    freeze_embeddings: bool
-    seed: int
-
-
 def model_fingerprint(spec: TrainingSpec, *, features_version: str, model_name: str) -> str:
     """Identity of the model that `spec` would train on a features version."""
     return fingerprint(
@@ -50,7 +35,7 @@ def model_fingerprint(spec: TrainingSpec, *, features_version: str, model_name: 
 
 def training_settings(spec: TrainingSpec) -> dict[str, str | int | float | bool | None]:
     """The hyper-parameters, by name."""
-    return spec.model_dump(include=set(TrainingRunConfig.model_fields))
+    return spec.model_dump(include=set(HyperParameters.model_fields))
 
 
 def pod_tags(spec: TrainingSpec) -> dict[str, object]:
@@ -63,7 +48,7 @@ def pod_tags(spec: TrainingSpec) -> dict[str, object]:
 
 def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
     """`<line>_model`."""
-    launched = launchpad(TrainingRunConfig, spec)
+    launched = launchpad(spec, HyperParameters.model_fields)
 
     @dg.asset(
         name=f"{spec.line}_model",
@@ -145,14 +130,12 @@ def _training_inputs(spec: TrainingSpec, features: FeaturesVersion) -> tuple[Tex
     """The tokenizer that made the features, and the configuration to train on them with."""
     location = model_location(features.model_name)
     tokenizer = load_tokenizer(location, max_length=features.max_length, head_fraction=features.head_fraction)
-    return tokenizer, TrainingConfig.from_mapping(
-        {
-            **spec.model_dump(),
-            "gpu": spec.resources.gpu,
-            "mixed_precision": spec.resources.mixed_precision,
-            "model_location": location,
-            "pad_id": tokenizer.pad_id,
-        }
+    return tokenizer, TrainingConfig(
+        **spec.model_dump(include=set(HyperParameters.model_fields)),
+        model_location=location,
+        gpu=spec.resources.gpu,
+        mixed_precision=spec.resources.mixed_precision,
+        pad_id=tokenizer.pad_id,
     )
 
 

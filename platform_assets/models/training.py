@@ -20,15 +20,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from platform_assets.models.errors import TrainingError
+from platform_assets.models.hyper_parameters import HyperParameters
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,31 +57,16 @@ ProgressCallback = Callable[[int, dict[str, float]], None]
 """Called with (optimizer step, metrics): loss, learning_rate, rows_per_second."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingConfig:
-    """Everything that decides what the weights become; see `TrainingSpec` for meanings and ranges."""
+class TrainingConfig(HyperParameters):
+    """Hyper-parameters, the encoder to start from, and what the hardware is asked for."""
 
     model_location: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    head_learning_rate: float
-    layer_decay: float
-    warmup_fraction: float
-    weight_decay: float
-    dropout: float
-    clip_norm: float
-    freeze_embeddings: bool
-    seed: int
-    gpu: int
-    mixed_precision: bool
-    pad_id: int
+    """A folder or a Hugging Face id."""
+    gpu: int = 0
+    mixed_precision: bool = True
+    pad_id: int = 0
     threads: int | None = None
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "TrainingConfig":
-        """The config in `values`, whose other keys are ignored."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+    """CPU threads; None for all that this process may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -557,7 +543,7 @@ def main() -> None:
     losses: list[dict[str, float]] = []
     result = train(
         pq.read_table(arguments.tokens),
-        TrainingConfig.from_mapping(json.loads(arguments.config.read_text(encoding="utf-8"))),
+        TrainingConfig.model_validate_json(arguments.config.read_bytes()),
         output=arguments.output,
         checkpoints=arguments.checkpoints,
         on_progress=lambda step, metrics: losses.append({"step": step, **metrics}),

@@ -13,6 +13,7 @@ from platform_assets.datasets.spec import DatasetSpec
 from platform_assets.features.spec import TokensSpec
 from platform_assets.governance.verdict import Requirement
 from platform_assets.manifest import Manifest, Many, Section, read_manifest
+from platform_assets.models.hyper_parameters import HyperParameters
 
 
 class ResourcesSpec(Section):
@@ -54,24 +55,11 @@ class CardSpec(Section):
     limitations: Annotated[str, Field(min_length=1)]
 
 
-class TrainingSpec(DatasetSpec, TokensSpec):
-    """One model line: data, tokens, training, gates, deployment. Rates are per optimizer step."""
+class TrainingSpec(DatasetSpec, TokensSpec, HyperParameters):
+    """One model line: data, tokens, training, gates, deployment."""
 
     line: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9_]{0,46}[a-z0-9])?$")]
     description: str = ""
-
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    head_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Each encoder layer below the last learns this much slower than the one above it."""
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
-    freeze_embeddings: bool = True
-    seed: Annotated[int, Field(ge=0)] = 7
 
     resources: ResourcesSpec = ResourcesSpec()
     gates: Annotated[dict[str, str | bool], Field(min_length=1)]

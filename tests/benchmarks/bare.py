@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from platform_assets.datasets.reviews import prepare_reviews
 from platform_assets.features.tokens import load_tokenizer, model_location, token_features
+from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.training import TrainingConfig, score, token_lists, train
 from platform_assets.models.training_spec import read_training_spec
 from platform_assets.validation.baseline import tfidf_logistic_scores
@@ -31,14 +32,12 @@ def main(spec_path: Path, folder: Path) -> None:
     location = model_location(spec.model_name)
     tokenizer = load_tokenizer(location, max_length=spec.max_length, head_fraction=spec.head_fraction)
     tokens = token_features(rows, tokenizer)
-    config = TrainingConfig.from_mapping(
-        {
-            **spec.model_dump(),
-            "gpu": spec.resources.gpu,
-            "mixed_precision": spec.resources.mixed_precision,
-            "model_location": location,
-            "pad_id": tokenizer.pad_id,
-        }
+    config = TrainingConfig(
+        **spec.model_dump(include=set(HyperParameters.model_fields)),
+        model_location=location,
+        gpu=spec.resources.gpu,
+        mixed_precision=spec.resources.mixed_precision,
+        pad_id=tokenizer.pad_id,
     )
     trained = train(tokens, config, output=folder / "model", checkpoints=folder)
 

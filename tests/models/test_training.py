@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -56,7 +55,6 @@ def config(encoder, tokenizer):
         gpu=0,
         mixed_precision=False,
         pad_id=tokenizer.pad_id,
-        max_length=16,
     )
 
 
@@ -110,7 +108,7 @@ def arguments(make_tokens, config, tmp_path):
 
     def arguments(tokens: pa.Table | None = None, settings: TrainingConfig = config) -> list[str]:
         pq.write_table(make_tokens() if tokens is None else tokens, tmp_path / "tokens.parquet")
-        (tmp_path / "config.json").write_text(json.dumps(asdict(settings)))
+        (tmp_path / "config.json").write_text(settings.model_dump_json())
         return [
             *("--tokens", str(tmp_path / "tokens.parquet"), "--config", str(tmp_path / "config.json")),
             *("--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")),
@@ -173,7 +171,10 @@ def test_the_same_input_gives_the_same_weights(trained, make_tokens, config, tmp
     short = make_tokens(14)
     first, second = (
         train(
-            short, replace(config, seed=seed), output=tmp_path / str(seed), checkpoints=tmp_path / str(seed)
+            short,
+            config.model_copy(update={"seed": seed}),
+            output=tmp_path / str(seed),
+            checkpoints=tmp_path / str(seed),
         )
         for seed in (1, 2)
     )
@@ -217,7 +218,7 @@ def test_a_run_survives_twenty_kills(trained, arguments):
 
 def test_two_processes_train_as_one(make_tokens, config, arguments, tmp_path):
     """Two processes of torchrun follow the loss curve of one, also where a batch holds fewer rows than processes."""
-    tokens, alike = make_tokens(22), replace(config, dropout=0.0, epochs=3)
+    tokens, alike = make_tokens(22), config.model_copy(update={"dropout": 0.0, "epochs": 3})
     alone = {}
     train(
         tokens,
@@ -229,7 +230,11 @@ def test_two_processes_train_as_one(make_tokens, config, arguments, tmp_path):
     together = result_of(
         start(
             *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_ports(1)[0])),
-            *("-m", "platform_assets.models.training", *arguments(tokens, replace(alike, threads=1))),
+            *(
+                "-m",
+                "platform_assets.models.training",
+                *arguments(tokens, alike.model_copy(update={"threads": 1})),
+            ),
         )
     )
     losses = {told["step"]: told["loss"] for told in together["progress"]}
@@ -255,7 +260,7 @@ def test_frozen_embeddings_stay(trained, make_tokens, config, encoder, tmp_path)
     before = weights_of_encoder(encoder)
     free = train(
         make_tokens(14),
-        replace(config, freeze_embeddings=False),
+        config.model_copy(update={"freeze_embeddings": False}),
         output=tmp_path / "model",
         checkpoints=tmp_path,
     )
@@ -276,7 +281,7 @@ def test_a_loss_that_is_no_number_ends_the_run(make_tokens, config, tmp_path):
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+ of 4; lower learning_rate"):
         train(
             make_tokens(28),
-            replace(config, learning_rate=1e30),
+            config.model_copy(update={"learning_rate": 1e30}),
             output=tmp_path / "model",
             checkpoints=tmp_path,
         )
@@ -305,7 +310,7 @@ def test_an_encoder_that_cannot_be_loaded_is_an_error(make_tokens, config, tmp_p
     with pytest.raises(TrainingError, match=f"^model_name {location}: no encoder can be loaded"):
         train(
             make_tokens(2),
-            replace(config, model_location=location),
+            config.model_copy(update={"model_location": location}),
             output=tmp_path / "model",
             checkpoints=tmp_path,
         )
@@ -319,7 +324,10 @@ def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, config, tmp_path, 
         pytest.skip("this machine has a GPU")
     with caplog.at_level(logging.WARNING, logger="platform_assets"):
         result = train(
-            make_tokens(7), replace(config, gpu=1), output=tmp_path / "model", checkpoints=tmp_path
+            make_tokens(7),
+            config.model_copy(update={"gpu": 1}),
+            output=tmp_path / "model",
+            checkpoints=tmp_path,
         )
     assert result.hardware.device == "cpu"
     (warning,) = [

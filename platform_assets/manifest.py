@@ -32,8 +32,10 @@ Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 class Section(BaseModel):
     """Base of everything read from a manifest: frozen, unknown keys refused, types meant as written."""
 
-    # strict: "3" is not a number and 1 is not a boolean.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+    # strict: "3" is not a number and 1 is not a boolean. Infinity has no canonical JSON, so no fingerprint.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -84,6 +86,13 @@ def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.problem}") from None
+    except yaml.reader.ReaderError as problem:
+        line = text.count("\n", 0, problem.position) + 1
+        raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.reason}") from None
+    except RecursionError:
+        raise ManifestError(
+            f"{path}:1: nests without end; an alias must not stand inside what it names"
+        ) from None
     if not isinstance(content, dict):
         raise ManifestError(
             f"{path}:1: must hold keys and values, and is {'empty' if content is None else 'something else'}"
@@ -99,11 +108,13 @@ def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Pa
     """The node as plain Python values; fills `lines` with the 1-based line of every field."""
     lines.setdefault(at, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        mapping: dict[Any, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = _Yaml12Loader("").construct_object(key_node)
-            field = (*at, str(key))
             line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ManifestError(f"{path}:{line}: {_dotted(at)}: has a key that is not a word")
+            key = key_node.value
+            field = (*at, key)
             if key in mapping:
                 raise ManifestError(
                     f"{path}:{line}: {_dotted(field)}: stands twice; keep one (the first is on line {lines[field]})"
@@ -113,7 +124,10 @@ def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Pa
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
-    return _Yaml12Loader("").construct_object(node)
+    try:
+        return _Yaml12Loader("").construct_object(node)
+    except ValueError as problem:
+        raise ManifestError(f"{path}:{lines[at]}: {_dotted(at)}: cannot be read ({problem})") from None
 
 
 def _complaint(path: Path, lines: dict[FieldPath, int], field: FieldPath, problem: str) -> str:

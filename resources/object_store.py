@@ -5,7 +5,6 @@ retention, source commit and SHA-256; writing without a class is refused.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from typing import Literal, Protocol, get_args
 from uuid import uuid4
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.errors import ResourceError
 
@@ -112,36 +111,53 @@ class LocalObjectStore:
         if gdpr_class not in get_args(GdprClass):
             known = ", ".join(get_args(GdprClass))
             raise ObjectStoreError(f"object {key}: GDPR class {gdpr_class!r} is unknown; use one of {known}")
-        incoming = self._incoming / f"{os.getpid()}-{uuid4().hex}"
-        with incoming.open("wb") as sink:
-            if isinstance(content, bytes):
-                sink.write(content)
-            else:
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, sink, _CHUNK_BYTES)
-            sink.flush()
-            os.fsync(sink.fileno())
-        info = ObjectInfo(
-            gdpr_class=gdpr_class,
-            retention_days=retention_days,
-            source_commit=source_commit,
-            sha256=sha256_of(incoming),
-            size_bytes=incoming.stat().st_size,
-        )
-        described = incoming.with_name(incoming.name + ".json")
-        described.write_text(info.model_dump_json(by_alias=True), encoding="utf-8")
         metadata = self._metadata_of(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        metadata.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock:
-            # Metadata last: an object without it is incomplete and does not exist for any reader.
-            metadata.unlink(missing_ok=True)
-            incoming.replace(target)
-            described.replace(metadata)
+        incoming = self._incoming / f"{os.getpid()}-{uuid4().hex}"
+        described = incoming.with_name(incoming.name + ".json")
+        try:
+            with incoming.open("wb") as sink:
+                if isinstance(content, bytes):
+                    sink.write(content)
+                else:
+                    with content.open("rb") as source:
+                        shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+                sink.flush()
+                os.fsync(sink.fileno())
+            info = ObjectInfo(
+                gdpr_class=gdpr_class,
+                retention_days=retention_days,
+                source_commit=source_commit,
+                sha256=sha256_of(incoming),
+                size_bytes=incoming.stat().st_size,
+            )
+            described.write_text(info.model_dump_json(by_alias=True), encoding="utf-8")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            metadata.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                # Metadata last: an object without it is incomplete and does not exist for any reader.
+                metadata.unlink(missing_ok=True)
+                incoming.replace(target)
+                described.replace(metadata)
+        except ValidationError as problem:
+            wrong = "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in problem.errors())
+            raise ObjectStoreError(f"object {key} is refused: {wrong}") from None
+        except OSError as problem:
+            raise ObjectStoreError(f"object {key} cannot be stored: {problem}") from problem
+        finally:
+            incoming.unlink(missing_ok=True)
+            described.unlink(missing_ok=True)
         return info
 
     def get(self, key: str) -> bytes:
         """See `ObjectStore.get`."""
+        try:
+            return self._read(key)
+        except ObjectStoreError:
+            # A writer may have been between the bytes and their metadata; under the lock there is none.
+            with self._lock:
+                return self._read(key)
+
+    def _read(self, key: str) -> bytes:
         info = self.info(key)
         content = (self._objects / key).read_bytes()
         if hashlib.sha256(content).hexdigest() != info.sha256:
@@ -150,9 +166,15 @@ class LocalObjectStore:
 
     def info(self, key: str) -> ObjectInfo:
         """See `ObjectStore.info`."""
+        missing = ObjectStoreError(f"object {key} does not exist in {self._objects}")
         if not self.exists(key):
-            raise ObjectStoreError(f"object {key} does not exist in {self._objects}")
-        return ObjectInfo.model_validate(json.loads(self._metadata_of(key).read_bytes()))
+            raise missing
+        try:
+            return ObjectInfo.model_validate_json(self._metadata_of(key).read_bytes())
+        except FileNotFoundError:
+            raise missing from None
+        except ValidationError:
+            raise _damaged(key) from None
 
     def exists(self, key: str) -> bool:
         """See `ObjectStore.exists`."""

@@ -13,7 +13,12 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command in `folder`, or None where there is no git or no repository."""
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=False
+            ["git", "--literal-pathspecs", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -30,7 +35,8 @@ def source_commit(file: Path) -> str:
     if not commit:
         return UNVERSIONED
     changed = _git(folder, "status", "--porcelain", "--", file.name)
-    return f"{commit}+dirty" if changed else commit
+    # None: git could not tell, so cleanness is not claimed.
+    return commit if changed == "" else f"{commit}+dirty"
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +48,7 @@ def code_commit() -> str:
     # An installed wheel may lie inside somebody else's repository: only our own checkout counts.
     if commit and top and Path(top) == root:
         present = [name for name in CODE_FOLDERS if (root / name).exists()]
-        return f"{commit}+dirty" if _git(root, "status", "--porcelain", "--", *present) else commit
+        return commit if _git(root, "status", "--porcelain", "--", *present) == "" else f"{commit}+dirty"
     try:
         return f"platform-assets {version('platform-assets')}"
     except PackageNotFoundError:

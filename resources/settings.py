@@ -43,7 +43,7 @@ class PlatformSettings(BaseSettings):
     profile: Literal["local", "cluster"] = "local"
     """`local`: steps are processes of this machine. `cluster`: steps become pods."""
     home: Path = Path(".platform")
-    principal: Principal = Principal()
+    principal: Principal = Field(default_factory=Principal)
     catalog_uri: str | None = None
     """SQLAlchemy URL of the Iceberg catalogue; default: SQLite under `home`."""
     warehouse_uri: str | None = None
@@ -95,8 +95,8 @@ class PlatformSettings(BaseSettings):
 
     @cached_property
     def resolved_warehouse_uri(self) -> str:
-        """Root URI of the table files."""
-        return self.warehouse_uri or (self.home / "warehouse").as_uri()
+        """Root of the table files; a plain path where it is a folder, since pyiceberg does not decode URIs."""
+        return self.warehouse_uri or str(self.home / "warehouse")
 
     @cached_property
     def resolved_tracking_uri(self) -> str:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
@@ -89,9 +88,8 @@ class IcebergWarehouse:
     def _catalog(self) -> Any:
         from pyiceberg.catalog.sql import SqlCatalog
 
-        for uri, prefix in ((self._catalog_uri, "sqlite:///"), (self._warehouse_uri, "file://")):
-            if uri.startswith(prefix):
-                Path(uri.removeprefix(prefix)).parent.mkdir(parents=True, exist_ok=True)
+        if self._catalog_uri.startswith("sqlite:///"):
+            Path(self._catalog_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return SqlCatalog(
             "platform", uri=self._catalog_uri, warehouse=self._warehouse_uri, **self._properties
         )
@@ -106,16 +104,21 @@ class IcebergWarehouse:
         """See `Warehouse.stage`."""
         with self._locked():
             self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
-            target = self._catalog.create_table_if_not_exists(table, schema=rows.schema)
+            # create_table_if_not_exists would write a metadata file before it finds the table.
+            if self._catalog.table_exists(table):
+                target = self._catalog.load_table(table)
+            else:
+                target = self._catalog.create_table(table, schema=rows.schema)
+            branch = target.metadata.refs.get(AUDIT_BRANCH)
             for existing in self._snapshots(target, table):
-                if existing.content_hash == content_hash and existing.published:
+                kept = existing.published or (branch and existing.snapshot_id == str(branch.snapshot_id))
+                if kept and existing.content_hash == content_hash:
                     return existing
             with target.update_schema() as update:
                 update.union_by_name(rows.schema)
             if target.current_snapshot() is None:
                 # Iceberg takes branches only from an existing snapshot: `main` starts with no rows.
                 target.append(rows.slice(0, 0))
-            branch = target.metadata.refs.get(AUDIT_BRANCH)
             if branch is not None:
                 with target.manage_snapshots() as refs:
                     refs.remove_branch(AUDIT_BRANCH)
@@ -167,6 +170,7 @@ class IcebergWarehouse:
         contract can be looked into. Returns how many files went.
         """
         from pyarrow import fs
+        from pyiceberg.io.pyarrow import PyArrowFileIO
 
         removed = 0
         with self._locked():
@@ -175,7 +179,9 @@ class IcebergWarehouse:
                     target = self._catalog.load_table(identifier)
                     self._expire_unpublished(target)
                     referenced = _referenced_files(target.refresh())
-                    filesystem, root = fs.FileSystem.from_uri(target.location())
+                    # The FileIO that wrote the files: its endpoint, its account, its idea of a path.
+                    scheme, netloc, root = PyArrowFileIO.parse_location(target.location())
+                    filesystem = target.io.fs_by_scheme(scheme, netloc)
                     for file in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
                         if file.type == fs.FileType.File and file.path not in referenced:
                             filesystem.delete_file(file.path)
@@ -228,6 +234,8 @@ class IcebergWarehouse:
 
 def _referenced_files(target: Any) -> set[str]:
     """Paths, as the file system names them, of everything the table's metadata still refers to."""
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
     metadata = target.metadata
     uris = {target.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     for snapshot in metadata.snapshots:
@@ -236,17 +244,10 @@ def _referenced_files(target: Any) -> set[str]:
             uris.add(manifest.manifest_path)
             for entry in manifest.fetch_manifest_entry(target.io, discard_deleted=False):
                 uris.add(entry.data_file.file_path)
-    return {_path_of(uri) for uri in uris}
-
-
-def _path_of(uri: str) -> str:
-    parts = urlparse(uri)
-    if parts.scheme in ("", "file"):
-        return unquote(parts.path)
-    return f"{parts.netloc}{parts.path}"
+    return {PyArrowFileIO.parse_location(uri)[2] for uri in uris}
 
 
 def _known_id(target: Any, table: str, snapshot_id: str) -> int:
-    if target.metadata.snapshot_by_id(int(snapshot_id)) is None:
+    if not snapshot_id.isdigit() or target.metadata.snapshot_by_id(int(snapshot_id)) is None:
         raise WarehouseError(f"table {table} has no snapshot {snapshot_id}; it was expired or never written")
     return int(snapshot_id)

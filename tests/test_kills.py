@@ -114,8 +114,8 @@ def unreferenced(settings: PlatformSettings) -> list[str]:
             named |= {snapshot.manifest_list for snapshot in table.metadata.snapshots}
             named |= set(table.inspect.all_manifests()["path"].to_pylist())
             named |= set(table.inspect.all_files()["file_path"].to_pylist())
-            folder = Path(table.location().removeprefix("file://"))
-            left += [str(path) for path in folder.rglob("*") if path.is_file() and path.as_uri() not in named]
+            folder = Path(table.location())
+            left += [str(path) for path in folder.rglob("*") if path.is_file() and str(path) not in named]
     return left
 
 

@@ -31,6 +31,8 @@ SPLITS = ("train", "validation", "test", "shift", "reserve")
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MINIMUM_BLOCKS = 3
 _LABELS = ("0", "1")
+_LABEL_LIMIT = 2**31
+"""Labels are stored as 32 bits; even an odd one must fit, or no contract could refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _integer_labels(source: Source, labels: "pd.Series[Any]") -> "pd.Series[Any]
     import pandas as pd
 
     numbers = pd.to_numeric(labels, errors="coerce")
-    wrong = labels.notna() & (numbers.isna() | (numbers % 1 != 0))
+    wrong = labels.notna() & (numbers.isna() | (numbers % 1 != 0) | (numbers.abs() >= _LABEL_LIMIT))
     if wrong.any():
         raise DatasetError(
             f"{source.uri}: {int(wrong.sum())} of {len(labels)} rows have a label that is not a whole number "
@@ -182,6 +184,11 @@ def _block_splits(rows: int, name: str, plan: SplitSpec, *, cut_test: bool) -> "
         )
     tests = max(1, round(plan.test * blocks)) if cut_test else 0
     validations = max(1, round(plan.validation * blocks))
+    if tests + validations >= blocks:
+        raise DatasetError(
+            f"source {name!r}: test and validation take {tests + validations} of {blocks} blocks, and none is left to train on; "
+            "lower split.test, split.validation or split.block_rows"
+        )
     by_rank = sorted(
         range(blocks), key=lambda block: hashlib.sha256(f"{plan.seed}|{name}|{block}".encode()).digest()
     )

@@ -16,24 +16,22 @@ def content_hash(table: "pa.Table") -> str:
     Raises:
         TypeError: a column's type has no canonical bytes here.
     """
-    import numpy as np
-
     digest = hashlib.sha256(f"{table.num_rows} rows".encode())
     for name in table.column_names:
         column = table.column(name).combine_chunks()
-        validity = np.packbits(column.is_valid().to_numpy(zero_copy_only=False))
         digest.update(f"\0{name}\0".encode())
-        digest.update(validity.tobytes())
         for part in _value_bytes(column):
             digest.update(part)
     return digest.hexdigest()
 
 
 def _value_bytes(column: "pa.Array") -> list[Any]:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
+    validity = np.packbits(column.is_valid().to_numpy(zero_copy_only=False))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         values = column.fill_null("").cast(pa.large_binary())
         lengths = pc.binary_length(values).cast(pa.int64())
@@ -43,14 +41,14 @@ def _value_bytes(column: "pa.Array") -> list[Any]:
             for at in (values.offset, values.offset + len(values))
         )
         data = values.buffers()[2]
-        return [b"string", lengths.to_numpy(), data[first:last] if data is not None else b""]
+        return [b"string", validity, lengths.to_numpy(), data[first:last] if data is not None else b""]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = pc.list_value_length(column).fill_null(0).cast(pa.int64())
-        return [b"list", lengths.to_numpy(), *_value_bytes(pc.list_flatten(column))]
+        return [b"list", validity, lengths.to_numpy(), *_value_bytes(pc.list_flatten(column))]
     if pa.types.is_integer(kind):
-        return [b"integer", column.fill_null(0).cast(pa.int64()).to_numpy()]
+        return [b"integer", validity, column.fill_null(0).cast(pa.int64()).to_numpy()]
     if pa.types.is_floating(kind):
-        return [b"float", column.fill_null(0.0).cast(pa.float64()).to_numpy()]
+        return [b"float", validity, column.fill_null(0.0).cast(pa.float64()).to_numpy()]
     if pa.types.is_boolean(kind):
-        return [b"boolean", column.fill_null(value=False).cast(pa.int64()).to_numpy()]
+        return [b"boolean", validity, column.fill_null(False).cast(pa.int64()).to_numpy()]  # noqa: FBT003 - takes no keyword
     raise TypeError(f"content_hash knows no canonical bytes for {kind}")

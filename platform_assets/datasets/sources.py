@@ -52,15 +52,19 @@ def open_source(uri: str) -> Source:
     Raises:
         DatasetError: the URI is malformed, nothing lies there, or its format is unknown.
     """
-    parts = urlsplit(uri)
     selection: tuple[tuple[str, str], ...] = ()
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme == _PACKAGE_SCHEME and parts.query:
+            selection = tuple(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True))
+    except ValueError as problem:
+        raise DatasetError(f"{uri}: is no valid URI: {problem}") from None
+    location = uri
     if parts.scheme == _PACKAGE_SCHEME:
-        path = _package_file(uri, parts.netloc, parts.path.strip("/"))
-        selection = tuple(parse_qsl(parts.query, strict_parsing=True)) if parts.query else ()
-        location = str(path)
-    else:
-        location = uri
-    suffix = Path(urlsplit(location).path).suffix
+        location = str(_package_file(uri, parts.netloc, parts.path.strip("/")))
+    # In a plain path, `?` and `#` are characters like any other.
+    file = Path(urlsplit(location).path if "://" in location else location)
+    suffix = file.suffix
     if suffix not in FORMATS:
         raise DatasetError(
             f"{uri}: format {suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
@@ -68,7 +72,7 @@ def open_source(uri: str) -> Source:
     content = _fetch(uri, location)
     if not content.strip():
         raise DatasetError(f"{uri}: is empty (0 rows); give a file with a header and rows")
-    return Source(uri, Path(urlsplit(location).path).stem, suffix, content, selection)
+    return Source(uri, file.stem, suffix, content, selection)
 
 
 def sources_hash(sources: Iterable[Source]) -> str:
@@ -90,10 +94,7 @@ def read_frame(source: Source) -> "pd.DataFrame":
     try:
         match source.suffix:
             case ".csv":
-                # Every column as text, and only an empty field is missing: a review may read "NA".
-                frame = pd.read_csv(
-                    buffer, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8"
-                )
+                frame = _read_csv(source.content)
             case ".jsonl":
                 frame = pd.read_json(buffer, lines=True, dtype=False, convert_dates=False)
             case _:
@@ -116,6 +117,21 @@ def read_frame(source: Source) -> "pd.DataFrame":
     if frame.empty:
         raise DatasetError(f"{source.uri}: has a header and 0 rows; give a file with rows")
     return frame.reset_index(drop=True)
+
+
+def _read_csv(content: bytes) -> "pd.DataFrame":
+    import pandas as pd
+
+    # Every column as text, and only an empty field is missing: a review may read "NA".
+    frame = pd.read_csv(
+        io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8"
+    )
+    # pandas would take the first field for an index, and end a text at a NUL.
+    if type(frame.index) is not pd.RangeIndex:
+        raise ValueError("the rows have more fields than the header")
+    if b"\0" in content:
+        raise ValueError("it holds NUL bytes")
+    return frame
 
 
 def _listed(frame: "pd.DataFrame") -> str:

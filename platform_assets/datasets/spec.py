@@ -19,7 +19,7 @@ class SplitSpec(Section):
     block_rows: Annotated[int, Field(ge=2)] = 150
     guard_rows: Annotated[int, Field(ge=0)] = 30
     """At least as many as the longest run of related neighbours; IMDB has at most 30 reviews of a film."""
-    seed: int = 17
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 17
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:

@@ -31,7 +31,10 @@ def model_location(model_name: str) -> str:
     parts = urlsplit(model_name)
     if parts.scheme != "package":
         return model_name
-    found = find_spec(parts.netloc)
+    try:
+        found = find_spec(parts.netloc)
+    except (ImportError, ValueError):
+        found = None
     if found is None or not found.submodule_search_locations:
         raise FeatureError(
             f"model_name {model_name}: package {parts.netloc!r} is not installed; "
@@ -85,6 +88,8 @@ class TextTokenizer:
         return [self._cut(row) for row in ids], [len(row) for row in ids]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
         encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)[
             "input_ids"
         ]

@@ -72,7 +72,7 @@ class Verdict(_Record):
 class Requirement(_Record):
     """What an act demands, as `requires:` in a training spec says it."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, strict=True)
 
     subject_kind: SubjectKind = Field(alias="subject")
     rule_set: NonBlank

@@ -156,15 +156,15 @@ def train(
         if step <= first_step:
             continue
         mine = batch[world.rank :: world.size]
-        ids, mask, labels = _padded([rows[row] for row in mine], config.pad_id, world.device)
+        # A batch of fewer rows than processes leaves some without any: those take a row of no weight.
+        weight = world.size / len(batch) if len(mine) else 0.0
+        ids, mask, labels = _padded(
+            [rows[row] for row in mine] or [rows[batch[0]]], config.pad_id, world.device
+        )
         with _autocast(hardware):
             logits = model(ids, mask)
         # Averaging gradients over W processes divides by W: this sum is the mean over the global batch.
-        loss = (
-            torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
-            * world.size
-            / len(batch)
-        )
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") * weight
         scaler.scale(loss).backward()
         world.average_gradients(parameters)
         scaler.unscale_(optimizer)
@@ -338,7 +338,7 @@ def token_lists(tokens: "pa.Table") -> "list[NDArray[np.int32]]":
     column = tokens["token_ids"].combine_chunks()
     values = column.flatten().to_numpy()
     lengths = column.value_lengths().to_numpy()
-    return np.split(values, np.cumsum(lengths)[:-1])
+    return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
 def _batches(rows: list[Row], config: TrainingConfig) -> Iterator["NDArray[np.int64]"]:

@@ -8,7 +8,7 @@ from tests.benchmarks.chain import LONGEST
 from tests.benchmarks.measure import BenchmarkError, Cost, measure
 
 EXECUTORS = {
-    "platform": "forkserver, definitions preloaded (the platform's)",
+    "platform": "forkserver, definitions preloaded (the UI's)",
     "spawn": "spawn (Dagster's default)",
     "in_process": "in process (the command line's)",
 }

@@ -110,7 +110,7 @@ def _compare_scores(platform: Path, bare: Path) -> tuple[int, float]:
     """Rows scored, and the largest difference of a score between the two sides, the baseline's included."""
     import pandas as pd
 
-    (stored,) = (platform / "home").rglob("scores.parquet")
+    (stored,) = (platform / "home").rglob("scores*.parquet")
     sides = [pd.read_parquet(path).set_index("review_id") for path in (stored, bare / "scores.parquet")]
     left, right = (side[["score", "baseline_score"]].sort_index() for side in sides)
     if not left.index.equals(right.index):

@@ -1,7 +1,6 @@
 """Provenance: the commit that a file and the code stand at, and never one that did not run."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import pytest
 
 from resources import provenance
 from resources.provenance import UNVERSIONED, code_commit, source_commit
-
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="NO GIT: provenance is not tested")
 
 
 class Repository:

@@ -5,28 +5,24 @@ from typing import Any
 
 import dagster as dg
 
-from platform_assets.governance.ledger import Ledger
 from platform_assets.line import Line, load_lines
 from platform_assets.step import ReferenceIOManager
+from platform_assets.systems import open_ledger, open_object_store, open_warehouse
 from resources.dagster_home import LINE_TAG
 from resources.model_registry import MlflowRegistry
-from resources.object_store import LocalObjectStore
 from resources.run_tracking import RunTracking
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse
 
 
 def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
     """The outside systems that the settings choose. Nothing is connected to before it is used."""
     return {
         "settings": settings,
-        "warehouse": IcebergWarehouse(
-            settings.resolved_catalog_uri, settings.resolved_warehouse_uri, locks=settings.locks_path
-        ),
-        "object_store": LocalObjectStore(settings.objects_path),
+        "warehouse": open_warehouse(settings),
+        "object_store": open_object_store(settings),
         "model_registry": MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path),
         "run_tracking": RunTracking(settings.resolved_tracking_uri),
-        "ledger": Ledger.open(settings.ledger_path, principal=settings.principal.user),
+        "ledger": open_ledger(settings),
         "io_manager": ReferenceIOManager(),
     }
 

@@ -30,6 +30,8 @@ class Principal(BaseModel):
     user: str = Field(default_factory=getpass.getuser, min_length=1)
     groups: tuple[str, ...] = ("ml-engineers",)
     labels: PrincipalLabels = PrincipalLabels()
+    roles: tuple[str, ...] = ("trainer",)
+    """What this process does: `trainer` and `retention` write and delete objects."""
     consent: bool = True
 
 
@@ -48,6 +50,13 @@ class PlatformSettings(BaseSettings):
     """SQLAlchemy URL of the Iceberg catalogue; default: SQLite under `home`."""
     warehouse_uri: str | None = None
     """Root of the table files, e.g. `s3://bucket/warehouse`; default: a folder under `home`."""
+    objects_uri: str | None = None
+    """Root of the object store, e.g. `s3://bucket/prefix`; default: a folder under `home`."""
+    s3_endpoint: str | None = None
+    """Address of an S3 server that is not AWS; for objects and table files alike."""
+    s3_region: str = "us-east-1"
+    ledger_uri: str | None = None
+    """`postgresql://…` of the ledger; default: SQLite under `home`."""
     tracking_uri: str | None = None
     """MLflow tracking and registry; default: SQLite under `home`."""
     specs: tuple[Path, ...] = ()

@@ -1,34 +1,21 @@
-"""`platform-assets …`: each command is a few lines over a domain function."""
+"""The commands about a line: run, look, predict."""
 
-import json
 import os
 import sys
 from dataclasses import asdict
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resources.errors import PlatformError
+from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, chosen_lines, print_json
+from platform_assets.systems import open_ledger, open_object_store
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
-    from platform_assets.governance.ledger import Ledger
     from platform_assets.line import Line
     from platform_assets.runner import RunOutcome
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-ledger_app = typer.Typer(no_args_is_help=True, help="The hash-chained record of every decision.")
-contracts_app = typer.Typer(no_args_is_help=True, help="What data must be like before anybody reads it.")
-app.add_typer(ledger_app, name="ledger")
-app.add_typer(contracts_app, name="contracts")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-LineName = Annotated[str, typer.Argument(help="Name of a model line, e.g. reviews_sentiment.")]
-SpecFile = Annotated[
-    Path | None, typer.Option("--spec", help="Training spec to use instead of the shipped ones.")
-]
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
@@ -43,11 +30,11 @@ def run(
     from platform_assets.runner import run_line
 
     settings = PlatformSettings()
-    chosen = _line(settings, line, spec)
+    chosen = chosen_line(settings, line, spec)
     outcome = run_line(chosen, settings)
     status = _status(chosen, settings)
     if as_json:
-        _print_json({"run": asdict(outcome), "status": status})
+        print_json({"run": asdict(outcome), "status": status})
     else:
         _print_summary(outcome, status)
     if not outcome.success:
@@ -61,8 +48,8 @@ def status(
 ) -> None:
     """Per line: data version, model version, metrics, verdicts, deployed version; and who is asking."""
     settings = PlatformSettings()
-    lines = _lines(settings, spec)
-    chosen = [each for each in lines if line in (None, each.name)] or [_line(settings, line, spec)]
+    lines = chosen_lines(settings, spec)
+    chosen = [each for each in lines if line in (None, each.name)] or [chosen_line(settings, line, spec)]
     states = {each.name: _status(each, settings) for each in chosen}
     found = {
         "principal": settings.principal.model_dump(mode="json"),
@@ -70,7 +57,7 @@ def status(
         "lines": states,
     }
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     principal = settings.principal
     print(
@@ -94,15 +81,14 @@ def predict(
 ) -> None:
     """Answer from the deployed release."""
     from platform_assets.serving.predictor import Predictor
-    from resources.object_store import LocalObjectStore
 
     settings = PlatformSettings()
     predictor = Predictor.of_active_release(
-        line, ledger=_ledger(settings), store=LocalObjectStore(settings.objects_path)
+        line, ledger=open_ledger(settings), store=open_object_store(settings)
     )
     predictions = predictor.predict(texts)
     if as_json:
-        _print_json([asdict(prediction) for prediction in predictions])
+        print_json([asdict(prediction) for prediction in predictions])
         return
     for text, prediction in zip(texts, predictions, strict=True):
         print(f"{prediction.label}  {prediction.score:.3f}  {text}")
@@ -117,7 +103,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
     """The releases of a line, oldest first."""
     from platform_assets.governance import release
 
-    ledger = _ledger(PlatformSettings())
+    ledger = open_ledger(PlatformSettings())
     active = release.active(ledger, line)
     found = [
         {
@@ -130,7 +116,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
         for each in release.releases(ledger, line)
     ]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for row in found:
         print(
@@ -147,7 +133,7 @@ def unpin(
     """Let automation change a pinned line again."""
     from platform_assets.governance import release
 
-    release.unpin(_ledger(PlatformSettings()), line, by=by, reason=reason)
+    release.unpin(open_ledger(PlatformSettings()), line, by=by, reason=reason)
     print(f"{line} is no longer pinned")
 
 
@@ -166,97 +152,6 @@ def ui(
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - fixed arguments
 
 
-@ledger_app.command("verify")
-def ledger_verify(
-    file: Annotated[Path | None, typer.Option(help="Verify an exported file instead.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check the whole chain; name the first bad entry."""
-    from platform_assets.governance.ledger import verify_export
-
-    if file is None:
-        report = _ledger(PlatformSettings()).verify()
-    else:
-        with file.open("rb") as stream:
-            report = verify_export(stream)
-    if as_json:
-        _print_json(asdict(report))
-    elif report.ok:
-        print(f"{report.entries} entries, one chain, head {report.head_hash}")
-    else:
-        print(f"error: entry {report.first_bad_seq}: {report.problem}", file=sys.stderr)
-    if not report.ok:
-        raise typer.Exit(1)
-
-
-@ledger_app.command("export")
-def ledger_export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write.")]) -> None:
-    """Write the entries, byte for byte, for anybody to verify offline."""
-    with file.open("wb") as stream:
-        head = _ledger(PlatformSettings()).export(stream)
-    print(f"{head.count} entries, head {head.hash}")
-
-
-@ledger_app.command("show")
-def ledger_show(
-    kind: Annotated[str | None, typer.Option(help="Only entries of this kind.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Only entries on this subject.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """The entries, oldest first."""
-    for entry in _ledger(PlatformSettings()).entries(kind=kind, subject=subject):
-        if as_json:
-            print(entry.raw.decode())
-        else:
-            told = entry.body.get("outcome") or entry.body.get("reason") or ""
-            print(
-                f"{entry.seq:>5}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<12} {entry.subject:<60.60} {entry.body.get('rule_set', '')} {told}"
-            )
-
-
-@contracts_app.command("examples")
-def contracts_examples(
-    line: LineName,
-    limit: Annotated[int, typer.Option(help="Rows for each expectation.", min=1)] = 5,
-    spec: SpecFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Rows of the newest write that break the contract, read from the live table and stored nowhere."""
-    from platform_assets.datasets.contract import failing_rows
-    from platform_assets.datasets.errors import ContractError
-    from platform_assets.definitions import platform_resources
-
-    settings = PlatformSettings()
-    chosen = _line(settings, line, spec)
-    warehouse = platform_resources(settings)["warehouse"]
-    staged = warehouse.staged(f"datasets.{line}")
-    if staged is None:
-        raise ContractError(
-            f"dataset {line}_dataset was never written; run it with: platform-assets run {line}"
-        )
-    frame = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
-    found = []
-    for expectation in chosen.contract.expectations:
-        rows = failing_rows(chosen.contract, frame, expectation.index, limit=limit)
-        if not rows.empty:
-            found.append(
-                {
-                    "domain": expectation.domain,
-                    "expectation": expectation.type,
-                    "rows": rows.to_dict("records"),
-                }
-            )
-    if as_json:
-        _print_json(found)
-        return
-    for each in found:
-        print(f"contract.{each['domain']}: {each['expectation']}")
-        for row in each["rows"]:
-            print(f"    {row}")
-    if not found:
-        print("no row breaks the contract")
-
-
 @app.command("plan")
 def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) -> None:
     """What `run` would do, and why."""
@@ -264,68 +159,23 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
     from platform_assets.runner import open_instance
 
     settings = PlatformSettings()
-    chosen = _line(settings, line, spec)
+    chosen = chosen_line(settings, line, spec)
     with open_instance(settings) as instance:
-        steps = plan(chosen, instance, _ledger(settings))
+        steps = plan(chosen, instance, open_ledger(settings))
     rows = [{"asset": step.key.to_user_string(), "runs": step.runs, "reason": step.reason} for step in steps]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         print(f"{'run  ' if row['runs'] else 'reuse'}  {row['asset']}: {row['reason']}")
 
 
-def main() -> None:
-    """Entry point: an error that we foresaw is one message and exit status 1."""
-    try:
-        app()
-    except PlatformError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _lines(settings: PlatformSettings, spec: Path | None) -> "list[Line]":
-    from platform_assets.line import load_lines
-
-    return load_lines((spec,) if spec else settings.specs)
-
-
-def _line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "Line":
-    from platform_assets.runner import RunError
-
-    lines = _lines(settings, spec)
-    chosen = [each for each in lines if name in (None, each.name)]
-    if len(chosen) != 1:
-        known = ", ".join(each.name for each in lines)
-        raise RunError(
-            f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
-        )
-    return chosen[0]
-
-
-def _ledger(settings: PlatformSettings) -> "Ledger":
-    from platform_assets.governance.ledger import Ledger
-
-    return Ledger.open(settings.ledger_path, principal=settings.principal.user)
-
-
 def _status(line: "Line", settings: PlatformSettings) -> dict[str, Any]:
     from platform_assets.runner import open_instance
     from platform_assets.status import line_status
-    from resources.object_store import LocalObjectStore
 
     with open_instance(settings) as instance:
-        return line_status(line, instance, _ledger(settings), LocalObjectStore(settings.objects_path))
-
-
-def _print_json(content: Any) -> None:
-    print(
-        json.dumps(
-            content,
-            indent=2,
-            default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value),
-        )
-    )
+        return line_status(line, instance, open_ledger(settings), open_object_store(settings))
 
 
 def _print_summary(outcome: "RunOutcome", status: dict[str, Any]) -> None:
@@ -369,7 +219,3 @@ def _print_status(status: dict[str, Any]) -> None:
         if deployed
         else "  deployed  nothing"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,22 @@
+"""`platform-assets …`: each command is a few lines over a domain function."""
+
+import sys
+
+import typer
+
+from platform_assets.cli import contracts, ledger, lines
+from resources.errors import PlatformError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(lines.app)
+app.add_typer(contracts.app, name="contracts")
+app.add_typer(ledger.app, name="ledger")
+
+
+def main() -> None:
+    """Entry point: an error that we foresaw is one message and exit status 1."""
+    try:
+        app()
+    except PlatformError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(1)

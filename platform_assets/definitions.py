@@ -5,6 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from platform_assets.datasets.assets import schema_changes_asset
+from platform_assets.datasets.schema_breaker import require_closed
+from platform_assets.datasets.snapshots import content_hash
+from platform_assets.governance.housekeeping import retention_asset, retention_schedule
 from platform_assets.line import Line, load_lines
 from platform_assets.step import ReferenceIOManager
 from platform_assets.systems import open_ledger, open_object_store, open_warehouse
@@ -16,14 +20,18 @@ from resources.settings import PlatformSettings
 
 def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
     """The outside systems that the settings choose. Nothing is connected to before it is used."""
+    ledger = open_ledger(settings)
     return {
         "settings": settings,
         "warehouse": open_warehouse(settings),
         "object_store": open_object_store(settings),
         "model_registry": MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path),
         "run_tracking": RunTracking(settings.resolved_tracking_uri),
-        "ledger": open_ledger(settings),
-        "io_manager": ReferenceIOManager(),
+        "ledger": ledger,
+        # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
+        "io_manager": ReferenceIOManager(
+            admit=lambda reference: require_closed(ledger, f"{reference.of_dataset.line}_dataset")
+        ),
     }
 
 
@@ -53,8 +61,13 @@ def build_definitions(
 ) -> dg.Definitions:
     """Definitions of these lines on these systems."""
     return dg.Definitions(
-        assets=[asset for line in lines for asset in line.assets()],
+        assets=[
+            *(asset for line in lines for asset in line.assets()),
+            schema_changes_asset(),
+            retention_asset(content_hash),
+        ],
         jobs=[line_job(line) for line in lines],
+        schedules=[retention_schedule()],
         resources=platform_resources(settings),
         executor=step_executor(settings),
         loggers=loggers,

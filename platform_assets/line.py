@@ -14,15 +14,16 @@ from pathlib import Path
 import dagster as dg
 
 from platform_assets.datasets.assets import (
-    CONTRACTS_FOLDER,
     current_source_hash,
     dataset_asset,
     dataset_fingerprint,
 )
-from platform_assets.datasets.contract import Contract, load_contract
+from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
+from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import features_asset, features_fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_asset, version_fingerprint
+from platform_assets.governance.erasure import Suppression
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import Requirement, unmet
@@ -31,33 +32,24 @@ from platform_assets.model_cards.assets import card_asset, card_fingerprint
 from platform_assets.models.assets import model_asset, model_fingerprint
 from platform_assets.models.training_spec import TrainingSpec, read_training_spec
 from platform_assets.references import (
+    STAGES,
     AssetReference,
-    CardVersion,
     DatasetVersion,
     DeploymentVersion,
     FeaturesVersion,
     ModelVersion,
-    RegisteredVersion,
-    ReportVersion,
 )
 from platform_assets.serving.assets import deployment_asset, deployment_fingerprint
 from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
+from platform_assets.systems import open_warehouse
 from platform_assets.validation.assets import validation_asset, validation_fingerprint
 from platform_assets.validation.gate import Gate
+from resources.row_salt import row_salt
+from resources.settings import PlatformSettings
+from resources.warehouse import Warehouse
 
 SPECS_FOLDER = Path(__file__).parent / "models"
 SPEC_FILE = "training-spec.yaml"
-
-STAGES: dict[str, type[AssetReference]] = {
-    "dataset": DatasetVersion,
-    "features": FeaturesVersion,
-    "model": ModelVersion,
-    "validation": ReportVersion,
-    "version": RegisteredVersion,
-    "card": CardVersion,
-    "deployment": DeploymentVersion,
-}
-"""The assets of a line in the order in which data flows, and what each hands on."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +77,8 @@ class Line:
     @cached_property
     def rule_set_hashes(self) -> dict[str, str]:
         """Hash by rule set, as the files state the rules now: verdicts under older rules do not count."""
-        contracts = {
-            f"contract.{domain}": self.contract.rule_set_hash(domain) for domain in self.contract.domains
-        }
         gates = (Gate.parse(name, condition) for name, condition in self.spec.gates.items())
-        return contracts | {gate.rule_set: gate.rule_set_hash for gate in gates}
+        return self.contract.rule_set_hashes | {gate.rule_set: gate.rule_set_hash for gate in gates}
 
     def key(self, stage: str) -> dg.AssetKey:
         """Asset key of a stage."""
@@ -123,15 +112,14 @@ def load_line(path: Path) -> Line:
             Gate.parse(name, condition)
         except ValueError as problem:
             raise manifest.error(("gates", name), str(problem)) from None
-    contract_path = next(
-        (found for folder in (path.parent, CONTRACTS_FOLDER) if (found := folder / spec.contract).is_file()),
-        None,
-    )
+    contract_path = find_contract(spec.contract, beside=path.parent)
     if contract_path is None:
         raise manifest.error(
             ("contract",), f"no contract file {spec.contract} beside the spec or in {CONTRACTS_FOLDER.name}/"
         )
-    line = Line(manifest, load_contract(contract_path))
+    contract = load_contract(contract_path)
+    contract.require_raw()
+    line = Line(manifest, contract)
     demanded = {requirement.rule_set for requirement in line.requirements}
     for at, requirement in enumerate(line.requirements):
         if requirement.rule_set not in line.rule_set_hashes:
@@ -163,16 +151,22 @@ class Step:
 
 
 def plan(
-    line: Line, instance: dg.DagsterInstance, ledger: Ledger, *, now: datetime | None = None
+    line: Line,
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    settings: PlatformSettings,
+    *,
+    now: datetime | None = None,
 ) -> list[Step]:
     """Which assets of the line must run, and why; in the order of `STAGES`.
 
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
-    before it runs, and no verdict on it is missing or has grown too old.
+    before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
     """
     recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
     versions = {stage: reference.version for stage, reference in recorded.items() if reference is not None}
-    verdicts = _stale_verdicts(line, ledger, recorded, now or datetime.now(UTC))
+    stale = _stale(line, ledger, open_warehouse(settings), recorded, now or datetime.now(UTC))
+    erasures = Suppression.of(ledger, row_salt(settings.home)).hash
     steps: list[Step] = []
     for stage in STAGES:
         reason = ""
@@ -180,20 +174,23 @@ def plan(
             reason = f"{before.stage} runs"
         elif stage not in versions:
             reason = "never materialized"
-        elif _current_fingerprint(line, stage, versions) != _recorded_fingerprint(instance, line.key(stage)):
+        elif _current_fingerprint(line, stage, versions, erasures) != _recorded_fingerprint(
+            instance, line.key(stage)
+        ):
             reason = "its configuration, code or input has changed"
-        elif stage in verdicts:
-            reason = verdicts[stage]
+        elif stage in stale:
+            reason = stale[stage]
         steps.append(Step(stage, line.key(stage), runs=bool(reason), reason=reason or "unchanged"))
     return steps
 
 
-def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str]) -> str:
+def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], erasures: str) -> str:
     """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
     spec, name = line.spec, line.name
     match stage:
         case "dataset":
-            return dataset_fingerprint(name, spec, line.contract, source_hash=current_source_hash(spec))
+            sources = current_source_hash(spec)
+            return dataset_fingerprint(name, spec, line.contract, source_hash=sources, erasures=erasures)
         case "features":
             return features_fingerprint(name, spec, dataset_version=versions["dataset"])
         case "model":
@@ -225,8 +222,12 @@ def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> obj
     return value.value if value else None
 
 
-def _stale_verdicts(
-    line: Line, ledger: Ledger, recorded: Mapping[str, AssetReference | None], now: datetime
+def _stale(
+    line: Line,
+    ledger: Ledger,
+    warehouse: Warehouse,
+    recorded: Mapping[str, AssetReference | None],
+    now: datetime,
 ) -> dict[str, str]:
     """Reason by stage, for stages that must run although nothing they are made from has changed."""
     model, deployment = recorded["model"], recorded["deployment"]
@@ -235,6 +236,15 @@ def _stale_verdicts(
         judged_by = {"dataset": "dataset", "model": "validation"}
         for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now):
             stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
+    for stage in ("dataset", "features"):
+        reference = recorded[stage]
+        if isinstance(reference, DatasetVersion | FeaturesVersion):
+            snapshot = reference.snapshot
+            if warehouse.left_of(snapshot.table, snapshot.snapshot_id) != snapshot.snapshot_id:
+                stale[stage] = "rows of it were erased or have expired"
+    breaker = breaker_state(ledger, f"{line.name}_dataset")
+    if breaker.state != "closed":
+        stale["dataset"] = f"its schema breaker is {breaker.state}"
     active = releases.active(ledger, line.name)
     if isinstance(deployment, DeploymentVersion) and (
         active is None or active.release_id != deployment.release_id

@@ -8,8 +8,11 @@ A reference nests the reference it was made from, so any of them carries its who
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
+
+from resources.object_store import GdprClass
 
 
 class Reference(BaseModel):
@@ -25,6 +28,18 @@ class AssetReference(Reference, ABC):
     @abstractmethod
     def version(self) -> str:
         """The data version."""
+
+    def ancestry(self) -> "Iterator[AssetReference]":
+        """Itself and everything it was made from, the newest first."""
+        yield self
+        for _, value in self:
+            if isinstance(value, AssetReference):
+                yield from value.ancestry()
+
+    @property
+    def of_dataset(self) -> "DatasetVersion":
+        """The dataset that it goes back to."""
+        return next(each for each in self.ancestry() if isinstance(each, DatasetVersion))
 
 
 class TableSnapshot(Reference):
@@ -55,6 +70,9 @@ class DatasetVersion(AssetReference):
     ge_run_id: str
     published_at: str
     """ISO 8601, UTC."""
+    gdpr_class: GdprClass = "personal"
+    retention_days: int = 3650
+    """Of its rows, and of whatever is made of them row by row."""
 
     @property
     def version(self) -> str:
@@ -159,3 +177,15 @@ class DeploymentVersion(AssetReference):
     def version(self) -> str:
         """The data version: the release's id."""
         return self.release_id
+
+
+STAGES: dict[str, type[AssetReference]] = {
+    "dataset": DatasetVersion,
+    "features": FeaturesVersion,
+    "model": ModelVersion,
+    "validation": ReportVersion,
+    "version": RegisteredVersion,
+    "card": CardVersion,
+    "deployment": DeploymentVersion,
+}
+"""The assets of a line in the order in which data flows, and what each hands on."""

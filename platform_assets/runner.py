@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from platform_assets.definitions import build_definitions
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import PinState, pin_state
-from platform_assets.line import STAGES, Line, Step, plan
+from platform_assets.line import Line, Step, plan
+from platform_assets.references import STAGES
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
 from resources.settings import PlatformSettings
@@ -71,11 +72,11 @@ def run_line(line: Line, settings: PlatformSettings) -> RunOutcome:
         ledger: Ledger = resources["ledger"]
         pin = pin_state(ledger, line.name)
         if pin is not None:
-            steps = plan(line, instance, ledger)
+            steps = plan(line, instance, ledger, settings)
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
         _end_dead_runs(instance, line)
         _sweep(resources)
-        steps = plan(line, instance, ledger)
+        steps = plan(line, instance, ledger, settings)
         stale = [step for step in steps if step.runs]
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003

@@ -5,12 +5,14 @@ from typing import Any
 
 import dagster as dg
 
+from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import latest_verdict, unmet
-from platform_assets.line import STAGES, Line
+from platform_assets.line import Line
 from platform_assets.references import (
+    STAGES,
     CardVersion,
     DatasetVersion,
     ModelVersion,
@@ -42,6 +44,7 @@ def line_status(
         "data_freshness_seconds": _age_seconds(dataset.published_at, now)
         if isinstance(dataset, DatasetVersion)
         else None,
+        "schema_breaker": breaker_state(ledger, f"{line.name}_dataset").state,
         "model_fingerprint": model.version if isinstance(model, ModelVersion) else None,
         "model_version": version.number if isinstance(version, RegisteredVersion) else None,
         "metrics": report.metrics if isinstance(report, ReportVersion) else None,

@@ -4,7 +4,7 @@ A leaf above the domains' logic: asset modules import it, logic never does.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_type_hints
 
@@ -27,16 +27,20 @@ S = TypeVar("S", bound=BaseModel)
 class ReferenceIOManager(dg.IOManager):
     """Keeps references in the materializations themselves, so that any pod with the event log has them.
 
-    A step reads the reference that its own run has made, or else the newest one.
+    A step reads the reference that its own run has made, or else the newest one. Every asset of a line
+    gets its inputs here, so what `admit` refuses is refused to all of them.
     """
+
+    def __init__(self, admit: Callable[[AssetReference], None]) -> None:
+        self._admit = admit
 
     def handle_output(self, context: dg.OutputContext, obj: Reference) -> None:
         """Write the reference into the materialization's metadata."""
         context.add_output_metadata({REFERENCE_KEY: dg.MetadataValue.json(obj.model_dump(mode="json"))})
 
-    def load_input(self, context: dg.InputContext) -> Reference:
-        """The reference of the upstream asset."""
-        reference_type: type[Reference] = context.dagster_type.typing_type
+    def load_input(self, context: dg.InputContext) -> AssetReference:
+        """The reference of the upstream asset, if it may be built upon."""
+        reference_type: type[AssetReference] = context.dagster_type.typing_type
         found = recorded_reference(
             context.instance, context.asset_key, reference_type, run_id=context.step_context.run_id
         )
@@ -45,6 +49,8 @@ class ReferenceIOManager(dg.IOManager):
                 f"{context.asset_key.to_user_string()} was never materialized; materialize it first",
                 allow_retries=False,
             )
+        with foreseen_failures():
+            self._admit(found)
         return found
 
 

@@ -1,23 +1,51 @@
 """The outside systems that the settings choose. Nothing is connected to before it is used."""
 
+from platform_assets.governance.access import record_denial
 from platform_assets.governance.ledger import Ledger
 from resources.object_store import LocalObjectStore, ObjectStore
+from resources.policed_object_store import PolicedObjectStore
+from resources.policy_engine import RegoEngine
+from resources.s3_object_store import S3ObjectStore
 from resources.settings import PlatformSettings
 from resources.warehouse import IcebergWarehouse
 
 
 def open_ledger(settings: PlatformSettings) -> Ledger:
     """The ledger, in the name of the settings' principal."""
-    return Ledger.open(settings.ledger_path, principal=settings.principal.user)
+    return Ledger.open(settings.ledger_uri or settings.ledger_path, principal=settings.principal.user)
 
 
 def open_warehouse(settings: PlatformSettings) -> IcebergWarehouse:
-    """The versioned tables."""
+    """The versioned tables; on S3, behind the same server as the objects."""
+    properties = {}
+    if settings.resolved_warehouse_uri.startswith("s3://"):
+        # Keys come from the AWS_* environment, as for every S3 library; they are no settings.
+        properties["s3.region"] = settings.s3_region
+        if settings.s3_endpoint:
+            properties["s3.endpoint"] = settings.s3_endpoint
     return IcebergWarehouse(
-        settings.resolved_catalog_uri, settings.resolved_warehouse_uri, locks=settings.locks_path
+        settings.resolved_catalog_uri,
+        settings.resolved_warehouse_uri,
+        locks=settings.locks_path,
+        properties=properties,
     )
 
 
 def open_object_store(settings: PlatformSettings) -> ObjectStore:
-    """The classified objects."""
-    return LocalObjectStore(settings.objects_path)
+    """The classified objects, as far as the policy lets the settings' principal; denials go into the ledger."""
+    store: ObjectStore
+    if settings.objects_uri:
+        store = S3ObjectStore(
+            settings.objects_uri,
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            cache=settings.home / "objects-cache",
+        )
+    else:
+        store = LocalObjectStore(settings.objects_path)
+    return PolicedObjectStore(
+        store,
+        RegoEngine(),
+        settings.principal,
+        on_denial=lambda request, decision: record_denial(open_ledger(settings), request, decision),
+    )

@@ -113,7 +113,9 @@ def unreferenced(settings: PlatformSettings) -> list[str]:
             named = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
             named |= {snapshot.manifest_list for snapshot in table.metadata.snapshots}
             named |= set(table.inspect.all_manifests()["path"].to_pylist())
-            named |= set(table.inspect.all_files()["file_path"].to_pylist())
+            if any(snapshot.summary["total-data-files"] != "0" for snapshot in table.metadata.snapshots):
+                # pyiceberg cannot inspect the files of a table that has none.
+                named |= set(table.inspect.all_files()["file_path"].to_pylist())
             folder = Path(table.location())
             left += [str(path) for path in folder.rglob("*") if path.is_file() and str(path) not in named]
     return left

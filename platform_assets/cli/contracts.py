@@ -1,17 +1,74 @@
 """`platform-assets contracts …`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, print_json
 from platform_assets.systems import open_warehouse
+from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from platform_assets.datasets.contract import Contract
+    from platform_assets.datasets.contract_check import Check
 
 app = typer.Typer(no_args_is_help=True, help="What data must be like before anybody reads it.")
 
 
-@app.command("examples")
+@app.command()
+def check(
+    target: Annotated[
+        str, typer.Argument(help="A dataset, e.g. reviews_sentiment_dataset, or the path or URI of a file.")
+    ],
+    contract: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Contract file, or one that ships. Default for a dataset: its line's."
+        ),
+    ] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(help="Check this domain; may stand several times. Default: all.")
+    ] = None,
+    spec: SpecFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a file, or the newest write of a dataset, against its contract.
+
+    Exit status: 0 where every domain passed, 1 where one did not, 2 for wrong usage.
+    """
+    from platform_assets.datasets.contract_check import check_source, check_table, domains_of_file
+    from platform_assets.datasets.sources import open_source
+
+    settings = PlatformSettings()
+    salt, run_name = row_salt(settings.home), "contracts-check"
+    if "." in target or "/" in target:
+        promised = _contract_file(contract)
+        domains = _known(domain, domains_of_file(promised))
+        found = check_source(promised, open_source(target), domains=domains, run_name=run_name, salt=salt)
+    else:
+        line = target.removesuffix("_dataset")
+        promised = _contract_file(contract) if contract else chosen_line(settings, line, spec).contract
+        domains = _known(domain, promised.domains)
+        frame = _newest_write(settings, line)
+        found = check_table(promised, frame, domains=domains, run_name=run_name, salt=salt)
+    if as_json:
+        print_json(_told(promised, found))
+    else:
+        for each in found.domains:
+            print(f"{each.result.outcome:<6} contract.{each.result.domain}: {each.reason}")
+            for result in each.result.results:
+                if result.outcome != "pass":
+                    print(f"    {result.outcome:<6} {result.severity} {result.type}: {result.reason}")
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def examples(
     line: LineName,
     limit: Annotated[int, typer.Option(help="Rows for each expectation.", min=1)] = 5,
@@ -19,35 +76,83 @@ def examples(
     as_json: AsJson = False,
 ) -> None:
     """Rows of the newest write that break the contract, read from the live table and stored nowhere."""
-    from platform_assets.datasets.contract import failing_rows
-    from platform_assets.datasets.errors import ContractError
+    from platform_assets.datasets.contract_run import failing_rows
+    from platform_assets.datasets.row_hash import row_hashes
 
     settings = PlatformSettings()
-    chosen = chosen_line(settings, line, spec)
+    contract, frame = chosen_line(settings, line, spec).contract, _newest_write(settings, line)
+    salt = row_salt(settings.home)
+    found = [
+        {
+            "domain": expectation.domain,
+            "expectation": expectation.type,
+            "rows": rows.to_dict("records"),
+            "row_hashes": row_hashes(rows, salt),
+        }
+        for expectation in contract.expectations
+        if not (rows := failing_rows(contract, frame, expectation.index, limit=limit)).empty
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        print(f"contract.{each['domain']}: {each['expectation']}")
+        for name, row in zip(each["row_hashes"], each["rows"], strict=True):
+            print(f"    {name}  {row}")
+    if not found:
+        print("no row breaks the contract")
+
+
+def _contract_file(name: str | None) -> "Contract":
+    from platform_assets.datasets.contract import find_contract, load_contract
+
+    if name is None:
+        raise typer.BadParameter("a file belongs to no line: name its contract", param_hint="--contract")
+    path = find_contract(name, beside=Path())
+    if path is None:
+        raise typer.BadParameter(f"there is no file {name}, nor does one ship", param_hint="--contract")
+    return load_contract(path)
+
+
+def _known(asked: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
+    """The domains that were asked for, all where none was."""
+    unknown = sorted(set(asked or ()) - set(known))
+    if unknown:
+        raise typer.BadParameter(
+            f"there is no {', '.join(unknown)} here; choose among {', '.join(known)}", param_hint="--domain"
+        )
+    return asked or known
+
+
+def _newest_write(settings: PlatformSettings, line: str) -> "pd.DataFrame":
+    """The newest write of a line's dataset, published or not."""
+    from platform_assets.datasets.errors import ContractError
+
     warehouse = open_warehouse(settings)
     staged = warehouse.staged(f"datasets.{line}")
     if staged is None:
         raise ContractError(
             f"dataset {line}_dataset was never written; run it with: platform-assets run {line}"
         )
-    frame = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
-    found = []
-    for expectation in chosen.contract.expectations:
-        rows = failing_rows(chosen.contract, frame, expectation.index, limit=limit)
-        if not rows.empty:
-            found.append(
-                {
-                    "domain": expectation.domain,
-                    "expectation": expectation.type,
-                    "rows": rows.to_dict("records"),
-                }
-            )
-    if as_json:
-        print_json(found)
-        return
-    for each in found:
-        print(f"contract.{each['domain']}: {each['expectation']}")
-        for row in each["rows"]:
-            print(f"    {row}")
-    if not found:
-        print("no row breaks the contract")
+    frame: pd.DataFrame = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
+    return frame
+
+
+def _told(contract: "Contract", found: "Check") -> dict[str, Any]:
+    """The check as JSON has it: counts, percents and row hashes, never a cell value."""
+    return {
+        "passed": found.passed,
+        "contract": contract.name,
+        "ge_run_id": found.domains[-1].ge_run_id,
+        "rows": found.rows,
+        "domains": [
+            {
+                "domain": each.result.domain,
+                "outcome": each.result.outcome,
+                "reason": each.reason,
+                "ge_run_id": each.ge_run_id,
+                "results": [result.model_dump(exclude={"index", "domain"}) for result in each.result.results],
+            }
+            for each in found.domains
+        ],
+    }

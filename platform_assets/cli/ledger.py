@@ -1,9 +1,11 @@
 """`platform-assets ledger …`."""
 
+import os
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,38 +13,104 @@ from platform_assets.cli.common import AsJson, print_json
 from platform_assets.systems import open_ledger
 from resources.settings import PlatformSettings
 
+if TYPE_CHECKING:
+    from platform_assets.governance.head import HeadDocument
+    from platform_assets.governance.ledger import VerifyReport
+
 app = typer.Typer(no_args_is_help=True, help="The hash-chained record of every decision.")
+
+_PROCESSES = os.cpu_count() or 1
 
 
 @app.command("verify")
 def verify(
-    file: Annotated[Path | None, typer.Option(help="Verify an exported file instead.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Verify an exported file instead.")
+    ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Head document that the chain must reach; default: the one beside FILE.",
+        ),
+    ] = None,
+    public_key: Annotated[
+        str | None, typer.Option(metavar="BASE64", help="Whose signature the head must carry.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the whole chain; name the first bad entry."""
-    from platform_assets.governance.ledger import verify_export
+    from platform_assets.governance.errors import LedgerError
+    from platform_assets.governance.ledger import VerifyReport, verify_file
 
-    if file is None:
-        report = open_ledger(PlatformSettings()).verify()
-    else:
-        with file.open("rb") as stream:
-            report = verify_export(stream)
+    try:
+        anchor = _anchor(head, file, public_key)
+        if file is None:
+            report = open_ledger(PlatformSettings()).verify(anchor, processes=_PROCESSES)
+        else:
+            report = verify_file(file, anchor, processes=_PROCESSES)
+    except LedgerError as problem:
+        report = VerifyReport.refused(str(problem))
     if as_json:
         print_json(asdict(report))
     elif report.ok:
-        print(f"{report.entries} entries, one chain, head {report.head_hash}")
+        print(f"{report.entries} entries, one chain, head {report.head_hash}\n{report.note}")
     else:
-        print(f"error: entry {report.first_bad_seq}: {report.problem}", file=sys.stderr)
+        print(f"error: {_told(report)}", file=sys.stderr)
     if not report.ok:
         raise typer.Exit(1)
 
 
+@app.command("head")
+def show_head(as_json: AsJson = False) -> None:
+    """Verify the chain and print its head, signed where there is a key: keep it outside, for `verify --head`."""
+    from platform_assets.governance.errors import LedgerError
+    from platform_assets.governance.head import Head, seal, signing_key
+
+    key = signing_key()
+    report = open_ledger(PlatformSettings()).verify(processes=_PROCESSES)
+    if not report.ok:
+        raise LedgerError(f"{_told(report)}; a damaged ledger gets no head")
+    document = seal(Head(report.entries, report.head_hash), time=datetime.now(UTC), key=key)
+    if as_json:
+        print(document.to_json().decode())
+    else:
+        signer = f"signed by {document.public_key}" if document.public_key else "unsigned"
+        print(f"{document.count} entries, head {document.hash}, {signer}")
+
+
 @app.command("export")
 def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write.")]) -> None:
-    """Write the entries, byte for byte, for anybody to verify offline."""
+    """Write the entries, byte for byte, and FILE.head.json: for anybody to verify offline."""
+    from platform_assets.governance.head import seal, signing_key
+    from platform_assets.governance.ledger import verify_file
+
+    key = signing_key()
+    ledger = open_ledger(PlatformSettings())
+    recorded = ledger.head()
+    _beside(file).unlink(missing_ok=True)  # of an earlier export
     with file.open("wb") as stream:
-        head = open_ledger(PlatformSettings()).export(stream)
-    print(f"{head.count} entries, head {head.hash}")
+        end = ledger.export(stream)
+    report = verify_file(file, recorded, processes=_PROCESSES)
+    if not report.ok:
+        print(f"error: {_told(report)}; exported as it is, without a head", file=sys.stderr)
+        raise typer.Exit(1)
+    _beside(file).write_bytes(seal(end, time=datetime.now(UTC), key=key).to_json() + b"\n")
+    print(f"{end.count} entries, head {end.hash}")
+
+
+@app.command("keygen")
+def make_keys(as_json: AsJson = False) -> None:
+    """Print a new key pair for signed heads; nothing is stored."""
+    from platform_assets.governance.head import SIGNING_KEY_VARIABLE, new_key_pair
+
+    private_key, public_key = new_key_pair()
+    if as_json:
+        print_json({"private_key": private_key, "public_key": public_key})
+    else:
+        print(f"private, for those who sign: {SIGNING_KEY_VARIABLE}={private_key}")
+        print(f"public, for those who verify: --public-key {public_key}")
 
 
 @app.command("show")
@@ -60,3 +128,27 @@ def show(
             print(
                 f"{entry.seq:>5}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<12} {entry.subject:<60.60} {entry.body.get('rule_set', '')} {told}"
             )
+
+
+def _anchor(head: Path | None, file: Path | None, public_key: str | None) -> "HeadDocument | None":
+    """The head that the chain must reach: the one given, or the one beside the exported file."""
+    from platform_assets.governance.errors import LedgerError
+    from platform_assets.governance.head import read_head
+
+    if head is None and file is not None and _beside(file).exists():
+        head = _beside(file)
+    if head is not None:
+        return read_head(head.read_bytes(), public_key=public_key)
+    if public_key is not None:
+        raise LedgerError("a signature is demanded, and there is no head that could carry it: give --head")
+    return None
+
+
+def _beside(file: Path) -> Path:
+    """Where the head of an exported file lies."""
+    return file.with_name(f"{file.name}.head.json")
+
+
+def _told(report: "VerifyReport") -> str:
+    where = "" if report.first_bad_seq is None else f"entry {report.first_bad_seq}: "
+    return f"{where}{report.problem}"

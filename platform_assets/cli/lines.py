@@ -65,6 +65,8 @@ def status(
     )
     for each in states.values():
         _print_status(each)
+        if each["schema_breaker"] != "closed":
+            print(f"  breaker   {each['schema_breaker']}: platform-assets breaker status")
         for problem in each["blocked_by"]:
             print(f"  blocked   {problem}")
         if each["pinned"]:
@@ -125,19 +127,6 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def unpin(
-    line: LineName,
-    by: Annotated[str, typer.Option(help="Who lets go of the pin.")],
-    reason: Annotated[str, typer.Option(help="Why.")],
-) -> None:
-    """Let automation change a pinned line again."""
-    from platform_assets.governance import release
-
-    release.unpin(open_ledger(PlatformSettings()), line, by=by, reason=reason)
-    print(f"{line} is no longer pinned")
-
-
-@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -161,7 +150,7 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
     settings = PlatformSettings()
     chosen = chosen_line(settings, line, spec)
     with open_instance(settings) as instance:
-        steps = plan(chosen, instance, open_ledger(settings))
+        steps = plan(chosen, instance, open_ledger(settings), settings)
     rows = [{"asset": step.key.to_user_string(), "runs": step.runs, "reason": step.reason} for step in steps]
     if as_json:
         print_json(rows)

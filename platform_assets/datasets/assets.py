@@ -1,46 +1,80 @@
-"""The dataset asset: read, normalise, write to a branch, audit there, publish."""
+"""The dataset asset: read, assert the schema, normalise, write to a branch, audit there, publish.
 
-from collections.abc import Iterator
+And the audit table of what the assertions on schemas have found.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from platform_assets.datasets.contract import Contract, DomainResult, run_contract
-from platform_assets.datasets.errors import ContractError
-from platform_assets.datasets.reviews import prepare_reviews, sources_of
+from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
+from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result, run_contract
+from platform_assets.datasets.data_docs import data_docs_page
+from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError
+from platform_assets.datasets.raw_schema import RawReport, check_raw
+from platform_assets.datasets.reviews import (
+    SUBJECT_COLUMN,
+    RawReviews,
+    prepare_reviews,
+    read_reviews,
+    sources_of,
+)
+from platform_assets.datasets.schema_breaker import (
+    Circumstances,
+    SeenSource,
+    begin,
+    breaker_state,
+    pass_trial,
+    settle,
+    way_out,
+)
+from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash
 from platform_assets.datasets.spec import DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.governance.erasure import Suppression
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.references import DatasetVersion, TableSnapshot
 from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
-from resources.provenance import code_commit
-from resources.warehouse import Warehouse
+from resources.object_store import ObjectStore
+from resources.provenance import code_commit, source_commit
+from resources.row_salt import row_salt
+from resources.settings import PlatformSettings
+from resources.warehouse import Snapshot, Warehouse
 
-CONTRACTS_FOLDER = Path(__file__).parent / "contracts"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 CODE = code_version(
     "platform_assets.datasets.reviews",
     "platform_assets.datasets.sources",
     "platform_assets.datasets.snapshots",
     "platform_assets.datasets.contract",
+    "platform_assets.datasets.contract_run",
+    "platform_assets.datasets.raw_schema",
 )
+SCHEMA_CHANGES = "schema_changes"
+BREAKER_CHECK = "schema_breaker"
+_RETENTION_DAYS = 3650
+_SHOWN_CHANGES = 50
 
 
 _LAUNCHPAD = ("train_data_uri", "val_data_uri", "shift_data_uri", "train_rows", "shift_rows")
 """What one run may change. Contract and splits are not among it: they are what makes runs comparable."""
 
 
-def dataset_fingerprint(line: str, spec: DatasetSpec, contract: Contract, *, source_hash: str) -> str:
-    """Identity of the dataset that `spec` would make of sources with this hash."""
+def dataset_fingerprint(
+    line: str, spec: DatasetSpec, contract: Contract, *, source_hash: str, erasures: str
+) -> str:
+    """Identity of the dataset that `spec` would make of sources with this hash, less what was erased."""
     config = spec.model_dump(mode="json", include=set(DatasetSpec.model_fields))
-    rules = {f"contract.{domain}": contract.rule_set_hash(domain) for domain in contract.domains}
-    return fingerprint(
-        f"{line}_dataset", code=CODE, config=config, upstream={"sources": source_hash, **rules}
-    )
+    upstream = {"sources": source_hash, "erasures": erasures, **contract.rule_set_hashes}
+    return fingerprint(f"{line}_dataset", code=CODE, config=config, upstream=upstream)
 
 
 def current_source_hash(spec: DatasetSpec) -> str:
@@ -51,7 +85,7 @@ def current_source_hash(spec: DatasetSpec) -> str:
 def dataset_asset(
     line: str, spec: DatasetSpec, contract: Contract, *, description: str = ""
 ) -> dg.AssetsDefinition:
-    """`<line>_dataset` with one check per domain of its contract."""
+    """`<line>_dataset` with one check per domain of its contract, and one for its schema breaker."""
     name = f"{line}_dataset"
     launched = launchpad(spec, _LAUNCHPAD)
 
@@ -63,50 +97,50 @@ def dataset_asset(
         kinds={"iceberg", "great_expectations"},
         code_version=CODE,
         check_specs=[
+            *(
+                dg.AssetCheckSpec(
+                    f"contract_{domain}",
+                    asset=name,
+                    blocking=True,
+                    description=f"Contract {contract.name}, domain {domain}",
+                )
+                for domain in (SCHEMA_DOMAIN, *contract.domains)
+            ),
             dg.AssetCheckSpec(
-                f"contract_{domain}",
+                BREAKER_CHECK,
                 asset=name,
                 blocking=True,
-                description=f"Contract {contract.name}, domain {domain}",
-            )
-            for domain in contract.domains
+                description="Shuts the dataset when a source has changed shape",
+            ),
         ],
     )
     def dataset(
         context: dg.AssetExecutionContext,
         warehouse: dg.ResourceParam[Warehouse],
+        object_store: dg.ResourceParam[ObjectStore],
         ledger: dg.ResourceParam[Ledger],
+        settings: dg.ResourceParam[PlatformSettings],
         config: launched,  # type: ignore[valid-type]
     ) -> Iterator[Any]:
         import pyarrow as pa
 
         with foreseen_failures():
-            resolved = with_overrides(spec, config)
-            prepared = prepare_reviews(resolved)
-            rows = pa.Table.from_pandas(prepared.frame, preserve_index=False).replace_schema_metadata(None)
-            staged = warehouse.stage(f"datasets.{line}", rows, content_hash=content_hash(rows))
-            audited = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
-            report = run_contract(contract, audited, run_name=f"dagster-{context.run.run_id}")
-            for domain in report.domains:
-                record(
-                    ledger,
-                    domain_verdict(f"{name}@{staged.content_hash}", domain, report.ge_run_id),
-                    evaluation_id=evaluation_of(context),
+            making = DatasetMaking(context, line, contract, warehouse, object_store, ledger, settings)
+            try:
+                resolved = with_overrides(spec, config)
+                sources = yield from making.admitted_sources(resolved)
+                prepared = prepare_reviews(resolved, sources, is_erased=making.erasures.covers_each)
+                rows = pa.Table.from_pandas(prepared.frame, preserve_index=False).replace_schema_metadata(
+                    None
                 )
-                yield dg.AssetCheckResult(
-                    check_name=f"contract_{domain.domain}",
-                    passed=domain.outcome == "pass",
-                    severity=dg.AssetCheckSeverity.ERROR,
-                    description=" ".join(
-                        result.reason for result in domain.results if result.outcome != "pass"
-                    ),
-                    metadata={**domain.counts, "ge_run_id": report.ge_run_id, "outcome": domain.outcome},
-                )
-            if not report.passed:
-                raise ContractError(
-                    refusal(line, [domain for domain in report.domains if domain.outcome != "pass"])
-                )
+                staged = making.staged(resolved, rows)
+                report = yield from making.audited(staged)
+            except DatasetError:
+                yield making.breaker_check()
+                raise
             published = warehouse.publish(staged)
+            making.trial_passed()
+            yield making.breaker_check()
             reference = DatasetVersion(
                 line=line,
                 snapshot=TableSnapshot(
@@ -124,20 +158,30 @@ def dataset_asset(
                 contract_quality=report.quality_score,
                 ge_run_id=report.ge_run_id,
                 published_at=published.committed_at.isoformat(),
+                gdpr_class=resolved.gdpr_class,
+                retention_days=resolved.retention_days,
             )
             yield materialized(
                 reference,
-                fingerprint=dataset_fingerprint(line, resolved, contract, source_hash=prepared.source_hash),
+                fingerprint=dataset_fingerprint(
+                    line,
+                    resolved,
+                    contract,
+                    source_hash=prepared.source_hash,
+                    erasures=making.erasures.hash,
+                ),
                 metadata={
                     "dagster/row_count": published.rows,
                     "rows_by_split": reference.rows_by_split,
                     "raw_rows": prepared.raw_rows,
+                    "erased_rows_left_out": prepared.erased,
                     "duplicates_removed": prepared.duplicates,
                     "conflicting_labels_removed": prepared.conflicts,
                     "guard_rows_left_out": prepared.guard_rows,
                     "data_freshness_seconds": (datetime.now(UTC) - published.committed_at).total_seconds(),
                     "snapshot_id": published.snapshot_id,
                     "quality_score": report.quality_score,
+                    "gdpr_class": reference.gdpr_class,
                     "dagster/column_schema": dg.TableSchema(
                         columns=[dg.TableColumn(field.name, str(field.type)) for field in rows.schema]
                     ),
@@ -145,6 +189,190 @@ def dataset_asset(
             )
 
     return dataset
+
+
+@dataclass
+class DatasetMaking:
+    """One materialization of a dataset: what its steps share."""
+
+    context: dg.AssetExecutionContext
+    line: str
+    contract: Contract
+    warehouse: Warehouse
+    object_store: ObjectStore
+    ledger: Ledger
+    settings: PlatformSettings
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.line}_dataset"
+        self.salt = row_salt(self.settings.home)
+        self.erasures = Suppression.of(self.ledger, self.salt)
+        self.commit = source_commit(self.contract.path)
+        self.circumstances = Circumstances(
+            contract_hash=self.contract.schema_hash,
+            contract_commit=self.commit,
+            dagster_run_id=self.context.run.run_id,
+        )
+
+    def admitted_sources(self, spec: DatasetSpec) -> Generator[Any, None, list[RawReviews]]:
+        """The raw sources, each of the shape that the contract states; a violation opens the breaker."""
+        begin(self.ledger, self.name, self.circumstances)
+        sources = read_reviews(spec)
+        seen = [SeenSource(each.source.uri, self._check_raw(each)) for each in sources]
+        state, changed = settle(self.ledger, self.name, seen, self.circumstances)
+        self.schema = schema_result(self.contract, seen)
+        self.schema_ge_run_id = seen[0].report.ge_run_id
+        yield self._check(self.schema, self.schema_ge_run_id)
+        if changed:
+            self.context.log_event(publish_schema_changes(self.ledger, self.warehouse))
+        if self.schema.outcome != "pass":
+            refused = f"{self.name}@{sources_hash(each.source for each in sources)}"
+            self._record(refused, self.schema, self.schema_ge_run_id)
+            reasons = "".join(f"\n  {each.uri}: {each.report.reason}" for each in seen if not each.passed)
+            raise BreakerOpenError(
+                f"dataset {self.name}: a source does not have the shape that {self.contract.path.name} states "
+                f"under `raw`:{reasons}\n  {way_out(state)}"
+            )
+        return sources
+
+    def staged(self, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
+        """The prepared rows, where only an audit reads them."""
+        return self.warehouse.stage(
+            f"datasets.{self.line}",
+            rows,
+            content_hash=content_hash(rows),
+            gdpr_class=spec.gdpr_class,
+            retention_days=spec.retention_days,
+            source_commit=self.commit,
+            subject_column=SUBJECT_COLUMN,
+        )
+
+    def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:
+        """The contract's report on the staged rows, each domain a verdict and a check."""
+        rows = self.warehouse.read(staged.table, staged.snapshot_id).to_pandas()
+        run_name = f"dagster-{self.context.run.run_id}"
+        report = run_contract(self.contract, rows, run_name=run_name, salt=self.salt)
+        docs = self._data_docs(report, staged)
+        self._record(f"{self.name}@{staged.content_hash}", self.schema, self.schema_ge_run_id)
+        for domain in report.domains:
+            self._record(f"{self.name}@{staged.content_hash}", domain, report.ge_run_id)
+            yield self._check(domain, report.ge_run_id, data_docs=dg.MetadataValue.url(docs))
+        if not report.passed:
+            raise ContractError(
+                refusal(self.line, [domain for domain in report.domains if domain.outcome != "pass"])
+            )
+        return report
+
+    def trial_passed(self) -> None:
+        """Closes the breaker where this materialization was its trial."""
+        if pass_trial(self.ledger, self.name, self.circumstances):
+            self.context.log_event(publish_schema_changes(self.ledger, self.warehouse))
+
+    def breaker_check(self) -> dg.AssetCheckResult:
+        """The breaker as it stands."""
+        state = breaker_state(self.ledger, self.name)
+        return dg.AssetCheckResult(
+            check_name=BREAKER_CHECK,
+            passed=state.state == "closed",
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=state.reason,
+            metadata={"state": state.state, "by": state.by}
+            | ({"since": state.since.isoformat()} if state.since else {}),
+        )
+
+    def _check_raw(self, given: RawReviews) -> RawReport:
+        return check_raw(
+            self.contract,
+            given.frame,
+            suffix=given.source.suffix,
+            run_name=f"dagster-{self.context.run.run_id}",
+            salt=self.salt,
+        )
+
+    def _record(self, subject: str, result: DomainResult, ge_run_id: str) -> None:
+        record(
+            self.ledger,
+            domain_verdict(subject, result, ge_run_id),
+            evaluation_id=evaluation_of(self.context),
+        )
+
+    def _check(self, result: DomainResult, ge_run_id: str, **more: Any) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            check_name=f"contract_{result.domain}",
+            passed=result.outcome == "pass",
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=" ".join(each.reason for each in result.results if each.outcome != "pass"),
+            metadata={**result.counts, "ge_run_id": ge_run_id, "outcome": result.outcome, **more},
+        )
+
+    def _data_docs(self, report: ContractReport, staged: Snapshot) -> str:
+        """Address of the page that Great Expectations renders of the report."""
+        folder = f"reports/{self.settings.env}/{self.line}/data-docs"
+        key = f"{folder}/{staged.content_hash[:16]}-{self.context.run.run_id[:8]}.html"
+        self.object_store.put(
+            key,
+            data_docs_page(self.contract, report),
+            gdpr_class="internal",
+            retention_days=_RETENTION_DAYS,
+            source_commit=self.commit,
+        )
+        return self.object_store.uri(key)
+
+
+def schema_result(contract: Contract, seen: Sequence[SeenSource]) -> DomainResult:
+    """The domain `schema` over all sources."""
+    results = tuple(
+        result.model_copy(update={"reason": f"{source.uri}: {result.reason}"})
+        for source in seen
+        for result in source.report.result.results
+    )
+    rows = sum(source.report.rows for source in seen)
+    return domain_result(SCHEMA_DOMAIN, results, rule_set_hash=contract.schema_hash, rows=rows)
+
+
+def schema_changes_asset() -> dg.AssetsDefinition:
+    """`schema_changes`: the audit table, made anew from the ledger."""
+
+    @dg.asset(
+        name=SCHEMA_CHANGES,
+        group_name="governance",
+        description="Every change of shape of every source: what, when, in which run, and who let it through.",
+        kinds={"iceberg"},
+    )
+    def schema_changes_table_asset(
+        warehouse: dg.ResourceParam[Warehouse], ledger: dg.ResourceParam[Ledger]
+    ) -> dg.MaterializeResult[None]:
+        with foreseen_failures():
+            return dg.MaterializeResult(metadata=publish_schema_changes(ledger, warehouse).metadata)
+
+    return schema_changes_table_asset
+
+
+def publish_schema_changes(ledger: Ledger, warehouse: Warehouse) -> dg.AssetMaterialization:
+    """Brings the audit table up to date with the ledger; what to tell the UI about it."""
+    rows = schema_changes_table(ledger)
+    published = warehouse.publish(
+        warehouse.stage(
+            TABLE,
+            rows,
+            content_hash=content_hash(rows),
+            gdpr_class="internal",
+            retention_days=_RETENTION_DAYS,
+            source_commit=code_commit(),
+        )
+    )
+    newest = [
+        {name: value if isinstance(value, bool) else str(value) for name, value in row.items()}
+        for row in reversed(schema_changes(ledger)[-_SHOWN_CHANGES:])
+    ]
+    return dg.AssetMaterialization(
+        asset_key=SCHEMA_CHANGES,
+        metadata={
+            "dagster/row_count": published.rows,
+            "snapshot_id": published.snapshot_id,
+            **({"newest": dg.MetadataValue.table([dg.TableRecord(row) for row in newest])} if newest else {}),
+        },
+    )
 
 
 def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str) -> Verdict:

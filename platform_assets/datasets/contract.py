@@ -1,24 +1,26 @@
 """Contracts: what a dataset promises, as expectations of Great Expectations (GE) grouped into domains.
 
-A contract passes only where every critical expectation was evaluated and held. What could not be
-evaluated (a missing column, an exception inside GE, no value to look at) is an `error`, whatever its
-severity. Reports hold counts and aggregates, never cell values; `failing_rows` reads those from the
-live frame when somebody asks.
+A contract is one YAML file. Its `expectations` speak about the table that is published; its section
+`raw`, where there is one, about every source file before anything touches it:
 
-GE takes about five CPU seconds to import, so `load_contract` does without it: the types and kwargs of
-expectations are checked when the suite is built.
+    name: transactions
+    raw:
+      columns: {order_id: string, amount: number}    # exactly these, in this order
+      keys: [order_id]                               # never null
+    expectations:
+      - type: expect_column_values_to_not_be_null
+        kwargs: {column: order_id}
+        meta: {domain: core_transaction, owner: payments, severity: critical}
+
+GE takes about five CPU seconds to import, so a contract is read without it: the types and kwargs of
+expectations are checked when `contract_run` hands them to GE.
 """
 
 import hashlib
-import math
-import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
@@ -26,35 +28,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from platform_assets.datasets.errors import ContractError
 from platform_assets.manifest import Manifest, ManifestError, read_manifest
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Severity = Literal["critical", "warning", "info"]
-Outcome = Literal["pass", "fail", "error"]
+RawType = Literal["string", "integer", "number", "boolean", "timestamp"]
 
-SEVERITY_WEIGHTS: Final[Mapping[Severity, int]] = {"critical": 3, "warning": 2, "info": 1}
-
-# GE's `observed_value` of any other type (minimum, median, most common value, …) may be a cell value.
-_AGGREGATES: Final = frozenset(
-    {
-        "expect_table_row_count_to_be_between",
-        "expect_table_row_count_to_equal",
-        "expect_table_column_count_to_be_between",
-        "expect_table_column_count_to_equal",
-        "expect_column_mean_to_be_between",
-        "expect_column_stdev_to_be_between",
-        "expect_column_sum_to_be_between",
-        "expect_column_unique_value_count_to_be_between",
-        "expect_column_proportion_of_unique_values_to_be_between",
-        "expect_column_proportion_of_non_null_values_to_be_between",
-    }
-)
-
-# GE returns results in an order of its own; the position in the contract travels in each expectation's meta.
-_INDEX: Final = "contract_index"
-
-# The name that ends the frames of a traceback's first block. What follows it, the message, may quote cells.
-_EXCEPTION_NAME: Final = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:\w+\.)*(\w+)")
+CONTRACTS_FOLDER: Final = Path(__file__).parent / "contracts"
+"""The contracts that ship with the package."""
+SCHEMA_DOMAIN: Final = "schema"
+"""What the section `raw` is called where domains are named; no expectation may claim it."""
 
 
 def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -63,6 +43,7 @@ def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_Text = Annotated[str, Field(min_length=1)]
 _Kwargs = Annotated[dict[str, JsonValue], AfterValidator(_canonical)]
 
 
@@ -70,6 +51,8 @@ class _MetaManifest(BaseModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
     domain: _Name
+    owner: _Text | None = None
+    severity: Severity | None = None
 
 
 class _ExpectationManifest(BaseModel):
@@ -77,12 +60,19 @@ class _ExpectationManifest(BaseModel):
     type: str
     kwargs: _Kwargs
     meta: _MetaManifest
-    severity: Severity = "critical"
+    severity: Severity | None = None
+
+
+class _RawManifest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    columns: Annotated[dict[_Text, RawType], Field(min_length=1)]
+    keys: Annotated[list[str], Field(min_length=1)]
 
 
 class _ContractManifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: _Name
+    raw: _RawManifest | None = None
     expectations: Annotated[list[_ExpectationManifest], Field(min_length=1)]
 
 
@@ -97,7 +87,7 @@ class Expectation:
     domain: str
     severity: Severity
     meta: Mapping[str, JsonValue]
-    """All of `meta`, the domain included."""
+    """What the file's `meta` says, the domain included and the severity left out."""
     line: int
     """Line of the file on which it begins, from 1."""
 
@@ -109,17 +99,36 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class RawSchema:
+    """What every source file must look like: exactly these columns in this order, and keys never null."""
+
+    columns: Mapping[str, RawType]
+    """Type by column, in the order of the file."""
+    keys: tuple[str, ...]
+
+    @property
+    def rule_set_hash(self) -> str:
+        """SHA-256 (hex) over the RFC 8785 form: columns in order, keys as a set."""
+        rules: dict[str, Any] = {
+            "columns": [[name, kind] for name, kind in self.columns.items()],
+            "keys": sorted(self.keys),
+        }
+        return hashlib.sha256(rfc8785.dumps(rules)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
-    """The expectations of one dataset. `load_contract` makes it."""
+    """The promises of one dataset. `load_contract` makes it."""
 
     name: str
     path: Path
+    raw: RawSchema | None
     expectations: tuple[Expectation, ...]
     manifest: Manifest[Any] = field(repr=False, compare=False)
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """Each domain once, in the order of first appearance."""
+        """Each domain of the expectations once, in the order of first appearance."""
         return tuple(dict.fromkeys(expectation.domain for expectation in self.expectations))
 
     def select(self, domains: Collection[str] | None = None) -> tuple[Expectation, ...]:
@@ -137,6 +146,33 @@ class Contract:
             )
         return tuple(expectation for expectation in self.expectations if expectation.domain in wanted)
 
+    @property
+    def schema_hash(self) -> str:
+        """The rule-set hash of the section `raw`.
+
+        Raises:
+            ContractError: The contract has no such section.
+        """
+        return self.require_raw().rule_set_hash
+
+    @property
+    def rule_set_hashes(self) -> dict[str, str]:
+        """Hash by rule set, `contract.<domain>`: the schema's, where there is one, and every domain's."""
+        schema = {f"contract.{SCHEMA_DOMAIN}": self.raw.rule_set_hash} if self.raw else {}
+        return schema | {f"contract.{domain}": self.rule_set_hash(domain) for domain in self.domains}
+
+    def require_raw(self) -> RawSchema:
+        """The section `raw`.
+
+        Raises:
+            ContractError: The contract has no such section.
+        """
+        if self.raw is None:
+            raise ContractError(
+                f"{self.path}: has no section raw; state the columns and keys of every source file there"
+            )
+        return self.raw
+
     def rule_set_hash(self, domain: str) -> str:
         """SHA-256 (hex) over the RFC 8785 form of the domain's types, kwargs and severities.
 
@@ -149,76 +185,10 @@ class Contract:
         ]
         return hashlib.sha256(rfc8785.dumps(rules)).hexdigest()
 
-    def suite(self, domains: Collection[str] | None = None) -> Any:
-        """A new GE `ExpectationSuite` of these domains; all of them for None. Imports GE.
 
-        Raises:
-            ContractError: GE knows no such expectation or refuses its kwargs, or a domain is unknown; the
-                message lists every problem with file, line and field.
-        """
-        return _suite(self, self.select(domains))
-
-
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ExpectationResult(_Result):
-    """What became of one expectation."""
-
-    index: int
-    type: str
-    column: str | None
-    domain: str
-    severity: Severity
-    outcome: Outcome
-    unexpected_count: int | None
-    element_count: int | None
-    """Rows looked at, nulls included; None for aggregates and for the table as a whole."""
-    unexpected_percent: float | None
-    """Of the values that are not null (0 … 100)."""
-    observed: int | float | None
-    """A count, mean, deviation, sum or share; None for expectations that have none."""
-    reason: str
-
-
-class DomainResult(_Result):
-    """One domain: error if any of its expectations is, else fail if a critical one failed, else pass."""
-
-    domain: str
-    outcome: Outcome
-    results: tuple[ExpectationResult, ...]
-    rule_set_hash: str
-    counts: dict[str, int]
-    """`expectations`, `passed`, `failed`, `errored`, `rows`."""
-
-
-class ContractReport(_Result):
-    """One run of a contract over one frame."""
-
-    contract: str
-    ge_run_id: str
-    """GE's run identifier: `<run name>/<UTC start time>`."""
-    rows: int
-    domains: tuple[DomainResult, ...]
-    passed: bool
-    """Whether every domain that was asked for passed."""
-    quality_score: float
-    """Share of expectations that passed, weighted critical 3, warning 2, info 1 (0 … 1)."""
-
-    def domain(self, name: str) -> DomainResult:
-        """The result of one domain.
-
-        Raises:
-            ContractError: The domain was not part of this run.
-        """
-        for result in self.domains:
-            if result.domain == name:
-                return result
-        evaluated = ", ".join(result.domain for result in self.domains)
-        raise ContractError(
-            f"contract {self.contract}: this run has no domain {name}; it evaluated {evaluated}"
-        )
+def find_contract(name: str, *, beside: Path) -> Path | None:
+    """The contract file of this name: in the folder `beside`, else among those that ship; None where neither is."""
+    return next((file for folder in (beside, CONTRACTS_FOLDER) if (file := folder / name).is_file()), None)
 
 
 def load_contract(path: Path) -> Contract:
@@ -232,248 +202,53 @@ def load_contract(path: Path) -> Contract:
         manifest = read_manifest(path, _ContractManifest)
     except ManifestError as problem:
         raise ContractError(str(problem)) from None
+    if problems := [*_raw_problems(manifest), *_expectation_problems(manifest)]:
+        raise ContractError("\n".join(map(str, problems)))
+    content = manifest.content
     return Contract(
-        name=manifest.content.name,
+        name=content.name,
         path=path,
+        raw=RawSchema(content.raw.columns, tuple(content.raw.keys)) if content.raw else None,
         expectations=tuple(
             Expectation(
                 index=index,
                 type=entry.type,
                 kwargs=entry.kwargs,
                 domain=entry.meta.domain,
-                severity=entry.severity,
-                meta=entry.meta.model_dump(),
+                severity=entry.severity or entry.meta.severity or "critical",
+                meta=entry.meta.model_dump(exclude_unset=True, exclude={"severity"}),
                 line=manifest.lines["expectations", index],
             )
-            for index, entry in enumerate(manifest.content.expectations)
+            for index, entry in enumerate(content.expectations)
         ),
         manifest=manifest,
     )
 
 
-def run_contract(
-    contract: Contract, frame: "pd.DataFrame", *, run_name: str, domains: Collection[str] | None = None
-) -> ContractReport:
-    """The report on these domains of the contract (all for None), from one GE validation of the frame.
-
-    Raises:
-        ContractError: A domain is unknown, or GE refuses the type or the kwargs of an expectation.
-    """
-    expectations = contract.select(domains)
-    run = _validate(contract.suite(domains), frame, run_name=run_name, result_format="SUMMARY")
-    results = tuple(_judge(expectation, run, frame) for expectation in expectations)
-    judged = tuple(
-        _domain_result(
-            domain, tuple(result for result in results if result.domain == domain), contract, len(frame)
+def _raw_problems(manifest: Manifest[_ContractManifest]) -> list[ManifestError]:
+    raw = manifest.content.raw
+    if raw is None:
+        return []
+    known = ", ".join(raw.columns)
+    return [
+        manifest.error(
+            ("raw", "keys", at),
+            f"{key} stands twice; keep one"
+            if key in raw.columns
+            else f"there is no column {key}; the columns are {known}",
         )
-        for domain in contract.domains
-        if domains is None or domain in domains
-    )
-    possible = sum(SEVERITY_WEIGHTS[result.severity] for result in results)
-    reached = sum(SEVERITY_WEIGHTS[result.severity] for result in results if result.outcome == "pass")
-    return ContractReport(
-        contract=contract.name,
-        ge_run_id=run.ge_run_id,
-        rows=len(frame),
-        domains=judged,
-        passed=all(domain.outcome == "pass" for domain in judged),
-        quality_score=reached / possible,
-    )
+        for at, key in enumerate(raw.keys)
+        if key not in raw.columns or key in raw.keys[:at]
+    ]
 
 
-def failing_rows(
-    contract: Contract, frame: "pd.DataFrame", expectation_index: int, *, limit: int = 20
-) -> "pd.DataFrame":
-    """The first rows of the frame that an expectation objects to, tolerated ones included.
-
-    Empty for an expectation about an aggregate or about the table as a whole. The rows hold cell
-    values: show them to whoever asks, and store them nowhere.
-
-    Raises:
-        ContractError: There is no such expectation, or it cannot be evaluated on this frame.
-    """
-    if not 0 <= expectation_index < len(contract.expectations):
-        raise ContractError(
-            f"{contract.path}: has no expectation {expectation_index}; give 0 to {len(contract.expectations) - 1}"
-        )
-    expectation = contract.expectations[expectation_index]
-    # GE names rows by index label, and labels may repeat; positions do not.
-    positioned = frame.reset_index(drop=True)
-    run = _validate(
-        _suite(contract, [expectation]), positioned, run_name="failing-rows", result_format="COMPLETE"
-    )
-    result = _judge(expectation, run, frame)
-    if result.outcome == "error":
-        raise ContractError(f"{contract.path}:{expectation.line}: {expectation.type}: {result.reason}")
-    positions = run.answers[expectation_index].result.get("unexpected_index_list") or []
-    return frame.iloc[positions[:limit]]
-
-
-def _great_expectations() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GE reads it once, while it is imported
-    import great_expectations
-
-    return great_expectations
-
-
-def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
-    gx = _great_expectations()
-    # Fields that every expectation has (meta, severity, result_format, …) are no kwargs of a particular one.
-    reserved = gx.expectations.expectation.BatchExpectation.__fields__
-    manifest, made, problems = contract.manifest, [], []
-    for expectation in expectations:
-        at = ("expectations", expectation.index)
-        try:
-            kind = gx.expectations.registry.get_expectation_impl(expectation.type)
-            if misplaced := sorted(reserved & expectation.kwargs.keys()):
-                problems += [
-                    manifest.error((*at, "kwargs", key), "is not a kwarg; remove it") for key in misplaced
-                ]
-                continue
-            meta = {**expectation.meta, _INDEX: expectation.index}
-            made.append(kind(**expectation.kwargs, meta=meta, severity=expectation.severity))
-        except gx.exceptions.ExpectationNotFoundError:
-            problem = f"Great Expectations {gx.__version__} has no {expectation.type}; check the spelling"
-            problems.append(manifest.error((*at, "type"), problem))
-        except gx.compatibility.pydantic.ValidationError as refusal:
-            # GE may state several reasons for a kwarg, and follow-on ones about "__root__", the whole.
-            reasons = {error["loc"][0]: error["msg"] for error in reversed(refusal.errors())}
-            named = {key: reason for key, reason in reasons.items() if key != "__root__"}
-            problems += [manifest.error((*at, "kwargs", key), reason) for key, reason in named.items()]
-            if not named:
-                problems.append(manifest.error((*at, "kwargs"), reasons["__root__"]))
-    if problems:
-        raise ContractError("\n".join(map(str, problems)))
-    return gx.ExpectationSuite(name=contract.name, expectations=made)
-
-
-class _Run(NamedTuple):
-    ge_run_id: str
-    answers: Mapping[int, Any]
-    """GE's result by position in the contract."""
-    crash: str
-    """Class of the exception that ended the whole run; empty where there was none."""
-
-
-def _validate(
-    suite: Any, frame: "pd.DataFrame", *, run_name: str, result_format: Literal["SUMMARY", "COMPLETE"]
-) -> _Run:
-    gx = _great_expectations()
-    # Without a time GE tries to read one out of the name.
-    run_id = gx.RunIdentifier(run_name=run_name, run_time=datetime.now(UTC))
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    asset = context.data_sources.add_pandas("live").add_dataframe_asset("frame")
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(
-            name=suite.name,
-            data=asset.add_batch_definition_whole_dataframe("whole"),
-            suite=context.suites.add(suite),
-        )
-    )
-    answers, crash = {}, ""
-    try:
-        validation = definition.run(
-            batch_parameters={"dataframe": frame},
-            result_format={"result_format": result_format, "partial_unexpected_count": 0},
-            run_id=run_id,
-        )
-        answers = {answer.expectation_config.meta[_INDEX]: answer for answer in validation.results}
-    except Exception as problem:  # noqa: BLE001 - whatever stops GE, nothing was shown to hold
-        crash = type(problem).__name__
-    finally:
-        # GE would keep this context for the life of the process, and with it the frame and its failing cells.
-        gx.data_context.set_context(None)
-    return _Run("/".join(run_id.to_tuple()), answers, crash)
-
-
-def _judge(expectation: Expectation, run: _Run, frame: "pd.DataFrame") -> ExpectationResult:
-    """What GE's answer means. Figures are copied by name: anything else in the answer may be a cell value."""
-    answer = run.answers.get(expectation.index)
-    figures = answer.result if answer else {}
-    elements, unexpected = figures.get("element_count"), figures.get("unexpected_count")
-    observed = figures.get("observed_value") if expectation.type in _AGGREGATES else None
-    if observed is not None:
-        observed = int(observed) if isinstance(observed, Integral) else float(observed)
-    subject = f"column `{expectation.column}`" if expectation.column else "the table"
-
-    outcome: Outcome
-    if answer is None:
-        outcome, reason = "error", f"Great Expectations gave no result ({run.crash or 'and no reason'})."
-    elif name := _exception_name(answer.exception_info):
-        missing = [f"`{column}`" for column in _columns(expectation) if column not in frame.columns]
-        cause = f"there is no column {', '.join(missing)}" if missing else f"{subject} could not be evaluated"
-        outcome, reason = "error", f"{name}: {cause}."
-    elif (
-        answer.success
-        and expectation.column
-        and (len(frame) == 0 or elements == figures.get("missing_count", 0))
-    ):
-        outcome, reason = "error", f"Nothing was checked: {subject} holds no value."
-    elif answer.success and observed is not None and not math.isfinite(observed):
-        outcome, reason = "error", f"The observed value of {subject} is not a finite number."
-    else:
-        outcome = "pass" if answer.success else "fail"
-        if elements is not None:
-            reason = f"{unexpected:,} of {elements:,} values of {subject} are unexpected."
-        elif observed is not None:
-            reason = f"Observed {observed:,} for {subject}."
-        else:
-            reason = f"{'Holds' if answer.success else 'Does not hold'} for {subject}."
-    return ExpectationResult(
-        index=expectation.index,
-        type=expectation.type,
-        column=expectation.column,
-        domain=expectation.domain,
-        severity=expectation.severity,
-        outcome=outcome,
-        unexpected_count=unexpected,
-        element_count=elements,
-        unexpected_percent=figures.get("unexpected_percent"),
-        observed=observed,
-        reason=reason,
-    )
-
-
-def _exception_name(exception_info: Mapping[str, Any]) -> str | None:
-    """Class of the first exception behind an answer; None where there was none.
-
-    GE states either one exception, or one for each metric that raised.
-    """
-    stated = [exception_info] if "raised_exception" in exception_info else exception_info.values()
-    for info in stated:
-        if info["raised_exception"]:
-            name = _EXCEPTION_NAME.match(info["exception_traceback"] or "")
-            return name[1] if name else "Exception"
-    return None
-
-
-def _columns(expectation: Expectation) -> list[Any]:
-    kwargs: Mapping[str, Any] = expectation.kwargs
-    several = kwargs.get("column_list")
-    single = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
-    return single + (several if isinstance(several, list) else [])
-
-
-def _domain_result(
-    domain: str, results: tuple[ExpectationResult, ...], contract: Contract, rows: int
-) -> DomainResult:
-    outcomes = [result.outcome for result in results]
-    outcome: Outcome = "pass"
-    if "error" in outcomes:
-        outcome = "error"
-    elif any(result.outcome == "fail" and result.severity == "critical" for result in results):
-        outcome = "fail"
-    return DomainResult(
-        domain=domain,
-        outcome=outcome,
-        results=results,
-        rule_set_hash=contract.rule_set_hash(domain),
-        counts={
-            "expectations": len(results),
-            "passed": outcomes.count("pass"),
-            "failed": outcomes.count("fail"),
-            "errored": outcomes.count("error"),
-            "rows": rows,
-        },
-    )
+def _expectation_problems(manifest: Manifest[_ContractManifest]) -> list[ManifestError]:
+    problems = []
+    for index, entry in enumerate(manifest.content.expectations):
+        if entry.meta.domain == SCHEMA_DOMAIN:
+            reserved = f"{SCHEMA_DOMAIN} is the domain of the section raw; choose another name"
+            problems.append(manifest.error(("expectations", index, "meta", "domain"), reserved))
+        if entry.severity and entry.meta.severity and entry.severity != entry.meta.severity:
+            contradiction = f"is {entry.severity} here and {entry.meta.severity} in meta; keep one"
+            problems.append(manifest.error(("expectations", index, "severity"), contradiction))
+    return problems

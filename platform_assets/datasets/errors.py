@@ -1,4 +1,10 @@
-"""What can go wrong between a source and a published dataset."""
+"""What can go wrong between a source and a published dataset.
+
+DatasetError
+├── ContractError          a contract cannot be read, or a dataset breaks it
+└── BreakerError           a schema breaker is asked for what it cannot do
+    └── BreakerOpenError   it is open: nothing is built on its dataset
+"""
 
 from resources.errors import PlatformError
 
@@ -9,3 +15,11 @@ class DatasetError(PlatformError):
 
 class ContractError(DatasetError):
     """A contract cannot be read, or asks for something that cannot be evaluated."""
+
+
+class BreakerError(DatasetError):
+    """A schema breaker is not in the state that an act needs."""
+
+
+class BreakerOpenError(BreakerError):
+    """A source has changed shape, and nobody has taken responsibility yet."""

@@ -13,6 +13,7 @@ Columns of the normalised table, in this order:
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("review_id", "text", "label", "source", "split")
+SUBJECT_COLUMN = "review_id"
+"""Who or what a row is about: erasing a subject removes its rows from every table with this column."""
 REQUIRED_COLUMNS = ("text", "label")
 SPLITS = ("train", "validation", "test", "shift", "reserve")
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -42,6 +45,8 @@ class ReviewsData:
     frame: "pd.DataFrame"
     source_hash: str
     raw_rows: int
+    erased: int
+    """Rows left out because their subject was erased."""
     duplicates: int
     """Rows left out because an earlier row has the same text and label."""
     conflicts: int
@@ -55,17 +60,50 @@ class ReviewsData:
         return {split: int(counts[split]) for split in SPLITS if split in counts}
 
 
-def prepare_reviews(spec: DatasetSpec) -> ReviewsData:
-    """Read, normalise, deduplicate and split.
+@dataclass(frozen=True, slots=True)
+class RawReviews:
+    """One source as it was read, before anything touched it."""
+
+    source: Source
+    role: str
+    """train, test or shift."""
+    frame: "pd.DataFrame"
+
+
+def read_reviews(spec: DatasetSpec) -> list[RawReviews]:
+    """Every source of the spec, raw.
 
     Raises:
-        DatasetError: a source is missing or garbled, its schema is wrong, the test source shares texts
-            with the training sources, or there are too few rows to split.
+        DatasetError: a source is missing or garbled.
+    """
+    opened = [(open_source(uri), role) for uri, role in sources_of(spec)]
+    return [RawReviews(source, role, read_frame(source)) for source, role in opened]
+
+
+def prepare_reviews(
+    spec: DatasetSpec,
+    sources: Sequence[RawReviews],
+    *,
+    is_erased: Callable[[Sequence[str]], Sequence[bool]] | None = None,
+) -> ReviewsData:
+    """Normalise, leave out what was erased, deduplicate and split.
+
+    Args:
+        spec: What the line says about its data.
+        sources: What `read_reviews` has read.
+        is_erased: Tells of review ids which of them must not come back.
+
+    Raises:
+        DatasetError: a source lacks a column or has labels that are no numbers, the test source shares
+            texts with the training sources, or there are too few rows to split.
     """
     import pandas as pd
 
-    opened = [(open_source(uri), role) for uri, role in sources_of(spec)]
-    raw = pd.concat([_normalised(source).assign(role=role) for source, role in opened], ignore_index=True)
+    raw = pd.concat([_normalised(each).assign(role=each.role) for each in sources], ignore_index=True)
+    erased = 0
+    if is_erased is not None:
+        gone = pd.Series(is_erased(raw["review_id"].fillna("").tolist()), index=raw.index, dtype=bool)
+        raw, erased = raw[~gone].reset_index(drop=True), int(gone.sum())
     if spec.val_data_uri is not None:
         _refuse_overlap(raw, spec.val_data_uri)
     conflicting = raw["review_id"].notna() & (raw.groupby("review_id")["label"].transform("nunique") > 1)
@@ -76,8 +114,9 @@ def prepare_reviews(spec: DatasetSpec) -> ReviewsData:
     frame = kept.loc[~guarded, list(COLUMNS)].reset_index(drop=True)
     return ReviewsData(
         frame=frame,
-        source_hash=sources_hash(source for source, _ in opened),
-        raw_rows=len(raw),
+        source_hash=sources_hash(each.source for each in sources),
+        raw_rows=len(raw) + erased,
+        erased=erased,
         duplicates=int(repeated.sum()),
         conflicts=int(conflicting.sum()),
         guard_rows=int(guarded.sum()),
@@ -100,11 +139,11 @@ def clean(text: str) -> str:
     return " ".join(_LINE_BREAK.sub(" ", text).split())
 
 
-def _normalised(source: Source) -> "pd.DataFrame":
-    """Raw frame → review_id, text, label, source. The schema is asserted on the raw frame, before anything else."""
+def _normalised(given: RawReviews) -> "pd.DataFrame":
+    """Raw frame → review_id, text, label, source."""
     import pandas as pd
 
-    raw = read_frame(source)
+    source, raw = given.source, given.frame
     missing = [column for column in REQUIRED_COLUMNS if column not in raw.columns]
     if missing:
         found = ", ".join(str(column) for column in raw.columns)

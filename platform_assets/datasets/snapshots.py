@@ -11,7 +11,7 @@ def content_hash(table: "pa.Table") -> str:
     """SHA-256 over names, types and values, row order included.
 
     Args:
-        table: columns of strings, lists of integers, integers, floats or booleans, with or without nulls.
+        table: columns of strings, lists of integers, integers, floats, booleans or timestamps, with or without nulls.
 
     Raises:
         TypeError: a column's type has no canonical bytes here.
@@ -45,6 +45,9 @@ def _value_bytes(column: "pa.Array") -> list[Any]:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = pc.list_value_length(column).fill_null(0).cast(pa.int64())
         return [b"list", validity, lengths.to_numpy(), *_value_bytes(pc.list_flatten(column))]
+    if pa.types.is_timestamp(kind):
+        instants = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).fill_null(0)
+        return [b"timestamp", validity, instants.to_numpy()]
     if pa.types.is_integer(kind):
         return [b"integer", validity, column.fill_null(0).cast(pa.int64()).to_numpy()]
     if pa.types.is_floating(kind):

@@ -170,7 +170,7 @@ def _fetch(uri: str, location: str) -> bytes:
             content: bytes = stream.read()
     except FileNotFoundError:
         raise DatasetError(
-            f"{uri}: no such file; check train_data_uri, val_data_uri and shift_data_uri"
+            f"{uri}: no such file; check the path, or the URI that the spec gives"
         ) from None
     except ImportError as problem:
         raise DatasetError(

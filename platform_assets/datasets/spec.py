@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from platform_assets.manifest import Many, Section
+from resources.object_store import GdprClass
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Uri = Annotated[str, Field(min_length=1)]
@@ -46,3 +47,6 @@ class DatasetSpec(Section):
     """How many rows to train on, drawn evenly from what the splits leave; empty for all."""
     shift_rows: Annotated[int, Field(ge=1)] | None = 2000
     split: SplitSpec = SplitSpec()
+    gdpr_class: GdprClass = "personal"
+    """Of the table and of whatever is made of it row by row. Texts that people wrote are personal."""
+    retention_days: Annotated[int, Field(ge=1)] = 3650

@@ -2,12 +2,14 @@
 
 import dagster as dg
 
+from platform_assets.datasets.reviews import SUBJECT_COLUMN
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.spec import TokensSpec
 from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location, token_features
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.references import DatasetVersion, FeaturesVersion, TableSnapshot
 from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
+from resources.provenance import code_commit
 from resources.warehouse import Warehouse
 
 CODE = code_version("platform_assets.features.tokens", "platform_assets.datasets.snapshots")
@@ -51,7 +53,15 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
                 warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer
             )
             snapshot = warehouse.publish(
-                warehouse.stage(f"features.{line}_tokens", tokens, content_hash=content_hash(tokens))
+                warehouse.stage(
+                    f"features.{line}_tokens",
+                    tokens,
+                    content_hash=content_hash(tokens),
+                    gdpr_class=dataset.gdpr_class,
+                    retention_days=dataset.retention_days,
+                    source_commit=code_commit(),
+                    subject_column=SUBJECT_COLUMN,
+                )
             )
             reference = FeaturesVersion(
                 dataset=dataset,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.ledger import Ledger, fingerprint_of
+from platform_assets.governance.lineage import LINEAGE, REGISTRATION
 from platform_assets.governance.requirements import resolve, verdict_ids
 from platform_assets.governance.verdict import Requirement, unmet
 from platform_assets.references import RegisteredVersion, ReportVersion
@@ -15,7 +16,6 @@ from resources.model_registry import ModelRegistry
 from resources.object_store import ObjectStore
 
 CODE = code_version("platform_assets.governance.verdict")
-REGISTRATION = "registration"
 
 
 def version_fingerprint(line: str, *, report_version: str) -> str:
@@ -72,6 +72,14 @@ def version_asset(
                 body={"name": line, "number": number, "weights_sha256": model.weights_sha256},
             )
             reference = RegisteredVersion(report=report, name=line, number=number)
+            lineage = reference.model_dump(mode="json")
+            # Keyed by its content: the same model may be registered on tables that were written anew.
+            ledger.append(
+                LINEAGE,
+                f"{line}_model@{model.version}",
+                fingerprint=fingerprint_of(**lineage),
+                body=lineage,
+            )
             return materialized(
                 reference,
                 fingerprint=version_fingerprint(line, report_version=report.version),

@@ -4,8 +4,11 @@ GovernanceError
 ├── LedgerError                an entry cannot be written, or what was read is not what was written
 │   └── LedgerConflictError    one idempotency key, two bodies
 ├── VerdictMissingError        an act lacks verdicts
-└── ReleaseError               a release is unknown, or does not fit the line
-    └── PinnedError            a person pinned the line to another release
+├── ReleaseError               a release is unknown, or does not fit the line
+│   └── PinnedError            a person pinned the line to another release
+├── LineageError               what is to be traced or rolled back to names nothing
+├── ErasureError               a subject is unknown, or must not be erased
+└── RetentionError             what is past its date could not be removed
 """
 
 from collections.abc import Sequence
@@ -47,3 +50,15 @@ class ReleaseError(GovernanceError):
 
 class PinnedError(ReleaseError):
     """The line is pinned to another release; automation must leave it alone."""
+
+
+class LineageError(GovernanceError):
+    """A name of a version, release or entry that the ledger does not know."""
+
+
+class ErasureError(GovernanceError):
+    """A subject that nothing holds, or whose rows must not or cannot be removed."""
+
+
+class RetentionError(GovernanceError):
+    """Something is past its date and still there, or is asked to be held and is not there."""

@@ -10,6 +10,9 @@ the active release that it saw are still the newest when its entry lands. The fi
 activation is the hash of the activation it succeeds: no two can ever succeed the same one.
 
 A pin holds from an activation that says so until a newer `unpin` entry.
+
+A release is *erased* once rows were taken out of the data that it was made of. It never becomes active
+again; the one that is active at that moment serves until a retrained one takes its place.
 """
 
 from collections.abc import Sequence
@@ -23,9 +26,11 @@ from platform_assets.governance import verdict
 from platform_assets.governance.errors import PinnedError, ReleaseError
 from platform_assets.governance.ledger import GENESIS, Entry, Ledger, fingerprint_of
 from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind, demand
-from platform_assets.references import CardVersion
+from platform_assets.references import CardVersion, FeaturesVersion
 
 RELEASE, ACTIVATION, UNPIN = "release", "activation", "unpin"
+ERASURE, RETENTION = "erasure", "retention"
+"""Kinds of entries that name, under `versions`, the table versions that rows were taken out of."""
 
 
 def _content_id(content: dict[str, Any]) -> str:
@@ -123,6 +128,34 @@ def active(ledger: Ledger, line: str) -> Release | None:
     return None if activation is None else release(ledger, line, activation.body["release_id"])
 
 
+def data_of(features: FeaturesVersion) -> set[tuple[str, str]]:
+    """The tables behind features, each with the snapshot's id and with its content hash."""
+    snapshots = (features.snapshot, features.dataset.snapshot)
+    return {(each.table, name) for each in snapshots for name in (each.snapshot_id, each.content_hash)}
+
+
+def removed_by(entry: Entry) -> set[tuple[str, str]]:
+    """The table versions that an entry took rows out of, to be compared with `data_of`.
+
+    An erased content must not come back under whatever snapshot. An expired one may: the same sources,
+    read again, are new data.
+    """
+    name = "content_hash" if entry.kind == ERASURE else "snapshot_id"
+    return {(version["table"], version[name]) for version in entry.body["versions"]}
+
+
+def erased(ledger: Ledger, line: str) -> dict[str, Entry]:
+    """Ids of the erased releases of a line, each with the first entry that erased it."""
+    removals = [entry for kind in (ERASURE, RETENTION) for entry in ledger.entries(kind=kind)]
+    found: dict[str, Entry] = {}
+    for each in releases(ledger, line) if removals else ():
+        data = data_of(each.card.registered.report.model.features)
+        for entry in removals:
+            if data & removed_by(entry):
+                found.setdefault(each.release_id, entry)
+    return found
+
+
 def pin_state(ledger: Ledger, line: str) -> PinState | None:
     """The pin that holds the line, if one does."""
     activation = ledger.latest(ACTIVATION, line)
@@ -164,7 +197,7 @@ def activate(
         now: The current time, with its time zone.
 
     Raises:
-        ReleaseError: The line has no such release, or a requirement concerns another one.
+        ReleaseError: The line has no such release, it is erased, or a requirement concerns another one.
         PinnedError: The line is pinned to another release.
         VerdictMissingError: The demanded verdicts do not all stand.
         LedgerError: The ledger is damaged.
@@ -176,6 +209,11 @@ def activate(
             raise PinnedError(
                 f"{line} is pinned to release {pinned.release_id} by {pinned.by} ({pinned.reason}); "
                 f"`platform-assets unpin {line}` lets go of it"
+            )
+        if removal := erased(ledger, line).get(release_id):
+            raise ReleaseError(
+                f"release {release_id} of {line} is erased: entry {removal.seq} ({removal.kind}, {removal.time:%Y-%m-%d}) "
+                "took rows out of the data that it was made of; train and release a new model"
             )
         for resolved in requirements:
             version = target.versions[resolved.requirement.subject_kind]

@@ -3,6 +3,8 @@
 Everything that decides records a verdict; everything that acts demands verdicts. The demand fails
 closed: it is met by a pass, or by a waiver with a named person and a reason, under the rules of
 today, young enough, in a ledger that is whole. Nothing else will do.
+
+A verdict may also be an *objection*: it blocks every act on its subject, although nobody demands it.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,8 @@ from platform_assets.governance.errors import GovernanceError, LedgerError, Verd
 from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
 
 KIND = "verdict"
+OBJECTIONS = frozenset({"erasure"})
+"""Rule sets whose newest verdict on a demanded subject, where there is one, must not be a fail or an error."""
 CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a verdict may lie: machines disagree about the time by less."""
 
@@ -197,6 +201,9 @@ def _judge(
     for resolved in requirements:
         found = newest.get((resolved.subject, resolved.requirement.rule_set))
         problem = "no verdict" if found is None else _problem(found, resolved, now=now)
+        for rule_set in sorted(OBJECTIONS):
+            if objection := newest.get((resolved.subject, rule_set)):
+                problem = _objection(objection) or problem
         judged.append(Unmet(resolved, problem) if found is None or problem else found)
     return judged
 
@@ -224,6 +231,19 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
     if max_age_days is not None and age > timedelta(days=max_age_days):
         return f"{age / timedelta(days=1):.1f} days old, at most {max_age_days:g} are allowed; judge again"
     return ""
+
+
+def _objection(entry: Entry) -> str:
+    """What an objection says; empty where it stands no more."""
+    try:
+        verdict = verdict_of(entry)
+    except LedgerError as error:
+        return str(error)
+    if verdict.outcome in ("pass", "waived"):
+        return ""
+    return (
+        f"{verdict.rule_set} objects: {verdict.evidence.get('reason', verdict.outcome)} (entry {entry.seq})"
+    )
 
 
 def _told(value: JsonValue) -> str:

@@ -44,6 +44,13 @@ def deployment_fingerprint(
     )
 
 
+def point_at(registry: ModelRegistry, release: Release) -> None:
+    """Lets the registry say what the ledger has decided; repeating it changes nothing."""
+    number = release.card.registered.number
+    registry.tag(release.line, number, {"gate_status": "passed", "release_id": release.release_id})
+    registry.point(release.line, DEPLOYED_ALIAS, number)
+
+
 def deployment_asset(
     line: str,
     deployment: Mapping[str, Any],
@@ -107,10 +114,7 @@ def deployment_asset(
                 requirements=resolved,
                 now=now,
             )
-            model_registry.tag(
-                line, registered.number, {"gate_status": "passed", "release_id": release.release_id}
-            )
-            model_registry.point(line, DEPLOYED_ALIAS, registered.number)
+            point_at(model_registry, release)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,

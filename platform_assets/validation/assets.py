@@ -189,7 +189,14 @@ def _scores(model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectSt
     scored = scored_rows(model, classifier, warehouse)
     buffer = io.BytesIO()
     pq.write_table(scored, buffer)
-    _put(store, key, buffer.getvalue(), model)
+    dataset = model.features.dataset
+    store.put(
+        key,
+        buffer.getvalue(),
+        gdpr_class=dataset.gdpr_class,
+        retention_days=dataset.retention_days,
+        source_commit=model.source_commit,
+    )
     return scored
 
 

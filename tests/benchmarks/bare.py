@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from platform_assets.datasets.reviews import prepare_reviews
+from platform_assets.datasets.reviews import prepare_reviews, read_reviews
 from platform_assets.features.tokens import load_tokenizer, model_location, token_features
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.training import TrainingConfig, score, token_lists, train
@@ -28,7 +28,7 @@ _MEASURED_SPLITS = ("validation", "test", "shift")
 def main(spec_path: Path, folder: Path) -> None:
     """Print the AUCs on the test split; leave the scores of every measured row in `folder`."""
     spec = read_training_spec(spec_path).content
-    rows = pa.Table.from_pandas(prepare_reviews(spec).frame, preserve_index=False)
+    rows = pa.Table.from_pandas(prepare_reviews(spec, read_reviews(spec)).frame, preserve_index=False)
     location = model_location(spec.model_name)
     tokenizer = load_tokenizer(location, max_length=spec.max_length, head_fraction=spec.head_fraction)
     tokens = token_features(rows, tokenizer)

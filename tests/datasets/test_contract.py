@@ -8,17 +8,27 @@ import re
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-import platform_assets.datasets.contract
-from platform_assets.datasets.contract import Contract, failing_rows, load_contract, run_contract
+from platform_assets.datasets.contract import (
+    CONTRACTS_FOLDER,
+    Contract,
+    RawSchema,
+    find_contract,
+    load_contract,
+)
+from platform_assets.datasets.contract_run import failing_rows, great_expectations, run_contract
 from platform_assets.datasets.errors import ContractError
+from platform_assets.datasets.row_hash import row_hashes
 
-SHIPPED = Path(platform_assets.datasets.contract.__file__).parent / "contracts" / "reviews.yaml"
+SHIPPED = CONTRACTS_FOLDER / "reviews.yaml"
 CANARY = "Zq7Canary"
+SALT = b"a salt for the tests"
 
 MINIMAL = """\
 name: sample
@@ -28,6 +38,12 @@ expectations:
     meta: {domain: core}
     severity: critical
 """
+RAW = """\
+name: sample
+raw:
+  columns: {id: integer, text: string}
+  keys: [id]
+""" + MINIMAL.removeprefix("name: sample\n")
 
 
 class Bomb:
@@ -245,7 +261,7 @@ def test_report_holds_no_cell_value(contract: Contract) -> None:
     )
     frame[CANARY] = CANARY
     frame.index = pd.Index([CANARY] * 40)
-    report = run_contract(contract, frame, run_name="run-1")
+    report = run_contract(contract, frame, run_name="run-1", salt=SALT)
     assert {domain.domain: domain.outcome for domain in report.domains} == {
         "core_text": "fail", "label_quality": "error", "volume": "fail", "privacy": "fail",
     }  # fmt: skip
@@ -275,6 +291,94 @@ def test_exception_that_ends_the_run_makes_everything_an_error(contract: Contrac
     assert report.quality_score == 0
     assert "gave no result (LookupError)" in report.domain("volume").results[0].reason
     assert CANARY not in report.model_dump_json()
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
+    """Let `change` have its way with each of GE's validations."""
+    definition = great_expectations().ValidationDefinition
+    run = definition.run
+
+    def changed(self: Any, **options: Any) -> Any:
+        validation = run(self, **options)
+        change(validation)
+        return validation
+
+    monkeypatch.setattr(definition, "run", changed)
+
+
+def test_missing_result_is_an_error(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expectation that GE says nothing about is an error, though all the others passed."""
+    answering(monkeypatch, lambda validation: validation.results.pop())
+    report = run_contract(contract, reviews(), run_name="run-1", domains=["volume"])
+    outcomes = [result.outcome for result in report.domain("volume").results]
+    assert sorted(outcomes) == ["error", "pass", "pass"]
+    assert report.domain("volume").outcome == "error"
+    assert not report.passed
+
+
+def test_result_without_a_verdict_is_an_error(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is neither a success nor a failure is an error."""
+    answering(monkeypatch, lambda validation: setattr(validation.results[0], "success", None))
+    report = run_contract(contract, reviews(), run_name="run-1", domains=["volume"])
+    assert report.domain("volume").outcome == "error"
+    assert report.domain("volume").counts["errored"] == 1
+
+
+def test_success_beside_an_exception_is_an_error(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in any one metric makes an error, whatever else the answer says."""
+    raised = {"raised_exception": True, "exception_message": CANARY, "exception_traceback": None}
+    calm = {"raised_exception": False, "exception_message": None, "exception_traceback": None}
+
+    def raise_in_one_metric(validation: Any) -> None:
+        validation.results[0].exception_info = {"metric-1": calm, "metric-2": raised}
+
+    answering(monkeypatch, raise_in_one_metric)
+    report = run_contract(contract, reviews(), run_name="run-1", domains=["volume"])
+    assert report.domain("volume").counts["errored"] == 1
+    assert not report.passed
+    assert CANARY not in report.model_dump_json()
+
+
+def test_failed_expectation_names_its_rows_by_hash(contract: Contract) -> None:
+    """With a salt, a failure carries the hashes of the rows it objects to; what holds or tolerates has none."""
+    texts = [f"mail {row}@example.org" if row == 3 else f"review number {row}" for row in range(40)]
+    frame = reviews(label=[2, 3, *reviews().label[2:]], text=texts).set_axis([7] * 40)
+    report = run_contract(contract, frame, run_name="run-1", salt=SALT)
+    named = {
+        (result.type, result.column): result.row_hashes
+        for domain in report.domains
+        for result in domain.results
+        if result.row_hashes
+    }
+    assert named == {
+        ("expect_column_values_to_be_in_set", "label"): row_hashes(frame.iloc[:2], SALT),
+        ("expect_column_values_to_not_match_regex", "text"): row_hashes(frame.iloc[3:4], SALT),
+    }
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "expect_column_values_to_be_in_set, {column: split, value_set: [none]}",
+        "expect_compound_columns_to_be_unique, {column_list: [source, split]}",
+        "expect_column_pair_values_to_be_equal, {column_A: text, column_B: source}",
+        "expect_column_values_to_be_unique, {column: source}",
+    ],
+)
+def test_at_most_twenty_rows_are_named(tmp_path: Path, entry: str) -> None:
+    """However many rows are wrong, and whatever kind of expectation says so, the first twenty are named."""
+    frame = reviews()
+    contract = contract_with(tmp_path, entry)
+    (result,) = run_contract(contract, frame, run_name="run-1", salt=SALT).domain("core").results
+    assert result.unexpected_count == 40
+    assert result.row_hashes == row_hashes(frame.iloc[:20], SALT)
+    pd.testing.assert_frame_equal(failing_rows(contract, frame, 0), frame.iloc[:20])
+
+
+def test_no_salt_no_hashes(contract: Contract) -> None:
+    """Without a salt there are no hashes: an unsalted one could be guessed."""
+    report = run_contract(contract, reviews(label=2), run_name="run-1")
+    assert not any(result.row_hashes for domain in report.domains for result in domain.results)
 
 
 def test_run_id_carries_the_run_name(contract: Contract) -> None:
@@ -312,6 +416,72 @@ def test_expectations_know_their_place(tmp_path: Path) -> None:
     (rule,) = contract.expectations
     assert (contract.name, rule.index, rule.line, rule.domain) == ("sample", 0, 3, "core")
     assert rule.meta == {"domain": "core", "owner": "us"}
+
+
+@pytest.mark.parametrize(
+    ("meta", "severity", "expected"),
+    [
+        ("{domain: core}", "", "critical"),
+        ("{domain: core, severity: warning}", "", "warning"),
+        ("{domain: core}", "    severity: info", "info"),
+        ("{domain: core, severity: info}", "    severity: info", "info"),
+    ],
+)
+def test_severity_stands_in_meta_or_beside_it(
+    tmp_path: Path, meta: str, severity: str, expected: str
+) -> None:
+    """Both ways of writing a severity mean the same, and none means critical."""
+    text = MINIMAL.replace("{domain: core}", meta).replace("    severity: critical", severity)
+    (rule,) = contract_of(tmp_path, text).expectations
+    assert (rule.severity, rule.meta) == (expected, {"domain": "core"})
+
+
+def test_raw_section_is_read_in_its_order(tmp_path: Path) -> None:
+    """The section `raw` gives types by column in the order of the file, and keys; without it there is none."""
+    contract = contract_of(tmp_path, RAW)
+    assert contract.raw == RawSchema({"id": "integer", "text": "string"}, ("id",))
+    assert contract.domains == ("core",)
+    assert contract.rule_set_hashes == {
+        "contract.schema": contract.schema_hash,
+        "contract.core": contract.rule_set_hash("core"),
+    }
+    without = contract_of(tmp_path, MINIMAL)
+    assert (without.raw, list(without.rule_set_hashes)) == (None, ["contract.core"])
+    with pytest.raises(ContractError, match="has no section raw"):
+        _ = without.schema_hash
+
+
+def test_schema_hash_follows_meaning_only(tmp_path: Path) -> None:
+    """Order of columns, types and keys make the hash; comments and the order of keys do not."""
+    both = RAW.replace("[id]", "[id, text]")
+    assert (
+        contract_of(tmp_path, both).schema_hash
+        == contract_of(tmp_path, RAW.replace("[id]", "[text, id]  # a comment")).schema_hash
+    )
+    changes = (
+        ("[id]", "[id, text]"),
+        ("integer", "number"),
+        ("id: integer, text: string", "text: string, id: integer"),
+    )
+    hashes = {contract_of(tmp_path, RAW.replace(*change)).schema_hash for change in (("", ""), *changes)}
+    assert len(hashes) == 4
+
+
+def test_shipped_contract_states_what_the_reviews_look_like() -> None:
+    """The raw schema of the reviews is the one of the packaged file."""
+    raw = load_contract(SHIPPED).require_raw()
+    assert list(raw.columns.items()) == [("text", "string"), ("label", "integer"), ("source", "string")]
+    assert raw.keys == ("text", "label")
+
+
+def test_contract_is_found_beside_or_among_the_shipped(tmp_path: Path) -> None:
+    """A name is looked for in the given folder first, then among the contracts that ship."""
+    assert find_contract("reviews.yaml", beside=tmp_path) == SHIPPED
+    own = tmp_path / "reviews.yaml"
+    own.write_text(MINIMAL)
+    assert find_contract("reviews.yaml", beside=tmp_path) == own
+    assert find_contract(str(own), beside=Path("/nowhere")) == own
+    assert find_contract("nowhere.yaml", beside=tmp_path) is None
 
 
 def test_rule_set_hash_follows_meaning_only(tmp_path: Path) -> None:
@@ -373,6 +543,28 @@ def test_rule_set_hash_follows_meaning_only(tmp_path: Path) -> None:
             id="duplicate kwarg",
         ),
         pytest.param("name: sample\nexpectations: []\n", 2, "expectations", id="no expectation"),
+        pytest.param(
+            MINIMAL.replace("{domain: core}", "{domain: core, severity: info}"),
+            6,
+            "expectations.0.severity: is critical here and info in meta",
+            id="contradictory severities",
+        ),
+        pytest.param(
+            MINIMAL.replace("domain: core", "domain: schema"),
+            5,
+            "expectations.0.meta.domain: schema is the domain of the section raw",
+            id="reserved domain",
+        ),
+        pytest.param(
+            RAW.replace("[id]", "[id, number]"), 4, "raw.keys.1: there is no column number", id="unknown key"
+        ),
+        pytest.param(RAW.replace("[id]", "[id, id]"), 4, "raw.keys.1: id stands twice", id="key twice"),
+        pytest.param(RAW.replace("[id]", "[]"), 4, "raw.keys", id="no key"),
+        pytest.param(RAW.replace("string", "text"), 3, "raw.columns.text", id="unknown type"),
+        pytest.param(RAW.replace("id: integer, text: string", ""), 3, "raw.columns", id="no columns"),
+        pytest.param(
+            RAW.replace("[id]\n", "[id]\n  order: strict\n"), 5, "raw.order", id="unknown key of raw"
+        ),
         pytest.param("name: sample\n  expectations: [\n", 2, "YAML", id="no YAML"),
         pytest.param("", 1, "empty", id="empty file"),
     ],

@@ -21,6 +21,7 @@ from platform_assets.datasets.reviews import (
     ReviewsData,
     clean,
     prepare_reviews,
+    read_reviews,
     review_id,
 )
 from platform_assets.datasets.spec import DatasetSpec, SplitSpec
@@ -28,6 +29,11 @@ from platform_assets.models.training_spec import read_training_spec
 
 Rows = Sequence[tuple[object, object]]
 """(text, label) pairs."""
+
+
+def read_and_prepare(spec: DatasetSpec) -> ReviewsData:
+    """What becomes of the sources of a spec."""
+    return prepare_reviews(spec, read_reviews(spec))
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def files(**sources: Rows) -> Iterator[dict[str, str]]:
 def prepare(plan: SplitSpec, *, train_rows: int | None = None, **sources: Rows) -> ReviewsData:
     """Train on all `sources`, in their order."""
     with files(**sources) as paths:
-        return prepare_reviews(
+        return read_and_prepare(
             DatasetSpec(train_data_uri=tuple(paths.values()), contract="c", split=plan, train_rows=train_rows)
         )
 
@@ -262,7 +268,7 @@ def test_a_label_that_is_no_whole_number_is_refused(tmp_path, odd):
     rows = [*films(100), ("the odd one", odd), ("another", odd)]
     pd.DataFrame(rows, columns=["text", "label"]).to_csv(path, index=False)
     with pytest.raises(DatasetError, match=r"imdb\.csv: 2 of 202 rows have a label .* \(first: row 201\)"):
-        prepare_reviews(DatasetSpec(train_data_uri=(str(path),), contract="c", split=PLAN))
+        read_and_prepare(DatasetSpec(train_data_uri=(str(path),), contract="c", split=PLAN))
 
 
 def test_missing_texts_are_left_to_the_contract():
@@ -281,7 +287,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(tmp_path, columns, m
     path = tmp_path / "imdb.parquet"
     pd.DataFrame([("a", 1)], columns=columns).to_parquet(path)
     with pytest.raises(DatasetError) as caught:
-        prepare_reviews(DatasetSpec(train_data_uri=(str(path),), contract="c"))
+        read_and_prepare(DatasetSpec(train_data_uri=(str(path),), contract="c"))
     assert str(caught.value) == f"{path}: column {missing} is missing (1 rows, columns: {', '.join(columns)})"
 
 
@@ -292,7 +298,7 @@ def test_a_given_test_file_is_the_test_split():
         spec = DatasetSpec(
             train_data_uri=(paths["imdb"],), val_data_uri=paths["test"], contract="c", split=PLAN
         )
-        frame = prepare_reviews(spec).frame
+        frame = read_and_prepare(spec).frame
     assert sorted(frame.query("split == 'test'")["text"]) == sorted(text for text, _ in test)
     assert set(frame.query("source == 'imdb'")["split"]) == {"train", "validation"}
 
@@ -307,7 +313,7 @@ def test_a_given_test_file_shares_no_text_with_training():
         with pytest.raises(
             DatasetError, match=r"test\.parquet: 2 of 16 rows have a text that is also in train_data_uri"
         ):
-            prepare_reviews(spec)
+            read_and_prepare(spec)
 
 
 def test_a_shifted_source_is_shown_and_never_trained_on():
@@ -321,7 +327,7 @@ def test_a_shifted_source_is_shown_and_never_trained_on():
             contract="c",
             split=PLAN,
         )
-        frame = prepare_reviews(spec).frame
+        frame = read_and_prepare(spec).frame
     of_shift = frame[frame["source"] == "shift"]
     assert of_shift["split"].value_counts().to_dict() == {"reserve": 50, "shift": 30}
     assert of_shift.query("split == 'shift'")["label"].mean() == 0.5
@@ -333,7 +339,7 @@ def test_a_source_column_names_the_rows(tmp_path):
     path = tmp_path / "mixed.parquet"
     rows = [(text, label, site) for site in ("x", None) for text, label in films(50, name=str(site))]
     pd.DataFrame(rows, columns=["text", "label", "source"]).to_parquet(path)
-    frame = prepare_reviews(DatasetSpec(train_data_uri=(str(path),), contract="c", split=PLAN)).frame
+    frame = read_and_prepare(DatasetSpec(train_data_uri=(str(path),), contract="c", split=PLAN)).frame
     assert set(frame["source"]) == {"x", "mixed"}
     assert (frame.groupby("source")["split"].nunique() == 3).all()
 
@@ -348,7 +354,7 @@ def test_the_real_reviews_split_without_a_leak():
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     path = Path(platform_assets.models.__file__).parent / "reviews_sentiment" / "training-spec.yaml"
-    prepared = prepare_reviews(read_training_spec(path).content)
+    prepared = read_and_prepare(read_training_spec(path).content)
     assert prepared.rows_by_split() == {
         "train": 4000,
         "validation": 1260,
@@ -365,3 +371,18 @@ def test_the_real_reviews_split_without_a_leak():
     train = vectorizer.fit_transform(frame.query("split == 'train'")["text"])
     test = vectorizer.transform(frame.query("split == 'test'")["text"].iloc[::4])
     assert np.max((test @ train.T).toarray()) < 0.6
+
+
+def test_rows_of_erased_subjects_do_not_come_back() -> None:
+    """Whatever a source still holds, the rows that were erased stay out, and are counted."""
+    with files(train=films(200)) as paths:
+        spec = DatasetSpec(train_data_uri=tuple(paths.values()), contract="c", split=PLAN)
+        gone = review_id("film 1 17")
+
+        prepared = prepare_reviews(
+            spec, read_reviews(spec), is_erased=lambda ids: [each == gone for each in ids]
+        )
+
+        assert gone in set(read_and_prepare(spec).frame["review_id"])
+        assert gone not in set(prepared.frame["review_id"])
+        assert (prepared.erased, prepared.raw_rows) == (1, 400)

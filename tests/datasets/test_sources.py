@@ -125,7 +125,7 @@ def test_a_file_that_holds_no_reviews_is_one_error(source_of, name, content, exp
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("nowhere.csv", "no such file; check train_data_uri"),
+        ("nowhere.csv", "no such file; check the path"),
         ("/does/not/exist.parquet", "no such file"),
         ("nothing://bucket/reviews.csv", "Protocol not known: nothing"),
         ("http://[broken/reviews.csv", ""),

@@ -15,5 +15,13 @@ warehouse = IcebergWarehouse(
 )
 for version in count(first):
     rows = pa.table({"version": [version] * 100, "text": [f"row {row}" for row in range(100)]})
-    warehouse.publish(warehouse.stage(table, rows, content_hash=content_hash(rows)))
+    staged = warehouse.stage(
+        table,
+        rows,
+        content_hash=content_hash(rows),
+        gdpr_class="personal",
+        retention_days=30,
+        source_commit="0c0ffee",
+    )
+    warehouse.publish(staged)
     print(version, flush=True)

@@ -4,15 +4,18 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.systems import open_warehouse
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
+from resources.warehouse import IcebergWarehouse, Rewrite, Snapshot, TablePolicy, WarehouseError
 
 TABLE = "datasets.reviews"
 
@@ -29,9 +32,18 @@ def rows(version: int, count: int = 5) -> pa.Table:
     )
 
 
+COMMIT = "0c0ffee" + 33 * "0"
+
+
+def write(warehouse: IcebergWarehouse, content: pa.Table, table: str = TABLE, **given: object) -> Snapshot:
+    """Stage these rows; what is not given has a default."""
+    carried = {"gdpr_class": "personal", "retention_days": 30, "source_commit": COMMIT} | given
+    return warehouse.stage(table, content, content_hash=content_hash(content), **carried)
+
+
 def stage(warehouse: IcebergWarehouse, version: int, table: str = TABLE) -> Snapshot:
     """Stage the rows of this version."""
-    return warehouse.stage(table, rows(version), content_hash=content_hash(rows(version)))
+    return write(warehouse, rows(version), table)
 
 
 def publish(warehouse: IcebergWarehouse, version: int) -> Snapshot:
@@ -59,9 +71,10 @@ def referenced(home: Path, table: str = TABLE) -> set[Path]:
         "platform", uri=f"sqlite:///{home / 'catalog.sqlite'}", warehouse=str(home / "warehouse")
     )
     inspect = catalog.load_table(table).inspect
+    manifests = inspect.all_manifests()["path"].to_pylist()
     named = (
-        inspect.all_files()["file_path"].to_pylist()
-        + inspect.all_manifests()["path"].to_pylist()
+        (inspect.all_files()["file_path"].to_pylist() if manifests else [])
+        + manifests
         + inspect.snapshots()["manifest_list"].to_pylist()
         + inspect.metadata_log_entries()["file"].to_pylist()
     )
@@ -156,7 +169,7 @@ def test_a_version_carries_what_was_written(warehouse):
 def test_many_rows_keep_their_order(warehouse):
     """A version of several record batches is read as it was written."""
     many = pa.table({"number": list(range(300_000))})
-    staged = warehouse.stage(TABLE, many, content_hash=content_hash(many))
+    staged = write(warehouse, many)
     assert content_hash(warehouse.read(TABLE, staged.snapshot_id)) == staged.content_hash
 
 
@@ -188,7 +201,7 @@ def test_publishing_twice_changes_nothing(warehouse, tmp_path):
 def test_a_table_without_rows_can_be_published(warehouse):
     """Nothing is a version too."""
     none = rows(1).slice(0, 0)
-    published = warehouse.publish(warehouse.stage(TABLE, none, content_hash=content_hash(none)))
+    published = warehouse.publish(write(warehouse, none))
     assert published.rows == 0
     assert warehouse.current(TABLE) == published
     assert len(warehouse.read(TABLE, published.snapshot_id)) == 0
@@ -198,7 +211,7 @@ def test_a_new_column_leaves_old_versions_as_they_were(warehouse):
     """A table may gain a column; a version that was written before is still read by its id."""
     first = publish(warehouse, 1)
     wider = rows(2).append_column("words", pa.array([3] * 5, pa.int32()))
-    second = warehouse.publish(warehouse.stage(TABLE, wider, content_hash=content_hash(wider)))
+    second = warehouse.publish(write(warehouse, wider))
     assert warehouse.read(TABLE, second.snapshot_id).equals(wider)
     assert warehouse.read(TABLE, first.snapshot_id).equals(rows(1))
 
@@ -277,3 +290,276 @@ def test_readers_see_the_old_version_or_the_new_one(tmp_path):
             assert content_hash(found) == current.content_hash
             seen.append(version)
     assert seen == sorted(seen)
+
+
+# --- Policy, versions, tags ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"gdpr_class": "secret"}, "GDPR class 'secret' is unknown"),
+        ({"retention_days": 0}, "retention_days is 0"),
+        ({"subject_column": "patient"}, "subject column 'patient' is not among its columns"),
+        ({"time_column": "created"}, "time column 'created' is not among its columns"),
+        ({"time_column": "text"}, "time column 'text' holds string"),
+    ],
+)
+def test_a_write_without_a_sound_policy_is_refused(warehouse, given, problem):
+    """What a table must carry is checked before anything is written."""
+    with pytest.raises(WarehouseError, match=problem):
+        write(warehouse, rows(1), **given)
+    assert warehouse.tables() == []
+
+
+def test_the_policy_of_a_table_is_that_of_its_newest_write(warehouse):
+    """Class, retention and columns hold for older versions too, also when the rows are there already."""
+    publish(warehouse, 1)
+    publish(warehouse, 2)
+    write(warehouse, rows(2), gdpr_class="sensitive", retention_days=7, subject_column="text")
+    assert warehouse.policy(TABLE) == TablePolicy("sensitive", 7, subject_column="text")
+    assert {(each.gdpr_class, each.retention_days) for each in warehouse.versions(TABLE)} == {
+        ("sensitive", 7)
+    }
+    write(warehouse, rows(2))
+    assert warehouse.policy(TABLE) == TablePolicy("personal", 30)
+
+
+def test_tables_of_earlier_versions_stay_readable(warehouse, tmp_path):
+    """A table that carries no policy and no commit has the defaults."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    old = SqlCatalog(
+        "platform", uri=f"sqlite:///{tmp_path / 'catalog.sqlite'}", warehouse=str(tmp_path / "warehouse")
+    )
+    old.create_namespace("datasets")
+    table = old.create_table(TABLE, schema=rows(1).schema)
+    table.append(rows(1), snapshot_properties={"platform.content-hash": content_hash(rows(1))})
+    with table.manage_snapshots() as refs:
+        refs.create_tag(table.current_snapshot().snapshot_id, f"v-{content_hash(rows(1))[:16]}")
+    (version,) = warehouse.versions(TABLE)
+    assert (version.gdpr_class, version.retention_days, version.source_commit) == (
+        "internal",
+        3650,
+        "unversioned",
+    )
+    assert warehouse.read(TABLE, version.snapshot_id).equals(rows(1))
+    assert not warehouse.policy(TABLE).legal_hold
+
+
+def test_versions_are_listed_and_found_by_content_or_commit(warehouse):
+    """A published version is found by 8 digits of its hash, and by its producer's commit; staged ones are not."""
+    first = warehouse.publish(write(warehouse, rows(1), source_commit="a" * 40))
+    second = warehouse.publish(write(warehouse, rows(2), source_commit="b" * 40 + "+dirty"))
+    staged = stage(warehouse, 3)
+    assert warehouse.versions(TABLE) == [first, second]
+    assert warehouse.versions(TABLE, unpublished=True) == [first, second, staged]
+    for name in (first.content_hash, first.content_hash[:8], "a" * 40, "a" * 7):
+        assert warehouse.at(TABLE, name) == first
+    assert warehouse.at(TABLE, "b" * 12 + "+dirty") == second
+    for name in (first.content_hash[:5], "b" * 12, staged.content_hash, "main", "v-*"):
+        with pytest.raises(
+            WarehouseError, match=f"does not exist.*{first.content_hash[:12]} .*{second.content_hash[:12]}"
+        ):
+            warehouse.at(TABLE, name)
+
+
+def test_a_commit_that_produced_two_versions_is_ambiguous(warehouse):
+    """It is refused, and both versions are named."""
+    first, second = publish(warehouse, 1), publish(warehouse, 2)
+    with pytest.raises(
+        WarehouseError, match=f"ambiguous.*{first.content_hash[:12]}.*{second.content_hash[:12]}"
+    ):
+        warehouse.at(TABLE, COMMIT)
+
+
+def test_a_version_that_a_newer_commit_produces_again_has_both_tags(warehouse):
+    """Equal rows are one version, found under every commit that made them."""
+    first = publish(warehouse, 1)
+    again = warehouse.publish(write(warehouse, rows(1), source_commit="d" * 40))
+    assert again.snapshot_id == first.snapshot_id
+    assert warehouse.at(TABLE, "d" * 40) == warehouse.at(TABLE, COMMIT) == first
+
+
+@pytest.mark.parametrize("commit", ["unversioned", "platform-assets 0.1.0"])
+def test_what_is_no_commit_makes_no_tag(warehouse, tmp_path, commit):
+    """An unversioned producer is not found by a commit that never was."""
+    warehouse.publish(write(warehouse, rows(1), source_commit=commit))
+    with pytest.raises(WarehouseError, match="does not exist"):
+        warehouse.at(TABLE, commit)
+    assert "git-" not in "".join(path.read_text() for path in tmp_path.rglob("*.metadata.json"))
+
+
+# --- Taking out ----------------------------------------------------------------------------------------
+
+
+def without(text: str):
+    """Keeps the rows of all other texts."""
+    return lambda _, found: pc.not_equal(found["text"], text)
+
+
+def rewrite(warehouse: IcebergWarehouse, text: str) -> list[Rewrite]:
+    """Take the rows with this text out of every version."""
+    return warehouse.rewrite(TABLE, without(text), columns=["text"], content_hash=content_hash)
+
+
+def test_rows_leave_every_version_and_nothing_else_changes(any_warehouse):
+    """Versions that hold the row are written again under new ids, their tags move; the other stays as it is."""
+    plain = pa.table({"text": ["a", "gone", "b"], "number": pa.array([1, 2, 3], pa.int32())})
+    wider = plain.append_column("words", pa.array([1, 1, 1], pa.int32()))
+    untouched = pa.table({"text": ["c"], "number": pa.array([4], pa.int32())})
+    first, second, third, staged = (
+        any_warehouse.publish(write(any_warehouse, content, source_commit=commit * 40))
+        if commit != "e"
+        else write(any_warehouse, content, source_commit=commit * 40)
+        for content, commit in ((plain, "a"), (untouched, "b"), (wider, "c"), (wider.slice(1), "e"))
+    )
+    assert any_warehouse.affected(TABLE, without("gone"), columns=["text"]) == [
+        (first, 1),
+        (third, 1),
+        (staged, 1),
+    ]
+
+    rewrites = rewrite(any_warehouse, "gone")
+
+    assert [(each.old, each.rows_removed) for each in rewrites] == [(first, 1), (third, 1), (staged, 1)]
+    new_first, new_third, new_staged = (each.new for each in rewrites)
+    assert any_warehouse.read(TABLE, new_first.snapshot_id).equals(plain.take([0, 2]))
+    assert any_warehouse.read(TABLE, new_third.snapshot_id).equals(wider.take([0, 2]))
+    assert any_warehouse.read(TABLE, new_staged.snapshot_id).equals(wider.slice(2))
+    assert any_warehouse.versions(TABLE) == [new_first, second, new_third]
+    assert any_warehouse.current(TABLE) == new_third
+    assert any_warehouse.staged(TABLE) == new_staged
+    assert any_warehouse.at(TABLE, "a" * 40) == new_first
+    assert any_warehouse.at(TABLE, new_third.content_hash) == new_third
+    assert (new_first.committed_at, new_first.source_commit) == (first.committed_at, "a" * 40)
+    assert new_first.content_hash == content_hash(plain.take([0, 2]))
+    with pytest.raises(
+        WarehouseError, match=f"{first.snapshot_id} was erased.* is snapshot {new_first.snapshot_id}"
+    ):
+        any_warehouse.read(TABLE, first.snapshot_id)
+    assert rewrite(any_warehouse, "gone") == []
+
+
+def test_nothing_of_a_rewritten_version_is_left_on_disk(warehouse, tmp_path):
+    """Data, manifests with their bounds and old metadata go: only what the table refers to remains."""
+    content = pa.table({"text": ["keep me", "zzz-erase-me"]})
+    warehouse.publish(write(warehouse, content))
+    rewrite(warehouse, "zzz-erase-me")
+    rewrite(warehouse, "keep me")
+    assert files_of(tmp_path) == referenced(tmp_path)
+    left = b"".join(path.read_bytes() for path in files_of(tmp_path))
+    assert b"zzz-erase" not in left
+    assert warehouse.current(TABLE).rows == 0
+
+
+def test_a_version_that_becomes_equal_to_another_is_that_one(warehouse):
+    """Two published versions that differ by the removed row end as one, with the tags of both."""
+    both = pa.table({"text": ["a", "gone"]})
+    first = warehouse.publish(write(warehouse, both, source_commit="a" * 40))
+    second = warehouse.publish(write(warehouse, both.slice(0, 1), source_commit="b" * 40))
+    (only,) = rewrite(warehouse, "gone")
+    assert (only.old, only.new.snapshot_id) == (first, second.snapshot_id)
+    assert warehouse.versions(TABLE) == [second]
+    assert warehouse.at(TABLE, "a" * 40) == warehouse.at(TABLE, "b" * 40) == second
+
+
+def test_a_version_that_was_rewritten_twice_tells_what_is_left(warehouse):
+    """Whoever still holds the first id is led to the last one."""
+    first = warehouse.publish(write(warehouse, pa.table({"text": ["a", "b", "c"]})))
+    rewrite(warehouse, "a")
+    (last,) = rewrite(warehouse, "b")
+    with pytest.raises(WarehouseError, match=f"erased.* is snapshot {last.new.snapshot_id}"):
+        warehouse.read(TABLE, first.snapshot_id)
+    assert warehouse.left_of(TABLE, first.snapshot_id) == last.new.snapshot_id
+    assert warehouse.left_of(TABLE, last.new.snapshot_id) == last.new.snapshot_id
+    warehouse.drop(TABLE, [last.new.snapshot_id])
+    assert warehouse.left_of(TABLE, first.snapshot_id) is None
+    with pytest.raises(WarehouseError, match="has no snapshot 1"):
+        warehouse.left_of(TABLE, "1")
+
+
+def test_dropped_versions_are_gone_and_the_table_begins_anew(warehouse, tmp_path):
+    """An old version leaves the current one alone; without its current version a table has none, and can be written again."""
+    first, second = publish(warehouse, 1), publish(warehouse, 2)
+    warehouse.drop(TABLE, [first.snapshot_id])
+    assert warehouse.current(TABLE) == second
+    assert warehouse.versions(TABLE, unpublished=True) == [second]
+    warehouse.drop(TABLE, [second.snapshot_id])
+    assert warehouse.current(TABLE) is None
+    assert warehouse.staged(TABLE) is None
+    assert warehouse.versions(TABLE, unpublished=True) == []
+    assert files_of(tmp_path) == referenced(tmp_path)
+    with pytest.raises(WarehouseError, match=f"{second.snapshot_id} was erased.*nothing is left"):
+        warehouse.read(TABLE, second.snapshot_id)
+    again = publish(warehouse, 2)
+    assert warehouse.current(TABLE) == again
+    assert warehouse.read(TABLE, again.snapshot_id).equals(rows(2))
+
+
+def test_under_legal_hold_nothing_of_a_table_is_removed(warehouse, tmp_path):
+    """Rewriting, dropping and sweeping wait until the hold is lifted; reading and writing go on."""
+    first = publish(warehouse, 1)
+    stage(warehouse, 2)
+    publish(warehouse, 3)
+    assert warehouse.set_legal_hold(TABLE, held=True).legal_hold
+    before = files_of(tmp_path)
+    with pytest.raises(WarehouseError, match="under legal hold"):
+        rewrite(warehouse, "row 1")
+    with pytest.raises(WarehouseError, match="under legal hold"):
+        warehouse.drop(TABLE, [first.snapshot_id])
+    assert warehouse.sweep() == 0
+    assert files_of(tmp_path) == before
+    publish(warehouse, 4)
+    assert warehouse.policy(TABLE).legal_hold
+    warehouse.set_legal_hold(TABLE, held=False)
+    assert warehouse.sweep() > 0
+    assert len(rewrite(warehouse, "row 1")) == 3
+
+
+def test_a_reader_meets_whole_rows_or_a_clear_error(tmp_path):
+    """While rows are taken out of the version that it reads, a reader sees all of them, or is told."""
+    content = pa.table({"text": [f"row {row}" for row in range(2000)]})
+    warehouse = opened(tmp_path)
+    version = warehouse.publish(write(warehouse, content))
+    outcomes = []
+
+    def read() -> None:
+        reader = opened(tmp_path)
+        while True:
+            try:
+                outcomes.append(reader.read(TABLE, version.snapshot_id).num_rows)
+            except WarehouseError as problem:
+                outcomes.append(str(problem))
+                return
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        while len(outcomes) < 4:
+            wait(readers, timeout=0.01)
+        for row in range(3):
+            rewrite(warehouse, f"row {row}")
+        for reader in readers:
+            reader.result(timeout=60)
+    told = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    assert {outcome for outcome in outcomes if not isinstance(outcome, str)} == {2000}
+    assert len(told) == 2
+    assert all("was erased" in problem for problem in told)
+
+
+def test_settings_lead_table_files_to_the_same_s3_server(tmp_path, s3_bucket, s3_endpoint, monkeypatch):
+    """A warehouse_uri on s3:// needs no other setting than the object store's: write, read, take out, sweep."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    settings = PlatformSettings(
+        home=tmp_path, warehouse_uri=f"s3://{s3_bucket}/tables", s3_endpoint=s3_endpoint
+    )
+    warehouse = open_warehouse(settings)
+    published = publish(warehouse, 1)
+    stage(warehouse, 2)
+    stage(warehouse, 3)
+    assert warehouse.read(TABLE, published.snapshot_id).equals(rows(1))
+    assert warehouse.sweep() > 0
+    (first, _) = rewrite(warehouse, "row 1")
+    assert warehouse.read(TABLE, first.new.snapshot_id).num_rows == 4
+    assert warehouse.sweep() == 0
+    assert not (tmp_path / "warehouse" / "datasets").exists()

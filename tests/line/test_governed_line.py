@@ -16,52 +16,14 @@ from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.line import load_line, plan
 from platform_assets.manifest import ManifestError
-from platform_assets.runner import RunOutcome, open_instance, run_line
+from platform_assets.runner import RunOutcome, open_instance
 from platform_assets.status import line_status
 from resources.model_registry import MlflowRegistry
 from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
-from tests.line_factory import SMALL_SPEC, FinishedHome, platform_assets, write_spec
+from tests.line_factory import SMALL_SPEC, platform_assets, write_spec
 
 LINE = "reviews_small"
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedHome:
-    """A home in which the small line was run once, by the command line, and is deployed."""
-    home = tmp_path_factory.mktemp("finished") / "platform"
-    done = platform_assets(home, "run", "--spec", SMALL_SPEC)
-    assert done.returncode == 0, done.stderr
-    prepared = FinishedHome(home)
-    prepared.save()
-    return prepared
-
-
-@pytest.fixture
-def home(finished: FinishedHome, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The finished home, as it was."""
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    path = finished.restore()
-    monkeypatch.setenv("DAGSTER_HOME", str(path / "dagster"))
-    return path
-
-
-@pytest.fixture
-def settings(home: Path) -> PlatformSettings:
-    """Settings of the finished home."""
-    return PlatformSettings(home=home)
-
-
-@pytest.fixture
-def ledger(settings: PlatformSettings) -> Ledger:
-    """Ledger of the finished home."""
-    return Ledger.open(settings.ledger_path, principal="tests")
-
-
-@pytest.fixture
-def run(settings: PlatformSettings) -> Callable[[Path], RunOutcome]:
-    """Run the line of a spec in this process."""
-    return lambda spec: run_line(load_line(spec), settings)
 
 
 def outcomes(outcome: RunOutcome) -> dict[str, str]:
@@ -87,13 +49,13 @@ def deploy_alone(settings: PlatformSettings, spec: Path) -> str | None:
 
 
 def test_finished_line_is_deployed_and_tells_its_state(settings: PlatformSettings, ledger: Ledger) -> None:
-    """After one run: a release, eight passed verdicts, metrics with an interval, one registered version."""
+    """After one run: a release, nine passed verdicts, metrics with an interval, one registered version."""
     line = load_line(SMALL_SPEC)
     with open_instance(settings) as instance:
         status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
 
     assert {verdict["outcome"] for verdict in status["verdicts"]} == {"pass"}
-    assert len(status["verdicts"]) == 8
+    assert len(status["verdicts"]) == 9
     assert status["metrics"]["auc_low"] < status["metrics"]["auc"] < status["metrics"]["auc_high"]
     assert status["deployed_version"]["model_version"] == status["model_version"] == 1
     assert status["blocked_by"] == []
@@ -122,7 +84,7 @@ def test_trace_leads_from_release_to_commit_data_and_verdicts(
     assert model.features.dataset.ge_run_id
     assert model.source_commit
     assert model.code_commit
-    assert len(active.verdicts) == 8
+    assert len(active.verdicts) == 9
     assert all(ledger.get(entry) is not None for entry in active.verdicts)
     assert (
         MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path).find(
@@ -321,15 +283,17 @@ def test_missing_verdicts_block(settings: PlatformSettings) -> None:
     failure = deploy_alone(settings, SMALL_SPEC)
 
     assert failure is not None
-    assert failure.count("no verdict") == 8
+    assert failure.count("no verdict") == 9
 
 
 def test_late_verdict_is_judged_again(settings: PlatformSettings, ledger: Ledger) -> None:
     """A verdict older than its requirement allows makes the stage that gives it run again."""
     line = load_line(SMALL_SPEC)
     with open_instance(settings) as instance:
-        later = plan(line, instance, ledger, now=datetime.now(UTC).replace(year=datetime.now(UTC).year + 1))
-        now = plan(line, instance, ledger)
+        later = plan(
+            line, instance, ledger, settings, now=datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
+        )
+        now = plan(line, instance, ledger, settings)
 
     assert not any(step.runs for step in now)
     assert later[0].runs
@@ -465,7 +429,7 @@ def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledge
 
     line = load_line(SMALL_SPEC)
     with open_instance(settings) as instance:
-        steps = {step.stage: step for step in plan(line, instance, ledger)}
+        steps = {step.stage: step for step in plan(line, instance, ledger, settings)}
         status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
     assert result.success
     assert status["rows_by_split"]["train"] == 320

@@ -1,0 +1,137 @@
+"""The commands that walk the lineage: back to an older release, and back to where an answer came from."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from platform_assets.cli.common import AsJson, LineName, print_json
+from platform_assets.systems import open_ledger
+from resources.settings import PlatformSettings
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str, typer.Argument(metavar="ASSET@VERSION", help="E.g. reviews_sentiment_dataset@cc620536abb3.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the history.")] = "no reason given",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Activate the release that holds a version, with all that belongs to it, and pin the line to it."""
+    from platform_assets.governance.lineage import AssetVersion, plan_rollback, roll_back
+    from platform_assets.line import load_lines
+    from platform_assets.serving.assets import point_at
+    from resources.model_registry import MlflowRegistry
+
+    settings = PlatformSettings()
+    ledger, asked, now = open_ledger(settings), AssetVersion.parse(version), datetime.now(UTC)
+    rules_now = {
+        rule_set: rule_set_hash
+        for line in load_lines(settings.specs)
+        if line.name == asked.line
+        for rule_set, rule_set_hash in line.rule_set_hashes.items()
+    }
+    plan = plan_rollback(ledger, asked, rules_now=rules_now, now=now)
+    if not dry_run:
+        activation = roll_back(ledger, plan, reason=reason, now=now)
+        registry = MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path)
+        # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.
+        point_at(registry, plan.target)
+    if as_json:
+        told = {"release_id": plan.target.release_id, "changes": plan.changes, "problems": plan.problems}
+        print_json(told | {"dry_run": dry_run, "entry": None if dry_run else activation.hash})
+    else:
+        _print_rollback(plan.changes)
+        for problem in plan.problems:
+            print(f"  blocked  {problem}")
+        print(
+            f"release {plan.target.release_id} would become active"
+            if dry_run
+            else f"release {plan.target.release_id} is active; {asked.line} is pinned to it (entry #{activation.seq})"
+        )
+    if plan.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def unpin(
+    line: LineName,
+    by: Annotated[str, typer.Option(help="Who lets go of the pin.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Let automation change a pinned line again."""
+    from platform_assets.governance import release
+
+    release.unpin(open_ledger(PlatformSettings()), line, by=by, reason=reason)
+    print(f"{line} is no longer pinned")
+
+
+@app.command()
+def trace(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A prediction (JSON, a file of it, or `-`), a release id, ASSET@VERSION, LINE/NUMBER of a "
+            "registered model, or an entry (#SEQ or its hash)."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Walk back to commit, data snapshot, GE run and verdicts."""
+    from platform_assets.governance import lineage
+
+    ledger = open_ledger(PlatformSettings())
+    found = lineage.trace(ledger, _prediction(target) or target)
+    if as_json:
+        print_json(found)
+    else:
+        _print_tree(found)
+    if not found["chain"]["ok"]:
+        print(f"error: the ledger is damaged: {found['chain']['problem']}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _prediction(target: str) -> dict[str, Any] | None:
+    """The prediction that `target` is or holds; the first one of a list."""
+    text = sys.stdin.read() if target == "-" else target
+    if target.endswith(".json") and Path(target).is_file():
+        text = Path(target).read_text(encoding="utf-8")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    first = found[0] if isinstance(found, list) and found else found
+    return first if isinstance(first, dict) else None
+
+
+def _print_rollback(changes: dict[str, tuple[str | None, str]]) -> None:
+    for stage, (before, after) in changes.items():
+        print(f"  {stage:<11}{(before or 'nothing')[:12]:<13} → {after[:12]}")
+    if not changes:
+        print("  nothing changes: that release is active already")
+
+
+def _print_tree(record: Any, indent: str = "") -> None:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            print(f"{indent}{name}")
+            _print_tree(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            print(f"{indent}{name}")
+            for each in value:
+                told = (each.get("rule_set"), each.get("outcome") or each.get("reason"), each.get("observed"))
+                print(
+                    f"{indent}  #{each['seq']}  {each['time']:%Y-%m-%d %H:%M:%S}  {each['kind']}  "
+                    + "  ".join(str(part) for part in told if part is not None)
+                )
+        else:
+            print(f"{indent}{name:<18} {', '.join(map(str, value)) if isinstance(value, list) else value}")

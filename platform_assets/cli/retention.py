@@ -1,0 +1,179 @@
+"""`platform-assets erase` and `platform-assets retention …`: what must go, and what must stay."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from platform_assets.cli.common import AsJson, print_json
+from platform_assets.systems import open_ledger, open_object_store, open_warehouse
+from resources.settings import PlatformSettings
+
+if TYPE_CHECKING:
+    from platform_assets.governance.erasure import ErasurePlan
+    from platform_assets.governance.retention import Expired
+
+app = typer.Typer(no_args_is_help=True, help="What is past its days, and what must stay.")
+
+By = Annotated[str, typer.Option(help="Who asks for it.")]
+Reason = Annotated[str, typer.Option(help="Why, for whoever reads the history.")]
+
+
+def erase(
+    subject: Annotated[str, typer.Option(help="A value of the tables' subject column, e.g. a review_id.")],
+    by: By,
+    reason: Reason,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it concerns; touch nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take every row of a subject out of all versions of all tables and all objects, for good."""
+    from platform_assets.datasets.snapshots import content_hash
+    from platform_assets.governance import erasure
+    from resources.row_salt import row_salt
+
+    settings = PlatformSettings()
+    ledger, salt = open_ledger(settings), row_salt(settings.home)
+    warehouse, store = open_warehouse(settings), open_object_store(settings)
+    if dry_run:
+        plan = erasure.plan_erasure(subject, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
+        _show_erasure(plan, {"dry_run": True}, as_json=as_json)
+        return
+    report = erasure.erase(
+        subject,
+        by=by,
+        reason=reason,
+        ledger=ledger,
+        warehouse=warehouse,
+        store=store,
+        salt=salt,
+        content_hash=content_hash,
+        now=datetime.now(UTC),
+    )
+    told = {"entry": report.entry.hash, "verdict": report.verdict.hash, "outcome": report.outcome}
+    _show_erasure(report.plan, {"dry_run": False, **told, "left": report.left}, as_json=as_json)
+    if report.left:
+        print(f"error: the subject is still in {', '.join(report.left)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command("due")
+def due(as_json: AsJson = False) -> None:
+    """What is past its days, and of that, what would stay."""
+    from platform_assets.governance.retention import expired
+
+    settings = PlatformSettings()
+    found = expired(
+        open_object_store(settings), open_warehouse(settings), open_ledger(settings), now=datetime.now(UTC)
+    )
+    _show_expired(found, {}, as_json=as_json)
+
+
+@app.command("sweep")
+def sweep(
+    by: Annotated[str | None, typer.Option(help="Who sweeps; the settings' principal by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is past its days now, as the schedule does every night."""
+    from platform_assets.datasets.snapshots import content_hash
+    from platform_assets.governance.retention import retain
+
+    settings = PlatformSettings()
+    report = retain(
+        open_object_store(settings),
+        open_warehouse(settings),
+        open_ledger(settings),
+        content_hash=content_hash,
+        by=by or settings.principal.user,
+        now=datetime.now(UTC),
+    )
+    told = {"verdict": report.verdict.hash, "outcome": report.outcome, "problems": report.problems}
+    _show_expired((*report.deleted, *report.spared), told, as_json=as_json)
+    for problem in report.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command("hold")
+def hold(
+    name: Annotated[
+        str, typer.Argument(help="A table, e.g. datasets.reviews_sentiment, or an object's key.")
+    ],
+    by: By,
+    reason: Reason,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift the hold instead.")] = False,
+) -> None:
+    """Place a legal hold: neither retention nor an erasure removes anything of it."""
+    from platform_assets.governance.retention import set_legal_hold
+
+    settings = PlatformSettings()
+    set_legal_hold(
+        name,
+        held=not lift,
+        by=by,
+        reason=reason,
+        store=open_object_store(settings),
+        warehouse=open_warehouse(settings),
+        ledger=open_ledger(settings),
+    )
+    print(f"{name} is {'no longer' if lift else 'now'} under legal hold")
+
+
+def _show_erasure(plan: "ErasurePlan", told: dict[str, Any], *, as_json: bool) -> None:
+    search = plan.search
+    if as_json:
+        print_json(
+            {
+                "subject": plan.subject,
+                "versions": search.versions,
+                "objects": search.objects,
+                "mentions": search.mentions,
+                "held": search.held,
+                "releases": [{"line": line, "release_id": release_id} for line, release_id in plan.releases],
+                "models": plan.models,
+                **told,
+            }
+        )
+        return
+    verb = "would lose" if told["dry_run"] else "lost"
+    for version in search.versions:
+        print(f"  {verb} {version['rows']} rows  {version['table']} version {version['content_hash'][:12]}")
+    for each in search.objects:
+        print(f"  {verb} {each['rows']} rows  {each['key']}")
+    for key in search.mentions:
+        print(f"  names the subject, and is no table: {key}")
+    for name in search.held:
+        print(f"  under legal hold: {name}")
+    for line, release_id in plan.releases:
+        print(f"  erased       release {release_id} of {line}")
+    for model in plan.models:
+        print(f"  to retrain   {model[:60]}")
+    print(
+        f"{search.versions_searched} table versions and {search.objects_searched} objects were searched; "
+        + ("nothing was touched" if told["dry_run"] else f"searched again: {told['outcome']}")
+    )
+
+
+def _show_expired(found: "Sequence[Expired]", told: dict[str, Any], *, as_json: bool) -> None:
+    rows = [
+        {
+            "kind": each.kind,
+            "name": each.name,
+            "gdpr_class": each.gdpr_class,
+            "version": each.version.content_hash if each.version else None,
+            "rows": each.rows,
+            "stays": each.spared or None,
+        }
+        for each in found
+    ]
+    if as_json:
+        print_json({"expired": rows, **told})
+        return
+    for each in found:
+        version = f"  version {each.version.content_hash[:12]}, {each.rows} rows" if each.version else ""
+        stays = f"  stays: {each.spared}" if each.spared else ""
+        print(f"  {each.kind:<8} {each.gdpr_class:<10} {each.name}{version}{stays}")
+    if not rows:
+        print("nothing is past its days")

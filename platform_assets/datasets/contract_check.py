@@ -1,0 +1,87 @@
+"""A contract as a quality gate on a file: its schema as it is read, then the expectations on typed columns."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
+
+from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
+from platform_assets.datasets.contract_run import DomainResult, run_contract
+from platform_assets.datasets.raw_schema import check_raw, typed_frame
+from platform_assets.datasets.sources import Source, read_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class CheckedDomain(NamedTuple):
+    """What became of one domain."""
+
+    result: DomainResult
+    ge_run_id: str
+    reason: str
+    """One sentence on the domain as a whole; each result has its own."""
+
+
+class Check(NamedTuple):
+    """What became of every domain that was asked for."""
+
+    rows: int
+    domains: tuple[CheckedDomain, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of them passed; False where there is none."""
+        return bool(self.domains) and all(each.result.outcome == "pass" for each in self.domains)
+
+
+def domains_of_file(contract: Contract) -> tuple[str, ...]:
+    """What can be asked of a file: the schema, where the contract states one, and every domain."""
+    return ((SCHEMA_DOMAIN,) if contract.raw else ()) + contract.domains
+
+
+def check_source(
+    contract: Contract, source: Source, *, domains: Collection[str], run_name: str, salt: bytes | None
+) -> Check:
+    """The check of a source file in these domains.
+
+    Text is read as the types that the section `raw` states, so that expectations see numbers and times. A
+    column whose text cannot be read so stays text.
+
+    Raises:
+        DatasetError: The file cannot be read or holds no row, or the contract has no such domain.
+    """
+    frame = read_frame(source)
+    checked: tuple[CheckedDomain, ...] = ()
+    if SCHEMA_DOMAIN in domains:
+        raw = check_raw(contract, frame, suffix=source.suffix, run_name=run_name, salt=salt)
+        checked = (CheckedDomain(raw.result, raw.ge_run_id, raw.reason),)
+    if others := [domain for domain in domains if domain != SCHEMA_DOMAIN]:
+        typed = typed_frame(contract.raw, frame, suffix=source.suffix) if contract.raw else frame
+        checked += check_table(contract, typed, domains=others, run_name=run_name, salt=salt).domains
+    return Check(len(frame), checked)
+
+
+def check_table(
+    contract: Contract,
+    frame: "pd.DataFrame",
+    *,
+    domains: Collection[str],
+    run_name: str,
+    salt: bytes | None,
+) -> Check:
+    """The check of a table in these domains.
+
+    Raises:
+        ContractError: The contract has no such domain.
+    """
+    report = run_contract(contract, frame, run_name=run_name, domains=domains, salt=salt)
+    return Check(
+        report.rows,
+        tuple(
+            CheckedDomain(
+                result,
+                report.ge_run_id,
+                f"{result.counts['passed']} of {result.counts['expectations']} expectations hold.",
+            )
+            for result in report.domains
+        ),
+    )

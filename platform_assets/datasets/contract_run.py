@@ -1,0 +1,390 @@
+"""Running a contract over a frame, and what became of each expectation.
+
+A contract passes only where every critical expectation was evaluated and held. What could not be
+evaluated (a missing column, an exception inside GE, no value to look at) is an `error`, whatever its
+severity. Reports hold counts, aggregates and salted row hashes, never cell values; `failing_rows` reads
+those from the live frame when somebody asks.
+"""
+
+import math
+import os
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from platform_assets.datasets.contract import Contract, Expectation, Severity
+from platform_assets.datasets.errors import ContractError
+from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Outcome = Literal["pass", "fail", "error"]
+
+SEVERITY_WEIGHTS: Final[Mapping[Severity, int]] = {"critical": 3, "warning": 2, "info": 1}
+
+# GE's `observed_value` of any other type (minimum, median, most common value, …) may be a cell value.
+_AGGREGATES: Final = frozenset(
+    {
+        "expect_table_row_count_to_be_between",
+        "expect_table_row_count_to_equal",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "expect_column_mean_to_be_between",
+        "expect_column_stdev_to_be_between",
+        "expect_column_sum_to_be_between",
+        "expect_column_unique_value_count_to_be_between",
+        "expect_column_proportion_of_unique_values_to_be_between",
+        "expect_column_proportion_of_non_null_values_to_be_between",
+    }
+)
+
+# GE returns results in an order of its own; the position in the contract travels in each expectation's meta.
+_INDEX: Final = "contract_index"
+
+# The name that ends the frames of a traceback's first block. What follows it, the message, may quote cells.
+_EXCEPTION_NAME: Final = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:\w+\.)*(\w+)")
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExpectationResult(_Result):
+    """What became of one expectation."""
+
+    index: int
+    type: str
+    column: str | None
+    domain: str
+    severity: Severity
+    outcome: Outcome
+    unexpected_count: int | None
+    element_count: int | None
+    """Rows looked at, nulls included; None for aggregates and for the table as a whole."""
+    unexpected_percent: float | None
+    """Of the values that are not null (0 … 100)."""
+    observed: int | float | None
+    """A count, mean, deviation, sum or share; None for expectations that have none."""
+    reason: str
+    row_hashes: tuple[str, ...] = ()
+    """Salted hashes of the first rows that a failed expectation objects to, at most 20; see `row_hash`."""
+
+
+class DomainResult(_Result):
+    """One domain: error if any of its expectations is, else fail if a critical one failed, else pass."""
+
+    domain: str
+    outcome: Outcome
+    results: tuple[ExpectationResult, ...]
+    rule_set_hash: str
+    counts: dict[str, int]
+    """`expectations`, `passed`, `failed`, `errored`, `rows`."""
+
+
+class ContractReport(_Result):
+    """One run of a contract over one frame."""
+
+    contract: str
+    ge_run_id: str
+    """GE's run identifier: `<run name>/<UTC start time>`."""
+    rows: int
+    domains: tuple[DomainResult, ...]
+    passed: bool
+    """Whether every domain that was asked for passed."""
+    quality_score: float
+    """Share of expectations that passed, weighted critical 3, warning 2, info 1 (0 … 1)."""
+
+    def domain(self, name: str) -> DomainResult:
+        """The result of one domain.
+
+        Raises:
+            ContractError: The domain was not part of this run.
+        """
+        for result in self.domains:
+            if result.domain == name:
+                return result
+        evaluated = ", ".join(result.domain for result in self.domains)
+        raise ContractError(
+            f"contract {self.contract}: this run has no domain {name}; it evaluated {evaluated}"
+        )
+
+
+def run_contract(
+    contract: Contract,
+    frame: "pd.DataFrame",
+    *,
+    run_name: str,
+    domains: Collection[str] | None = None,
+    salt: bytes | None = None,
+) -> ContractReport:
+    """The report on these domains of the contract (all for None), from one GE validation of the frame.
+
+    Args:
+        contract: What the frame has promised.
+        frame: Any columns; the index takes no part.
+        run_name: What GE's run id begins with.
+        domains: Which domains to evaluate; all of them for None.
+        salt: Of the row hashes; without one the report has none.
+
+    Raises:
+        ContractError: A domain is unknown, or GE refuses the type or the kwargs of an expectation.
+    """
+    ge_run_id, results = evaluate(contract, contract.select(domains), frame, run_name=run_name, salt=salt)
+    judged = tuple(
+        domain_result(
+            domain,
+            tuple(result for result in results if result.domain == domain),
+            rule_set_hash=contract.rule_set_hash(domain),
+            rows=len(frame),
+        )
+        for domain in contract.domains
+        if domains is None or domain in domains
+    )
+    possible = sum(SEVERITY_WEIGHTS[result.severity] for result in results)
+    reached = sum(SEVERITY_WEIGHTS[result.severity] for result in results if result.outcome == "pass")
+    return ContractReport(
+        contract=contract.name,
+        ge_run_id=ge_run_id,
+        rows=len(frame),
+        domains=judged,
+        passed=all(domain.outcome == "pass" for domain in judged),
+        quality_score=reached / possible,
+    )
+
+
+def evaluate(
+    contract: Contract,
+    expectations: Collection[Expectation],
+    frame: "pd.DataFrame",
+    *,
+    run_name: str,
+    salt: bytes | None,
+) -> tuple[str, tuple[ExpectationResult, ...]]:
+    """GE's run id, and one result for each of these expectations, in their order.
+
+    Raises:
+        ContractError: GE knows no such expectation or refuses its kwargs; the message lists every problem
+            with file, line and field.
+    """
+    run = _validate(_suite(contract, expectations), frame, run_name=run_name, most_rows=MOST_ROW_HASHES)
+    return run.ge_run_id, tuple(_judge(expectation, run, frame, salt) for expectation in expectations)
+
+
+def domain_result(
+    domain: str, results: tuple[ExpectationResult, ...], *, rule_set_hash: str, rows: int
+) -> DomainResult:
+    """What these results make of their domain."""
+    outcomes = [result.outcome for result in results]
+    outcome: Outcome = "pass"
+    if "error" in outcomes:
+        outcome = "error"
+    elif any(result.outcome == "fail" and result.severity == "critical" for result in results):
+        outcome = "fail"
+    return DomainResult(
+        domain=domain,
+        outcome=outcome,
+        results=results,
+        rule_set_hash=rule_set_hash,
+        counts={
+            "expectations": len(results),
+            "passed": outcomes.count("pass"),
+            "failed": outcomes.count("fail"),
+            "errored": outcomes.count("error"),
+            "rows": rows,
+        },
+    )
+
+
+def failing_rows(
+    contract: Contract, frame: "pd.DataFrame", expectation_index: int, *, limit: int = 20
+) -> "pd.DataFrame":
+    """The first rows of the frame that an expectation objects to, tolerated ones included.
+
+    Empty for an expectation about an aggregate or about the table as a whole. The rows hold cell
+    values: show them to whoever asks, and store them nowhere.
+
+    Raises:
+        ContractError: There is no such expectation, or it cannot be evaluated on this frame.
+    """
+    if not 0 <= expectation_index < len(contract.expectations):
+        raise ContractError(
+            f"{contract.path}: has no expectation {expectation_index}; give 0 to {len(contract.expectations) - 1}"
+        )
+    expectation = contract.expectations[expectation_index]
+    run = _validate(_suite(contract, [expectation]), frame, run_name="failing-rows", most_rows=limit)
+    result = _judge(expectation, run, frame, salt=None)
+    if result.outcome == "error":
+        raise ContractError(f"{contract.path}:{expectation.line}: {expectation.type}: {result.reason}")
+    return frame.iloc[_positions(run.answers[expectation_index])]
+
+
+def great_expectations() -> Any:
+    """The library, imported now, with its telemetry off."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GE reads it once, while it is imported
+    import great_expectations
+
+    return great_expectations
+
+
+def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
+    gx = great_expectations()
+    # Fields that every expectation has (meta, severity, result_format, …) are no kwargs of a particular one.
+    reserved = gx.expectations.expectation.BatchExpectation.__fields__
+    manifest, made, problems = contract.manifest, [], []
+    for expectation in expectations:
+        at = ("expectations", expectation.index)
+        try:
+            kind = gx.expectations.registry.get_expectation_impl(expectation.type)
+            if misplaced := sorted(reserved & expectation.kwargs.keys()):
+                problems += [
+                    manifest.error((*at, "kwargs", key), "is not a kwarg; remove it") for key in misplaced
+                ]
+                continue
+            meta = {**expectation.meta, _INDEX: expectation.index}
+            made.append(kind(**expectation.kwargs, meta=meta, severity=expectation.severity))
+        except gx.exceptions.ExpectationNotFoundError:
+            problem = f"Great Expectations {gx.__version__} has no {expectation.type}; check the spelling"
+            problems.append(manifest.error((*at, "type"), problem))
+        except gx.compatibility.pydantic.ValidationError as refusal:
+            # GE may state several reasons for a kwarg, and follow-on ones about "__root__", the whole.
+            reasons = {error["loc"][0]: error["msg"] for error in reversed(refusal.errors())}
+            named = {key: reason for key, reason in reasons.items() if key != "__root__"}
+            problems += [manifest.error((*at, "kwargs", key), reason) for key, reason in named.items()]
+            if not named:
+                problems.append(manifest.error((*at, "kwargs"), reasons["__root__"]))
+    if problems:
+        raise ContractError("\n".join(map(str, problems)))
+    return gx.ExpectationSuite(name=contract.name, expectations=made)
+
+
+class _Run(NamedTuple):
+    ge_run_id: str
+    answers: Mapping[int, Any]
+    """GE's result by position in the contract."""
+    crash: str
+    """Class of the exception that ended the whole run; empty where there was none."""
+
+
+def _validate(suite: Any, frame: "pd.DataFrame", *, run_name: str, most_rows: int) -> _Run:
+    """GE's answers, each with the positions of at most `most_rows` unexpected rows and without their values."""
+    import pandas as pd
+
+    gx = great_expectations()
+    # GE names rows by index label, and labels may repeat; positions do not.
+    positioned = frame.copy(deep=False)
+    positioned.index = pd.RangeIndex(len(frame))
+    # Without a time GE tries to read one out of the name.
+    run_id = gx.RunIdentifier(run_name=run_name, run_time=datetime.now(UTC))
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("live").add_dataframe_asset("frame")
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(
+            name=suite.name,
+            data=asset.add_batch_definition_whole_dataframe("whole"),
+            suite=context.suites.add(suite),
+        )
+    )
+    answers, crash = {}, ""
+    try:
+        validation = definition.run(
+            batch_parameters={"dataframe": positioned},
+            result_format={
+                "result_format": "SUMMARY",
+                "partial_unexpected_count": most_rows,
+                "exclude_unexpected_values": True,
+            },
+            run_id=run_id,
+        )
+        answers = {answer.expectation_config.meta[_INDEX]: answer for answer in validation.results}
+    except Exception as problem:  # noqa: BLE001 - whatever stops GE, nothing was shown to hold
+        crash = type(problem).__name__
+    finally:
+        # GE would keep this context for the life of the process, and with it the frame and its failing cells.
+        gx.data_context.set_context(None)
+    return _Run("/".join(run_id.to_tuple()), answers, crash)
+
+
+def _judge(
+    expectation: Expectation, run: _Run, frame: "pd.DataFrame", salt: bytes | None
+) -> ExpectationResult:
+    """What GE's answer means. Figures are copied by name: anything else in the answer may be a cell value."""
+    answer = run.answers.get(expectation.index)
+    figures = answer.result if answer else {}
+    elements, unexpected = figures.get("element_count"), figures.get("unexpected_count")
+    observed = figures.get("observed_value") if expectation.type in _AGGREGATES else None
+    if observed is not None:
+        observed = int(observed) if isinstance(observed, Integral) else float(observed)
+    subject = f"column `{expectation.column}`" if expectation.column else "the table"
+
+    outcome: Outcome
+    if answer is None:
+        outcome, reason = "error", f"Great Expectations gave no result ({run.crash or 'and no reason'})."
+    elif name := _exception_name(answer.exception_info):
+        missing = [f"`{column}`" for column in _columns(expectation) if column not in frame.columns]
+        cause = f"there is no column {', '.join(missing)}" if missing else f"{subject} could not be evaluated"
+        outcome, reason = "error", f"{name}: {cause}."
+    elif answer.success is None:
+        outcome, reason = "error", f"Great Expectations neither passed nor failed {subject}."
+    elif (
+        answer.success
+        and expectation.column
+        and (len(frame) == 0 or elements == figures.get("missing_count", 0))
+    ):
+        outcome, reason = "error", f"Nothing was checked: {subject} holds no value."
+    elif answer.success and observed is not None and not math.isfinite(observed):
+        outcome, reason = "error", f"The observed value of {subject} is not a finite number."
+    else:
+        outcome = "pass" if answer.success else "fail"
+        if elements is not None and unexpected is not None:
+            reason = f"{unexpected:,} of {elements:,} values of {subject} are unexpected."
+        elif observed is not None:
+            reason = f"Observed {observed:,} for {subject}."
+        else:
+            reason = f"{'Holds' if answer.success else 'Does not hold'} for {subject}."
+    return ExpectationResult(
+        index=expectation.index,
+        type=expectation.type,
+        column=expectation.column,
+        domain=expectation.domain,
+        severity=expectation.severity,
+        outcome=outcome,
+        unexpected_count=unexpected,
+        element_count=elements,
+        unexpected_percent=figures.get("unexpected_percent"),
+        observed=observed,
+        reason=reason,
+        row_hashes=(
+            row_hashes(frame.iloc[_positions(answer)], salt) if salt is not None and outcome == "fail" else ()
+        ),
+    )
+
+
+def _positions(answer: Any) -> list[int]:
+    positions: list[int] = answer.result.get("partial_unexpected_index_list") or []
+    return positions
+
+
+def _exception_name(exception_info: Mapping[str, Any]) -> str | None:
+    """Class of the first exception behind an answer; None where there was none.
+
+    GE states either one exception, or one for each metric that raised.
+    """
+    stated = [exception_info] if "raised_exception" in exception_info else exception_info.values()
+    for info in stated:
+        if info["raised_exception"]:
+            name = _EXCEPTION_NAME.match(info["exception_traceback"] or "")
+            return name[1] if name else "Exception"
+    return None
+
+
+def _columns(expectation: Expectation) -> list[Any]:
+    kwargs: Mapping[str, Any] = expectation.kwargs
+    several = kwargs.get("column_list")
+    single = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
+    return single + (several if isinstance(several, list) else [])

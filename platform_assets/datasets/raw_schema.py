@@ -1,0 +1,377 @@
+"""The raw schema: what a source file looks like before anything touches it, and how that differs.
+
+A contract's section `raw` states columns, their order, types and keys. Columns, order and keys are
+asserted by GE (its column set ignores the order, so the ordered list stands beside it), types here: a
+format that has no such type writes it as text, and then the text tells.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract, Expectation, RawSchema, RawType
+from platform_assets.datasets.contract_run import (
+    DomainResult,
+    ExpectationResult,
+    Outcome,
+    domain_result,
+    evaluate,
+)
+from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TYPE_EXPECTATION: Final = "expect_column_values_to_be_of_type"
+_EMPTY: Final = "empty"
+"""The observed type of a column without any value."""
+_LONGEST_NAME: Final = 64
+"""In a file without a header the first row is taken for one; whatever is longer is shown by its position."""
+
+_WRITTEN_AS_TEXT: Final[Mapping[str, tuple[RawType, ...]]] = {
+    ".csv": ("integer", "number", "boolean", "timestamp"),
+    ".jsonl": ("timestamp",),
+    ".parquet": (),
+}
+"""Types that a format has no values of, by the file's ending; the narrowest first."""
+
+# What pandas calls the values of a column that has one type; any other column is `other`.
+_KINDS: Final[Mapping[str, RawType]] = {
+    "string": "string",
+    "integer": "integer",
+    "floating": "number",
+    "decimal": "number",
+    "mixed-integer-float": "number",
+    "boolean": "boolean",
+    "datetime64": "timestamp",
+    "datetime": "timestamp",
+    "date": "timestamp",
+}
+
+# Eighteen digits always fit into 64 bits.
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_BOOLEAN: Final = re.compile(r"true|false", re.IGNORECASE)
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].+)?")
+
+
+class Column(NamedTuple):
+    """A column as a contract states it or as a file has it."""
+
+    name: str
+    type: str
+
+
+class Retyped(NamedTuple):
+    """A column whose type is another one than before."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """How one schema differs from another; true where it does at all.
+
+    A renamed column is a dropped and an added one: which became which is not guessed.
+    """
+
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    retyped: tuple[Retyped, ...] = ()
+    reordered: bool = False
+    """Whether the columns that both have stand in another order."""
+    nullability: tuple[tuple[str, int], ...] = ()
+    """(key, nulls) of every key that holds nulls now."""
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.dropped or self.retyped or self.reordered or self.nullability)
+
+    def __str__(self) -> str:
+        parts = [f"column `{name}` was added" for name in self.added]
+        parts += [f"column `{name}` was dropped" for name in self.dropped]
+        parts += [f"column `{name}` was {before} and is {after}" for name, before, after in self.retyped]
+        parts += ["the columns stand in another order"] if self.reordered else []
+        parts += [f"key `{name}` holds nulls: {nulls:,}" for name, nulls in self.nullability]
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RawReport:
+    """What became of the schema assertion on one raw frame. Holds no cell value."""
+
+    result: DomainResult
+    """The domain `schema`: GE's double assertion, its keys, and the type of every stated column."""
+    ge_run_id: str
+    rows: int
+    observed: tuple[Column, ...]
+    """The frame's columns. A type is the stated one where all values read as that, else the narrowest
+    that they do; `empty` where there is no value, `other` where there is no such type."""
+    change: SchemaChange
+    """What is different from the contract."""
+    reason: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """pass, fail, or error where something could not be evaluated."""
+        return self.result.outcome
+
+    @property
+    def rule_set_hash(self) -> str:
+        """Of the section `raw` that was asserted."""
+        return self.result.rule_set_hash
+
+
+def check_raw(
+    contract: Contract, frame: "pd.DataFrame", *, suffix: str, run_name: str, salt: bytes | None = None
+) -> RawReport:
+    """The report on a raw frame, as `read_frame` gives it.
+
+    Args:
+        contract: One with a section `raw`.
+        frame: The source before anything touched it.
+        suffix: The format of its file: `.csv`, `.jsonl` or `.parquet`.
+        run_name: What GE's run id begins with.
+        salt: Of the row hashes; without one the report has none.
+
+    Raises:
+        ContractError: The contract has no section `raw`.
+    """
+    raw = contract.require_raw()
+    names = [str(name) for name in frame.columns]
+    named = frame.set_axis(_told_apart(names, raw.columns), axis="columns").reset_index(drop=True)
+    types = _types(raw, named, suffix)
+    observed = tuple(
+        Column(_shown(name, at) if name not in raw.columns else name, kind)
+        for at, (name, kind) in enumerate(zip(names, types.values(), strict=True), start=1)
+    )
+    stated = [Column(name, kind) for name, kind in raw.columns.items()]
+    # GE raises about a column that is not there: a key that was dropped is a plain violation.
+    present = [key for key in raw.keys if key in types]
+    assertions = _assertions(contract, raw, present)
+    ge_run_id, asserted = evaluate(contract, assertions, named, run_name=run_name, salt=salt)
+    results = (
+        *(_explained(result, observed, stated) for result in asserted),
+        *(
+            _type_result(len(asserted) + at, column, named, types, suffix, salt)
+            for at, column in enumerate(column for column in stated if column.name in types)
+        ),
+    )
+    result = domain_result(SCHEMA_DOMAIN, results, rule_set_hash=raw.rule_set_hash, rows=len(frame))
+    change = difference(stated, observed, nulls={key: int(named[key].isna().sum()) for key in present})
+    return RawReport(
+        result=result,
+        ge_run_id=ge_run_id,
+        rows=len(frame),
+        observed=observed,
+        change=change,
+        reason=_reason(result, change),
+    )
+
+
+def difference(
+    expected: Sequence[tuple[str, str]],
+    observed: Sequence[tuple[str, str]],
+    *,
+    nulls: Mapping[str, int] | None = None,
+) -> SchemaChange:
+    """How the observed (name, type) columns differ from the expected ones.
+
+    Args:
+        expected: In order; names may repeat.
+        observed: Likewise.
+        nulls: Null count by key, where keys were looked at.
+    """
+    before, after = ([name for name, _ in columns] for columns in (expected, observed))
+    # Of columns of one name the first counts.
+    types_before, types_after = (dict(reversed(columns)) for columns in (expected, observed))
+    return SchemaChange(
+        added=tuple((Counter(after) - Counter(before)).elements()),
+        dropped=tuple((Counter(before) - Counter(after)).elements()),
+        retyped=tuple(
+            Retyped(name, types_before[name], types_after[name])
+            for name in _common(before, types_after)
+            if types_before[name] != types_after[name]
+        ),
+        reordered=_common(before, types_after) != _common(after, types_before),
+        nullability=tuple((key, number) for key, number in (nulls or {}).items() if number),
+    )
+
+
+def typed_frame(raw: RawSchema, frame: "pd.DataFrame", *, suffix: str) -> "pd.DataFrame":
+    """The frame with its text read as the stated types, wherever all values of a column can be."""
+    convert: dict[str, Callable[[Any], Any]] = {
+        "integer": lambda values: values.astype("Int64"),
+        "number": lambda values: values.astype("float64"),
+        "boolean": lambda values: values.str.lower().map({"true": True, "false": False}).astype("boolean"),
+        "timestamp": lambda values: values.map(_instant, na_action="ignore").astype("datetime64[us, UTC]"),
+    }
+    types = _types(raw, frame, suffix)
+    return frame.assign(
+        **{
+            name: convert[kind](frame[name])
+            for name, kind in raw.columns.items()
+            if kind != "string" and types.get(name) == kind and _kind(frame[name]) == "string"
+        }
+    )
+
+
+def _assertions(contract: Contract, raw: RawSchema, keys: Sequence[str]) -> list[Expectation]:
+    rules: list[tuple[str, dict[str, Any]]] = [
+        ("expect_table_columns_to_match_set", {"column_set": list(raw.columns), "exact_match": True}),
+        ("expect_table_columns_to_match_ordered_list", {"column_list": list(raw.columns)}),
+        *(("expect_column_values_to_not_be_null", {"column": key}) for key in keys),
+    ]
+    return [
+        Expectation(
+            index=index,
+            type=kind,
+            kwargs=kwargs,
+            domain=SCHEMA_DOMAIN,
+            severity="critical",
+            meta={"domain": SCHEMA_DOMAIN},
+            line=contract.manifest.lines[("raw",)],
+        )
+        for index, (kind, kwargs) in enumerate(rules)
+    ]
+
+
+def _explained(
+    result: ExpectationResult, observed: Sequence[Column], stated: Sequence[Column]
+) -> ExpectationResult:
+    """A failed assertion on the columns as a whole says what they are: GE gives no figure for those."""
+    if result.outcome != "fail" or result.column:
+        return result
+    found, wanted = (", ".join(name for name, _ in columns) for columns in (observed, stated))
+    reason = f"The columns are {found}; the contract states exactly {wanted}, in this order."
+    return result.model_copy(update={"reason": reason})
+
+
+def _type_result(
+    index: int,
+    column: Column,
+    frame: "pd.DataFrame",
+    types: Mapping[str, str],
+    suffix: str,
+    salt: bytes | None,
+) -> ExpectationResult:
+    """Whether a column has its stated type; where text tells, how many values do not read as that."""
+    values, found = frame[column.name], types[column.name]
+    held = found == column.type
+    wrong = None
+    if held:
+        wrong = values.iloc[:0]
+    elif column.type in _WRITTEN_AS_TEXT[suffix] and _kind(values) == "string":
+        given = values.dropna()
+        wrong = given[~_reads_as(column.type, given)]
+    filled = int(values.notna().sum())
+    return ExpectationResult(
+        index=index,
+        type=TYPE_EXPECTATION,
+        column=column.name,
+        domain=SCHEMA_DOMAIN,
+        severity="critical",
+        outcome="pass" if held else "fail",
+        unexpected_count=None if wrong is None else len(wrong),
+        element_count=len(values),
+        unexpected_percent=None if wrong is None or not filled else 100 * len(wrong) / filled,
+        observed=None,
+        reason=f"Column `{column.name}` is {found}, as stated."
+        if held
+        else f"Column `{column.name}` is {found}; the contract states {column.type}.",
+        row_hashes=()
+        if wrong is None or salt is None
+        else row_hashes(frame.loc[wrong.index[:MOST_ROW_HASHES]], salt),
+    )
+
+
+def _reason(schema: DomainResult, change: SchemaChange) -> str:
+    if schema.outcome == "pass":
+        return "Every column is as the contract states."
+    stated = str(change)
+    sentences = [f"{stated[:1].upper()}{stated[1:]}."] if change else []
+    unexplained = ("error",) if change else ("error", "fail")
+    sentences += [result.reason for result in schema.results if result.outcome in unexplained]
+    return " ".join(dict.fromkeys(sentences))
+
+
+def _types(raw: RawSchema, frame: "pd.DataFrame", suffix: str) -> dict[str, str]:
+    """Observed type by column name, in the order of the frame."""
+    return {name: _type_of(frame[name], raw.columns.get(name), suffix) for name in frame.columns}
+
+
+def _type_of(values: "pd.Series[Any]", stated: RawType | None, suffix: str) -> str:
+    kind = _kind(values)
+    if kind == _EMPTY or (kind, stated) == ("integer", "number"):
+        return stated or kind
+    readable = _WRITTEN_AS_TEXT[suffix]
+    if kind != "string" or stated == "string" or not readable:
+        return kind
+    given = values.dropna()
+    candidates = ([stated] if stated in readable else []) + list(readable)
+    return next((each for each in candidates if _reads_as(each, given).all()), "string")
+
+
+def _kind(values: "pd.Series[Any]") -> str:
+    """The type of the values, whatever they say as text."""
+    from pandas.api.types import infer_dtype, is_float_dtype
+
+    given = values.dropna()
+    if given.empty:
+        return _EMPTY
+    # pandas has no nulls among its integers, and reads such a column as floats.
+    if is_float_dtype(values) and len(given) < len(values) and (given % 1 == 0).all():
+        return "integer"
+    return _KINDS.get(infer_dtype(given.astype(object) if given.dtype == "category" else given), "other")
+
+
+def _reads_as(kind: RawType, values: "pd.Series[Any]") -> "pd.Series[bool]":
+    """For each text whether it is a literal of this type."""
+    match kind:
+        case "integer":
+            return values.str.fullmatch(_INTEGER)
+        case "number":
+            return values.str.fullmatch(_NUMBER)
+        case "boolean":
+            return values.str.fullmatch(_BOOLEAN)
+        case "timestamp":
+            return values.str.fullmatch(_DATE) & values.map(lambda text: _instant(text) is not None)
+        case "string":
+            return values.notna()
+
+
+def _instant(text: str) -> datetime | None:
+    """The time that an ISO 8601 text states, in UTC where it states no offset."""
+    try:
+        stated = datetime.fromisoformat(text)
+        return stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _common(names: Sequence[str], others: Mapping[str, str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name in others]
+
+
+def _shown(name: str, position: int) -> str:
+    """The name of a column that nobody has announced; its position where it looks like a cell."""
+    looks_like_a_name = len(name) <= _LONGEST_NAME and name.isprintable()
+    return name if looks_like_a_name else f"#{position} ({len(name):,} characters)"
+
+
+def _told_apart(names: Sequence[str], stated: Collection[str]) -> list[str]:
+    """The names, with `.1`, `.2`, … behind those that stand again, so that none becomes a stated one."""
+    apart: list[str] = []
+    for name in names:
+        others = (f"{name}.{number}" for number in count(1))
+        apart.append(
+            next(other for other in others if other not in {*apart, *names, *stated})
+            if name in apart
+            else name
+        )
+    return apart

@@ -1,0 +1,78 @@
+"""The retention sweep as an asset: every day, what is past its days goes."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from platform_assets.governance.errors import RetentionError
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.retention import retain
+from platform_assets.step import foreseen_failures
+from resources.object_store import ObjectStore
+from resources.settings import PlatformSettings
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RETENTION_SWEEP = "retention_sweep"
+_EVERY_NIGHT = "30 2 * * *"
+
+
+def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefinition:
+    """`retention_sweep`.
+
+    Args:
+        content_hash: The identity of a table's rows.
+    """
+
+    @dg.asset(
+        name=RETENTION_SWEEP,
+        group_name="governance",
+        description="Removes objects, table versions and rows that are past their days; never what is under legal hold.",
+    )
+    def retention_sweep(
+        object_store: dg.ResourceParam[ObjectStore],
+        warehouse: dg.ResourceParam[Warehouse],
+        ledger: dg.ResourceParam[Ledger],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult[None]:
+        with foreseen_failures():
+            report = retain(
+                object_store,
+                warehouse,
+                ledger,
+                content_hash=content_hash,
+                by=settings.principal.user,
+                now=datetime.now(UTC),
+            )
+            if report.problems:
+                raise RetentionError(
+                    f"{len(report.problems)} of what is past its days could not be removed:\n  "
+                    + "\n  ".join(report.problems)
+                )
+            return dg.MaterializeResult(
+                metadata={
+                    **report.counts,
+                    "deleted": len(report.deleted),
+                    "stays": len(report.spared),
+                    "verdict": report.verdict.hash,
+                }
+            )
+
+    return retention_sweep
+
+
+def retention_schedule() -> dg.ScheduleDefinition:
+    """The job `retention`, every night."""
+    return dg.ScheduleDefinition(
+        name="retention_every_night",
+        job=dg.define_asset_job(
+            "retention", selection=[RETENTION_SWEEP], description="Removes what is past its days."
+        ),
+        cron_schedule=_EVERY_NIGHT,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Personal data past its date goes, whether or not anybody thinks of it.",
+    )

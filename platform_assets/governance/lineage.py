@@ -1,0 +1,358 @@
+"""Walking the ledger: back from anything to its commit, data and verdicts; and a line back to a release.
+
+Rollback moves one pointer, so the whole cone (tables, features, model, report, card, deployment) moves
+at once: every reader resolves the active release and reads what it names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from platform_assets.governance import release as releases
+from platform_assets.governance.errors import LineageError, ReleaseError
+from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.release import ACTIVATION, RELEASE, Release
+from platform_assets.governance.verdict import (
+    KIND,
+    Requirement,
+    ResolvedRequirement,
+    latest_verdict,
+    unmet,
+    verdict_of,
+)
+from platform_assets.references import STAGES, AssetReference, RegisteredVersion
+
+LINEAGE, REGISTRATION = "lineage", "registration"
+_SHORTEST_PREFIX = 8
+"""Digits of a hash that are enough to name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetVersion:
+    """One version of one asset of a line: `reviews_sentiment_dataset@cc620536abb3`."""
+
+    line: str
+    stage: str
+    version: str
+    """Of a hash, its first digits are enough."""
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        return f"{self.line}_{self.stage}@{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> "AssetVersion":
+        """The version that `text` names.
+
+        Raises:
+            LineageError: It does not read `<line>_<stage>@<version>`.
+        """
+        key, _, version = text.partition("@")
+        line, _, stage = key.rpartition("_")
+        if not (line and version and stage in STAGES):
+            raise LineageError(
+                f"{text!r} names no version of an asset; write <line>_<stage>@<version>, "
+                f"where the stage is one of {', '.join(STAGES)}"
+            )
+        return cls(line, stage, version)
+
+    def is_in(self, versions: Mapping[str, str]) -> bool:
+        """Whether these versions by stage include it."""
+        version = versions[self.stage]
+        long_enough = len(self.version) >= _SHORTEST_PREFIX
+        return version == self.version or (long_enough and version.startswith(self.version))
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What a rollback would do."""
+
+    asked: AssetVersion
+    target: Release
+    current: Release | None
+    changes: dict[str, tuple[str | None, str]]
+    """Version now and afterwards of every stage that changes."""
+    requirements: list[ResolvedRequirement]
+    """The verdicts that spoke for the target when it was released; they must still stand."""
+    problems: list[str]
+    """Why it would be refused; empty where it would not."""
+
+
+def versions_by_stage(release: Release) -> dict[str, str]:
+    """The version of every asset of a release, by stage."""
+    return _versions(release.card) | {"deployment": release.release_id}
+
+
+def plan_rollback(
+    ledger: Ledger, asked: AssetVersion, *, rules_now: Mapping[str, str], now: datetime
+) -> Rollback:
+    """What activating the newest release with this version would change, and whether its verdicts allow it.
+
+    Args:
+        ledger: Holds releases and verdicts.
+        asked: The version to go back to.
+        rules_now: Hash by rule set, as the files state the rules now. A verdict counts under these rules
+            or under those of the release itself.
+        now: The current time, with its time zone.
+
+    Raises:
+        LineageError: No release of the line holds the version, or several versions begin like it.
+    """
+    target = _release_with(ledger, asked)
+    current = releases.active(ledger, asked.line)
+    requirements = _requirements(ledger, target, rules_now)
+    before, after = versions_by_stage(current) if current else {}, versions_by_stage(target)
+    problems = [str(each) for each in unmet(ledger, requirements, now=now)]
+    if target.release_id in releases.erased(ledger, asked.line):
+        problems.insert(0, f"release {target.release_id} holds data that was erased")
+    return Rollback(
+        asked=asked,
+        target=target,
+        current=current,
+        changes={
+            stage: (before.get(stage), after[stage]) for stage in STAGES if before.get(stage) != after[stage]
+        },
+        requirements=requirements,
+        problems=problems,
+    )
+
+
+def roll_back(ledger: Ledger, plan: Rollback, *, reason: str, now: datetime) -> Entry:
+    """The activation that makes the plan's target the active release and pins the line to it.
+
+    Running it again changes nothing.
+
+    Raises:
+        ReleaseError: The target is erased.
+        VerdictMissingError: Its verdicts do not all stand any more.
+    """
+    return releases.activate(
+        ledger,
+        plan.asked.line,
+        plan.target.release_id,
+        reason=f"rollback to {plan.asked.name}: {reason}",
+        requirements=plan.requirements,
+        pin=True,
+        now=now,
+    )
+
+
+def trace(ledger: Ledger, target: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that stands behind a prediction, a model, a release or an entry, as a JSON-like record.
+
+    Args:
+        ledger: Verified as a whole first; the record says what came of that.
+        target: A prediction as `predict --json` prints it, a release id, `<line>_<stage>@<version>`,
+            `<line>/<number>` of a registered model, or an entry (`#<seq>`, or its hash from 8 digits).
+
+    Raises:
+        LineageError: Nothing in the ledger is called that.
+    """
+    report = ledger.verify()
+    record: dict[str, Any] = {
+        "target": target if isinstance(target, str) else dict(target),
+        "chain": {"ok": report.ok, "entries": report.entries, "problem": report.problem},
+    }
+    if isinstance(target, Mapping):
+        return record | _of_prediction(ledger, target)
+    if release := _release_by_id(ledger, target):
+        return record | _of_release(ledger, release)
+    if "@" in target:
+        return record | _of_version(ledger, AssetVersion.parse(target))
+    if "/" in target:
+        return record | _of_registered(ledger, target)
+    return record | _of_entry(ledger, _entry(ledger, target))
+
+
+def _of_prediction(ledger: Ledger, prediction: Mapping[str, Any]) -> dict[str, Any]:
+    release = _release_by_id(ledger, str(prediction.get("release_id", "")))
+    if release is None or release.line != prediction.get("line"):
+        raise LineageError(
+            "the prediction names no release of this ledger: give one that `predict --json` printed"
+        )
+    if release.card.registered.number != prediction.get("model_version"):
+        raise LineageError(
+            f"the prediction claims version {prediction.get('model_version')}, and release {release.release_id} "
+            f"serves version {release.card.registered.number}: it was altered"
+        )
+    return _of_release(ledger, release)
+
+
+def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
+    activations = ledger.entries(kind=ACTIVATION, subject=release.line)
+    recorded = [ledger.get(entry_hash) for entry_hash in release.verdicts]
+    return {
+        "release": {
+            "release_id": release.release_id,
+            "line": release.line,
+            "created_at": release.created_at,
+            "erased": release.release_id in releases.erased(ledger, release.line),
+            "activations": [
+                _told(entry) for entry in activations if entry.body["release_id"] == release.release_id
+            ],
+        },
+        **_of_reference(ledger, release.card),
+        "verdicts": [_told(entry) for entry in recorded if entry],
+    }
+
+
+def _of_version(ledger: Ledger, asked: AssetVersion) -> dict[str, Any]:
+    found = [
+        release
+        for release in releases.releases(ledger, asked.line)
+        if asked.is_in(versions_by_stage(release))
+    ]
+    if found:
+        return _of_release(ledger, found[-1])
+    for reference in _registered(ledger, asked.line):
+        versions = _versions(reference)
+        if asked.stage in versions and asked.is_in(versions):
+            return _of_reference(ledger, reference) | {"verdicts": _verdicts_on(ledger, reference)}
+    raise LineageError(f"no release and no registered model of {asked.line} goes back to {asked.name}")
+
+
+def _of_registered(ledger: Ledger, target: str) -> dict[str, Any]:
+    line, _, number = target.removeprefix("models:/").partition("/")
+    for reference in _registered(ledger, line):
+        if str(reference.number) == number:
+            return _of_version(ledger, AssetVersion(line, "model", reference.report.model.version))
+    raise LineageError(f"{line} has no registered model {number}")
+
+
+def _of_entry(ledger: Ledger, entry: Entry) -> dict[str, Any]:
+    found: dict[str, Any] = {"entry": _told(entry) | {"body": entry.body}}
+    release_id = entry.body.get("release_id")
+    if release_id and (release := _release_by_id(ledger, release_id)):
+        return found | _of_release(ledger, release)
+    if "@" in entry.subject:
+        try:
+            return found | _of_version(ledger, AssetVersion.parse(entry.subject))
+        except LineageError:
+            # A verdict on a version that was refused: nothing was ever made of it.
+            return found
+    return found
+
+
+def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
+    ancestry = {_stage(each): each for each in reference.ancestry()}
+    dataset, features, model = (ancestry[stage] for stage in ("dataset", "features", "model"))
+    return {
+        "versions": _versions(reference),
+        "commits": {"source_commit": model.source_commit, "code_commit": model.code_commit},  # type: ignore[attr-defined]
+        "tables": {
+            stage: each.snapshot.model_dump()  # type: ignore[attr-defined]
+            for stage, each in (("dataset", dataset), ("features", features))
+        },
+        "sources": list(reference.of_dataset.sources),
+        "ge_run_id": reference.of_dataset.ge_run_id,
+        "tracking_run_id": model.tracking_run_id,  # type: ignore[attr-defined]
+        "registrations": [
+            _told(entry)
+            for entry in ledger.entries(
+                kind=REGISTRATION, subject=f"{reference.of_dataset.line}_model@{model.version}"
+            )
+        ],
+    }
+
+
+def _verdicts_on(ledger: Ledger, reference: AssetReference) -> list[dict[str, Any]]:
+    line = reference.of_dataset.line
+    subjects = [f"{line}_{stage}@{version}" for stage, version in _versions(reference).items()]
+    return [_told(entry) for subject in subjects for entry in ledger.entries(kind=KIND, subject=subject)]
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    """What a person wants to see of an entry."""
+    keys = ("rule_set", "outcome", "reason", "release_id", "pinned", "number")
+    evidence = entry.body.get("evidence") or {}
+    return {
+        "seq": entry.seq,
+        "hash": entry.hash,
+        "kind": entry.kind,
+        "subject": entry.subject,
+        "time": entry.time,
+        "principal": entry.principal,
+        **{key: entry.body[key] for key in keys if key in entry.body},
+        **{key: evidence[key] for key in ("observed", "ge_run_id") if key in evidence},
+    }
+
+
+def _requirements(
+    ledger: Ledger, release: Release, rules_now: Mapping[str, str]
+) -> list[ResolvedRequirement]:
+    """What the release was let through by, each to be judged by its newest verdict."""
+    found = []
+    for entry_hash in release.verdicts:
+        entry = ledger.get(entry_hash)
+        if entry is None:
+            raise ReleaseError(f"release {release.release_id}: its verdict {entry_hash} is not in the ledger")
+        then = verdict_of(entry)
+        newest = latest_verdict(ledger, then.subject, then.rule_set)
+        counted = {then.rule_set_hash, rules_now.get(then.rule_set)}
+        under = (
+            newest[1].rule_set_hash if newest and newest[1].rule_set_hash in counted else then.rule_set_hash
+        )
+        asset = AssetVersion.parse(then.subject)
+        found.append(
+            ResolvedRequirement(
+                requirement=Requirement.model_validate({"subject": asset.stage, "rule_set": then.rule_set}),
+                subject=then.subject,
+                rule_set_hash=under,
+            )
+        )
+    return found
+
+
+def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:
+    known = releases.releases(ledger, asked.line)
+    found = [release for release in known if asked.is_in(versions_by_stage(release))]
+    matching = sorted({versions_by_stage(release)[asked.stage] for release in found})
+    if len(matching) > 1:
+        raise LineageError(f"{asked.name} may be {' or '.join(matching)}; give more digits")
+    if not found:
+        versions = dict.fromkeys(versions_by_stage(release)[asked.stage][:12] for release in known)
+        raise LineageError(
+            f"no release of {asked.line} holds {asked.name}; "
+            + (f"released were {', '.join(versions)}" if versions else "the line was never released")
+        )
+    # Of several, the newest that may still be activated.
+    erased = releases.erased(ledger, asked.line)
+    return next((each for each in reversed(found) if each.release_id not in erased), found[-1])
+
+
+def _release_by_id(ledger: Ledger, release_id: str) -> Release | None:
+    for entry in ledger.entries(kind=RELEASE):
+        if entry.fingerprint == release_id:
+            return releases.release(ledger, entry.subject, release_id)
+    return None
+
+
+def _registered(ledger: Ledger, line: str) -> list[RegisteredVersion]:
+    """The registered models of a line, newest first."""
+    prefix = f"{line}_model@"
+    entries = [entry for entry in ledger.entries(kind=LINEAGE) if entry.subject.startswith(prefix)]
+    return [RegisteredVersion.model_validate(entry.body) for entry in reversed(entries)]
+
+
+def _entry(ledger: Ledger, name: str) -> Entry:
+    wanted = name.removeprefix("#")
+    by_number = name.startswith("#") and wanted.isdigit()
+    if not by_number and len(wanted) < _SHORTEST_PREFIX:
+        raise LineageError(
+            f"{name!r} names nothing; give a release id, <line>_<stage>@<version>, #<seq> or a hash"
+        )
+    for entry in ledger.entries():
+        if (by_number and entry.seq == int(wanted)) or (not by_number and entry.hash.startswith(wanted)):
+            return entry
+    raise LineageError(f"the ledger has no release and no entry {name}")
+
+
+def _versions(reference: AssetReference) -> dict[str, str]:
+    found = {_stage(each): each.version for each in reference.ancestry()}
+    return {stage: found[stage] for stage in STAGES if stage in found}
+
+
+def _stage(reference: AssetReference) -> str:
+    return next(stage for stage, kind in STAGES.items() if type(reference) is kind)

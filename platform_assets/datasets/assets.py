@@ -31,7 +31,7 @@ from platform_assets.datasets.schema_breaker import (
     settle,
     way_out,
 )
-from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table
+from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, told
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash
 from platform_assets.datasets.spec import DatasetSpec
@@ -276,8 +276,8 @@ class DatasetMaking:
             passed=state.state == "closed",
             severity=dg.AssetCheckSeverity.ERROR,
             description=state.reason,
-            metadata={"state": state.state, "by": state.by}
-            | ({"since": state.since.isoformat()} if state.since else {}),
+            metadata={"state": state.state}
+            | ({"by": state.by, "since": state.since.isoformat()} if state.since else {}),
         )
 
     def _check_raw(self, given: RawReviews) -> RawReport:
@@ -362,15 +362,25 @@ def publish_schema_changes(ledger: Ledger, warehouse: Warehouse) -> dg.AssetMate
         )
     )
     newest = [
-        {name: value if isinstance(value, bool) else str(value) for name, value in row.items()}
-        for row in reversed(schema_changes(ledger)[-_SHOWN_CHANGES:])
+        dg.TableRecord(
+            {
+                "time": change["time"][:19],
+                "principal": change["principal"],
+                "dataset": change["dataset"],
+                "change": told(change),
+                **{name: change[name] for name in ("breaker_state", "closed_by", "close_reason")},
+                "git_commit": change["git_commit"][:12],
+                **{name: change[name] for name in ("ge_run_id", "source")},
+            }
+        )
+        for change in reversed(schema_changes(ledger)[-_SHOWN_CHANGES:])
     ]
     return dg.AssetMaterialization(
         asset_key=SCHEMA_CHANGES,
         metadata={
             "dagster/row_count": published.rows,
             "snapshot_id": published.snapshot_id,
-            **({"newest": dg.MetadataValue.table([dg.TableRecord(row) for row in newest])} if newest else {}),
+            **({"newest": dg.MetadataValue.table(newest)} if newest else {}),
         },
     )
 

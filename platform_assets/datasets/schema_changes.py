@@ -12,6 +12,7 @@
 | closed_by, closed_at, close_reason | who let it be tried again, when and why |
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.datasets.schema_breaker import BREAKER, SCHEMA_CHANGE
@@ -78,6 +79,13 @@ def schema_changes(ledger: Ledger) -> list[dict[str, Any]]:
         if body["state"] == "closed":
             pending.clear()
     return changes
+
+
+def told(change: Mapping[str, Any]) -> str:
+    """The change in words: `added stars; label: integer → string`."""
+    parts = [f"{name} {change[name]}" for name in ("added", "dropped") if change[name]]
+    parts += [change[name] for name in ("retyped", "nullability") if change[name]]
+    return "; ".join(parts + (["reordered"] if change["reordered"] else []))
 
 
 def schema_changes_table(ledger: Ledger) -> "pa.Table":

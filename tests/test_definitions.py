@@ -34,6 +34,7 @@ def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
     checks = [key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys]
 
     assert sorted(keys) == [
+        "retention_sweep",
         "reviews_sentiment_card",
         "reviews_sentiment_dataset",
         "reviews_sentiment_deployment",
@@ -41,19 +42,23 @@ def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
         "reviews_sentiment_model",
         "reviews_sentiment_validation",
         "reviews_sentiment_version",
+        "schema_changes",
     ]
     assert sorted(checks) == [
         "reviews_sentiment_dataset:contract_core_text",
         "reviews_sentiment_dataset:contract_label_quality",
         "reviews_sentiment_dataset:contract_privacy",
+        "reviews_sentiment_dataset:contract_schema",
         "reviews_sentiment_dataset:contract_volume",
+        "reviews_sentiment_dataset:schema_breaker",
         "reviews_sentiment_validation:gate_auc",
         "reviews_sentiment_validation:gate_auc_drop_from_production",
         "reviews_sentiment_validation:gate_beats_baseline",
         "reviews_sentiment_validation:gate_score_drift_ks",
     ]
     job = definitions.resolve_job_def("reviews_sentiment")
-    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(keys)
+    governance = {"retention_sweep", "schema_changes"}
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(keys) - governance
 
 
 def test_training_step_asks_for_what_its_spec_says(tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_usage_telemetry_is_off_by_default(tmp_path: Path) -> None:
 
 
 def test_installed_wheel_is_complete(tmp_path: Path) -> None:
-    """`resources` travels with the package, and so do specs, contracts, the card's schema and its template."""
+    """`resources` travels with the package, and so do specs, contracts, policy, the card's schema and template."""
     built = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT],
         capture_output=True,
@@ -144,5 +149,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 7
+    assert int(assets) == 9
+    assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from platform_assets.cli import breaker, contracts, ledger, lineage, lines, retention
+from platform_assets.cli import breaker, contracts, ledger, lineage, lines, policy, retention
 from resources.errors import PlatformError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -13,6 +13,7 @@ app.add_typer(lineage.app)
 app.add_typer(breaker.app, name="breaker")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(policy.app, name="policy")
 app.add_typer(retention.app, name="retention")
 app.command()(retention.erase)
 

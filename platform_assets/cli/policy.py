@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,11 +59,8 @@ def serve(
 
 def _request_of(source: str) -> Any:
     try:
-        if source == "-":
-            document = json.load(sys.stdin)
-        else:
-            with open(source, encoding="utf-8") as file:
-                document = json.load(file)
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        document = json.loads(text)
     except (OSError, ValueError, RecursionError) as problem:
         raise PolicyEngineError(f"request {source} cannot be read as JSON: {problem}") from None
     return document["input"] if isinstance(document, dict) and "input" in document else document

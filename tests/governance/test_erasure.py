@@ -421,11 +421,11 @@ def test_a_subject_that_came_back_is_erased_again(home):
 
 def test_what_cannot_be_rewritten_is_an_error_verdict(home):
     """An object that is no table and names the subject is left for a person, and the verdict is no pass."""
-    home.put("reports/note.txt", f"about {SUBJECT}".encode())
+    home.put("reports/dev/note.txt", f"about {SUBJECT}".encode())
     report = home.erase()
-    assert (report.outcome, report.left) == ("error", ("reports/note.txt",))
+    assert (report.outcome, report.left) == ("error", ("reports/dev/note.txt",))
     assert report.verdict.body["outcome"] == "error"
-    home.store.delete("reports/note.txt")
+    home.store.delete("reports/dev/note.txt")
     assert home.erase().outcome == "pass"
     assert_gone(home)
 
@@ -582,7 +582,7 @@ def test_the_command_fails_when_something_is_left(command):
     """An object that a person must look at: exit status 1, and it is named."""
     store = open_object_store(PlatformSettings())
     store.put(
-        "reports/note", SUBJECT.encode(), gdpr_class="personal", retention_days=1, source_commit="0c0ffee"
+        "reports/dev/note", SUBJECT.encode(), gdpr_class="personal", retention_days=1, source_commit="0c0ffee"
     )
     status, done = command(SUBJECT)
-    assert (status, done["outcome"], done["left"]) == (1, "error", ["reports/note"])
+    assert (status, done["outcome"], done["left"]) == (1, "error", ["reports/dev/note"])

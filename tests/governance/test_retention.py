@@ -146,11 +146,11 @@ def told(found: list[Expired]) -> list[tuple[str, str, str]]:
 
 def test_what_is_within_its_days_stays(store, warehouse, ledger, sweep):
     """Nothing is past its days, nothing goes, and the verdict says so."""
-    put(store, "reports/a", days=10)
+    put(store, "reports/dev/a", days=10)
     version = write(warehouse, texts("a"), days=10)
     report = sweep(9.9)
     assert (report.outcome, report.deleted, report.spared) == ("pass", (), ())
-    assert store.exists("reports/a")
+    assert store.exists("reports/dev/a")
     assert warehouse.current(TABLE) == version
     assert list(ledger.entries(kind=RETENTION)) == []
 
@@ -192,19 +192,22 @@ def test_files_of_what_went_are_gone(warehouse, tmp_path, sweep):
 
 def test_a_legal_hold_is_never_touched(store, warehouse, ledger, sweep):
     """Held objects and tables are listed as held, whatever their class; lifted, they go."""
-    put(store, "reports/a", days=5, gdpr_class="sensitive")
+    put(store, "reports/dev/a", days=5, gdpr_class="sensitive")
     version = write(warehouse, texts("a"), days=5)
-    for name in ("reports/a", TABLE):
+    for name in ("reports/dev/a", TABLE):
         set_legal_hold(
             name, held=True, by="grace", reason="case 3", store=store, warehouse=warehouse, ledger=ledger
         )
     report = sweep(6)
     assert report.deleted == ()
-    assert told(report.spared) == [("object", "reports/a", "legal hold"), ("version", TABLE, "legal hold")]
-    assert report.verdict.body["evidence"]["held"] == [TABLE, "reports/a"]
+    assert told(report.spared) == [
+        ("object", "reports/dev/a", "legal hold"),
+        ("version", TABLE, "legal hold"),
+    ]
+    assert report.verdict.body["evidence"]["held"] == [TABLE, "reports/dev/a"]
     assert warehouse.current(TABLE).snapshot_id == version.snapshot_id
     assert [entry.body["held"] for entry in ledger.entries(kind=LEGAL_HOLD, subject=TABLE)] == [True]
-    for name in ("reports/a", TABLE):
+    for name in ("reports/dev/a", TABLE):
         set_legal_hold(
             name, held=False, by="grace", reason="closed", store=store, warehouse=warehouse, ledger=ledger
         )
@@ -217,8 +220,8 @@ def test_a_legal_hold_is_never_touched(store, warehouse, ledger, sweep):
 )
 def test_a_hold_names_what_who_and_why(store, warehouse, ledger, given, problem):
     """Otherwise nothing is held, and nothing is recorded."""
-    put(store, "reports/a", days=5)
-    asked = {"name": "reports/a", "by": "grace", "reason": "case 3"} | given
+    put(store, "reports/dev/a", days=5)
+    asked = {"name": "reports/dev/a", "by": "grace", "reason": "case 3"} | given
     with pytest.raises(RetentionError, match=problem):
         set_legal_hold(asked.pop("name"), held=True, store=store, warehouse=warehouse, ledger=ledger, **asked)
     assert list(ledger.entries()) == []
@@ -303,23 +306,23 @@ def test_what_cannot_be_deleted_is_an_error_and_keeps_nothing_else(store, ledger
 
     class Refusing(LocalObjectStore):
         def delete(self, key: str) -> None:
-            if key == "reports/a":
-                raise ObjectStoreError("object reports/a: the disk is read-only")
+            if key == "reports/dev/a":
+                raise ObjectStoreError("object reports/dev/a: the disk is read-only")
             super().delete(key)
 
     refusing = Refusing(store._objects.parent)
-    put(store, "reports/a", days=5)
+    put(store, "reports/dev/a", days=5)
     put(store, "reports/b", days=5)
     report = retain(refusing, warehouse, ledger, content_hash=content_hash, by="the schedule", now=now(6))
-    assert (report.outcome, report.problems) == ("error", ("object reports/a: the disk is read-only",))
+    assert (report.outcome, report.problems) == ("error", ("object reports/dev/a: the disk is read-only",))
     assert [each.name for each in report.deleted] == ["reports/b"]
-    assert report.verdict.body["evidence"]["problems"] == ["object reports/a: the disk is read-only"]
-    assert list(store.list()) == ["reports/a"]
+    assert report.verdict.body["evidence"]["problems"] == ["object reports/dev/a: the disk is read-only"]
+    assert list(store.list()) == ["reports/dev/a"]
 
 
 def test_a_sweep_that_died_is_finished_by_the_next(store, warehouse, ledger, sweep, monkeypatch):
     """It dies after the ledger knows and before anything went: the next sweep removes all, under the same entry."""
-    put(store, "reports/a", days=5)
+    put(store, "reports/dev/a", days=5)
     write(warehouse, texts("a"), days=5)
     with monkeypatch.context() as patch:
         patch.setattr(LocalObjectStore, "delete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -332,14 +335,14 @@ def test_a_sweep_that_died_is_finished_by_the_next(store, warehouse, ledger, swe
 
 def test_looking_changes_nothing(store, warehouse, ledger):
     """`expired` lists, and removes nothing."""
-    put(store, "reports/a", days=5)
+    put(store, "reports/dev/a", days=5)
     write(warehouse, texts("a"), days=5)
     assert told(expired(store, warehouse, ledger, now=now(6))) == [
-        ("object", "reports/a", ""),
+        ("object", "reports/dev/a", ""),
         ("version", TABLE, ""),
     ]
     assert told(expired(store, warehouse, ledger, now=now(6))) == [
-        ("object", "reports/a", ""),
+        ("object", "reports/dev/a", ""),
         ("version", TABLE, ""),
     ]
     assert list(ledger.entries()) == []
@@ -364,8 +367,8 @@ def materialize(store, warehouse, ledger, tmp_path) -> dg.ExecuteInProcessResult
 
 def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_path):
     """Its metadata are the counts and the verdict."""
-    put(store, "reports/a", days=1)
-    stale = store._metadata / "reports" / "a.json"
+    put(store, "reports/dev/a", days=1)
+    stale = store._metadata / "reports" / "dev" / "a.json"
     stale.write_text(stale.read_text().replace(str(now().year), "1999"))
     result = materialize(store, warehouse, ledger, tmp_path)
     assert result.success
@@ -398,8 +401,8 @@ def test_the_commands_list_hold_and_sweep(tmp_path, monkeypatch):
     """What is due is listed; held it stays; let go it goes."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     store = open_object_store(PlatformSettings())
-    put(store, "reports/a", days=1)
-    described = tmp_path / "objects" / "metadata" / "reports" / "a.json"
+    put(store, "reports/dev/a", days=1)
+    described = tmp_path / "objects" / "metadata" / "reports" / "dev" / "a.json"
     described.write_text(described.read_text().replace(str(now().year), "1999"))
 
     def run(*arguments: str) -> dict[str, object]:
@@ -407,12 +410,12 @@ def test_the_commands_list_hold_and_sweep(tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout) if arguments[0] != "hold" else {}
 
-    asked = ("reports/a", "--by", "grace", "--reason", "case 3")
-    assert [(each["name"], each["stays"]) for each in run("due")["expired"]] == [("reports/a", None)]
+    asked = ("reports/dev/a", "--by", "grace", "--reason", "case 3")
+    assert [(each["name"], each["stays"]) for each in run("due")["expired"]] == [("reports/dev/a", None)]
     run("hold", *asked)
     assert [each["stays"] for each in run("sweep")["expired"]] == ["legal hold"]
-    assert store.exists("reports/a")
+    assert store.exists("reports/dev/a")
     run("hold", *asked, "--lift")
     assert run("sweep", "--by", "grace")["outcome"] == "pass"
-    assert not store.exists("reports/a")
+    assert not store.exists("reports/dev/a")
     assert run("due")["expired"] == []

@@ -1,0 +1,79 @@
+"""Policy decisions over HTTP: OPA's Data API, for S3 servers and whoever else would ask OPA.
+
+An S3 server's access-management plugin posts `{"input": {…}}` to `/v1/data/minio/auth` and reads
+`{"result": {"allow": …}}`. Any other answer, and none, is a denial for it.
+"""
+
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+
+from resources.policy_engine import Decision, PolicyEngine
+
+TOKEN_VARIABLE = "PLATFORM_DECISION_TOKEN"  # noqa: S105 - the name of a variable
+_LARGEST_BODY_BYTES = 64 << 10
+
+
+def decision_service(
+    engine: PolicyEngine,
+    *,
+    record: Callable[[Mapping[str, Any], Decision], None],
+    token: str | None = None,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        engine: Decides.
+        record: Told of every denial before it is answered; where it raises, the answer is an error.
+        token: What callers must send as `Authorization: Bearer …`; None lets everybody ask.
+    """
+    app = FastAPI(title="Policy decisions", docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def decided(request: Request) -> Decision:
+        sent = request.headers.get("authorization", "")
+        if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, "send the token as Authorization: Bearer …")
+        asked = _input_of(await _body_of(request))
+        decision = await run_in_threadpool(engine.decide, asked)
+        if not decision.allow:
+            await run_in_threadpool(record, asked, decision)
+        return decision
+
+    @app.post("/v1/data/minio/auth")
+    async def auth(request: Request) -> dict[str, Any]:
+        decision = await decided(request)
+        return {"result": {"allow": decision.allow, "reasons": list(decision.reasons)}}
+
+    @app.post("/v1/data/minio/auth/allow")
+    async def allow(request: Request) -> dict[str, bool]:
+        return {"result": (await decided(request)).allow}
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {}
+
+    return app
+
+
+async def _body_of(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BODY_BYTES:
+            raise HTTPException(413, f"a request has at most {_LARGEST_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _input_of(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    asked = document.get("input") if isinstance(document, dict) else None
+    if not isinstance(asked, dict):
+        raise HTTPException(400, 'the body must be a JSON object {"input": {…}}')
+    return asked

@@ -1,0 +1,331 @@
+"""The policy: one table of requests on rego-cpp and on OPA, properties, and an engine that fails closed."""
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.policy_engine import Decision, PolicyEngineError, RegoEngine, policy_file
+
+TABLE = yaml.safe_load(Path(__file__).with_name("policy_cases.yaml").read_text(encoding="utf-8"))
+
+
+def built(case: dict[str, Any]) -> Any:
+    """The request of a case of the table."""
+    if "request" in case:
+        return case["request"]
+    form = "http" if "http" in case else "s3"
+    request = copy.deepcopy(TABLE["bases"][form])
+    for path, value in case[form].get("set", {}).items():
+        *folders, name = path.split(".")
+        inner = request
+        for folder in folders:
+            inner = inner[folder]
+        inner[name] = value
+    for path in case[form].get("without", []):
+        *folders, name = path.split(".")
+        inner = request
+        for folder in folders:
+            inner = inner[folder]
+        del inner[name]
+    return request
+
+
+CASES = [pytest.param(built(case), case.get("reasons", []), id=case["name"]) for case in TABLE["cases"]]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """The platform's policy on rego-cpp."""
+    return RegoEngine()
+
+
+@pytest.fixture(scope="module")
+def opa() -> Callable[[Any], Decision]:
+    """The platform's policy on OPA itself: its library, or a binary on the PATH."""
+    policy = policy_file()
+    try:
+        from opa_bindings import OpaEngine
+    except ImportError:
+        binary = shutil.which("opa")
+        if binary is None:
+            pytest.skip(
+                "NO OPA: install opa-golib-python-bindings or the binary to test the policy on OPA itself"
+            )
+
+        def ask(request: Any) -> dict[str, Any]:
+            command = [
+                binary,
+                "eval",
+                "--stdin-input",
+                "--strict-builtin-errors",
+                "--format=raw",
+                "--data",
+                policy,
+            ]
+            done = subprocess.run(
+                [*command, "data.minio.auth"],
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return json.loads(done.stdout)
+    else:
+        library = OpaEngine()  # strict about errors of built-in functions
+        library.add_policy(policy.name, policy.read_text(encoding="utf-8"))
+
+        def ask(request: Any) -> dict[str, Any]:
+            return {
+                rule: library.eval_document(f"minio.auth.{rule}", request) for rule in ("allow", "reasons")
+            }
+
+    def decide(request: Any) -> Decision:
+        result = ask(request)
+        return Decision(allow=result["allow"], reasons=tuple(sorted(result["reasons"])))
+
+    return decide
+
+
+def test_the_table_is_large_and_has_both_forms():
+    """At least sixty requests, of both forms, allowed and denied."""
+    assert len(CASES) >= 60
+    assert len({case["name"] for case in TABLE["cases"]}) == len(CASES)
+    for form in ("http", "s3"):
+        assert {"reasons" in case for case in TABLE["cases"] if form in case} == {True, False}
+
+
+@pytest.mark.parametrize(("request_", "reasons"), CASES)
+def test_the_engine_decides_as_the_table_says(engine, request_, reasons):
+    """Allowed, or denied for exactly the reasons that the table names."""
+    if "\\u0000" in json.dumps(request_):
+        # Never shown to rego-cpp, which would see the text before the NUL.
+        reasons = ["request is not plain JSON of moderate size"]
+    assert engine.decide(request_) == Decision(allow=not reasons, reasons=tuple(sorted(reasons)))
+
+
+@pytest.mark.parametrize(("request_", "reasons"), CASES)
+def test_opa_decides_as_the_table_says(opa, request_, reasons):
+    """OPA itself says the same of every request, without an error of any built-in function."""
+    assert opa(request_) == Decision(allow=not reasons, reasons=tuple(sorted(reasons)))
+
+
+def _mutated(names: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Requests of either form that come close to being allowed; groups and roles are drawn from `names`."""
+    lists = st.one_of(
+        st.lists(names, max_size=3), names, st.none(), st.dictionaries(names, names, max_size=1)
+    )
+    envs = st.sampled_from(["prod", "dev", "*", "", None, ["prod"]])
+    consent = st.sampled_from([True, True, False, "true", None])
+    classes = st.sampled_from(["public", "internal", "personal", "sensitive", "secret", None, 1])
+    tails = st.sampled_from(["prod/line/1/a", "dev/line/1/a", "prod/../dev/a", "prod", "prod/*", "prod/a\0b"])
+    http = st.fixed_dictionaries(
+        {
+            "method": st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "get", 1]),
+            "path": tails.map(lambda tail: f"/models/{tail}"),
+            "user": st.fixed_dictionaries(
+                {"groups": lists, "roles": lists, "labels": st.fixed_dictionaries({"env": envs})},
+                optional={"consent": st.fixed_dictionaries({"gdpr": consent})},
+            ),
+        },
+        optional={"object": st.fixed_dictionaries({}, optional={"gdpr_class": classes, "region": st.none()})},
+    )
+    s3 = st.fixed_dictionaries(
+        {
+            "account": st.just("root"),
+            "owner": st.booleans(),
+            "groups": lists,
+            "action": st.sampled_from(
+                ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject", "s3:*"]
+            ),
+            "bucket": st.sampled_from(["models", "platform"]),
+            "object": tails,
+            "claims": st.fixed_dictionaries(
+                {"env": envs, "consent": consent, "roles": lists, "groups": lists}
+            ),
+        },
+        optional={
+            "conditions": st.dictionaries(
+                st.sampled_from(["ExistingObjectTag/gdpr-class", "prefix"]),
+                st.lists(tails | classes, max_size=2),
+            )
+        },
+    )
+    return http | s3
+
+
+READERS = ("ml-engineers", "privacy")
+WRITERS = ("trainer", "retention")
+NAMES = st.one_of(
+    st.sampled_from(
+        ["ML-Engineers", "ml-engineers ", " privacy", "ml-engineers\0", "ml-engineer", "root", "*"]
+    ),
+    st.text(max_size=4),
+)
+
+
+@settings(max_examples=150)
+@given(request_=_mutated(NAMES.filter(lambda name: name not in READERS) | st.sampled_from(WRITERS)))
+def test_nobody_outside_the_groups_ever_reads(engine, request_):
+    """Whatever else a request says: without group ml-engineers or privacy it may be a write, never a read."""
+    decision = engine.decide(request_)
+    assert not (decision.allow and _reads(request_))
+    assert decision.allow == (not decision.reasons)
+
+
+@settings(max_examples=150)
+@given(request_=_mutated(NAMES.filter(lambda name: name not in WRITERS) | st.sampled_from(READERS)))
+def test_nobody_without_the_role_ever_writes_or_deletes(engine, request_):
+    """Whatever else a request says: without role trainer or retention it may be a read, never a write."""
+    decision = engine.decide(request_)
+    assert not (decision.allow and not _reads(request_))
+    assert decision.allow == (not decision.reasons)
+
+
+def _reads(request: dict[str, Any]) -> bool:
+    return request.get("method") in ("GET", "HEAD") or str(request.get("action")).startswith(
+        ("s3:Get", "s3:List")
+    )
+
+
+@settings(max_examples=150)
+@given(request_=_mutated(st.sampled_from([*READERS, *WRITERS, "others"])))
+def test_both_engines_agree(engine, opa, request_):
+    """On requests that no table foresaw, rego-cpp and OPA decide alike, and for the same reasons."""
+    decision = engine.decide(request_)
+    if decision.reasons == ("request is not plain JSON of moderate size",):
+        assert not opa(request_).allow
+    else:
+        assert decision == opa(request_)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.sampled_from(["method", "path", "user", "action", "claims"]) | st.text(), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(request_=JSON)
+def test_arbitrary_json_is_denied_with_a_reason(engine, request_):
+    """Not-a-numbers, huge integers, halves of characters, lists for objects: a denial, never an error."""
+    decision = engine.decide(request_)
+    assert not decision.allow
+    assert decision.reasons
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"x": {1, 2}},
+        {"x": b"bytes"},
+        {1: 2},
+        {"x": object()},
+        {"x": 2**64},
+        {"x": [0] * 5000},
+        {"x": "\ud800"},
+        {"x": float("nan")},
+    ],
+    ids=str,
+)
+def test_what_is_no_json_is_denied(engine, request_):
+    """Nor is anything that a caller in Python could pass by mistake."""
+    assert not engine.decide(TABLE["bases"]["http"] | request_).allow
+
+
+def test_deep_requests_are_denied(engine):
+    """Nesting that would exhaust the stack of the engine never reaches it."""
+    request: dict[str, Any] = {}
+    for _ in range(10_000):
+        request = {"user": request}
+    assert not engine.decide(request).allow
+
+
+def test_threads_agree(engine):
+    """Eight threads that decide at once decide as one does."""
+    requests = [(case.values[0], engine.decide(case.values[0])) for case in CASES[::4]]
+    start = threading.Barrier(8)
+
+    def decide_all(_: int) -> bool:
+        start.wait()
+        return all(engine.decide(request) == expected for _ in range(8) for request, expected in requests)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(decide_all, range(8)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not rego",
+        "package minio.auth\n\nallow := true\n",
+        "package minio.auth\n\ndefault allow := false\n",
+        "package other\n\ndefault allow := false\n",
+        'package minio.auth\n\nallow if input.user == "root"\n',
+        "package minio.auth\n\nallow if unknown_function(input)\n",
+        "package minio.auth\n\nallow if {\n",
+    ],
+)
+def test_an_unfit_policy_is_refused(tmp_path, text):
+    """A policy that loads without a word but allows or denies known cases wrongly decides nothing."""
+    file = tmp_path / "policy.rego"
+    file.write_text(text)
+    with pytest.raises(PolicyEngineError, match=r"policy\.rego"):
+        RegoEngine(file)
+
+
+RULES = ["placed", "same_env", "class_known", "same_region", "consented", "in_group", "in_role"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_policy_with_a_hole_is_refused(tmp_path, rule):
+    """For each rule that an allowance rests on, a known case notices when it always holds."""
+    file = tmp_path / "policy.rego"
+    file.write_text(policy_file().read_text(encoding="utf-8") + f"\n{rule} if true\n")
+    with pytest.raises(PolicyEngineError, match="allows what it must not"):
+        RegoEngine(file)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_reasons_stand_against_an_allowance_that_lost_a_rule(tmp_path, rule):
+    """Should `allow` forget a rule, its reason still denies: both must agree."""
+    file = tmp_path / "policy.rego"
+    file.write_text(policy_file().read_text(encoding="utf-8").replace(f"\t{rule}\n", "", 2))
+    engine = RegoEngine(file)
+    for case in CASES:
+        request, reasons = case.values
+        assert engine.decide(request).allow == (not reasons)
+
+
+def test_a_missing_policy_is_named(tmp_path):
+    """Without a policy file nothing starts."""
+    with pytest.raises(PolicyEngineError, match=r"gone\.rego cannot be read"):
+        RegoEngine(tmp_path / "gone.rego")
+
+
+def test_forked_processes_decide(engine):
+    """The engine of a parent serves its forked children too."""
+    code = (
+        "import os; from resources.policy_engine import RegoEngine, _REQUEST; engine = RegoEngine(); child = os.fork();"
+        "ok = engine.decide(_REQUEST).allow and not engine.decide({}).allow;"
+        "os._exit(0 if ok else 1) if child == 0 else exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or not ok)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
+        == 0
+    )

@@ -1,112 +1,66 @@
-"""The ledger: an append-only, hash-chained record of everything that was decided (format 1).
+"""The ledger: an append-only, hash-chained record of everything that was decided.
 
-An entry is one RFC 8785 (canonical JSON) object, kept verbatim:
+What an entry is, `entry.py` says (format 1). Where entries are kept, `ledger_sqlite.py` and
+`ledger_postgres.py`. Here they are appended, read and verified.
 
-    {"body": {…}, "fingerprint": str, "kind": str, "previous_hash": hex, "principal": str,
-     "schema_version": 1, "seq": N, "subject": str, "time": "2026-11-22T15:00:00.123456Z"}
-
-`seq` counts from 1. `previous_hash` is the SHA-256 of the previous entry's bytes, 64 zeros for the
-first, so the hash of the last entry vouches for all before it. (kind, subject, fingerprint) is the
-idempotency key: appending it again returns the entry that is there.
-
-The bytes are the only truth. Everything else in the database is derived from them and checked
-against them whenever it is read. The *head* (count and hash of the chain) is written after the
-entry, in a transaction of its own: a killed process may leave it behind, never ahead. A chain that
+(kind, subject, fingerprint) is the idempotency key: appending it again returns the entry that is
+there. The bytes of an entry are the only truth. Everything else in the database is derived from them
+and checked against them whenever it is read. The *head* (count and hash of the chain) is written after
+the entry, in a transaction of its own: a killed process may leave it behind, never ahead. A chain that
 has outrun its head is therefore sound, one that falls short of it was cut.
 """
 
-import hashlib
-import json
-import os
-import sqlite3
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, pairwise, repeat
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Self
 
-import rfc8785
-
+from platform_assets.governance.entry import (
+    GENESIS,
+    SCHEMA_VERSION,
+    Entry,
+    canonical,
+    fingerprint_of,
+    format_time,
+    sha256,
+)
 from platform_assets.governance.errors import LedgerConflictError, LedgerError
+from platform_assets.governance.head import EMPTY, Head, HeadDocument
+from platform_assets.governance.ledger_sqlite import SqliteStore
+from platform_assets.governance.ledger_store import COLUMNS, Row, Session, Store
 
-SCHEMA_VERSION = 1
-GENESIS = "0" * 64
-"""The previous hash of the first entry."""
-
-_FIELDS: dict[str, type] = {
-    "schema_version": int,
-    "seq": int,
-    "previous_hash": str,
-    "time": str,
-    "kind": str,
-    "subject": str,
-    "fingerprint": str,
-    "principal": str,
-    "body": dict,
-}
-_LARGEST_EXACT_INTEGER = 2**53 - 1
+__all__ = [
+    "EMPTY",
+    "GENESIS",
+    "SCHEMA_VERSION",
+    "Entry",
+    "Head",
+    "Ledger",
+    "VerifyReport",
+    "Writer",
+    "canonical",
+    "fingerprint_of",
+    "verify_export",
+    "verify_file",
+]
 
 _UNSIGNED = (
     "Unsigned: this shows that entries were not altered, removed or reordered one by one. It does not "
     "protect against somebody who rewrites the whole chain and its head; keep a head elsewhere for that."
 )
-
-
-@dataclass(frozen=True)
-class Head:
-    """How long a chain is, and the hash of its last entry. Kept elsewhere, it anchors the chain."""
-
-    count: int
-    hash: str
-
-
-EMPTY = Head(0, GENESIS)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry. Every field is parsed from `raw`, the verbatim bytes."""
-
-    seq: int
-    hash: str
-    """SHA-256 of `raw`, hexadecimal."""
-    previous_hash: str
-    time: datetime
-    """UTC, microseconds."""
-    kind: str
-    subject: str
-    fingerprint: str
-    principal: str
-    body: dict[str, Any]
-    raw: bytes
-
-    @classmethod
-    def parse(cls, raw: bytes) -> Self:
-        """The entry that these bytes are.
-
-        Raises:
-            LedgerError: They are not exactly one entry of format 1 in canonical form.
-        """
-        try:
-            document = json.loads(raw.decode(), parse_int=_parse_integer)
-            is_canonical = rfc8785.dumps(document) == raw
-        except (ValueError, RecursionError) as error:
-            raise LedgerError(f"not canonical JSON ({error})") from error
-        if not is_canonical:
-            raise LedgerError("not canonical JSON")
-        if not isinstance(document, dict) or {k: type(v) for k, v in document.items()} != _FIELDS:
-            raise LedgerError("not the fields of a ledger entry")
-        if document.pop("schema_version") != SCHEMA_VERSION:
-            raise LedgerError(f"not of schema version {SCHEMA_VERSION}: a newer program may have written it")
-        try:
-            time = datetime.fromisoformat(document["time"])
-        except ValueError:
-            time = None
-        if time is None or _format_time(time) != document["time"]:
-            raise LedgerError(f"time {document['time']!r} is not written as 2026-11-22T15:00:00.123456Z")
-        return cls(**document | {"time": time}, hash=_sha256(raw), raw=raw)
+_SIGNED = (
+    "Signed: whoever holds the key {document.public_key} vouched at {document.time} for the first "
+    "{document.count} entries. Whose key that is, only a copy of it from elsewhere can tell."
+)
+_ENTRIES_WORTH_A_PROCESS = 25_000
+_BYTES_WORTH_A_PROCESS = 25_000_000
 
 
 @dataclass(frozen=True)
@@ -123,31 +77,21 @@ class VerifyReport:
     first_bad_seq: int | None
     problem: str | None
     signed: bool = False
+    """Whether it had to reach a head whose signature holds."""
     note: str = _UNSIGNED
 
-
-def canonical(value: object, name: str) -> bytes:
-    """RFC 8785 bytes of `value`, which `name` stands for in messages.
-
-    Raises:
-        LedgerError: JSON cannot hold it exactly; the message names the path to the culprit.
-    """
-    try:
-        return rfc8785.dumps(value)  # type: ignore[arg-type]  # judging arbitrary values is its task
-    except ValueError as error:
-        raise LedgerError(f"{_path_to_culprit(value, name)} cannot be recorded: {error}") from error
-
-
-def fingerprint_of(**parts: object) -> str:
-    """SHA-256 over the canonical form of the named parts."""
-    return _sha256(canonical(parts, "fingerprint"))
+    @classmethod
+    def refused(cls, problem: str) -> Self:
+        """Of a chain that could not be looked at at all."""
+        return cls(
+            ok=False, entries=0, head_hash=GENESIS, ahead_of_head=0, first_bad_seq=None, problem=problem
+        )
 
 
 class Ledger:
-    """The ledger in a SQLite file, shared by any number of threads and processes of one machine.
+    """The ledger in a SQLite file or a Postgres database, shared by any number of threads and processes.
 
-    Holds no connection: each call opens its own, so an instance may be shared among threads and
-    survive a fork.
+    An instance may be shared among threads, and survives a fork.
 
     Example:
         >>> import tempfile
@@ -157,26 +101,31 @@ class Ledger:
         (True, True)
     """
 
-    def __init__(self, store: "SqliteStore", *, principal: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, *, principal: str, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._principal = principal
         self._clock = clock
 
     @classmethod
     def open(
-        cls, path: Path, *, principal: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        cls,
+        location: Path | str,
+        *,
+        principal: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self:
-        """The ledger at `path`, created where there is none.
+        """The ledger at `location`, created where there is none.
 
         Args:
-            path: A file on a local disk: SQLite's write-ahead log needs shared memory.
+            location: A file on a local disk (SQLite's write-ahead log needs shared memory), or the
+                `postgresql://` address of a database (which needs the extra `cluster`).
             principal: Who appends, as every entry will say.
             clock: Gives the current time with its time zone.
 
         Raises:
-            LedgerError: The file is something else.
+            LedgerError: The location is something else, or cannot be reached.
         """
-        return cls(SqliteStore.open(path), principal=principal, clock=clock)
+        return cls(_open_store(location), principal=principal, clock=clock)
 
     def append(self, kind: str, subject: str, *, fingerprint: str, body: Mapping[str, object]) -> Entry:
         """The entry with this key, durable when this returns: appended now, or there already.
@@ -206,18 +155,20 @@ class Ledger:
         Raises:
             LedgerError: An entry is not what was written.
         """
+        wanted = {"kind": kind, "subject": subject}
         with self._store.session() as session:
-            yield from map(_entry_of, session.rows(kind=kind, subject=subject))
+            where = {column: value for column, value in wanted.items() if value is not None}
+            yield from map(_entry_of, session.stream(where))
 
     def latest(self, kind: str, subject: str) -> Entry | None:
         """The newest entry of this kind and subject."""
         with self._store.session() as session:
-            return session.first(newest_first=True, kind=kind, subject=subject)
+            return _first_entry(session, {"kind": kind, "subject": subject}, newest=True)
 
     def get(self, entry_hash: str) -> Entry | None:
         """The entry with this hash."""
         with self._store.session() as session:
-            return session.first(hash=entry_hash)
+            return _first_entry(session, {"hash": entry_hash})
 
     def head(self) -> Head:
         """The recorded head. It may lag behind the chain."""
@@ -233,16 +184,29 @@ class Ledger:
         """
         # The head is read first: entries that arrive meanwhile can only lengthen the chain.
         head = self.head()
-        yield from _chained(self.entries(), head=head)
+        last: Entry | None = None
+        for last in _chained(self.entries(), after=EMPTY, heads=[head]):
+            yield last
+        if problem := _shortfall(_end(last), head):
+            raise LedgerError(problem)
 
-    def verify(self) -> VerifyReport:
-        """Whether the whole chain holds, its derived columns agree, and it reaches its head.
+    def verify(self, anchor: HeadDocument | None = None, *, processes: int = 1) -> VerifyReport:
+        """Whether the whole chain holds, its derived columns agree, and it reaches its heads.
+
+        Args:
+            anchor: A head that was kept elsewhere, to be reached besides the recorded one.
+            processes: How many may share the work on a long chain. They are forked, so ask for more
+                than one only where no other thread runs.
 
         Raises:
             LedgerError: There is no database, or no head in it, to verify against.
         """
-        head = self.head()  # first, as in `replay`
-        return _report(self.entries(), head=head)
+        with self._store.session() as session:
+            head = session.head()  # first, as in `replay`
+            newest = session.first({}, newest=True)
+        shares = _shares(newest[0] if newest else 0, processes, worth=_ENTRIES_WORTH_A_PROCESS)
+        reads = [partial(_stored_entries, self._store, after, until) for after, until in shares]
+        return _report(reads, heads=[head] if anchor is None else [head, anchor])
 
     def export(self, stream: IO[bytes]) -> Head:
         """Writes the verbatim entries as JSON Lines, and tells where they end.
@@ -252,28 +216,34 @@ class Ledger:
         """
         end = EMPTY
         with self._store.session() as session:
-            for row in session.rows():
-                stream.write(row.raw + b"\n")
-                end = Head(end.count + 1, _sha256(row.raw))
+            for *_, raw in session.stream({}):
+                stream.write(raw + b"\n")
+                end = Head(end.count + 1, sha256(raw))
         return end
 
 
-def verify_export(stream: Iterable[bytes], head: Head | None = None) -> VerifyReport:
+def verify_export(stream: Iterable[bytes], head: Head | HeadDocument | None = None) -> VerifyReport:
     """Verifies exported JSON Lines offline.
 
     Args:
         stream: The lines with their line ends, e.g. a file opened as binary.
-        head: What `Ledger.export` returned; without it, a missing tail goes unnoticed.
+        head: What they must reach, e.g. what `Ledger.export` returned; without it, a missing tail goes
+            unnoticed.
     """
-    return _report(
-        (_entry_of_line(line, number) for number, line in enumerate(stream, 1)), head=head or EMPTY
-    )
+    return _report([partial(_exported_entries, stream)], heads=[head or EMPTY])
+
+
+def verify_file(path: Path, head: Head | HeadDocument | None = None, *, processes: int = 1) -> VerifyReport:
+    """As `verify_export`, of a file, by as many processes as `Ledger.verify` would use."""
+    shares = _shares(path.stat().st_size, processes, worth=_BYTES_WORTH_A_PROCESS)
+    reads = [partial(_filed_entries, path, after or 0, until) for after, until in shares]
+    return _report(reads, heads=[head or EMPTY])
 
 
 class Writer:
     """Appends while its holder has the ledger to itself. Comes from `Ledger.exclusive`."""
 
-    def __init__(self, session: "_Session", *, principal: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, session: Session, *, principal: str, clock: Callable[[], datetime]) -> None:
         self._session = session
         self._principal = principal
         self._clock = clock
@@ -281,7 +251,7 @@ class Writer:
 
     def append(self, kind: str, subject: str, *, fingerprint: str, body: Mapping[str, object]) -> Entry:
         """As `Ledger.append`, within the block."""
-        known = self._session.first(kind=kind, subject=subject, fingerprint=fingerprint)
+        known = _first_entry(self._session, {"kind": kind, "subject": subject, "fingerprint": fingerprint})
         if known is not None:
             if canonical(dict(body), "body") != canonical(known.body, "body"):
                 raise LedgerConflictError(
@@ -293,7 +263,7 @@ class Writer:
             "schema_version": SCHEMA_VERSION,
             "seq": self._tail.count + 1,
             "previous_hash": self._tail.hash,
-            "time": _format_time(self._clock()),
+            "time": format_time(self._clock()),
             "kind": kind,
             "subject": subject,
             "fingerprint": fingerprint,
@@ -304,15 +274,15 @@ class Writer:
             raise LedgerError(f"{', '.join(empty)} of a ledger entry must not be empty")
         # Parsed back from its bytes, the caller sees what every later reader will see.
         entry = Entry.parse(canonical(document, "entry"))
-        self._session.insert(entry)
+        self._session.insert(entry[:6])
         self._tail = Head(entry.seq, entry.hash)
         return entry
 
     def _checked_tail(self) -> Head:
         """The chain's end, which must not fall short of the head: nothing is built on a stump."""
         head = self._session.head()
-        last = self._session.first(newest_first=True)
-        tail = Head(last.seq, last.hash) if last else EMPTY
+        last = _first_entry(self._session, {}, newest=True)
+        tail = _end(last)
         if tail.count < head.count or (tail.count == head.count and tail != head):
             raise LedgerError(
                 f"the chain ends at entry {tail.count}, which is not the head that was recorded at entry "
@@ -321,244 +291,181 @@ class Writer:
         return tail
 
 
-# --- Verification ----------------------------------------------------------------------------------
+# --- Reading ---------------------------------------------------------------------------------------
 
 
-def _chained(entries: Iterable[Entry], *, head: Head) -> Iterator[Entry]:
-    """The entries, as long as each follows from the one before; raises LedgerError where one does not."""
-    end = EMPTY
-    for entry in entries:
-        if entry.seq != end.count + 1:
-            raise LedgerError(f"entry {end.count + 1} is missing: entry {entry.seq} stands in its place")
-        if entry.previous_hash != end.hash:
-            raise LedgerError(f"entry {entry.seq} does not continue the entry before it")
-        end = Head(entry.seq, entry.hash)
-        if end.count == head.count and end != head:
-            raise LedgerError(f"entry {end.count} is not the one that the head recorded")
-        yield entry
-    if end.count < head.count:
-        raise LedgerError(f"the chain ends at entry {end.count}, its head was at entry {head.count}")
-
-
-def _report(entries: Iterable[Entry], *, head: Head) -> VerifyReport:
-    end, problem = EMPTY, None
+def _open_store(location: Path | str) -> Store:
+    if isinstance(location, Path):
+        return SqliteStore.open(location)
+    if not location.startswith(("postgresql://", "postgres://")):
+        # The address itself is not told: it may hold a password.
+        raise LedgerError("a ledger is a file, or a database at postgresql://…: correct its address")
     try:
-        for entry in _chained(entries, head=head):
-            end = Head(entry.seq, entry.hash)
+        from platform_assets.governance.ledger_postgres import PostgresStore
+    except ModuleNotFoundError as missing:
+        raise LedgerError("a ledger in Postgres needs psycopg2: install the extra `cluster`") from missing
+    return PostgresStore.open(location)
+
+
+def _entry_of(row: Row) -> Entry:
+    """The entry of a row whose derived columns agree with its bytes."""
+    try:
+        entry = Entry.parse(row[5])
+    except LedgerError as error:
+        raise LedgerError(f"entry {row[0]} was altered: {error}") from error
+    if entry[:6] != row:
+        column = next(name for name, told, true in zip(COLUMNS, row, entry, strict=False) if told != true)
+        raise LedgerError(f"entry {row[0]} was altered: its column {column} does not match its bytes")
+    return entry
+
+
+def _first_entry(session: Session, where: Mapping[str, str], *, newest: bool = False) -> Entry | None:
+    row = session.first(where, newest=newest)
+    return None if row is None else _entry_of(row)
+
+
+def _stored_entries(store: Store, after: int | None, until: int | None) -> Iterator[Entry]:
+    with store.session() as session:
+        yield from map(_entry_of, session.stream({}, after=after, until=until))
+
+
+def _exported_entries(lines: Iterable[bytes]) -> Iterator[Entry]:
+    for line in lines:
+        if not line.endswith(b"\n"):
+            raise LedgerError("its line is incomplete")
+        try:
+            yield Entry.parse(line[:-1])
+        except LedgerError as error:
+            raise LedgerError(f"its line was altered: {error}") from error
+
+
+def _filed_entries(path: Path, after: int, until: int | None) -> Iterator[Entry]:
+    """The entries of the lines that begin at byte `after` or later, and before byte `until`."""
+
+    def lines() -> Iterator[bytes]:
+        with path.open("rb") as stream:
+            begin = after
+            if after:  # the line that goes on here began before
+                stream.seek(after - 1)
+                begin += len(stream.readline()) - 1
+            for line in stream:
+                if until is not None and begin >= until:
+                    return
+                yield line
+                begin += len(line)
+
+    return _exported_entries(lines())
+
+
+# --- Verification ----------------------------------------------------------------------------------
+# A chain is verified stretch by stretch: each may be read by a process of its own, and they must join.
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    start: Head | None = None
+    """What its first entry continues; None where not even that one is sound."""
+    end: Head | None = None
+    """Its last sound entry."""
+    problem: str | None = None
+    """Why it does not go on, if it should."""
+
+
+def _chained(entries: Iterable[Entry], *, after: Head, heads: Iterable[Head]) -> Iterator[Entry]:
+    """The entries, as long as each follows from the one before; raises LedgerError where one does not.
+
+    Args:
+        entries: In the order of the chain.
+        after: What the first one must continue.
+        heads: What the entries with their numbers must be.
+    """
+    recorded = defaultdict(set)
+    for head in heads:
+        recorded[head.count].add(head.hash)
+    count, last = after.count, after.hash
+    for entry in entries:
+        if entry.seq != count + 1 or entry.previous_hash != last:
+            raise LedgerError(_gap(Head(count, last), _before(entry)))
+        count, last = entry.seq, entry.hash
+        if count in recorded and recorded[count] != {last}:
+            raise LedgerError(f"entry {count} is not the one that the head recorded")
+        yield entry
+
+
+def _before(entry: Entry) -> Head:
+    return Head(entry.seq - 1, entry.previous_hash)
+
+
+def _end(entry: Entry | None) -> Head:
+    return Head(entry.seq, entry.hash) if entry else EMPTY
+
+
+def _gap(end: Head, start: Head) -> str:
+    """Why what continues `start` does not continue `end`."""
+    if start.count != end.count:
+        return f"entry {end.count + 1} is missing: entry {start.count + 1} stands in its place"
+    return f"entry {end.count + 1} does not continue the entry before it"
+
+
+def _shortfall(end: Head, head: Head) -> str | None:
+    """Why a chain that ends here does not reach its head."""
+    if end.count < head.count:
+        return f"the chain ends at entry {end.count}, its head was at entry {head.count}"
+    if head.count == 0 and head != EMPTY:
+        return "the head has a hash and no entries"
+    return None
+
+
+def _stretch(read: Callable[[], Iterator[Entry]], heads: Sequence[Head]) -> _Stretch:
+    start, last, problem = None, None, None
+    try:
+        entries = read()
+        for first in entries:
+            start = _before(first)
+            for entry in _chained(chain([first], entries), after=start, heads=heads):
+                last = entry
     except LedgerError as error:
         problem = str(error)
+    return _Stretch(start, last and _end(last), problem)
+
+
+def _stretches(reads: Sequence[Callable[[], Iterator[Entry]]], heads: Sequence[Head]) -> list[_Stretch]:
+    if len(reads) == 1:
+        return [_stretch(reads[0], heads)]
+    with ProcessPoolExecutor(len(reads), mp_context=multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(_stretch, reads, repeat(heads)))
+
+
+def _shares(total: int, processes: int, *, worth: int) -> list[tuple[int | None, int | None]]:
+    """Where each process begins (after) and ends (until); open at both ends of the whole."""
+    count = max(1, min(processes, total // worth))
+    inner = [total * number // count for number in range(1, count)]
+    return list(pairwise([None, *inner, None]))
+
+
+def _report(
+    reads: Sequence[Callable[[], Iterator[Entry]]], *, heads: Sequence[Head | HeadDocument]
+) -> VerifyReport:
+    """Of consecutive stretches of a chain that must reach all these heads; the first is the recorded one."""
+    ends = [each.head if isinstance(each, HeadDocument) else each for each in heads]
+    signed = [each for each in heads if isinstance(each, HeadDocument) and each.signature]
+    end, problem = EMPTY, None
+    for stretch in _stretches(reads, ends):
+        if stretch.start not in (None, end):
+            problem = _gap(end, stretch.start)
+        else:
+            end, problem = stretch.end or end, stretch.problem
+        if problem is not None:
+            break
+    else:
+        problem = next(filter(None, (_shortfall(end, each) for each in ends)), None)
     return VerifyReport(
         ok=problem is None,
         entries=end.count,
         head_hash=end.hash,
-        ahead_of_head=max(0, end.count - head.count),
+        ahead_of_head=max(0, end.count - ends[0].count),
         first_bad_seq=None if problem is None else end.count + 1,
         problem=problem,
+        signed=bool(signed),
+        note=_SIGNED.format(document=signed[0]) if signed else _UNSIGNED,
     )
-
-
-def _entry_of(row: "_Row") -> Entry:
-    """The entry of a row whose derived columns agree with its bytes."""
-    try:
-        entry = Entry.parse(row.raw)
-    except LedgerError as error:
-        raise LedgerError(f"entry {row.seq} was altered: {error}") from error
-    for column in ("seq", "hash", "kind", "subject", "fingerprint"):
-        if getattr(row, column) != getattr(entry, column):
-            raise LedgerError(f"entry {row.seq} was altered: its column {column} does not match its bytes")
-    return entry
-
-
-def _entry_of_line(line: bytes, number: int) -> Entry:
-    if not line.endswith(b"\n"):
-        raise LedgerError(f"line {number} is incomplete")
-    try:
-        return Entry.parse(line.removesuffix(b"\n"))
-    except LedgerError as error:
-        raise LedgerError(f"line {number} was altered: {error}") from error
-
-
-# --- Bytes -----------------------------------------------------------------------------------------
-
-
-def _sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
-
-
-def _format_time(time: datetime) -> str:
-    if time.tzinfo is None:
-        raise LedgerError(f"time {time} has no time zone")
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _parse_integer(digits: str) -> int | float:
-    """RFC 8785 writes the float 1e20 as an integer; no int beyond 2^53 − 1 was ever written."""
-    integer = int(digits)
-    return integer if abs(integer) <= _LARGEST_EXACT_INTEGER else float(digits)
-
-
-def _path_to_culprit(value: object, path: str) -> str:
-    children: Iterable[tuple[object, str]] = ()
-    if isinstance(value, dict):
-        children = ((child, f"{path}.{key}") for key, child in value.items())
-    elif isinstance(value, list | tuple):
-        children = ((child, f"{path}[{index}]") for index, child in enumerate(value))
-    for child, child_path in children:
-        try:
-            rfc8785.dumps(child)  # type: ignore[arg-type]
-        except ValueError:
-            return _path_to_culprit(child, child_path)
-    return path
-
-
-# --- SQLite ----------------------------------------------------------------------------------------
-# All that knows SQL. Another store (Postgres) offers the same `session`, whose exclusive form waits
-# its turn, commits as one, and raises the head afterwards.
-
-_APPLICATION_ID = 0x50414C31  # "PAL1", in the file's header: whose file this is
-_BUSY_TIMEOUT_SECONDS = 60.0
-
-# REPLACE deletes without firing a DELETE trigger, hence the one on INSERT.
-_SCHEMA = """
-PRAGMA journal_mode = WAL;
-BEGIN;
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY,
-    hash TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    raw BLOB NOT NULL,
-    UNIQUE (fingerprint, subject, kind)
-) STRICT;
-CREATE INDEX entries_of_subject ON entries (subject, kind);
-CREATE TRIGGER entries_only_at_the_end BEFORE INSERT ON entries
-WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM entries)
-  OR EXISTS (SELECT 1 FROM entries WHERE hash = NEW.hash
-             OR (kind, subject, fingerprint) = (NEW.kind, NEW.subject, NEW.fingerprint))
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER entries_never_updated BEFORE UPDATE ON entries
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER entries_never_deleted BEFORE DELETE ON entries
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TABLE head (count INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
-INSERT INTO head VALUES (0, hex(zeroblob(32)));
-COMMIT;
-"""
-
-_RAISE_HEAD = """
-UPDATE head SET (count, hash) = (SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1)
-WHERE count < (SELECT max(seq) FROM entries)
-"""
-
-
-class _Row(NamedTuple):
-    seq: int
-    hash: str
-    kind: str
-    subject: str
-    fingerprint: str
-    raw: bytes
-
-
-class SqliteStore:
-    """Keeps entries in a SQLite file: write-ahead log, every commit flushed to disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """The store at `path`, created where there is none, by however many processes at once."""
-        path = path.absolute()
-        if not path.exists():
-            _create(path)
-        store = cls(path)
-        with store.session() as session:
-            session.check_format()
-        return store
-
-    @contextmanager
-    def session(self, *, exclusive: bool = False) -> Iterator["_Session"]:
-        """A connection. An exclusive one waits for its turn to write, and raises the head when done.
-
-        Raises:
-            LedgerError: SQLite failed; nothing was committed.
-        """
-        try:
-            with closing(
-                sqlite3.connect(
-                    f"{self._path.as_uri()}?mode=rw",  # a ledger that vanished must not come back empty
-                    uri=True,
-                    timeout=_BUSY_TIMEOUT_SECONDS,
-                    isolation_level=None,
-                    check_same_thread=False,  # an iterator may be finished by another thread
-                )
-            ) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
-                if not exclusive:
-                    yield _Session(connection)
-                    return
-                with connection:
-                    connection.execute("BEGIN IMMEDIATE")
-                    yield _Session(connection)
-                # The entries are durable by now. If this fails the head lags, and the next writer raises it.
-                with suppress(sqlite3.OperationalError):
-                    connection.execute(_RAISE_HEAD)
-        except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self._path}: {error}") from error
-
-
-class _Session:
-    """What the ledger asks of one connection."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def check_format(self) -> None:
-        """Raises LedgerError where the file is not a ledger of this format."""
-        if self._connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION_ID,):
-            raise LedgerError("the file is a SQLite database, but no ledger: choose another path")
-
-    def rows(self, *, newest_first: bool = False, limit: int = -1, **columns: str | None) -> Iterator[_Row]:
-        """Rows whose columns have the given values, in the order of the chain, streamed."""
-        given = {column: value for column, value in columns.items() if value is not None}
-        where = " AND ".join(f"{column} = :{column}" for column in given) or "TRUE"
-        order = "DESC" if newest_first else "ASC"
-        query = (
-            f"SELECT {', '.join(_Row._fields)} FROM entries WHERE {where} "  # noqa: S608  # names from this file
-            f"ORDER BY seq {order} LIMIT {limit}"
-        )
-        return map(_Row._make, self._connection.execute(query, given))
-
-    def first(self, *, newest_first: bool = False, **columns: str) -> Entry | None:
-        """The entry of the first such row, checked."""
-        # A list, because a statement left unfinished would hold its snapshot open.
-        found = list(self.rows(newest_first=newest_first, limit=1, **columns))
-        return _entry_of(found[0]) if found else None
-
-    def head(self) -> Head:
-        """The recorded head."""
-        heads = self._connection.execute("SELECT count, hash FROM head").fetchall()
-        if len(heads) != 1:
-            raise LedgerError(f"the ledger has {len(heads)} heads instead of one: it was tampered with")
-        return Head(*heads[0])
-
-    def insert(self, entry: Entry) -> None:
-        """Adds one row; an exclusive session commits it."""
-        self._connection.execute(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
-            (entry.seq, entry.hash, entry.kind, entry.subject, entry.fingerprint, entry.raw),
-        )
-
-
-def _create(path: Path) -> None:
-    """Makes an empty ledger aside and links it into place: nobody ever sees half a schema."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        draft = Path(folder) / "draft"
-        with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        with suppress(FileExistsError):  # another process was faster; its ledger is the ledger
-            os.link(draft, path)

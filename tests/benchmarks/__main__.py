@@ -1,6 +1,6 @@
 """Benchmarks: ratios measured on this machine, printed, never asserted.
 
-    python -m tests.benchmarks [overhead|imports|executor|all] [--train-rows N] [--json]
+    python -m tests.benchmarks [overhead|imports|executor|ledger|policy|all] [--train-rows N] [--json]
 
 Everything runs in a temporary folder. The exit status is 1 where a measured process fails or the two
 sides of a comparison disagree about the result; how fast they were never decides.
@@ -20,8 +20,10 @@ from pathlib import Path
 
 from tests.benchmarks.executor import Executors, measure_executors
 from tests.benchmarks.imports import Imports, measure_imports
+from tests.benchmarks.ledger import LedgerFigures, measure_ledger
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.overhead import Overhead, measure_overhead
+from tests.benchmarks.policy import Decisions, measure_policy
 
 _TOLD_PACKAGES = ("dagster", "torch", "transformers", "mlflow", "great-expectations", "pyiceberg")
 
@@ -46,15 +48,22 @@ def machine() -> dict[str, str | int]:
 def main() -> int:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("which", nargs="?", default="all", choices=("overhead", "imports", "executor", "all"))
+    parser.add_argument(
+        "which",
+        nargs="?",
+        default="all",
+        choices=("overhead", "imports", "executor", "ledger", "policy", "all"),
+    )
     parser.add_argument(
         "--train-rows", type=int, default=500, help="of `overhead`; the main job trains on 4,000"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    benchmarks: dict[str, Callable[[Path], Imports | Executors | Overhead]] = {
+    benchmarks: dict[str, Callable[[Path], Imports | Executors | Overhead | LedgerFigures | Decisions]] = {
         "imports": measure_imports,
         "executor": measure_executors,
+        "ledger": measure_ledger,
+        "policy": measure_policy,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     found = {"machine": machine()}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from platform_assets.governance.ledger import Ledger
 
-path, name, count = sys.argv[1:]
-ledger = Ledger.open(Path(path), principal=name)
+location, name, count = sys.argv[1:]
+ledger = Ledger.open(location if "://" in location else Path(location), principal=name)
 for number in range(int(count)):
     entry = ledger.append("note", name, fingerprint=str(number), body={"number": number})
-    print(entry.hash, flush=True)
+    # In one piece, whatever the buffering: two processes may share a pipe.
+    print(f"{entry.hash}\n", end="", flush=True)

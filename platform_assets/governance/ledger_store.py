@@ -1,0 +1,72 @@
+"""What the ledger asks of a database, and nothing more. `ledger_sqlite` and `ledger_postgres` offer it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from platform_assets.governance.head import Head
+
+Row = tuple[int, str, str, str, str, bytes]
+"""seq, hash, kind, subject, fingerprint, raw: columns of the database, and the first fields of an `Entry`."""
+
+COLUMNS = ("seq", "hash", "kind", "subject", "fingerprint", "raw")
+
+
+class Session(Protocol):
+    """One connection, used by one caller. Whatever fails raises LedgerError."""
+
+    def stream(
+        self, where: Mapping[str, str], *, after: int | None = None, until: int | None = None
+    ) -> Iterator[Row]:
+        """Rows in the order of the chain, in bounded memory.
+
+        Args:
+            where: The values that their columns must have.
+            after: Only rows with a greater `seq`.
+            until: Only rows with no greater `seq`.
+        """
+
+    def first(self, where: Mapping[str, str], *, newest: bool = False) -> Row | None:
+        """The oldest row whose columns have these values, or the newest."""
+
+    def head(self) -> Head:
+        """The recorded head."""
+
+    def insert(self, row: Row) -> None:
+        """Adds a row at the end; an exclusive session commits it."""
+
+
+class Store(Protocol):
+    """A database of entries. It can be pickled, shared among threads, and survives a fork."""
+
+    def session(self, *, exclusive: bool = False) -> AbstractContextManager[Session]:
+        """A session. An exclusive one waits for its turn, and is the only one that may insert.
+
+        Its rows commit together when the block ends, durably, and not at all when it raises. The head
+        is raised after that, in a transaction of its own: it may lag behind the rows, never lead.
+
+        Raises:
+            LedgerError: The database failed, or the turn did not come within a minute.
+        """
+
+
+def select(
+    table: str,
+    placeholder: str,
+    where: Mapping[str, str],
+    *,
+    after: int | None = None,
+    until: int | None = None,
+    newest: bool = False,
+) -> tuple[str, list[str | int]]:
+    """The query of `Session.stream` and `Session.first`, and its parameters."""
+    conditions: dict[str, str | int | None] = {
+        **{f"{column} =": value for column, value in where.items()},
+        "seq >": after,
+        "seq <=": until,
+    }
+    given = {condition: value for condition, value in conditions.items() if value is not None}
+    condition = " AND ".join(f"{each} {placeholder}" for each in given) or "TRUE"
+    order = "DESC" if newest else "ASC"
+    query = f"SELECT {', '.join(COLUMNS)} FROM {table} WHERE {condition} ORDER BY seq {order}"  # noqa: S608  # no values
+    return query, list(given.values())

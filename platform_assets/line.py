@@ -46,7 +46,7 @@ from platform_assets.validation.assets import validation_asset, validation_finge
 from platform_assets.validation.gate import Gate
 from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
-from resources.warehouse import Warehouse
+from resources.warehouse import Warehouse, WarehouseError
 
 SPECS_FOLDER = Path(__file__).parent / "models"
 SPEC_FILE = "training-spec.yaml"
@@ -239,9 +239,13 @@ def _stale(
     for stage in ("dataset", "features"):
         reference = recorded[stage]
         if isinstance(reference, DatasetVersion | FeaturesVersion):
-            snapshot = reference.snapshot
-            if warehouse.left_of(snapshot.table, snapshot.snapshot_id) != snapshot.snapshot_id:
-                stale[stage] = "rows of it were erased or have expired"
+            try:
+                left = warehouse.left_of(reference.snapshot.table, reference.snapshot.snapshot_id)
+            except WarehouseError as problem:
+                stale[stage] = str(problem)
+            else:
+                if left != reference.snapshot.snapshot_id:
+                    stale[stage] = "rows of it were erased or have expired"
     breaker = breaker_state(ledger, f"{line.name}_dataset")
     if breaker.state != "closed":
         stale["dataset"] = f"its schema breaker is {breaker.state}"

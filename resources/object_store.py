@@ -243,10 +243,10 @@ class LocalObjectStore:
         """See `ObjectStore.delete`."""
         with self._lock:
             refuse_held(key, self.info(key), "deleted")
-            # Metadata first: bytes without it do not exist for any reader, and a sweep clears them away.
+            # Bytes first: `folder` shows what lies there. A sweep clears metadata without bytes away.
             for root, path in (
-                (self._metadata, self._metadata_of(key)),
                 (self._objects, self._objects / key),
+                (self._metadata, self._metadata_of(key)),
             ):
                 path.unlink()
                 prune(path.parent, root)
@@ -274,6 +274,13 @@ class LocalObjectStore:
             for path in [path for path in self._objects.rglob("*") if path.is_file()]:
                 if not self._metadata_of(path.relative_to(self._objects).as_posix()).exists():
                     path.unlink()
+                    removed += 1
+            for path in [*self._metadata.rglob("*.json")]:
+                if not (
+                    self._objects / path.relative_to(self._metadata).as_posix()[: -len(".json")]
+                ).is_file():
+                    path.unlink()
+                    prune(path.parent, self._metadata)
                     removed += 1
         return removed
 

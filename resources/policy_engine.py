@@ -55,6 +55,7 @@ _KNOWN_CASES: tuple[tuple[bool, dict[str, Any]], ...] = (
     (False, _REQUEST | {"object": {"gdpr_class": "sensitive"}}),
     (False, _S3_REQUEST | {"action": "s3:DeleteObject"}),
     (False, _S3_REQUEST | {"groups": None}),
+    (False, _S3_REQUEST | {"groups": ['"ml-engineers"']}),
 )
 """What any fit policy decides, and how."""
 
@@ -134,7 +135,7 @@ class RegoEngine:
             if not _is_plain(request):
                 return Decision(allow=False, reasons=("request is not plain JSON of moderate size",))
             interpreter = self._interpreter()
-            interpreter.set_input(request)
+            interpreter.set_input(_unquoted(request))
             output = interpreter.query_bundle_entrypoint(self._bundle, _ENTRYPOINT)
             # To touch the output of a failed query would end the process.
             if not output.ok() or not output[0].expressions:
@@ -155,6 +156,18 @@ class RegoEngine:
         if not hasattr(self._threads, "interpreter"):
             self._threads.interpreter = regopy.Interpreter()
         return self._threads.interpreter
+
+
+def _unquoted(value: Any) -> Any:
+    """The value with its double quotes made single: rego-cpp takes a text in quotes, or a name, for the one without."""
+    match value:
+        case str():
+            return value.replace('"', "'")
+        case list():
+            return [_unquoted(item) for item in value]
+        case dict():
+            return {_unquoted(name): _unquoted(item) for name, item in value.items()}
+    return value
 
 
 def _is_plain(request: object) -> bool:

@@ -39,6 +39,11 @@ def source_commit(file: Path) -> str:
     return commit if changed == "" else f"{commit}+dirty"
 
 
+def descends(file: Path, commit: str, earlier: str) -> bool:
+    """Whether `commit` was made on top of `earlier`, in the repository of `file`; False where Git cannot tell."""
+    return _git(file.resolve().parent, "merge-base", "--is-ancestor", earlier, commit) is not None
+
+
 @lru_cache(maxsize=1)
 def code_commit() -> str:
     """The commit of the running code (`+dirty` where the tree differs), or the installed wheel's version."""

@@ -213,6 +213,19 @@ class S3ObjectStore:
                     copy.unlink()
                     prune(copy.parent, self._copies)
                     removed += 1
+        # What was overwritten, and what a killed delete left behind its marker; markers go last, or it would show.
+        with self._explained("earlier versions cannot be removed"):
+            pages = self._client.get_paginator("list_object_versions")
+            earlier: list[dict[str, Any]] = []
+            markers: list[dict[str, Any]] = []
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                earlier += [version for version in page.get("Versions", []) if not version["IsLatest"]]
+                markers += page.get("DeleteMarkers", [])
+            for version in earlier + markers:
+                self._client.delete_object(
+                    Bucket=self._bucket, Key=version["Key"], VersionId=version["VersionId"]
+                )
+                removed += 1
         # A server that lets nobody see uploads clears them away itself, by its lifecycle rules.
         with self._explained("stale uploads cannot be removed"), suppress(ClientError):
             pages = self._client.get_paginator("list_multipart_uploads")

@@ -182,8 +182,11 @@ class Warehouse(Protocol):
         """
         ...
 
-    def drop(self, table: str, snapshot_ids: Sequence[str]) -> None:
-        """Remove versions with all their files. A table whose current version goes is as before its first."""
+    def drop(self, table: str, snapshot_ids: Sequence[str], *, also_current: bool = True) -> None:
+        """Remove versions with all their files. A table whose current version goes is as before its first.
+
+        Without `also_current` it raises WarehouseError, and removes nothing, where one of them is current.
+        """
         ...
 
     def sweep(self) -> int:
@@ -396,10 +399,15 @@ class IcebergWarehouse:
             self._clear(target)
         return rewrites
 
-    def drop(self, table: str, snapshot_ids: Sequence[str]) -> None:
+    def drop(self, table: str, snapshot_ids: Sequence[str], *, also_current: bool = True) -> None:
         """See `Warehouse.drop`."""
         with self._locked():
             target = self._unheld(table)
+            current = _at(target, table, _MAIN)
+            if current and current.snapshot_id in snapshot_ids and not also_current:
+                raise WarehouseError(
+                    f"table {table}: version {current.content_hash[:12]} has become current meanwhile; it stays"
+                )
             for snapshot_id in snapshot_ids:
                 _known_id(target, table, snapshot_id)
             for old in _kept(target, table):

@@ -28,12 +28,15 @@ _DEAR = ("line", "e2e")
 _S3_PORTS = ("master", "volume", "filer", "s3")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share what is dear to make go to one worker."""
+    folder = item.path.parent.name
+    item.add_marker(pytest.mark.xdist_group(folder if folder in _DEAR else item.path.stem))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is dear to make go to one worker; the longest begin first."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in _DEAR else item.path.stem))
+    """The longest begin first."""
     items.sort(key=lambda item: item.path.parent.name not in _DEAR)
 
 

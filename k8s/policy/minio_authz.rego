@@ -38,6 +38,7 @@ allow if {
 	same_region
 	consented
 	in_group
+	not blind
 	not odd_user
 }
 
@@ -78,7 +79,7 @@ reading if {
 
 reading if {
 	s3
-	regex.match(`^s3:(GetObject(Attributes|Tagging|Version)?|ListBucket(Versions)?)$`, input.action)
+	regex.match(`^s3:(GetObject(Attributes|LegalHold|Retention|Tagging|Version)?|ListBucket(Versions)?)$`, input.action)
 }
 
 writing if {
@@ -99,7 +100,7 @@ writing if {
 writing if {
 	s3
 	regex.match(
-		`^s3:(PutObject(Tagging)?|DeleteObject(Version)?|AbortMultipartUpload|ListMultipartUploadParts)$`,
+		`^s3:(PutObject|DeleteObject(Version)?|AbortMultipartUpload|ListMultipartUploadParts)$`,
 		input.action,
 	)
 }
@@ -122,6 +123,12 @@ address := concat("/", ["", input.bucket, trim_suffix(input.conditions.prefix[0]
 	is_array(input.conditions.prefix)
 	count(input.conditions.prefix) == 1
 	is_string(input.conditions.prefix[0])
+
+	# For a server `prod` is also the beginning of `prod-eu/`: only a slash ends an environment.
+	regex.match(
+		`/(models|datasets|reports|cards)/[^/]+/`,
+		concat("/", ["", input.bucket, input.conditions.prefix[0]]),
+	)
 }
 
 listing if {
@@ -165,34 +172,44 @@ what := input.object if http
 what := {"gdpr_class": class_tag, "region": region_tag} if s3
 
 # A tag is a list of one value; null where there is none, and no name where the list is anything else.
-class_tag := null if not class_tags
+class_tag := null if not tells_class
+
+tells_class if class_tags != null
+
+tells_class if class_tags == null
 
 class_tag := class_tags[0] if has_class_tag
 
 class_tag := "" if {
-	class_tags
+	tells_class
 	not has_class_tag
 }
 
 has_class_tag if {
 	is_array(class_tags)
 	count(class_tags) == 1
+	is_string(class_tags[0])
 }
 
 class_tags := input.conditions["ExistingObjectTag/gdpr-class"]
 
-region_tag := null if not region_tags
+region_tag := null if not tells_region
+
+tells_region if region_tags != null
+
+tells_region if region_tags == null
 
 region_tag := region_tags[0] if has_region_tag
 
 region_tag := "" if {
-	region_tags
+	tells_region
 	not has_region_tag
 }
 
 has_region_tag if {
 	is_array(region_tags)
 	count(region_tags) == 1
+	is_string(region_tags[0])
 }
 
 region_tags := input.conditions["ExistingObjectTag/region"]
@@ -210,6 +227,30 @@ env := split(path, "/")[2] if placed
 below_env if split(path, "/")[3]
 
 same_env if who.labels.env == env
+
+# Servers show no tags of the stored object when they copy from it or select in it: it may be sensitive.
+blind if {
+	s3
+	input.conditions["X-Amz-Copy-Source"]
+	not in_privacy
+}
+
+blind if {
+	s3
+	input.conditions["select-type"]
+	not in_privacy
+}
+
+blind if {
+	s3
+	input.conditions != null
+	not is_object(input.conditions)
+}
+
+in_privacy if {
+	some group in who.groups
+	group == "privacy"
+}
 
 in_group if {
 	some group in who.groups
@@ -355,6 +396,11 @@ reasons contains "user is not in group privacy, which alone reads sensitive obje
 	reading
 	sensitive
 	not in_group
+}
+
+reasons contains "class of the object is not shown, and user is not in group privacy" if {
+	reading
+	blind
 }
 
 reasons contains "user has given no GDPR consent" if {

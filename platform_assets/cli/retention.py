@@ -49,6 +49,7 @@ def erase(
         store=store,
         salt=salt,
         content_hash=content_hash,
+        environment=settings.env,
         now=datetime.now(UTC),
     )
     told = {"entry": report.entry.hash, "verdict": report.verdict.hash, "outcome": report.outcome}
@@ -85,6 +86,7 @@ def sweep(
         open_warehouse(settings),
         open_ledger(settings),
         content_hash=content_hash,
+        environment=settings.env,
         by=by or settings.principal.user,
         now=datetime.now(UTC),
     )

@@ -13,7 +13,7 @@ import dagster as dg
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result, run_contract
 from platform_assets.datasets.data_docs import data_docs_page
-from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError
+from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
 from platform_assets.datasets.raw_schema import RawReport, check_raw
 from platform_assets.datasets.reviews import (
     SUBJECT_COLUMN,
@@ -29,20 +29,21 @@ from platform_assets.datasets.schema_breaker import (
     breaker_state,
     pass_trial,
     settle,
+    trip,
     way_out,
 )
 from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, told
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.datasets.sources import open_source, sources_hash
+from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
 from platform_assets.datasets.spec import DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.erasure import Suppression
+from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.references import DatasetVersion, TableSnapshot
 from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
 from resources.object_store import ObjectStore
-from resources.provenance import code_commit, source_commit
+from resources.provenance import code_commit, descends, source_commit
 from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
 from resources.warehouse import Snapshot, Warehouse
@@ -138,7 +139,13 @@ def dataset_asset(
             except DatasetError:
                 yield making.breaker_check()
                 raise
-            published = warehouse.publish(staged)
+            published = publish_unless_erased(
+                staged,
+                prepared.frame[SUBJECT_COLUMN].tolist(),
+                warehouse=warehouse,
+                ledger=ledger,
+                salt=making.salt,
+            )
             making.trial_passed()
             yield making.breaker_check()
             reference = DatasetVersion(
@@ -150,7 +157,7 @@ def dataset_asset(
                     rows=published.rows,
                 ),
                 rows_by_split=prepared.rows_by_split(),
-                sources=tuple(uri for uri, _ in sources_of(resolved)),
+                sources=tuple(without_secrets(uri) for uri, _ in sources_of(resolved)),
                 source_hash=prepared.source_hash,
                 contract_rule_sets={
                     f"contract.{domain.domain}": domain.rule_set_hash for domain in report.domains
@@ -212,12 +219,18 @@ class DatasetMaking:
             contract_hash=self.contract.schema_hash,
             contract_commit=self.commit,
             dagster_run_id=self.context.run.run_id,
+            is_later_than=lambda earlier: descends(self.contract.path, self.commit, earlier),
         )
 
     def admitted_sources(self, spec: DatasetSpec) -> Generator[Any, None, list[RawReviews]]:
         """The raw sources, each of the shape that the contract states; a violation opens the breaker."""
         begin(self.ledger, self.name, self.circumstances)
-        sources = read_reviews(spec)
+        try:
+            sources = read_reviews(spec)
+        except UnreadableError as problem:
+            # A file whose shape nobody can tell is no better than one of the wrong shape.
+            state = trip(self.ledger, self.name, str(problem), self.circumstances)
+            raise BreakerOpenError(f"{problem}\n  {way_out(state)}") from None
         seen = [SeenSource(each.source.uri, self._check_raw(each)) for each in sources]
         state, changed = settle(self.ledger, self.name, seen, self.circumstances)
         self.schema = schema_result(self.contract, seen)

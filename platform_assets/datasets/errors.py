@@ -1,6 +1,7 @@
 """What can go wrong between a source and a published dataset.
 
 DatasetError
+├── UnreadableError        a source is there, and is not what its ending says
 ├── ContractError          a contract cannot be read, or a dataset breaks it
 └── BreakerError           a schema breaker is asked for what it cannot do
     └── BreakerOpenError   it is open: nothing is built on its dataset
@@ -11,6 +12,10 @@ from resources.errors import PlatformError
 
 class DatasetError(PlatformError):
     """A source is missing, garbled or refused."""
+
+
+class UnreadableError(DatasetError):
+    """A source is there and cannot be read as a table, so nobody can tell its shape."""
 
 
 class ContractError(DatasetError):

@@ -146,8 +146,9 @@ def check_raw(
     names = [str(name) for name in frame.columns]
     named = frame.set_axis(_told_apart(names, raw.columns), axis="columns").reset_index(drop=True)
     types = _types(raw, named, suffix)
+    headed = any(name in raw.columns for name in names)
     observed = tuple(
-        Column(_shown(name, at) if name not in raw.columns else name, kind)
+        Column(name if name in raw.columns else _shown(name, at, headed=headed), kind)
         for at, (name, kind) in enumerate(zip(names, types.values(), strict=True), start=1)
     )
     stated = [Column(name, kind) for name, kind in raw.columns.items()]
@@ -358,9 +359,9 @@ def _common(names: Sequence[str], others: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in others]
 
 
-def _shown(name: str, position: int) -> str:
+def _shown(name: str, position: int, *, headed: bool) -> str:
     """The name of a column that nobody has announced; its position where it looks like a cell."""
-    looks_like_a_name = len(name) <= _LONGEST_NAME and name.isprintable()
+    looks_like_a_name = headed and len(name) <= _LONGEST_NAME and name.isprintable()
     return name if looks_like_a_name else f"#{position} ({len(name):,} characters)"
 
 

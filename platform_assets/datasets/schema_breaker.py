@@ -12,7 +12,7 @@ breaker open. Time never closes it.
 Every change of shape, refused or accepted, is a `schema_change` entry beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -34,6 +34,8 @@ class Circumstances:
     contract_commit: str
     """The commit that last changed the contract file; `+dirty` where the file differs from it."""
     dagster_run_id: str
+    is_later_than: Callable[[str], bool]
+    """Whether `contract_commit` was made on top of an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,14 @@ def settle(
         return _state_of(dataset, previous), any(changed) or bool(refused)
 
 
+def trip(ledger: Ledger, dataset: str, reason: str, circumstances: Circumstances) -> BreakerState:
+    """Opens the breaker for a source whose shape nobody can tell."""
+    with ledger.exclusive() as writer:
+        body = {"state": "open", "by": circumstances.dagster_run_id, "reason": reason, "via": "unreadable"}
+        opened = _append(writer, dataset, ledger.latest(BREAKER, dataset), body | _origin(circumstances))
+        return _state_of(dataset, opened)
+
+
 def pass_trial(ledger: Ledger, dataset: str, circumstances: Circumstances) -> bool:
     """Closes the breaker after a passed trial of this very run; tells whether there was one."""
     with ledger.exclusive() as writer:
@@ -233,7 +243,9 @@ def _changed_by_commit(opened: Mapping[str, Any], now: Circumstances) -> bool:
     return (
         committed
         and now.contract_hash != opened["contract_hash"]
-        and now.contract_commit != opened["contract_commit"]
+        # Taking back an edit, or checking out what was there before, is no commit either.
+        and now.contract_commit != (before := opened["contract_commit"].removesuffix("+dirty"))
+        and now.is_later_than(before)
     )
 
 

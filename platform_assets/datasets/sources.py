@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from platform_assets.datasets.errors import DatasetError
+from platform_assets.datasets.errors import DatasetError, UnreadableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +58,8 @@ def open_source(uri: str) -> Source:
         if parts.scheme == _PACKAGE_SCHEME and parts.query:
             selection = tuple(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True))
     except ValueError as problem:
-        raise DatasetError(f"{uri}: is no valid URI: {problem}") from None
-    location = uri
+        raise DatasetError(f"{without_secrets(uri)}: is no valid URI: {problem}") from None
+    location, uri = uri, without_secrets(uri)
     if parts.scheme == _PACKAGE_SCHEME:
         location = str(_package_file(uri, parts.netloc, parts.path.strip("/")))
     # In a plain path, `?` and `#` are characters like any other.
@@ -71,8 +71,17 @@ def open_source(uri: str) -> Source:
         )
     content = _fetch(uri, location)
     if not content.strip():
-        raise DatasetError(f"{uri}: is empty (0 rows); give a file with a header and rows")
+        raise UnreadableError(f"{uri}: is empty (0 rows); give a file with a header and rows")
     return Source(uri, file.stem, suffix, content, selection)
+
+
+def without_secrets(uri: str) -> str:
+    """The URI as it may be shown and recorded: no user, password or query, which may be a signature."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == _PACKAGE_SCHEME:
+        return uri
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
 
 
 def sources_hash(sources: Iterable[Source]) -> str:
@@ -84,7 +93,8 @@ def read_frame(source: Source) -> "pd.DataFrame":
     """The source as a raw frame: csv columns are strings, other formats keep their types.
 
     Raises:
-        DatasetError: the bytes are not what the ending says, or the selection finds no row.
+        UnreadableError: the bytes are not what the ending says, or hold no row.
+        DatasetError: the selection finds no row.
     """
     import pandas as pd
     import pyarrow as pa
@@ -100,12 +110,12 @@ def read_frame(source: Source) -> "pd.DataFrame":
             case _:
                 frame = pd.read_parquet(buffer)
     except UnicodeDecodeError as problem:
-        raise DatasetError(
+        raise UnreadableError(
             f"{source.uri}: is not UTF-8 text (byte {problem.start}); save it as UTF-8"
         ) from None
     except (ParserError, ValueError, pa.ArrowException) as problem:
         reason = " ".join(str(problem).split())
-        raise DatasetError(f"{source.uri}: cannot be read as {source.suffix[1:]}: {reason}") from None
+        raise UnreadableError(f"{source.uri}: cannot be read as {source.suffix[1:]}: {reason}") from None
     for column, value in source.selection:
         if column not in frame.columns:
             raise DatasetError(
@@ -115,7 +125,7 @@ def read_frame(source: Source) -> "pd.DataFrame":
         if frame.empty:
             raise DatasetError(f"{source.uri}: no row has {column} = {value!r}")
     if frame.empty:
-        raise DatasetError(f"{source.uri}: has a header and 0 rows; give a file with rows")
+        raise UnreadableError(f"{source.uri}: has a header and 0 rows; give a file with rows")
     return frame.reset_index(drop=True)
 
 
@@ -169,16 +179,15 @@ def _fetch(uri: str, location: str) -> bytes:
         with fsspec.open(location, "rb") as stream:
             content: bytes = stream.read()
     except FileNotFoundError:
-        raise DatasetError(
-            f"{uri}: no such file; check the path, or the URI that the spec gives"
-        ) from None
+        raise DatasetError(f"{uri}: no such file; check the path, or the URI that the spec gives") from None
     except ImportError as problem:
         raise DatasetError(
             f"{uri}: {problem}; install the extra: pip install 'platform-assets[cluster]'"
         ) from None
-    except ValueError as problem:
-        raise DatasetError(f"{uri}: {problem}") from None
     except Exception as problem:
         # Every remote file system has an error tree of its own; what they share is that nothing was read.
+        if "://" in location and location != uri:
+            # Some quote the URI in full, with what is secret in it.
+            raise DatasetError(f"{uri}: cannot be read ({type(problem).__name__})") from None
         raise DatasetError(f"{uri}: cannot be read ({type(problem).__name__}: {problem})") from problem
     return content

@@ -7,9 +7,13 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.spec import TokensSpec
 from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location, token_features
 from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.governance.erasure import publish_unless_erased
+from platform_assets.governance.ledger import Ledger
 from platform_assets.references import DatasetVersion, FeaturesVersion, TableSnapshot
 from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
 from resources.provenance import code_commit
+from resources.row_salt import row_salt
+from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse
 
 CODE = code_version("platform_assets.features.tokens", "platform_assets.datasets.snapshots")
@@ -40,6 +44,8 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
     def features(
         dataset: DatasetVersion,
         warehouse: dg.ResourceParam[Warehouse],
+        ledger: dg.ResourceParam[Ledger],
+        settings: dg.ResourceParam[PlatformSettings],
         config: launched,  # type: ignore[valid-type]
     ) -> dg.MaterializeResult[FeaturesVersion]:
         with foreseen_failures():
@@ -52,16 +58,21 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
             tokens = token_features(
                 warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer
             )
-            snapshot = warehouse.publish(
-                warehouse.stage(
-                    f"features.{line}_tokens",
-                    tokens,
-                    content_hash=content_hash(tokens),
-                    gdpr_class=dataset.gdpr_class,
-                    retention_days=dataset.retention_days,
-                    source_commit=code_commit(),
-                    subject_column=SUBJECT_COLUMN,
-                )
+            staged = warehouse.stage(
+                f"features.{line}_tokens",
+                tokens,
+                content_hash=content_hash(tokens),
+                gdpr_class=dataset.gdpr_class,
+                retention_days=dataset.retention_days,
+                source_commit=code_commit(),
+                subject_column=SUBJECT_COLUMN,
+            )
+            snapshot = publish_unless_erased(
+                staged,
+                tokens[SUBJECT_COLUMN].to_pylist(),
+                warehouse=warehouse,
+                ledger=ledger,
+                salt=row_salt(settings.home),
             )
             reference = FeaturesVersion(
                 dataset=dataset,

@@ -28,6 +28,8 @@ def record_denial(ledger: Ledger, request: Mapping[str, Any], decision: Decision
         path = f"/{_text(request.get('bucket'))}/{_text(request.get('object'))}"
     else:
         path = _text(request.get("path"))
+    # Behind a question mark stand signatures and tokens.
+    path = path.partition("?")[0]
     groups = user.get("groups", request.get("groups"))
     ledger.append(
         "denial",
@@ -49,4 +51,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _text(value: object) -> str:
     """A text without what no ledger can hold; empty for anything else."""
-    return value[:_LONGEST].encode(errors="replace").decode() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # Postgres knows no NUL, and JSON no lone surrogate.
+    return value[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -13,7 +13,8 @@ The ledger knows a subject by a salted hash alone.
 import io
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
@@ -23,11 +24,11 @@ from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ERASURE, RELEASE, Release, data_of, removed_by
 from platform_assets.governance.verdict import Outcome, Verdict, record
-from platform_assets.references import RegisteredVersion
+from platform_assets.references import RegisteredVersion, TableSnapshot
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit
 from resources.row_salt import salted_hash
-from resources.warehouse import Snapshot, Warehouse
+from resources.warehouse import Snapshot, Warehouse, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +67,8 @@ class Search:
     """Tables and objects among them that are under legal hold."""
     versions_searched: int
     objects_searched: int
+    ancestors: tuple[TableSnapshot, ...] = ()
+    """What the versions found were before earlier rewrites: models were made of these."""
 
     @property
     def versions(self) -> list[dict[str, Any]]:
@@ -79,7 +82,7 @@ class Search:
             }
             for each in self.found
             if each.version
-        ]
+        ] + [each.model_dump() for each in self.ancestors]
 
     @property
     def objects(self) -> list[dict[str, Any]]:
@@ -137,9 +140,11 @@ def plan_erasure(
     subject = salted_hash(salt, subject_id.encode())
     search = _search(subject_id, warehouse, store)
     earlier = tuple(entry for entry in _erasures(ledger, salt) if entry.subject == subject)
+    registered, released = list(_registered(ledger)), [_release_of(e) for e in ledger.entries(kind=RELEASE)]
+    models = [*registered, *(each.card.registered for each in released)]
+    search = replace(search, ancestors=_ancestors(models, search, warehouse))
     gone = {(version["table"], version["content_hash"]) for version in search.versions}
     gone = gone.union(*map(removed_by, earlier))
-    registered, released = list(_registered(ledger)), [_release_of(e) for e in ledger.entries(kind=RELEASE)]
     made_of_it = [each for each in released if data_of(each.card.registered.report.model.features) & gone]
     models = [each.card.registered for each in made_of_it]
     models += [each for each in registered if data_of(each.report.model.features) & gone]
@@ -162,6 +167,7 @@ def erase(
     store: ObjectStore,
     salt: bytes,
     content_hash: "Callable[[pa.Table], str]",
+    environment: str,
     now: datetime,
 ) -> ErasureReport:
     """Take every row of a subject out of everything that is stored. Repeatable.
@@ -175,6 +181,7 @@ def erase(
         store: Loses the rows.
         salt: Of the hash by which the ledger knows subjects.
         content_hash: The identity of a table's rows.
+        environment: Whose objects `store` shows, for the record: objects lie by environment.
         now: The current time, with its time zone.
 
     Raises:
@@ -211,7 +218,7 @@ def erase(
     # Also what an earlier run that was killed had written again and not yet cleared away.
     removed = warehouse.sweep() + store.sweep()
     log.info("%s files that nothing refers to are removed", removed)
-    return _verified(subject_id, plan, entry, ledger=ledger, warehouse=warehouse, store=store)
+    return _verified(subject_id, plan, entry, environment, ledger=ledger, warehouse=warehouse, store=store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +250,42 @@ class Suppression:
     def covers_each(self, subject_ids: Sequence[str]) -> list[bool]:
         """`covers` of each id, in their order."""
         return [self.covers(subject_id) for subject_id in subject_ids]
+
+
+def publish_unless_erased(
+    staged: Snapshot,
+    subject_ids: Sequence[str | None],
+    *,
+    warehouse: Warehouse,
+    ledger: Ledger,
+    salt: bytes,
+) -> Snapshot:
+    """Publishes staged rows. A subject that was erased since they were read does not come back with them.
+
+    An erasure that is recorded after this look finds the staged rows in its own last search.
+
+    Raises:
+        ErasureError: A subject among the rows was erased; the staged rows are gone.
+    """
+    try:
+        refuse_erased(subject_ids, of=f"table {staged.table}", ledger=ledger, salt=salt)
+    except ErasureError:
+        warehouse.drop(staged.table, [staged.snapshot_id])
+        raise
+    return warehouse.publish(staged)
+
+
+def refuse_erased(subject_ids: Sequence[str | None], *, of: str, ledger: Ledger, salt: bytes) -> None:
+    """Nothing, where none of the subjects was erased.
+
+    Raises:
+        ErasureError: Some were.
+    """
+    erased = sum(Suppression.of(ledger, salt).covers_each([each for each in subject_ids if each is not None]))
+    if erased:
+        raise ErasureError(
+            f"{of}: {erased} of {len(subject_ids)} rows are about subjects that were erased meanwhile; materialize the dataset again"
+        )
 
 
 # --- Searching -----------------------------------------------------------------------------------------
@@ -321,6 +364,22 @@ def _registered(ledger: Ledger) -> Iterator[RegisteredVersion]:
     return (RegisteredVersion.model_validate(entry.body) for entry in ledger.entries(kind=LINEAGE))
 
 
+def _ancestors(
+    models: Sequence[RegisteredVersion], search: Search, warehouse: Warehouse
+) -> tuple[TableSnapshot, ...]:
+    """The versions that models were made of, and that are today one of those found."""
+    found = {(each.name, each.version.snapshot_id) for each in search.found if each.version}
+    made_of = (model.report.model.features for model in models)
+    snapshots = {each for features in made_of for each in (features.snapshot, features.dataset.snapshot)}
+    older = []
+    for each in snapshots - {s for s in snapshots if (s.table, s.snapshot_id) in found}:
+        # A table or snapshot that is no more can have become nothing that was found.
+        with suppress(WarehouseError):
+            if (each.table, warehouse.left_of(each.table, each.snapshot_id)) in found:
+                older.append(each)
+    return tuple(sorted(older, key=lambda each: (each.table, each.snapshot_id)))
+
+
 def _model_subject(registered: RegisteredVersion) -> str:
     model = registered.report.model
     return f"{model.features.dataset.line}_model@{model.version}"
@@ -394,6 +453,7 @@ def _verified(
     subject_id: str,
     plan: ErasurePlan,
     entry: Entry,
+    environment: str,
     *,
     ledger: Ledger,
     warehouse: Warehouse,
@@ -413,7 +473,8 @@ def _verified(
         outcome=outcome,
         evidence={
             "entry": entry.hash,
-            "versions_written_again": len(plan.search.versions),
+            "environment": environment,
+            "versions_written_again": sum(each.version is not None for each in plan.search.found),
             "objects_written_again": len(plan.search.objects),
             "rows_removed": sum(each.rows for each in plan.search.found),
             "releases_erased": len(plan.releases),

@@ -46,6 +46,7 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
                 ledger,
                 content_hash=content_hash,
                 by=settings.principal.user,
+                environment=settings.env,
                 now=datetime.now(UTC),
             )
             if report.problems:

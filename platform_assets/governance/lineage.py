@@ -306,7 +306,9 @@ def _requirements(
 
 
 def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:
-    known = releases.releases(ledger, asked.line)
+    # Recorded is not served: a release whose activation was refused is nothing to go back to.
+    served = {entry.body["release_id"] for entry in ledger.entries(kind=ACTIVATION, subject=asked.line)}
+    known = [each for each in releases.releases(ledger, asked.line) if each.release_id in served]
     found = [release for release in known if asked.is_in(versions_by_stage(release))]
     matching = sorted({versions_by_stage(release)[asked.stage] for release in found})
     if len(matching) > 1:

@@ -23,7 +23,7 @@ from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.governance.release import ACTIVATION, RETENTION
 from platform_assets.governance.verdict import Outcome, Verdict, record
 from resources.errors import PlatformError
-from resources.object_store import GdprClass, ObjectStore
+from resources.object_store import GdprClass, ObjectMissingError, ObjectStore, ObjectStoreError
 from resources.provenance import code_commit
 from resources.warehouse import Snapshot, Warehouse
 
@@ -74,7 +74,14 @@ class RetentionReport:
         return dict(sorted((deleted + stays).items()))
 
 
-def expired(store: ObjectStore, warehouse: Warehouse, ledger: Ledger, *, now: datetime) -> list[Expired]:
+def expired(
+    store: ObjectStore,
+    warehouse: Warehouse,
+    ledger: Ledger,
+    *,
+    now: datetime,
+    problems: list[str] | None = None,
+) -> list[Expired]:
     """What is past its days, and of that, what stays all the same.
 
     Args:
@@ -82,9 +89,10 @@ def expired(store: ObjectStore, warehouse: Warehouse, ledger: Ledger, *, now: da
         warehouse: The tables.
         ledger: Says which releases are active.
         now: The current time, with its time zone.
+        problems: Gets what cannot be judged; without it, the first such thing raises.
     """
     named = _named_by_active_releases(ledger)
-    found = list(_expired_objects(store, named, now))
+    found = list(_expired_objects(store, named, now, problems))
     for table in warehouse.tables():
         found += _expired_versions(warehouse, table, named, now)
     return found
@@ -97,6 +105,7 @@ def retain(
     *,
     content_hash: "Callable[[pa.Table], str]",
     by: str,
+    environment: str,
     now: datetime,
 ) -> RetentionReport:
     """Remove what is past its days and not spared. Repeatable after a kill.
@@ -109,12 +118,13 @@ def retain(
         ledger: Gets the removal and the verdict.
         content_hash: The identity of a table's rows.
         by: Who or what sweeps.
+        environment: Whose objects `store` shows, for the record: objects lie by environment.
         now: The current time, with its time zone.
     """
-    found = expired(store, warehouse, ledger, now=now)
+    problems: list[str] = []
+    found = expired(store, warehouse, ledger, now=now, problems=problems)
     due = [each for each in found if not each.spared]
     _record_removal(ledger, due, by=by)
-    problems: list[str] = []
     removed = [
         each for each in due if each.kind == "object" and _tried(problems, partial(store.delete, each.name))
     ]
@@ -124,7 +134,7 @@ def retain(
             removed += of_table
     _tried(problems, warehouse.sweep)
     _tried(problems, store.sweep)
-    return _reported(ledger, found, removed, problems, by=by, now=now)
+    return _reported(ledger, found, removed, problems, by=by, environment=environment, now=now)
 
 
 def set_legal_hold(
@@ -140,22 +150,34 @@ def set_legal_hold(
     is_table = name in warehouse.tables()
     if not is_table and not store.exists(name):
         raise RetentionError(f"there is neither a table nor an object {name}")
+    enforce = warehouse.set_legal_hold if is_table else store.set_legal_hold
+    # A kill in between may leave a hold without its entry, never an entry without its hold.
+    if held:
+        enforce(name, held=True)
     previous = ledger.latest(LEGAL_HOLD, name)
     body = {"held": held, "by": by, "reason": reason, "previous": previous.hash if previous else None}
     entry = ledger.append(LEGAL_HOLD, name, fingerprint=fingerprint_of(**body), body=body)
-    if is_table:
-        warehouse.set_legal_hold(name, held=held)
-    else:
-        store.set_legal_hold(name, held=held)
+    if not held:
+        enforce(name, held=False)
     return entry
 
 
 # --- What is past its days -----------------------------------------------------------------------------
 
 
-def _expired_objects(store: ObjectStore, named: set[str], now: datetime) -> Iterator[Expired]:
+def _expired_objects(
+    store: ObjectStore, named: set[str], now: datetime, problems: list[str] | None
+) -> Iterator[Expired]:
     for key in store.list():
-        info = store.info(key)
+        try:
+            info = store.info(key)
+        except ObjectMissingError:
+            continue  # gone meanwhile
+        except ObjectStoreError as problem:
+            if problems is None:
+                raise
+            problems.append(str(problem))
+            continue
         if info.stored_at + timedelta(days=info.retention_days) <= now:
             in_use = not named.isdisjoint([key, *map(str, PurePosixPath(key).parents)])
             yield Expired(
@@ -257,7 +279,9 @@ def _remove_from(
     now: datetime,
 ) -> None:
     if whole := [each.version.snapshot_id for each in due if each.version and each.kind == "version"]:
-        warehouse.drop(table, whole)
+        # Since it was judged, a run may have published a version anew.
+        goes = warehouse.policy(table).gdpr_class in _GOES_WHOEVER_USES_IT
+        warehouse.drop(table, whole, also_current=goes)
     policy, partly = warehouse.policy(table), {each.version for each in due if each.kind == "rows"}
     if partly and policy.time_column:
         keep = _young_enough(
@@ -274,6 +298,11 @@ def _tried(problems: list[str], act: Callable[[], object]) -> bool:
     except PlatformError as problem:
         problems.append(str(problem))
         return False
+    except Exception as problem:
+        # A disk or a file format has errors of its own.
+        log.exception("removal failed")
+        problems.append(f"{type(problem).__name__}: {problem}")
+        return False
     return True
 
 
@@ -284,6 +313,7 @@ def _reported(
     problems: Sequence[str],
     *,
     by: str,
+    environment: str,
     now: datetime,
 ) -> RetentionReport:
     outcome: Outcome = "error" if problems else "pass"
@@ -298,6 +328,7 @@ def _reported(
         rule_set_hash=_RULE_SET_HASH,
         outcome=outcome,
         evidence={
+            "environment": environment,
             "deleted": by_class,
             "held": sorted(each.name for each in spared if each.spared == "legal hold"),
             "in_use": sorted(each.name for each in spared if each.spared == "in use"),

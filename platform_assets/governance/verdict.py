@@ -4,7 +4,7 @@ Everything that decides records a verdict; everything that acts demands verdicts
 closed: it is met by a pass, or by a waiver with a named person and a reason, under the rules of
 today, young enough, in a ledger that is whole. Nothing else will do.
 
-A verdict may also be an *objection*: it blocks every act on its subject, although nobody demands it.
+A verdict may also be an *objection*: it blocks every act that demands anything of its subject.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
@@ -106,6 +107,8 @@ def deployment_asset(
                 source_commit=model.source_commit,
             )
             releases.record(ledger, release)
+            # It was closed when the card was handed over; a run beside this one may have found otherwise since.
+            require_closed(ledger, f"{line}_dataset")
             activation = releases.activate(
                 ledger,
                 line,

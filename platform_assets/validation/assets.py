@@ -10,6 +10,7 @@ import dagster as dg
 
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
+from platform_assets.governance.erasure import refuse_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.models.scorer import SavedClassifier
@@ -21,6 +22,7 @@ from platform_assets.validation.report import ValidationReport, assess
 from platform_assets.validation.scoring import production_scores, scored_rows
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit
+from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse
 
@@ -75,7 +77,7 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
         with foreseen_failures():
             folder = f"reports/{settings.env}/{line}/{model.version[:16]}"
             scores_key = f"{folder}/scores-{SCORING_CODE}.parquet"
-            scored = _scores(model, scores_key, warehouse, object_store)
+            scored = _scores(model, scores_key, warehouse, object_store, ledger, row_salt(settings.home))
             active = releases.active(ledger, line)
             production, problem = None, None
             if active is not None:
@@ -175,7 +177,9 @@ def report_pictures(scored: "pa.Table", production: Any) -> dict[str, bytes]:
     }
 
 
-def _scores(model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectStore) -> "pa.Table":
+def _scores(
+    model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectStore, ledger: Ledger, salt: bytes
+) -> "pa.Table":
     """The model's and the baseline's scores, computed once for a model and the code that scores."""
     import pyarrow.parquet as pq
 
@@ -190,6 +194,7 @@ def _scores(model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectSt
     buffer = io.BytesIO()
     pq.write_table(scored, buffer)
     dataset = model.features.dataset
+    refuse_erased(scored["review_id"].to_pylist(), of=key, ledger=ledger, salt=salt)
     store.put(
         key,
         buffer.getvalue(),

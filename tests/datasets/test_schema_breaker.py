@@ -22,12 +22,18 @@ from platform_assets.datasets.schema_breaker import (
     pass_trial,
     require_closed,
     settle,
+    trip,
 )
 from platform_assets.datasets.schema_changes import schema_changes, schema_changes_table
 from platform_assets.governance.ledger import Ledger
 
 DATASET = "patients_dataset"
-NOW = Circumstances(contract_hash="rules-1", contract_commit="c0ffee", dagster_run_id="run-1")
+NOW = Circumstances(
+    contract_hash="rules-1",
+    contract_commit="c0ffee",
+    dagster_run_id="run-1",
+    is_later_than=lambda earlier: earlier == "c0ffee",
+)
 CONTRACT = """
 name: patients
 raw:
@@ -211,7 +217,7 @@ def test_a_commit_that_changes_the_contract_is_a_way_to_the_trial(ledger: Ledger
     """New rules in a new commit let the next materialization try, without a person."""
     opened(ledger, tmp_path)
 
-    changed = Circumstances(contract_hash="rules-2", contract_commit="decade", dagster_run_id="run-2")
+    changed = replace(NOW, contract_hash="rules-2", contract_commit="decade", dagster_run_id="run-2")
     materialize(ledger, tmp_path, patients(), changed)
 
     require_closed(ledger, DATASET)
@@ -234,7 +240,11 @@ def test_nothing_less_than_a_commit_of_new_rules_will_do(
     opened(ledger, tmp_path)
 
     with pytest.raises(BreakerOpenError):
-        begin(ledger, DATASET, Circumstances(contract_hash, commit, "run-2"))
+        begin(
+            ledger,
+            DATASET,
+            replace(NOW, contract_hash=contract_hash, contract_commit=commit, dagster_run_id="run-2"),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +285,28 @@ def test_it_is_closed_exactly_when_no_violation_is_unanswered(
             expected = "closed" if act == "pass" else "open"
             assert breaker_state(ledger, DATASET).state == expected
         assert breaker_state(ledger, DATASET).state == expected
+
+
+def test_taking_back_an_edit_or_checking_out_an_older_commit_is_no_commit(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """Only rules that were committed on top of those that were broken open the way."""
+    edited = replace(NOW, contract_commit="c0ffee+dirty")
+    with pytest.raises(BreakerOpenError):
+        materialize(ledger, tmp_path, patients(note=["", ""]), edited)
+
+    for other in (
+        replace(NOW, contract_hash="rules-2"),
+        replace(NOW, contract_hash="rules-0", contract_commit="older", is_later_than=lambda _: False),
+    ):
+        with pytest.raises(BreakerOpenError):
+            begin(ledger, DATASET, other)
+
+
+def test_a_source_that_nobody_can_read_opens_it(ledger: Ledger) -> None:
+    """No shape is no better than a wrong one."""
+    opened = trip(ledger, DATASET, "patients.csv: cannot be read as csv", NOW)
+
+    assert opened.state == "open"
+    with pytest.raises(BreakerOpenError, match="cannot be read as csv"):
+        require_closed(ledger, DATASET)

@@ -109,6 +109,20 @@ def test_lookalikes_differ(first, second):
 
 def test_an_unknown_type_is_refused():
     """A type without canonical bytes is an error, and not a hash of something else."""
-    table = pa.table({"when": pa.array([0], pa.timestamp("us"))})
-    with pytest.raises(TypeError, match="no canonical bytes for timestamp"):
+    table = pa.table({"when": pa.array([0], pa.duration("us"))})
+    with pytest.raises(TypeError, match="no canonical bytes for duration"):
         content_hash(table)
+
+
+def test_one_instant_has_one_hash_in_every_zone_and_unit():
+    """A timestamp is what it denotes, however it was stored; another instant is another hash."""
+    instants = [1_700_000_000_000_000, None]
+    micro, other = (
+        pa.table({"when": pa.array(instants, pa.timestamp("us", tz=zone))})
+        for zone in ("UTC", "Asia/Shanghai")
+    )
+    milli = pa.table({"when": pa.array([1_700_000_000_000, None], pa.timestamp("ms", tz="UTC"))})
+    later = pa.table({"when": pa.array([1_700_000_000_000_001, None], pa.timestamp("us", tz="UTC"))})
+
+    assert content_hash(micro) == content_hash(other) == content_hash(milli)
+    assert content_hash(micro) != content_hash(later)

@@ -127,7 +127,7 @@ def test_a_file_that_holds_no_reviews_is_one_error(source_of, name, content, exp
     [
         ("nowhere.csv", "no such file; check the path"),
         ("/does/not/exist.parquet", "no such file"),
-        ("nothing://bucket/reviews.csv", "Protocol not known: nothing"),
+        ("nothing://bucket/reviews.csv", "cannot be read (ValueError: Protocol not known: nothing)"),
         ("http://[broken/reviews.csv", ""),
         ("ftp://127.0.0.1:1/reviews.csv", "cannot be read (ConnectionRefusedError"),
         ("package://", "package '' is not installed"),
@@ -237,3 +237,15 @@ def test_gcs(gcs_bucket):
     gcsfs.GCSFileSystem().pipe(f"{gcs_bucket}/datasets/reviews.csv", CSV)
     assert texts(f"gs://{gcs_bucket}/datasets/reviews.csv") == ["fine", "awful"]
     assert refusal(f"gs://{gcs_bucket}/datasets/nothing.csv").startswith("no such file")
+
+
+def test_secrets_of_a_uri_are_neither_shown_nor_recorded():
+    """User, password and signature serve to fetch; no message, no cause and no record repeats them."""
+    uri = "https://user:pw123@127.0.0.1:1/reviews.csv?X-Amz-Signature=SECRETSIG#top"
+
+    with pytest.raises(DatasetError) as refused:
+        open_source(uri)
+
+    assert "https://127.0.0.1:1/reviews.csv" in str(refused.value)
+    assert not [secret for secret in ("user:", "pw123", "SECRETSIG") if secret in str(refused.value)]
+    assert refused.value.__suppress_context__

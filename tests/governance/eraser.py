@@ -41,6 +41,7 @@ def erase_subject(home: Path, subject_id: str) -> ErasureReport:
         reason="request 7",
         salt=SALT,
         content_hash=content_hash,
+        environment="dev",
         now=NOON,
         **systems(home),
     )

@@ -62,7 +62,15 @@ def sweep(store, warehouse, ledger):
     """A sweep `days` from now."""
 
     def sweep(days: float = 0) -> RetentionReport:
-        return retain(store, warehouse, ledger, content_hash=content_hash, by="the schedule", now=now(days))
+        return retain(
+            store,
+            warehouse,
+            ledger,
+            content_hash=content_hash,
+            by="the schedule",
+            environment="dev",
+            now=now(days),
+        )
 
     return sweep
 
@@ -313,7 +321,15 @@ def test_what_cannot_be_deleted_is_an_error_and_keeps_nothing_else(store, ledger
     refusing = Refusing(store._objects.parent)
     put(store, "reports/dev/a", days=5)
     put(store, "reports/b", days=5)
-    report = retain(refusing, warehouse, ledger, content_hash=content_hash, by="the schedule", now=now(6))
+    report = retain(
+        refusing,
+        warehouse,
+        ledger,
+        content_hash=content_hash,
+        by="the schedule",
+        environment="dev",
+        now=now(6),
+    )
     assert (report.outcome, report.problems) == ("error", ("object reports/dev/a: the disk is read-only",))
     assert [each.name for each in report.deleted] == ["reports/b"]
     assert report.verdict.body["evidence"]["problems"] == ["object reports/dev/a: the disk is read-only"]

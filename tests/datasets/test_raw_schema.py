@@ -461,3 +461,13 @@ def test_import_is_cheap() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_cells_of_a_file_without_a_header_are_not_told(contract: Contract) -> None:
+    """Its first row stands where the names should be: positions are told, never what stands there."""
+    report = checked(contract, read("7,Jane Doe,1980-03-04\n8,John Roe,1981-04-05\n"))
+
+    assert report.outcome == "fail"
+    assert "Jane" not in repr(report)
+    assert "1980" not in repr(report)
+    assert [column.name[:2] for column in report.observed] == ["#1", "#2", "#3"]

@@ -127,3 +127,14 @@ def test_the_settings_choose_the_bucket(tmp_path):
     )
     with pytest.raises(AccessDeniedError):
         open_object_store(settings).list("models/prod")
+
+
+def test_what_stands_behind_a_question_mark_is_not_recorded(ledger):
+    """Signatures and tokens travel there; and a NUL, which Postgres does not take, is replaced."""
+    path = "/models/prod/a\0b?X-Amz-Signature=SECRET&token=hush"
+
+    record_denial(ledger, {"method": "GET", "path": path, "user": {}}, DENIED)
+
+    (entry,) = ledger.entries(kind="denial")
+    assert entry.subject == "/models/prod/a\N{REPLACEMENT CHARACTER}b"
+    assert b"SECRET" not in entry.raw

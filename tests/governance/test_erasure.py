@@ -23,7 +23,7 @@ from platform_assets.cli import retention as cli
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance import release as releases
 from platform_assets.governance import verdict
-from platform_assets.governance.erasure import RETRAIN, Suppression, plan_erasure
+from platform_assets.governance.erasure import RETRAIN, Suppression, plan_erasure, publish_unless_erased
 from platform_assets.governance.errors import ErasureError, ReleaseError, VerdictMissingError
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ERASURE, Release
@@ -586,3 +586,29 @@ def test_the_command_fails_when_something_is_left(command):
     )
     status, done = command(SUBJECT)
     assert (status, done["outcome"], done["left"]) == (1, "error", ["reports/dev/note"])
+
+
+def test_rows_read_before_an_erasure_are_not_published_after_it(home):
+    """A run that held the rows in memory meanwhile is told so, and leaves nothing of the subject behind."""
+    held = reviews(SECRET, *TEXTS[:2])
+    home.erase()
+    staged = write(home.warehouse, DATASET, held, publish=False)
+    given = {"warehouse": home.warehouse, "ledger": home.ledger, "salt": SALT}
+
+    with pytest.raises(ErasureError, match="1 of 3 rows are about subjects that were erased meanwhile"):
+        publish_unless_erased(staged, held["review_id"].to_pylist(), **given)
+    home.warehouse.sweep()
+
+    assert_gone(home)
+    others = write(home.warehouse, DATASET, reviews(*TEXTS[:2]), publish=False)
+    assert publish_unless_erased(others, [None, review_id(TEXTS[0])], **given).published
+
+
+def test_a_second_erasure_finds_the_models_behind_the_first(home):
+    """A model made of a version that was written again since was made of the next subject's rows as well."""
+    home.erase()
+
+    plan = home.plan(review_id(TEXTS[0]))
+
+    assert f"{LINE}_model@feed1" in plan.models
+    assert home.releases[0].release_id in dict(map(reversed, plan.releases))

@@ -263,3 +263,18 @@ def test_the_trace_of_a_damaged_ledger_says_so(ledger, tamper, release_number):
     tamper.execute("DELETE FROM entries WHERE seq = 3")
 
     assert trace(ledger, made.release_id)["chain"]["ok"] is False
+
+
+def test_a_release_that_never_served_is_nothing_to_go_back_to(ledger, clock, judge, release_number):
+    """A release whose activation was refused is recorded; a rollback does not find it."""
+    served = release_number(1)
+    release_number(2)
+    card = served.card.model_copy(update={"card_sha256": "c0" * 32})
+    passed = judge(subject=f"{LINE}_model@{served.versions['model']}", evaluation_id="again")
+    record(
+        ledger, Release(line=LINE, card=card, deployment={"manifest_key": "other"}, verdicts=(passed.hash,))
+    )
+
+    planned = plan(ledger, clock, f"{LINE}_dataset@{served.versions['dataset']}")
+
+    assert planned.target.release_id == served.release_id

@@ -38,7 +38,7 @@ from platform_assets.references import (
 from platform_assets.systems import open_object_store
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse, Snapshot
+from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
 from tests.governance.conftest import example
 
 TABLE, LINE = "datasets.reviews", "reviews"
@@ -435,3 +435,46 @@ def test_the_commands_list_hold_and_sweep(tmp_path, monkeypatch):
     assert run("sweep", "--by", "grace")["outcome"] == "pass"
     assert not store.exists("reports/dev/a")
     assert run("due")["expired"] == []
+
+
+def test_a_version_that_has_become_current_meanwhile_stays(warehouse):
+    """What was judged unused and then published anew is not dropped: nothing at all is."""
+    old = write(warehouse, texts("old"), days=1, gdpr_class="internal")
+    write(warehouse, texts("new"), days=1, gdpr_class="internal")
+    warehouse.publish(old)
+
+    with pytest.raises(WarehouseError, match="has become current meanwhile"):
+        warehouse.drop(TABLE, [old.snapshot_id], also_current=False)
+
+    assert warehouse.current(TABLE).snapshot_id == old.snapshot_id
+    assert len(warehouse.versions(TABLE)) == 2
+
+
+def test_a_hold_is_in_force_before_the_ledger_says_so(store, warehouse, ledger):
+    """A hold that could not be placed is not recorded, and a recorded one is in force."""
+    put(store, "reports/dev/a", days=5)
+
+    class Refusing(LocalObjectStore):
+        def set_legal_hold(self, key, *, held):
+            raise ObjectStoreError("the disk is read-only")
+
+    asked = {"by": "grace", "reason": "case 4", "warehouse": warehouse, "ledger": ledger}
+    with pytest.raises(ObjectStoreError):
+        set_legal_hold("reports/dev/a", held=True, store=Refusing(store._objects.parent), **asked)
+
+    assert list(ledger.entries(kind="legal-hold")) == []
+    set_legal_hold("reports/dev/a", held=True, store=store, **asked)
+    assert store.info("reports/dev/a").legal_hold
+
+
+def test_one_unreadable_object_does_not_keep_the_rest(store, ledger, sweep):
+    """What cannot be judged makes the verdict an error; everything else that is due goes all the same."""
+    put(store, "reports/dev/a", days=5)
+    put(store, "reports/dev/b", days=5)
+    (store._metadata / "reports" / "dev" / "a.json").write_text("garbled")
+
+    report = sweep(6)
+
+    assert report.outcome == "error"
+    assert [each.name for each in report.deleted] == ["reports/dev/b"]
+    assert "reports/dev/a" in report.problems[0]

@@ -632,6 +632,19 @@ class TestS3ObjectStore(ObjectStoreContract):
         assert [version["Key"] for version in left["Versions"]] == [f"{KEY}.sha256"]
         assert "DeleteMarkers" not in left
 
+    def test_a_sweep_removes_what_was_overwritten(self, open_store, client):
+        """Old versions, and what a killed delete left behind its marker, do not outlive the next sweep."""
+        store = open_store("s3://versioned/swept")
+        put(store, content=b"first")
+        put(store, content=b"second")
+        put(store, f"{KEY}.gone", b"third")
+        client.delete_object(Bucket="versioned", Key=f"swept/{KEY}.gone")
+        assert store.sweep() >= 3
+        left = client.list_object_versions(Bucket="versioned", Prefix="swept/")
+        assert [(each["Key"], each["IsLatest"]) for each in left["Versions"]] == [(f"swept/{KEY}", True)]
+        assert "DeleteMarkers" not in left
+        assert store.get(KEY) == b"second"
+
     def test_a_folder_fetches_only_what_changed(self, store):
         """Copies whose hash fits are used again; one that was changed on this machine is fetched again."""
         put(store, "models/dev/line/1/a", b"first")

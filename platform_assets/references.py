@@ -189,3 +189,6 @@ STAGES: dict[str, type[AssetReference]] = {
     "deployment": DeploymentVersion,
 }
 """The assets of a line in the order in which data flows, and what each hands on."""
+
+TABLES = {"dataset": "datasets.{line}", "features": "features.{line}_tokens"}
+"""The warehouse table of each asset that has one."""

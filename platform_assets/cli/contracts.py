@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, print_json
+from platform_assets.references import TABLES
 from platform_assets.systems import open_warehouse
 from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
@@ -129,7 +130,7 @@ def _newest_write(settings: PlatformSettings, line: str) -> "pd.DataFrame":
     from platform_assets.datasets.errors import ContractError
 
     warehouse = open_warehouse(settings)
-    staged = warehouse.staged(f"datasets.{line}")
+    staged = warehouse.staged(TABLES["dataset"].format(line=line))
     if staged is None:
         raise ContractError(
             f"dataset {line}_dataset was never written; run it with: platform-assets run {line}"

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, print_json
-from platform_assets.systems import open_ledger
+from platform_assets.governance.errors import LineageError
+from platform_assets.references import TABLES
+from platform_assets.systems import open_ledger, open_warehouse
 from resources.settings import PlatformSettings
 
 app = typer.Typer(no_args_is_help=True)
@@ -76,6 +78,53 @@ def unpin(
 
 
 @app.command()
+def versions(
+    asset: Annotated[str, typer.Argument(help="E.g. reviews_sentiment_dataset, or …_features.")],
+    as_json: AsJson = False,
+) -> None:
+    """The versions of a table that were published, oldest first, and the commits that made them."""
+    warehouse, table = open_warehouse(PlatformSettings()), _table(asset)
+    current = warehouse.current(table)
+    found = [
+        {
+            "version": each.content_hash,
+            "snapshot_id": each.snapshot_id,
+            "rows": each.rows,
+            "source_commit": each.source_commit,
+            "gdpr_class": each.gdpr_class,
+            "published_at": each.committed_at,
+            "current": current is not None and each.snapshot_id == current.snapshot_id,
+        }
+        for each in warehouse.versions(table)
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        print(
+            f"{'●' if row['current'] else ' '} {row['version'][:12]}  {row['rows']:>9,} rows  {row['gdpr_class']:<9} "
+            f"{row['published_at']:%Y-%m-%d %H:%M}  commit {row['source_commit'][:12]}"
+        )
+
+
+@app.command("read")
+def read_version(
+    version: Annotated[
+        str, typer.Argument(metavar="ASSET@VERSION", help="The first digits of a version, or a Git commit.")
+    ],
+    file: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+) -> None:
+    """Write the rows of a table as they were in a version."""
+    import pyarrow.parquet as pq
+
+    asset, _, wanted = version.partition("@")
+    warehouse, table = open_warehouse(PlatformSettings()), _table(asset)
+    found = warehouse.at(table, wanted)
+    pq.write_table(warehouse.read(table, found.snapshot_id), file)
+    print(f"{found.rows:,} rows of {asset}@{found.content_hash[:12]} in {file}; class {found.gdpr_class}")
+
+
+@app.command()
 def trace(
     target: Annotated[
         str,
@@ -98,6 +147,13 @@ def trace(
     if not found["chain"]["ok"]:
         print(f"error: the ledger is damaged: {found['chain']['problem']}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _table(asset: str) -> str:
+    line, _, stage = asset.rpartition("_")
+    if not line or stage not in TABLES:
+        raise LineageError(f"{asset!r} has no table; tables have <line>_dataset and <line>_features")
+    return TABLES[stage].format(line=line)
 
 
 def _prediction(target: str) -> dict[str, Any] | None:

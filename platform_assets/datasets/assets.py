@@ -40,7 +40,7 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
-from platform_assets.references import DatasetVersion, TableSnapshot
+from platform_assets.references import TABLES, DatasetVersion, TableSnapshot
 from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit, descends, source_commit
@@ -251,7 +251,7 @@ class DatasetMaking:
     def staged(self, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
         """The prepared rows, where only an audit reads them."""
         return self.warehouse.stage(
-            f"datasets.{self.line}",
+            TABLES["dataset"].format(line=self.line),
             rows,
             content_hash=content_hash(rows),
             gdpr_class=spec.gdpr_class,

@@ -9,7 +9,7 @@ from platform_assets.features.tokens import encoder_identity, load_tokenizer, mo
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import publish_unless_erased
 from platform_assets.governance.ledger import Ledger
-from platform_assets.references import DatasetVersion, FeaturesVersion, TableSnapshot
+from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
 from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
 from resources.provenance import code_commit
 from resources.row_salt import row_salt
@@ -59,7 +59,7 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
                 warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer
             )
             staged = warehouse.stage(
-                f"features.{line}_tokens",
+                TABLES["features"].format(line=line),
                 tokens,
                 content_hash=content_hash(tokens),
                 gdpr_class=dataset.gdpr_class,

@@ -182,7 +182,7 @@ def _of_prediction(ledger: Ledger, prediction: Mapping[str, Any]) -> dict[str, A
 
 def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
     activations = ledger.entries(kind=ACTIVATION, subject=release.line)
-    recorded = [ledger.get(entry_hash) for entry_hash in release.verdicts]
+    recorded = filter(None, map(ledger.get, release.verdicts))
     return {
         "release": {
             "release_id": release.release_id,
@@ -194,7 +194,7 @@ def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
             ],
         },
         **_of_reference(ledger, release.card),
-        "verdicts": [_told(entry) for entry in recorded if entry],
+        "verdicts": [_told(entry) for entry in sorted(recorded, key=lambda entry: entry.seq)],
     }
 
 

@@ -37,6 +37,7 @@ from platform_assets.references import (
 )
 from platform_assets.systems import open_object_store
 from resources.object_store import LocalObjectStore, ObjectStoreError
+from resources.s3_object_store import S3ObjectStore
 from resources.settings import PlatformSettings
 from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
 from tests.governance.conftest import example
@@ -51,10 +52,21 @@ def warehouse(tmp_path):
     return opened(tmp_path)
 
 
-@pytest.fixture
-def store(tmp_path):
-    """An empty object store."""
-    return LocalObjectStore(tmp_path / "objects")
+@pytest.fixture(params=["local", "s3"])
+def store(request, tmp_path):
+    """An empty object store, of either kind."""
+    if request.param == "local":
+        return LocalObjectStore(tmp_path / "objects")
+    return S3ObjectStore(
+        f"s3://{request.getfixturevalue('s3_bucket')}/objects",
+        endpoint=request.getfixturevalue("s3_endpoint"),
+        region="us-east-1",
+        cache=tmp_path / "cache",
+    )
+
+
+local_only = pytest.mark.parametrize("store", ["local"], indirect=True)
+"""For tests that break something behind the store's back."""
 
 
 @pytest.fixture
@@ -309,6 +321,7 @@ def test_single_rows_go_by_their_own_time(warehouse, ledger, sweep, kind):
     assert sweep().deleted == ()
 
 
+@local_only
 def test_what_cannot_be_deleted_is_an_error_and_keeps_nothing_else(store, ledger, warehouse):
     """A store that refuses one deletion: the rest goes, and the verdict names the problem."""
 
@@ -336,6 +349,7 @@ def test_what_cannot_be_deleted_is_an_error_and_keeps_nothing_else(store, ledger
     assert list(store.list()) == ["reports/dev/a"]
 
 
+@local_only
 def test_a_sweep_that_died_is_finished_by_the_next(store, warehouse, ledger, sweep, monkeypatch):
     """It dies after the ledger knows and before anything went: the next sweep removes all, under the same entry."""
     put(store, "reports/dev/a", days=5)
@@ -381,6 +395,7 @@ def materialize(store, warehouse, ledger, tmp_path) -> dg.ExecuteInProcessResult
     )
 
 
+@local_only
 def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_path):
     """Its metadata are the counts and the verdict."""
     put(store, "reports/dev/a", days=1)
@@ -450,6 +465,7 @@ def test_a_version_that_has_become_current_meanwhile_stays(warehouse):
     assert len(warehouse.versions(TABLE)) == 2
 
 
+@local_only
 def test_a_hold_is_in_force_before_the_ledger_says_so(store, warehouse, ledger):
     """A hold that could not be placed is not recorded, and a recorded one is in force."""
     put(store, "reports/dev/a", days=5)
@@ -467,6 +483,7 @@ def test_a_hold_is_in_force_before_the_ledger_says_so(store, warehouse, ledger):
     assert store.info("reports/dev/a").legal_hold
 
 
+@local_only
 def test_one_unreadable_object_does_not_keep_the_rest(store, ledger, sweep):
     """What cannot be judged makes the verdict an error; everything else that is due goes all the same."""
     put(store, "reports/dev/a", days=5)

@@ -6,8 +6,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import ACTIVATION
@@ -125,3 +127,26 @@ def test_readers_see_the_older_or_the_newer_release_and_nothing_else(second: Pat
     assert process.returncode == 0
     assert newer.release_id in seen
     assert release.active(ledger, LINE).release_id == older.release_id
+
+
+def test_every_published_version_can_be_listed_and_read(second: Path, tmp_path: Path) -> None:
+    """Both datasets are there, with the commit that made them; the older one is read as it was."""
+    ledger = Ledger.open(second / "ledger" / "ledger.sqlite", principal="tests")
+    older, newer = release.releases(ledger, LINE)
+    asset = f"{LINE}_dataset"
+
+    listed = platform_assets(second, "versions", asset, "--json")
+    done = platform_assets(
+        second, "read", f"{asset}@{older.versions['dataset'][:12]}", tmp_path / "rows.parquet"
+    )
+    unknown = platform_assets(second, "read", f"{asset}@00000000", tmp_path / "none.parquet")
+
+    found = json.loads(listed.stdout)
+    assert [row["version"] for row in found] == [older.versions["dataset"], newer.versions["dataset"]]
+    assert [row["current"] for row in found] == [False, True]
+    assert all(row["source_commit"] and row["gdpr_class"] == "personal" for row in found)
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    assert content_hash(rows) == older.versions["dataset"]
+    assert unknown.returncode == 1
+    assert not (tmp_path / "none.parquet").exists()

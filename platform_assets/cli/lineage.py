@@ -85,7 +85,7 @@ def versions(
     """The versions of a table that were published, oldest first, and the commits that made them."""
     warehouse, table = open_warehouse(PlatformSettings()), _table(asset)
     current = warehouse.current(table)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "version": each.content_hash,
             "snapshot_id": each.snapshot_id,

@@ -159,9 +159,7 @@ def dataset_asset(
                 rows_by_split=prepared.rows_by_split(),
                 sources=tuple(without_secrets(uri) for uri, _ in sources_of(resolved)),
                 source_hash=prepared.source_hash,
-                contract_rule_sets={
-                    f"contract.{domain.domain}": domain.rule_set_hash for domain in report.domains
-                },
+                contract_rule_sets=contract.rule_set_hashes,
                 contract_quality=report.quality_score,
                 ge_run_id=report.ge_run_id,
                 published_at=published.committed_at.isoformat(),

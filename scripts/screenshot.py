@@ -7,7 +7,7 @@ import sys
 
 from playwright.sync_api import ViewportSize, expect
 
-from platform_assets.line import STAGES
+from platform_assets.references import STAGES
 from resources.settings import PlatformSettings
 from tests.e2e.ui_server import ROOT, chromium, lineage_url, open_picture, served_ui
 

@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def rollback(
     version: Annotated[
-        str, typer.Argument(metavar="ASSET@VERSION", help="E.g. reviews_sentiment_dataset@cc620536abb3.")
+        str, typer.Argument(metavar="ASSET@VERSION", help="E.g. reviews_sentiment_dataset@47f72ea3b860.")
     ],
     reason: Annotated[str, typer.Option(help="Why, for whoever reads the history.")] = "no reason given",
     dry_run: Annotated[

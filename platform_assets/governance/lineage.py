@@ -30,7 +30,7 @@ _SHORTEST_PREFIX = 8
 
 @dataclass(frozen=True, slots=True)
 class AssetVersion:
-    """One version of one asset of a line: `reviews_sentiment_dataset@cc620536abb3`."""
+    """One version of one asset of a line: `reviews_sentiment_dataset@47f72ea3b860`."""
 
     line: str
     stage: str

@@ -644,6 +644,7 @@ class TestS3ObjectStore(ObjectStoreContract):
         assert [(each["Key"], each["IsLatest"]) for each in left["Versions"]] == [(f"swept/{KEY}", True)]
         assert "DeleteMarkers" not in left
         assert store.get(KEY) == b"second"
+        store.delete(KEY)
 
     def test_a_folder_fetches_only_what_changed(self, store):
         """Copies whose hash fits are used again; one that was changed on this machine is fetched again."""

@@ -18,11 +18,6 @@ import pytest
 # Before anything imports transformers: no test asks the model hub, whatever a model is called.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# A core for each worker: two that train with two threads each would mostly wait for each other.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
-
 # Deadlines would make a busy machine fail correct code.
 hypothesis.settings.register_profile("platform", deadline=None)
 hypothesis.settings.load_profile("platform")

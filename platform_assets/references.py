@@ -9,10 +9,12 @@ A reference nests the reference it was made from, so any of them carries its who
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 from resources.object_store import GdprClass
+from resources.warehouse import Snapshot
 
 
 class Reference(BaseModel):
@@ -51,6 +53,16 @@ class TableSnapshot(Reference):
     content_hash: str
     """SHA-256 over the rows: equal rows give an equal hash, whenever and wherever they were written."""
     rows: int
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """What assets hand on of a snapshot of the warehouse."""
+        return cls(
+            table=snapshot.table,
+            snapshot_id=snapshot.snapshot_id,
+            content_hash=snapshot.content_hash,
+            rows=snapshot.rows,
+        )
 
 
 class DatasetVersion(AssetReference):

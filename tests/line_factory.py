@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import yaml
+
+from platform_assets.definitions import build_definitions
+from platform_assets.line import load_line
+from platform_assets.runner import open_instance
+from resources.settings import PlatformSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_SPEC = ROOT / "tests" / "fixtures" / "reviews_small" / "training-spec.yaml"
@@ -47,6 +53,28 @@ def platform_assets(home: Path, *arguments: str | Path, **extra: str) -> subproc
         text=True,
         check=False,
     )
+
+
+def materialize_alone(
+    settings: PlatformSettings, spec: Path, stage: str, **config: object
+) -> tuple[dg.ExecuteInProcessResult, str | None]:
+    """Materialize one asset of a line, as a person may in the UI: the result, and the failure's text if it failed."""
+    line = load_line(spec)
+    with open_instance(settings) as instance:
+        result = (
+            build_definitions(settings, [line])
+            .resolve_job_def(line.name)
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[line.key(stage)],
+                run_config={"ops": {f"{line.name}_{stage}": {"config": config}}} if config else None,
+                raise_on_error=False,
+            )
+        )
+    failures = [
+        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
+    ]
+    return result, failures[0].description if failures else None
 
 
 class FinishedHome:

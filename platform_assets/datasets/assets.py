@@ -150,12 +150,7 @@ def dataset_asset(
             yield making.breaker_check()
             reference = DatasetVersion(
                 line=line,
-                snapshot=TableSnapshot(
-                    table=published.table,
-                    snapshot_id=published.snapshot_id,
-                    content_hash=published.content_hash,
-                    rows=published.rows,
-                ),
+                snapshot=TableSnapshot.of(published),
                 rows_by_split=prepared.rows_by_split(),
                 sources=tuple(without_secrets(uri) for uri, _ in sources_of(resolved)),
                 source_hash=prepared.source_hash,

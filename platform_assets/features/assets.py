@@ -76,12 +76,7 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
             )
             reference = FeaturesVersion(
                 dataset=dataset,
-                snapshot=TableSnapshot(
-                    table=snapshot.table,
-                    snapshot_id=snapshot.snapshot_id,
-                    content_hash=snapshot.content_hash,
-                    rows=snapshot.rows,
-                ),
+                snapshot=TableSnapshot.of(snapshot),
                 tokenizer_sha256=tokenizer.sha256,
                 model_name=resolved.model_name,
                 max_length=resolved.max_length,

@@ -141,8 +141,8 @@ def plan_erasure(
     search = _search(subject_id, warehouse, store)
     earlier = tuple(entry for entry in _erasures(ledger, salt) if entry.subject == subject)
     registered, released = list(_registered(ledger)), [_release_of(e) for e in ledger.entries(kind=RELEASE)]
-    models = [*registered, *(each.card.registered for each in released)]
-    search = replace(search, ancestors=_ancestors(models, search, warehouse))
+    known = [*registered, *(each.card.registered for each in released)]
+    search = replace(search, ancestors=_ancestors(known, search, warehouse))
     gone = {(version["table"], version["content_hash"]) for version in search.versions}
     gone = gone.union(*map(removed_by, earlier))
     made_of_it = [each for each in released if data_of(each.card.registered.report.model.features) & gone]

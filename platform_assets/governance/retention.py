@@ -278,11 +278,11 @@ def _remove_from(
     content_hash: "Callable[[pa.Table], str]",
     now: datetime,
 ) -> None:
+    policy = warehouse.policy(table)
     if whole := [each.version.snapshot_id for each in due if each.version and each.kind == "version"]:
         # Since it was judged, a run may have published a version anew.
-        goes = warehouse.policy(table).gdpr_class in _GOES_WHOEVER_USES_IT
-        warehouse.drop(table, whole, also_current=goes)
-    policy, partly = warehouse.policy(table), {each.version for each in due if each.kind == "rows"}
+        warehouse.drop(table, whole, also_current=policy.gdpr_class in _GOES_WHOEVER_USES_IT)
+    partly = {each.version for each in due if each.kind == "rows"}
     if partly and policy.time_column:
         keep = _young_enough(
             timedelta(days=policy.retention_days), now, spare=lambda version: version not in partly

@@ -92,22 +92,12 @@ def write(warehouse: IcebergWarehouse, table: str, rows: pa.Table, *, publish: b
     return warehouse.publish(staged) if publish else staged
 
 
-def reference(snapshot: Snapshot) -> TableSnapshot:
-    """What assets hand on of a version."""
-    return TableSnapshot(
-        table=snapshot.table,
-        snapshot_id=snapshot.snapshot_id,
-        content_hash=snapshot.content_hash,
-        rows=snapshot.rows,
-    )
-
-
 def registered(number: int, dataset: Snapshot, features: Snapshot) -> RegisteredVersion:
     """The registered model of these versions."""
     made_of = example(
         FeaturesVersion,
-        dataset=example(DatasetVersion, line=LINE, snapshot=reference(dataset)),
-        snapshot=reference(features),
+        dataset=example(DatasetVersion, line=LINE, snapshot=TableSnapshot.of(dataset)),
+        snapshot=TableSnapshot.of(features),
     )
     model = example(ModelVersion, features=made_of, fingerprint=f"feed{number}")
     return example(RegisteredVersion, report=example(ReportVersion, model=model), name=LINE, number=number)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from platform_assets.definitions import build_definitions
@@ -21,7 +20,7 @@ from platform_assets.status import line_status
 from resources.model_registry import MlflowRegistry
 from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
-from tests.line_factory import SMALL_SPEC, platform_assets, write_spec
+from tests.line_factory import SMALL_SPEC, materialize_alone, platform_assets, write_spec
 
 LINE = "reviews_small"
 
@@ -32,20 +31,8 @@ def outcomes(outcome: RunOutcome) -> dict[str, str]:
 
 
 def deploy_alone(settings: PlatformSettings, spec: Path) -> str | None:
-    """Materialize nothing but the deployment, as a person may in the UI; the failure's text, None on success."""
-    line = load_line(spec)
-    with open_instance(settings) as instance:
-        result = (
-            build_definitions(settings, [line])
-            .resolve_job_def(line.name)
-            .execute_in_process(
-                instance=instance, asset_selection=[line.key("deployment")], raise_on_error=False
-            )
-        )
-    failures = [
-        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
-    ]
-    return failures[0].description if failures else None
+    """Materialize nothing but the deployment; the failure's text, None on success."""
+    return materialize_alone(settings, spec, "deployment")[1]
 
 
 def test_finished_line_is_deployed_and_tells_its_state(settings: PlatformSettings, ledger: Ledger) -> None:
@@ -411,25 +398,9 @@ def _resolved(line: object, active: object) -> list[object]:
     return resolve(line.requirements, active.card.registered.report.model, line.rule_set_hashes)
 
 
-def run_dataset_alone(settings: PlatformSettings, **overrides: object) -> dg.ExecuteInProcessResult:
-    """Materialize the dataset with values set in the launchpad."""
-    line = load_line(SMALL_SPEC)
-    with open_instance(settings) as instance:
-        return (
-            build_definitions(settings, [line])
-            .resolve_job_def(line.name)
-            .execute_in_process(
-                instance=instance,
-                asset_selection=[line.key("dataset")],
-                run_config={"ops": {f"{line.name}_dataset": {"config": overrides}}},
-                raise_on_error=False,
-            )
-        )
-
-
 def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledger: Ledger) -> None:
     """The run uses the value; the next ordinary run sees that the spec says otherwise and goes back."""
-    result = run_dataset_alone(settings, train_rows=320)
+    result, _ = materialize_alone(settings, SMALL_SPEC, "dataset", train_rows=320)
 
     line = load_line(SMALL_SPEC)
     with open_instance(settings) as instance:
@@ -442,8 +413,9 @@ def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledge
 
 def test_launchpad_value_out_of_range_is_one_clear_error(settings: PlatformSettings) -> None:
     """The launchpad is checked as strictly as the file."""
-    result = run_dataset_alone(settings, train_rows=3)
+    result, failure = materialize_alone(settings, SMALL_SPEC, "dataset", train_rows=3)
 
-    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    assert "train_rows" in failure.user_failure_data.description
-    assert "greater than or equal to 16" in failure.user_failure_data.description
+    assert sum(event.is_step_failure for event in result.all_events) == 1
+    assert failure is not None
+    assert "train_rows" in failure
+    assert "greater than or equal to 16" in failure

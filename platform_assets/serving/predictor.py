@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
+from uuid import uuid4
 
+from platform_assets.drift.event import PredictionEvent
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
@@ -18,6 +21,8 @@ _THRESHOLD = 0.5
 class Prediction:
     """One answer, and which release gave it."""
 
+    event_id: str
+    """Of this answer alone, wherever it was given."""
     score: float
     """Probability of label 1."""
     label: int
@@ -54,6 +59,7 @@ class Predictor:
         """One prediction for each text, in order."""
         return [
             Prediction(
+                event_id=uuid4().hex,
                 score=float(score),
                 label=int(score >= _THRESHOLD),
                 line=self.release.line,
@@ -62,3 +68,32 @@ class Predictor:
             )
             for score in self.classifier.score_texts(texts)
         ]
+
+
+def prediction_events(
+    predictions: Sequence[Prediction],
+    texts: Sequence[str],
+    *,
+    event_time: datetime,
+    source: str | None = None,
+) -> list[PredictionEvent]:
+    """What the drift monitor is told of these answers; of the texts only their length.
+
+    Args:
+        predictions: Answers.
+        texts: What each of them answers.
+        event_time: When they were given, with a time zone.
+        source: Where the texts come from, where that is known.
+    """
+    return [
+        PredictionEvent(
+            event_id=prediction.event_id,
+            event_time=event_time,
+            line=prediction.line,
+            model_version=prediction.model_version,
+            # Counted as the features that the reference profile is made of.
+            columns={"words": float(len(text.split()))} | ({"source": source} if source else {}),
+            score=prediction.score,
+        )
+        for prediction, text in zip(predictions, texts, strict=True)
+    ]

@@ -8,14 +8,16 @@ import dagster as dg
 from platform_assets.datasets.assets import schema_changes_asset
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.drift.assets import drift_asset, drift_schedule
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
 from platform_assets.line import Line, load_lines
 from platform_assets.step import ReferenceIOManager
 from platform_assets.systems import open_ledger, open_object_store, open_warehouse
-from resources.dagster_home import LINE_TAG
 from resources.model_registry import MlflowRegistry
 from resources.run_tracking import RunTracking
 from resources.settings import PlatformSettings
+from sensors.drift import drift_sensor
+from sensors.git_push import git_sensors
 
 
 def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
@@ -35,16 +37,6 @@ def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
     }
 
 
-def line_job(line: Line) -> Any:
-    """The job that materializes a whole line; one run of a line at a time."""
-    return dg.define_asset_job(
-        line.name,
-        selection=dg.AssetSelection.groups(line.name),
-        description=line.spec.description,
-        tags={LINE_TAG: line.name},
-    )
-
-
 def step_executor(settings: PlatformSettings) -> dg.ExecutorDefinition:
     """Pods on a cluster; on one machine, processes forked from one that has imported the definitions."""
     if settings.profile == "cluster":
@@ -59,16 +51,20 @@ def step_executor(settings: PlatformSettings) -> dg.ExecutorDefinition:
 def build_definitions(
     settings: PlatformSettings, lines: list[Line], *, loggers: Mapping[str, dg.LoggerDefinition] | None = None
 ) -> dg.Definitions:
-    """Definitions of these lines on these systems."""
+    """Definitions of these lines on these systems, each line as its active release has adapted it."""
+    resources = platform_resources(settings)
+    adapted = [line.adapted(resources["ledger"]) for line in lines]
     return dg.Definitions(
         assets=[
-            *(asset for line in lines for asset in line.assets()),
+            *(asset for line in adapted for asset in line.assets()),
+            *(drift_asset(line.name) for line in lines),
             schema_changes_asset(),
             retention_asset(content_hash),
         ],
-        jobs=[line_job(line) for line in lines],
-        schedules=[retention_schedule()],
-        resources=platform_resources(settings),
+        jobs=[line.job for line in lines],
+        schedules=[retention_schedule(), *([drift_schedule()] if lines else [])],
+        sensors=[drift_sensor(settings, lines), *git_sensors(settings, lines)],
+        resources=resources,
         executor=step_executor(settings),
         loggers=loggers,
     )

@@ -6,12 +6,14 @@ It stands above the domains and composes them; no domain knows the whole spec.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from pydantic import JsonValue
 
 from platform_assets.datasets.assets import (
     current_source_hash,
@@ -22,15 +24,16 @@ from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_c
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import features_asset, features_fingerprint
 from platform_assets.governance import release as releases
+from platform_assets.governance import retraining as retrainings
 from platform_assets.governance.assets import version_asset, version_fingerprint
 from platform_assets.governance.erasure import Suppression
-from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.ledger import Ledger, fingerprint_of
 from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import Requirement, unmet
 from platform_assets.manifest import Manifest
 from platform_assets.model_cards.assets import card_asset, card_fingerprint
 from platform_assets.models.assets import model_asset, model_fingerprint
-from platform_assets.models.training_spec import TrainingSpec, read_training_spec
+from platform_assets.models.training_spec import TrainingSpec, launchable, read_training_spec, with_launched
 from platform_assets.references import (
     STAGES,
     AssetReference,
@@ -44,6 +47,8 @@ from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, reco
 from platform_assets.systems import open_warehouse
 from platform_assets.validation.assets import validation_asset, validation_fingerprint
 from platform_assets.validation.gate import Gate
+from platform_assets.validation.reference import COLUMNS as PROFILED
+from resources.dagster_home import LINE_TAG
 from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse, WarehouseError
@@ -58,6 +63,8 @@ class Line:
 
     manifest: Manifest[TrainingSpec]
     contract: Contract
+    retraining: str | None = None
+    """Ledger entry of the request whose values stand in the spec instead of the file's."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -80,6 +87,43 @@ class Line:
         gates = (Gate.parse(name, condition) for name, condition in self.spec.gates.items())
         return self.contract.rule_set_hashes | {gate.rule_set: gate.rule_set_hash for gate in gates}
 
+    @cached_property
+    def basis(self) -> str:
+        """Identity of the spec, whatever its layout."""
+        return fingerprint_of(**self.spec.model_dump(mode="json"))
+
+    def fixed_differences(self, spec: TrainingSpec) -> list[str]:
+        """Fields in which `spec` differs and that no run may change: they belong to the definitions."""
+        ours = self.spec.model_dump(mode="json")
+        theirs = with_launched(spec, launchable(self.spec)).model_dump(mode="json")
+        return [field for field in ours if ours[field] != theirs[field]]
+
+    def run_config(self, config: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
+        """Dagster's run config that gives every stage these values."""
+        return {"ops": {f"{self.name}_{stage}": {"config": dict(values)} for stage, values in config.items()}}
+
+    def adapted(self, ledger: Ledger) -> "Line":
+        """The line as its active release was retrained: after drift, or from a pushed commit.
+
+        A release that was made of the file as it is leaves the line as it is; so does a change of the file.
+        """
+        found = retrainings.followed(ledger, self.name, basis=self.basis)
+        if found is None:
+            return self
+        entry_hash, retraining = found
+        spec = with_launched(self.spec, retraining.config)
+        return replace(self, manifest=replace(self.manifest, content=spec), retraining=entry_hash)
+
+    @cached_property
+    def job(self) -> Any:
+        """The job that materializes the whole line; one run of a line at a time."""
+        return dg.define_asset_job(
+            self.name,
+            selection=dg.AssetSelection.groups(self.name),
+            description=self.spec.description,
+            tags={LINE_TAG: self.name},
+        )
+
     def key(self, stage: str) -> dg.AssetKey:
         """Asset key of a stage."""
         return dg.AssetKey(f"{self.name}_{stage}")
@@ -90,11 +134,11 @@ class Line:
         return [
             dataset_asset(self.name, spec, self.contract),
             features_asset(self.name, spec),
-            model_asset(spec, self.manifest.path),
-            validation_asset(self.name, spec.gates),
+            model_asset(spec, self.manifest.path, self.retraining),
+            validation_asset(self.name, spec.gates, spec.drift),
             version_asset(self.name, self.requirements, self.rule_set_hashes),
             card_asset(self.name, spec.card.model_dump(), self.requirements, self.rule_set_hashes),
-            deployment_asset(self.name, deployment, self.requirements, self.rule_set_hashes),
+            deployment_asset(self.name, deployment, self.requirements, self.rule_set_hashes, self.retraining),
         ]
 
 
@@ -112,6 +156,16 @@ def load_line(path: Path) -> Line:
             Gate.parse(name, condition)
         except ValueError as problem:
             raise manifest.error(("gates", name), str(problem)) from None
+    if unknown := [column for column in spec.drift.columns if column not in PROFILED]:
+        raise manifest.error(
+            ("drift", "columns"), f"no reference profile has {unknown[0]}; known are {', '.join(PROFILED)}"
+        )
+    retrain = spec.drift.retrain
+    if retrain is not None and retrain.train_data_uri[0] != spec.train_data_uri[0]:
+        raise manifest.error(
+            ("drift", "retrain", "train_data_uri"),
+            f"must begin with {spec.train_data_uri[0]}, the line's own first source: the gates measure on its test split",
+        )
     contract_path = find_contract(spec.contract, beside=path.parent)
     if contract_path is None:
         raise manifest.error(
@@ -163,6 +217,7 @@ def plan(
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
     before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
     """
+    line = line.adapted(ledger)
     recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
     versions = {stage: reference.version for stage, reference in recorded.items() if reference is not None}
     stale = _stale(line, ledger, open_warehouse(settings), recorded, now or datetime.now(UTC))
@@ -196,7 +251,7 @@ def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], er
         case "model":
             return model_fingerprint(spec, features_version=versions["features"], model_name=spec.model_name)
         case "validation":
-            return validation_fingerprint(name, spec.gates, model_version=versions["model"])
+            return validation_fingerprint(name, spec.gates, spec.drift, model_version=versions["model"])
         case "version":
             return version_fingerprint(name, report_version=versions["validation"])
         case "card":

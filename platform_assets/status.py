@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import breaker_state
+from platform_assets.drift.record import states as drift_states
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve
@@ -31,7 +32,7 @@ def line_status(
     *,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Data version, model version, metrics, verdicts and deployed version of a line; None where there is none yet."""
+    """Data version, model version, metrics, verdicts, drift and deployed version of a line; None where there is none yet."""
     now = now or datetime.now(UTC)
     recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
     dataset, model, report = recorded["dataset"], recorded["model"], recorded["validation"]
@@ -57,6 +58,8 @@ def line_status(
         else ["no model yet"],
         "card": store.uri(card.html_key) if isinstance(card, CardVersion) else None,
         "deployed_version": _deployed(active) if active else None,
+        "drift": drift_states(ledger, line.name),
+        "retrained_by": line.adapted(ledger).retraining,
         "pinned": {"release_id": pin.release_id, "by": pin.by, "reason": pin.reason} if pin else None,
     }
 

@@ -18,6 +18,8 @@ from resources.errors import PlatformError
 REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
 REUSED_KEY = "reused"
+RETRAINING_TAG = "platform/retraining"
+"""Names, on a run, the ledger entry of the request that it follows."""
 _RECORDS_SEARCHED = 25
 
 R = TypeVar("R", bound=Reference)

@@ -23,6 +23,7 @@ HEAVY = (
     "matplotlib",
     "pandas",
     "pyiceberg",
+    "numba",
 )
 
 
@@ -38,6 +39,7 @@ def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
         "reviews_sentiment_card",
         "reviews_sentiment_dataset",
         "reviews_sentiment_deployment",
+        "reviews_sentiment_drift",
         "reviews_sentiment_features",
         "reviews_sentiment_model",
         "reviews_sentiment_validation",
@@ -52,13 +54,29 @@ def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
         "reviews_sentiment_dataset:contract_volume",
         "reviews_sentiment_dataset:schema_breaker",
         "reviews_sentiment_validation:gate_auc",
+        "reviews_sentiment_validation:gate_auc_drop_by_source",
         "reviews_sentiment_validation:gate_auc_drop_from_production",
         "reviews_sentiment_validation:gate_beats_baseline",
         "reviews_sentiment_validation:gate_score_drift_ks",
     ]
     job = definitions.resolve_job_def("reviews_sentiment")
-    governance = {"retention_sweep", "schema_changes"}
-    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(keys) - governance
+    others = {"retention_sweep", "schema_changes", "reviews_sentiment_drift"}
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(keys) - others
+    assert [sensor.name for sensor in definitions.sensors or ()] == ["drift_retraining"]
+    assert [each.name for each in definitions.schedules or ()] == [
+        "retention_every_night",
+        "drift_every_hour",
+    ]
+
+
+def test_a_watched_repository_brings_its_sensors(tmp_path: Path) -> None:
+    """Who watches no repository is not shown sensors that do nothing."""
+    settings = PlatformSettings(home=tmp_path, git_repositories=({"url": "https://example.org/models.git"},))
+
+    definitions = build_definitions(settings, load_lines())
+
+    names = [sensor.name for sensor in definitions.sensors or ()]
+    assert names == ["drift_retraining", "git_poller", "git_pushes"]
 
 
 def test_training_step_asks_for_what_its_spec_says(tmp_path: Path) -> None:
@@ -138,6 +156,7 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     kept = {**environment(tmp_path / "home"), "PYTHONPATH": str(site)}
     script = (
         "import platform_assets, resources; from platform_assets.definitions import defs; "
+        "from sensors.triggers import read_triggers, triggers_folder; read_triggers(triggers_folder()); "
         "from platform_assets.model_cards.card import _schema; _schema(); "
         "print(platform_assets.__file__, len(list(defs().resolve_all_asset_specs())))"
     )
@@ -149,6 +168,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 9
+    assert int(assets) == 10
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,15 +47,19 @@ def run(
 def status(
     line: Annotated[str | None, typer.Argument()] = None, spec: SpecFile = None, as_json: AsJson = False
 ) -> None:
-    """Per line: data version, model version, metrics, verdicts, deployed version; and who is asking."""
+    """Per line: data version, model version, metrics, verdicts, drift, deployed version; and who is asking."""
+    from sensors.git_push import waiting_pushes
+
     settings = PlatformSettings()
     lines = chosen_lines(settings, spec)
     chosen = [each for each in lines if line in (None, each.name)] or [chosen_line(settings, line, spec)]
     states = {each.name: _status(each, settings) for each in chosen}
+    pushes = [str(each) for each in waiting_pushes(open_ledger(settings), settings, lines)]
     found = {
         "principal": settings.principal.model_dump(mode="json"),
         "profile": settings.profile,
         "lines": states,
+        "waiting_pushes": pushes,
     }
     if as_json:
         print_json(found)
@@ -73,22 +78,36 @@ def status(
             print(
                 f"  pinned    to {each['pinned']['release_id']} by {each['pinned']['by']}: {each['pinned']['reason']}"
             )
+        for column, state in each["drift"].items():
+            print(f"  drift     {column}: {state}")
+    for push in pushes:
+        print(f"\nwaiting push {push}")
 
 
 @app.command()
 def predict(
     line: LineName,
     texts: Annotated[list[str], typer.Argument(help="Texts to judge.")],
+    events: Annotated[
+        str | None,
+        typer.Option(help="Tell a drift monitor: a file to append to, or the address of `drift watch`."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where the texts come from, for its events.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer from the deployed release."""
-    from platform_assets.serving.predictor import Predictor
+    from platform_assets.serving.predictor import Predictor, prediction_events
 
     settings = PlatformSettings()
     predictor = Predictor.of_active_release(
         line, ledger=open_ledger(settings), store=open_object_store(settings)
     )
     predictions = predictor.predict(texts)
+    if events is not None:
+        from platform_assets.drift.delivery import TOKEN_VARIABLE, deliver
+
+        answers = prediction_events(predictions, texts, event_time=datetime.now(UTC), source=source)
+        deliver(answers, events, token=os.environ.get(TOKEN_VARIABLE))
     if as_json:
         print_json([asdict(prediction) for prediction in predictions])
         return

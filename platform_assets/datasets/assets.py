@@ -35,7 +35,7 @@ from platform_assets.datasets.schema_breaker import (
 from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, told
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
-from platform_assets.datasets.spec import DatasetSpec
+from platform_assets.datasets.spec import LAUNCHPAD, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
@@ -65,9 +65,6 @@ _RETENTION_DAYS = 3650
 _SHOWN_CHANGES = 50
 
 
-_LAUNCHPAD = ("train_data_uri", "val_data_uri", "shift_data_uri", "train_rows", "shift_rows")
-"""What one run may change. Contract and splits are not among it: they are what makes runs comparable."""
-
 
 def dataset_fingerprint(
     line: str, spec: DatasetSpec, contract: Contract, *, source_hash: str, erasures: str
@@ -88,7 +85,7 @@ def dataset_asset(
 ) -> dg.AssetsDefinition:
     """`<line>_dataset` with one check per domain of its contract, and one for its schema breaker."""
     name = f"{line}_dataset"
-    launched = launchpad(spec, _LAUNCHPAD)
+    launched = launchpad(spec, LAUNCHPAD)
 
     @dg.asset(
         name=name,
@@ -153,6 +150,7 @@ def dataset_asset(
                 snapshot=TableSnapshot.of(published),
                 rows_by_split=prepared.rows_by_split(),
                 sources=tuple(without_secrets(uri) for uri, _ in sources_of(resolved)),
+                first_sources=prepared.first_sources,
                 source_hash=prepared.source_hash,
                 contract_rule_sets=contract.rule_set_hashes,
                 contract_quality=report.quality_score,

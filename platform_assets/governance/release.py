@@ -180,6 +180,7 @@ def activate(
     reason: str,
     requirements: Sequence[ResolvedRequirement],
     pin: bool = False,
+    retraining: str | None = None,
     now: datetime,
 ) -> Entry:
     """Makes a release the active one, and returns the activation that says so.
@@ -194,6 +195,7 @@ def activate(
         reason: Why, for whoever reads the history.
         requirements: The verdicts demanded, on the versions that this release is made of.
         pin: Hold the line here, as a rollback does. Overrides a pin that stands.
+        retraining: Hash of the request that the release follows, where one made it.
         now: The current time, with its time zone.
 
     Raises:
@@ -237,6 +239,7 @@ def activate(
                 "reason": reason,
                 "pinned": pin,
                 "verdicts": [entry.hash for entry in accepted],
+                **({"retraining": retraining} if retraining else {}),
             },
         )
 

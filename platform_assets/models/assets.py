@@ -6,14 +6,25 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock
 
+from platform_assets.datasets.reviews import sources_of
+from platform_assets.datasets.sources import without_secrets
+from platform_assets.features.spec import TokensSpec
 from platform_assets.features.tokens import TextTokenizer, encoder_identity, load_tokenizer, model_location
 from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.retraining import requested
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.store import find_model, object_prefix, save_model
 from platform_assets.models.training import TrainingConfig, train
-from platform_assets.models.training_spec import TrainingSpec
+from platform_assets.models.training_spec import TrainingSpec, with_launched
 from platform_assets.references import FeaturesVersion, ModelVersion
-from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
+from platform_assets.step import (
+    RETRAINING_TAG,
+    foreseen_failures,
+    launchpad,
+    materialized,
+    with_overrides,
+)
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit, source_commit
 from resources.run_tracking import RunTracking
@@ -46,8 +57,14 @@ def pod_tags(spec: TrainingSpec) -> dict[str, object]:
     return {"dagster-k8s/config": {"container_config": {"resources": {"limits": limits, "requests": limits}}}}
 
 
-def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
-    """`<line>_model`."""
+def model_asset(spec: TrainingSpec, spec_path: Path, retraining: str | None = None) -> dg.AssetsDefinition:
+    """`<line>_model`.
+
+    Args:
+        spec: The line's spec.
+        spec_path: Its file.
+        retraining: Ledger entry of the request that the line follows; a run that follows another says so.
+    """
     launched = launchpad(spec, HyperParameters.model_fields)
 
     @dg.asset(
@@ -65,6 +82,7 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
         warehouse: dg.ResourceParam[Warehouse],
         object_store: dg.ResourceParam[ObjectStore],
         run_tracking: dg.ResourceParam[RunTracking],
+        ledger: dg.ResourceParam[Ledger],
         settings: dg.ResourceParam[PlatformSettings],
         config: launched,  # type: ignore[valid-type]
     ) -> dg.MaterializeResult[ModelVersion]:
@@ -107,7 +125,13 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
                         prefix=prefix,
                         tracking_run_id=tracking_run_id,
                         settings=parameters,
-                        source_commit=source_commit(spec_path),
+                        source_commit=spec_commit(
+                            ledger,
+                            context.run.tags.get(RETRAINING_TAG, retraining),
+                            resolved,
+                            features,
+                            spec_path,
+                        ),
                         code_commit=code_commit(),
                     )
                 # Kept until the model is whole in the store: a step killed before this goes on from it.
@@ -124,6 +148,27 @@ def model_asset(spec: TrainingSpec, spec_path: Path) -> dg.AssetsDefinition:
             )
 
     return model
+
+
+def spec_commit(
+    ledger: Ledger, retraining: str | None, spec: TrainingSpec, features: FeaturesVersion, spec_path: Path
+) -> str:
+    """The commit of the spec that this model was trained by.
+
+    That of the push which the run follows, but only where the run really used its values; else that of the
+    line's file.
+    """
+    if retraining is not None:
+        asked = requested(ledger, spec.line, retraining)
+        pushed = with_launched(spec, asked.config)
+        agrees = (
+            training_settings(pushed) == training_settings(spec)
+            and all(getattr(pushed, field) == getattr(features, field) for field in TokensSpec.model_fields)
+            and tuple(without_secrets(uri) for uri, _ in sources_of(pushed)) == features.dataset.sources
+        )
+        if asked.source_commit and agrees:
+            return asked.source_commit
+    return source_commit(spec_path)
 
 
 def _training_inputs(spec: TrainingSpec, features: FeaturesVersion) -> tuple[TextTokenizer, TrainingConfig]:

@@ -4,12 +4,14 @@ The same file is read on a laptop and on a cluster. It is parsed strictly: an un
 or a value out of range is one error that names file, line and field.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from platform_assets.datasets.spec import DatasetSpec
+from platform_assets.datasets.spec import LAUNCHPAD, DatasetSpec
+from platform_assets.drift.spec import DriftSpec
 from platform_assets.features.spec import TokensSpec
 from platform_assets.governance.verdict import Requirement
 from platform_assets.manifest import Manifest, Many, Section, read_manifest
@@ -65,7 +67,40 @@ class TrainingSpec(DatasetSpec, TokensSpec, HyperParameters):
     gates: Annotated[dict[str, str | bool], Field(min_length=1)]
     requires: RequiresSpec
     deployment: DeploymentSpec = DeploymentSpec()
+    drift: DriftSpec = DriftSpec()
     card: CardSpec
+
+
+LAUNCHED = {
+    "dataset": LAUNCHPAD,
+    "features": tuple(TokensSpec.model_fields),
+    "model": tuple(HyperParameters.model_fields),
+    "validation": ("reference_mix",),
+}
+"""What one run may change, by stage. The rest is what the definitions are made of: gates, requirements,
+contract and splits, so that no run can loosen what it is judged by."""
+
+
+def launchable(spec: TrainingSpec) -> dict[str, dict[str, JsonValue]]:
+    """The values of everything that one run may change, by stage and field."""
+    values = spec.model_dump(mode="json")
+    return {
+        stage: {field: (values if field in values else values["drift"])[field] for field in fields}
+        for stage, fields in LAUNCHED.items()
+    }
+
+
+def with_launched(spec: TrainingSpec, config: Mapping[str, Mapping[str, JsonValue]]) -> TrainingSpec:
+    """The spec with the values of `launchable` put into their places.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    values = spec.model_dump(mode="json")
+    for fields in config.values():
+        for field, value in fields.items():
+            (values if field in values else values["drift"])[field] = value
+    return TrainingSpec.model_validate(values)
 
 
 def read_training_spec(path: Path) -> Manifest[TrainingSpec]:

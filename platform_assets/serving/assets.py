@@ -15,7 +15,7 @@ from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import Requirement, demand
 from platform_assets.references import CardVersion, DeploymentVersion
 from platform_assets.serving.inference_service import inference_service, to_yaml
-from platform_assets.step import foreseen_failures, materialized
+from platform_assets.step import RETRAINING_TAG, foreseen_failures, materialized
 from resources.model_registry import ModelRegistry
 from resources.object_store import ObjectStore
 from resources.settings import PlatformSettings
@@ -57,8 +57,17 @@ def deployment_asset(
     deployment: Mapping[str, Any],
     requirements: Sequence[Requirement],
     rule_set_hashes: Mapping[str, str],
+    retraining: str | None = None,
 ) -> dg.AssetsDefinition:
-    """`<line>_deployment`."""
+    """`<line>_deployment`.
+
+    Args:
+        line: The line.
+        deployment: Section `deployment` of its spec.
+        requirements: The verdicts that deploying demands.
+        rule_set_hashes: The rules as they are now.
+        retraining: Ledger entry of the request that the line follows; a run that follows another says so.
+    """
 
     @dg.asset(
         name=f"{line}_deployment",
@@ -115,6 +124,7 @@ def deployment_asset(
                 release.release_id,
                 reason=f"materialized in run {context.run.run_id}",
                 requirements=resolved,
+                retraining=context.run.tags.get(RETRAINING_TAG, retraining),
                 now=now,
             )
             point_at(model_registry, release)

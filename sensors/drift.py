@@ -1,0 +1,170 @@
+"""Confirmed drift retrains a line: a pure decision, and the sensor that asks it.
+
+The sensor reads the state changes that the monitors have left in the ledger. Whether a change was acted
+upon is a ledger entry too, and whether its run exists is known to Dagster: a daemon that dies anywhere in
+between finds both as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import dagster as dg
+
+from platform_assets.datasets.schema_breaker import breaker_state
+from platform_assets.drift.record import KIND as DRIFT
+from platform_assets.drift.spec import DriftSpec, RetrainSpec
+from platform_assets.governance import release as releases
+from platform_assets.governance import retraining
+from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.retraining import Retraining
+from platform_assets.line import Line
+from platform_assets.models.training_spec import TrainingSpec, launchable
+from platform_assets.systems import open_ledger
+from resources.settings import PlatformSettings
+from sensors.retraining import in_flight, run_request, unstarted
+
+TRIGGER: Final = "drift"
+_TICK_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else there is to know before a line is retrained."""
+
+    active_version: int | None
+    """Model version of the active release."""
+    in_flight: bool
+    pinned_by: str | None
+    breaker: str
+    last_request: datetime | None
+    """When drift last had the line retrained."""
+    answered: frozenset[str] = frozenset()
+    """Keys of the requests there have been."""
+
+
+def retraining_for(
+    line: Line, spec: TrainingSpec, changes: Sequence[Entry], circumstances: Circumstances, *, now: datetime
+) -> Retraining | str:
+    """The retraining that these state changes call for, or the reason why there is none now.
+
+    Args:
+        line: As its file has it.
+        spec: As its active release has adapted it.
+        changes: The line's drift entries, oldest first.
+        circumstances: Of the line, now.
+        now: The current time.
+    """
+    confirmed = _confirmed(changes, spec.drift)
+    if not confirmed:
+        return "no confirmed drift"
+    told = "drift of " + ", ".join(sorted(entry.body["column"] for entry in confirmed))
+    retrain = spec.drift.retrain
+    if retrain is None:
+        return f"{told}, and the spec names nothing to retrain on (drift.retrain)"
+    # What an earlier version has seen is settled by the release that came after it.
+    concerned = [entry for entry in confirmed if entry.body["model_version"] == circumstances.active_version]
+    if not concerned:
+        return f"{told} was seen by a version that is no longer active"
+    if circumstances.pinned_by:
+        return f"{told}, and the line is pinned by {circumstances.pinned_by}"
+    if circumstances.breaker != "closed":
+        return f"{told}, and the dataset's schema breaker is {circumstances.breaker}"
+    if circumstances.in_flight:
+        return f"{told}, and a run of the line is in flight"
+    interval = timedelta(hours=retrain.min_interval_hours)
+    if circumstances.last_request and now - circumstances.last_request < interval:
+        return f"{told}, and the last retraining for drift was less than {interval} ago"
+    key, trigger = f"{TRIGGER}:{concerned[-1].hash}", concerned[-1].body
+    if key in circumstances.answered:
+        return f"{told}, for which the line was retrained already: see what became of that run"
+    return Retraining(
+        key=key,
+        line=line.name,
+        trigger=TRIGGER,
+        config=launchable(_on_both(spec, retrain, trigger["mix"])),
+        basis=line.basis,
+        evidence={
+            "drift_entries": [entry.hash for entry in concerned],
+            "drift_columns": [entry.body["column"] for entry in concerned],
+            "drift_window": f"{trigger['window_start']} to {trigger['window_end']}",
+            "drift_mix": trigger["mix"],
+            "drifted_version": trigger["model_version"],
+        },
+    )
+
+
+def _confirmed(changes: Sequence[Entry], policy: DriftSpec) -> list[Entry]:
+    """The newest change of every column that now stands confirmed, oldest first."""
+    newest = {entry.body["column"]: entry for entry in changes if entry.body["column"] in policy.columns}
+    return sorted(
+        (entry for entry in newest.values() if entry.body["state"] == "confirmed"),
+        key=lambda entry: entry.seq,
+    )
+
+
+def _on_both(spec: TrainingSpec, retrain: RetrainSpec, mix: Mapping[str, float]) -> TrainingSpec:
+    """The spec with the sources that it names for this, and a reference weighted as the stream is."""
+    return spec.model_copy(
+        update={
+            "train_data_uri": retrain.train_data_uri,
+            # What is trained on is no longer somebody else's data.
+            "shift_data_uri": None if spec.shift_data_uri in retrain.train_data_uri else spec.shift_data_uri,
+            "drift": spec.drift.model_copy(update={"reference_mix": dict(mix) or None}),
+        }
+    )
+
+
+def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Circumstances:
+    """What is to be known about a line before it is retrained."""
+    active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
+    requests = [
+        entry
+        for entry in ledger.entries(kind=retraining.KIND, subject=line.name)
+        if entry.body["trigger"] == TRIGGER
+    ]
+    return Circumstances(
+        active_version=active.card.registered.number if active else None,
+        in_flight=in_flight(instance, line),
+        pinned_by=pin.by if pin else None,
+        breaker=breaker_state(ledger, f"{line.name}_dataset").state,
+        last_request=requests[-1].time if requests else None,
+        answered=frozenset(entry.fingerprint for entry in requests),
+    )
+
+
+def drift_sensor(settings: PlatformSettings, lines: Sequence[Line]) -> dg.SensorDefinition:
+    """`drift_retraining`: looks at every line at every tick."""
+
+    @dg.sensor(
+        name="drift_retraining",
+        jobs=[line.job for line in lines],
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Retrains a line whose monitor has confirmed drift, on what its spec names for that.",
+    )
+    def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        ledger = open_ledger(settings)
+        requests, reasons = [], []
+        for line in lines:
+            changes = list(ledger.entries(kind=DRIFT, subject=line.name))
+            found = retraining_for(
+                line,
+                line.adapted(ledger).spec,
+                changes,
+                circumstances_of(line, ledger, context.instance),
+                now=datetime.now(UTC),
+            )
+            if isinstance(found, Retraining):
+                retraining.request(ledger, found)
+            else:
+                reasons.append(f"{line.name}: {found}")
+            requests += [
+                run_request(line, entry) for entry in unstarted(ledger, context.instance, line, TRIGGER)
+            ]
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=None if requests else "; ".join(reasons) or "no lines"
+        )
+
+    return drift_retraining

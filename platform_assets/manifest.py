@@ -15,6 +15,8 @@ from pydantic import ValidationError as PydanticValidationError
 from resources.errors import PlatformError
 
 FieldPath = tuple[str | int, ...]
+_MOST_VALUES = 100_000
+"""A few aliases of aliases can stand for billions; a pushed file must not fill the memory."""
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -106,6 +108,8 @@ def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
 
 def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Path) -> Any:
     """The node as plain Python values; fills `lines` with the 1-based line of every field."""
+    if len(lines) >= _MOST_VALUES:
+        raise ManifestError(f"{path}:1: holds more than {_MOST_VALUES:,} values, aliases written out")
     lines.setdefault(at, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}

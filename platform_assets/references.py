@@ -73,6 +73,8 @@ class DatasetVersion(AssetReference):
     rows_by_split: dict[str, int]
     sources: tuple[str, ...]
     """The source URIs as the spec names them."""
+    first_sources: tuple[str, ...] = ()
+    """Values of column `source` in the line's own rows, which gates measure on; none (older records): all."""
     source_hash: str
     """SHA-256 over the raw bytes of all sources."""
     contract_rule_sets: dict[str, str]
@@ -140,9 +142,11 @@ class ReportVersion(AssetReference):
     """Object key of the scores table (review_id, source, split, label, score)."""
     report_sha256: str
     metrics: dict[str, float]
-    """`auc`, `auc_low`, `auc_high`, `accuracy`, … on the test split."""
+    """`auc`, `auc_low`, `auc_high`, `accuracy`, … on the test rows of the dataset's `first_sources`."""
     gate_rule_sets: dict[str, str]
     """Rule-set hash by gate, as evaluated."""
+    profile_key: str | None = None
+    """Object key of the reference profile that drift is measured against; None in older records."""
 
     @property
     def version(self) -> str:

@@ -1,5 +1,6 @@
 """Which commit a file, and the running code, stand at. Never claims a commit that did not run."""
 
+import hashlib
 import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -7,6 +8,11 @@ from pathlib import Path
 
 CODE_FOLDERS = ("platform_assets", "resources", "sensors", "pyproject.toml")
 UNVERSIONED = "unversioned"
+
+_CODE_SUFFIXES = (".py", ".rego", ".yaml", ".jsonld", ".j2")
+_CODE_PREFIXES = ("platform_assets/", "resources/", "sensors/", "k8s/policy/")
+_PACKAGED_MANIFESTS = "resources/k8s/"
+"""Where a wheel has what the repository has under k8s/."""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -58,3 +64,31 @@ def code_commit() -> str:
         return f"platform-assets {version('platform-assets')}"
     except PackageNotFoundError:
         return UNVERSIONED
+
+
+def is_code(path: str) -> bool:
+    """Whether a file of this project's repository is part of what runs. Training specs are input."""
+    return (
+        path.startswith(_CODE_PREFIXES)
+        and path.endswith(_CODE_SUFFIXES)
+        and not path.endswith("training-spec.yaml")
+    )
+
+
+def running_code(root: Path | None = None) -> dict[str, str]:
+    """Git's blob id of every file of the installation that is code, by its path in the repository.
+
+    By content, so that it can be compared with any commit whether the installation is a checkout, changed
+    or not, or a wheel.
+    """
+    root = root or Path(__file__).resolve().parent.parent
+    found = {}
+    for prefix in _CODE_PREFIXES:
+        for file in (root / prefix).rglob("*"):
+            path = file.relative_to(root).as_posix()
+            if path.startswith(_PACKAGED_MANIFESTS):
+                path = path.removeprefix("resources/")
+            if is_code(path) and file.is_file():
+                content = file.read_bytes()
+                found[path] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324  # Git's
+    return found

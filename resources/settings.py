@@ -12,6 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from resources.errors import ResourceError
+from resources.git_names import canonical_repository, matches
+
 
 class PrincipalLabels(BaseModel):
     """Attributes that policies compare with an object's own."""
@@ -35,11 +38,60 @@ class Principal(BaseModel):
     consent: bool = True
 
 
+class WatchedRepository(BaseModel):
+    """A Git repository whose pushes retrain lines."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """Read over https, ssh, or from a folder of this machine. Credentials are Git's own affair (a credential
+    helper, an ssh agent): a password or token in here is refused."""
+    branches: tuple[str, ...] = Field(default=("master", "main"), min_length=1)
+    """Globs: `*` stays within a folder, `**` does not."""
+    paths: tuple[str, ...] = Field(
+        default=("training-spec.yaml", "models/**", "platform_assets/models/**"), min_length=1
+    )
+    """Globs of the files whose change matters."""
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_repository(cls, url: str) -> str:
+        try:
+            canonical_repository(url)
+        except ResourceError as problem:
+            raise ValueError(str(problem)) from None
+        if url.lower().startswith("http://"):
+            raise ValueError("a repository is not read over http: anybody on the way could change it")
+        scheme, _, rest = url.rpartition("://")
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        # A token may stand in the place of the user, or in a query.
+        if (at and (scheme.lower() == "https" or ":" in user)) or "?" in url:
+            raise ValueError("leave what is secret out of the URL: Git takes it from its credential helper")
+        return url
+
+    @property
+    def name(self) -> str:
+        """The canonical form of its URL."""
+        return canonical_repository(self.url)
+
+    def watches_branch(self, branch: str) -> bool:
+        """Whether pushes to this branch count."""
+        return any(matches(pattern, branch) for pattern in self.branches)
+
+    def watches_path(self, path: str) -> bool:
+        """Whether a change of this file counts."""
+        return any(matches(pattern, path) for pattern in self.paths)
+
+
 class PlatformSettings(BaseSettings):
     """All state lies under `home` unless a field says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PLATFORM_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="PLATFORM_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # what is refused may be a secret
     )
 
     profile: Literal["local", "cluster"] = "local"
@@ -61,11 +113,21 @@ class PlatformSettings(BaseSettings):
     """MLflow tracking and registry; default: SQLite under `home`."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
+    git_repositories: tuple[WatchedRepository, ...] = ()
+    """Repositories whose pushes retrain the lines."""
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().resolve()
+
+    @field_validator("git_repositories")
+    @classmethod
+    def _each_once(cls, repositories: tuple[WatchedRepository, ...]) -> tuple[WatchedRepository, ...]:
+        names = [repository.name for repository in repositories]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} stands twice; keep one")
+        return repositories
 
     @property
     def env(self) -> str:
@@ -86,6 +148,11 @@ class PlatformSettings(BaseSettings):
     def dagster_home(self) -> Path:
         """`DAGSTER_HOME` of the local instance."""
         return self.home / "dagster"
+
+    @property
+    def git_path(self) -> Path:
+        """Mirrors of the watched repositories."""
+        return self.home / "git"
 
     @property
     def checkpoints_path(self) -> Path:

@@ -23,7 +23,7 @@ from platform_assets.line import Line
 from platform_assets.models.training_spec import TrainingSpec, launchable
 from platform_assets.systems import open_ledger
 from resources.settings import PlatformSettings
-from sensors.retraining import in_flight, run_request, unstarted
+from sensors.retraining import answered, in_flight
 
 TRIGGER: Final = "drift"
 _TICK_SECONDS = 30
@@ -146,13 +146,12 @@ def drift_sensor(settings: PlatformSettings, lines: Sequence[Line]) -> dg.Sensor
     )
     def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         ledger = open_ledger(settings)
-        requests, reasons = [], []
+        reasons = []
         for line in lines:
-            changes = list(ledger.entries(kind=DRIFT, subject=line.name))
             found = retraining_for(
                 line,
                 line.adapted(ledger).spec,
-                changes,
+                list(ledger.entries(kind=DRIFT, subject=line.name)),
                 circumstances_of(line, ledger, context.instance),
                 now=datetime.now(UTC),
             )
@@ -160,11 +159,6 @@ def drift_sensor(settings: PlatformSettings, lines: Sequence[Line]) -> dg.Sensor
                 retraining.request(ledger, found)
             else:
                 reasons.append(f"{line.name}: {found}")
-            requests += [
-                run_request(line, entry) for entry in unstarted(ledger, context.instance, line, TRIGGER)
-            ]
-        return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else "; ".join(reasons) or "no lines"
-        )
+        return answered(context, ledger, lines, TRIGGER, otherwise="\n".join(reasons) or "there are no lines")
 
     return drift_retraining

@@ -22,7 +22,7 @@ from resources.provenance import running_code
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.push_queue import Push, known_heads, observe
 from sensors.push_review import TRIGGER, Reviewer, Waiting
-from sensors.retraining import run_request, unstarted
+from sensors.retraining import answered
 
 _LONGEST_REVIEW_SECONDS: Final = 30
 """Dagster gives up on a tick after a minute."""
@@ -132,19 +132,8 @@ def git_sensors(
         )
         for each in waiting:
             context.log.info(str(each))
-        # Read before the requests are: none that comes later is skipped.
-        seen = ledger.head().count
-        unmet = [
-            (line, entry)
-            for line in lines
-            for entry in unstarted(ledger, context.instance, line, TRIGGER, after=int(context.cursor or 0))
-        ]
-        return dg.SensorResult(
-            run_requests=[run_request(line, entry) for line, entry in unmet],
-            skip_reason=None if unmet else "\n".join(map(str, waiting)) or "no push is open",
-            # So a run that somebody deletes later is not started anew.
-            cursor=str(min((entry.seq - 1 for _, entry in unmet), default=seen)),
-        )
+        told = "\n".join(map(str, waiting)) or "no push is open"
+        return answered(context, ledger, lines, TRIGGER, otherwise=told)
 
     return [git_poller, git_pushes]
 

@@ -1,7 +1,7 @@
 """From a request in the ledger to a run: what every trigger shares."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import dagster as dg
 from pydantic import JsonValue
@@ -29,25 +29,46 @@ def run_request(line: Line, entry: Entry) -> dg.RunRequest:
     )
 
 
-def unstarted(
-    ledger: Ledger, instance: dg.DagsterInstance, line: Line, trigger: str, *, after: int = 0
-) -> Iterator[Entry]:
-    """Requests of this trigger that no run follows yet: a daemon may have died between the two.
+def answered(
+    context: dg.SensorEvaluationContext,
+    ledger: Ledger,
+    lines: Sequence[Line],
+    trigger: str,
+    *,
+    otherwise: str,
+) -> dg.SensorResult:
+    """A run for every request of this trigger that none follows yet: a daemon may have died between the two.
+
+    The cursor is the sequence number in the ledger up to which every request is known to have its run, so that
+    a run which somebody deletes later is not started anew.
 
     Args:
+        context: Of the tick.
         ledger: Holds the requests.
-        instance: Holds the runs.
-        line: The line to be retrained.
+        lines: Those that may be retrained.
         trigger: `git` or `drift`.
-        after: Sequence number in the ledger up to which every request is known to have its run.
+        otherwise: Why there is nothing to do, where there is not.
     """
-    for entry in ledger.entries(kind=KIND, subject=line.name):
-        if entry.seq > after and entry.body["trigger"] == trigger and not _has_run(instance, entry):
-            yield entry
+    after = int(context.cursor or 0)
+    # Read before the requests are: none that comes later is skipped.
+    seen = ledger.head().count
+    open_requests = [
+        (line, entry)
+        for line in lines
+        for entry in ledger.entries(kind=KIND, subject=line.name)
+        if entry.seq > after and entry.body["trigger"] == trigger and not _has_run(context.instance, entry)
+    ]
+    return dg.SensorResult(
+        run_requests=[run_request(line, entry) for line, entry in open_requests],
+        skip_reason=None if open_requests else otherwise,
+        cursor=str(min((entry.seq - 1 for _, entry in open_requests), default=seen)),
+    )
 
 
 def _has_run(instance: dg.DagsterInstance, entry: Entry) -> bool:
-    return bool(instance.get_runs_count(dg.RunsFilter(tags={RETRAINING_TAG: entry.hash})))
+    # A run that was created and never submitted is asked for again: Dagster then submits that one.
+    begun = [status for status in dg.DagsterRunStatus if status is not dg.DagsterRunStatus.NOT_STARTED]
+    return bool(instance.get_runs_count(dg.RunsFilter(statuses=begun, tags={RETRAINING_TAG: entry.hash})))
 
 
 def in_flight(instance: dg.DagsterInstance, line: Line) -> bool:

@@ -172,3 +172,12 @@ def test_exponents_are_numbers(tmp_path_factory, mantissa, exponent, mark, sign)
     path = tmp_path_factory.getbasetemp() / "number.yaml"
     path.write_text(f"value: {written}\n")
     assert read_manifest(path, Number).content.value == float(written)
+
+
+def test_a_file_that_unfolds_into_billions_of_values_is_refused(path):
+    """Nine lines of aliases of aliases must not fill the memory of whoever reads a pushed file."""
+    levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 9)]
+
+    (complaint,) = complaints(path, "\n".join(["l0: &l0 [x]", *levels]))
+
+    assert "more than 100,000 values" in complaint

@@ -1,5 +1,8 @@
 """Labelled texts: raw frames become one normalised table, split by blocks of neighbours.
 
+Splits are frozen: a URI's rows are cut into splits by themselves, before other URIs are looked at and
+erased rows leave. Whatever else is trained on, a row is in the split that it always was in, or gone.
+
 Columns of the normalised table, in this order:
 
 | column | type | meaning |
@@ -40,9 +43,12 @@ _LABEL_LIMIT = 2**31
 
 @dataclass(frozen=True, slots=True)
 class ReviewsData:
-    """The normalised table and what normalising it removed."""
+    """The normalised table and what normalising it removed; each row is counted once."""
 
     frame: "pd.DataFrame"
+    first_sources: tuple[str, ...]
+    """Values of `source` in the line's own rows: those of the first training URI, and those that only the
+    given test file has."""
     source_hash: str
     raw_rows: int
     erased: int
@@ -50,7 +56,8 @@ class ReviewsData:
     duplicates: int
     """Rows left out because an earlier row has the same text and label."""
     conflicts: int
-    """Rows left out because the same text stands under both labels."""
+    """Rows left out because the same text stands under both labels: all of them within one URI; between
+    two URIs those of the later one, so that no other URI can take rows from a frozen test split."""
     guard_rows: int
     """Rows left out between blocks of different splits."""
 
@@ -86,7 +93,7 @@ def prepare_reviews(
     *,
     is_erased: Callable[[Sequence[str]], Sequence[bool]] | None = None,
 ) -> ReviewsData:
-    """Normalise, leave out what was erased, deduplicate and split.
+    """Normalise, deduplicate and split each source, then leave out what was erased or is known from another.
 
     Args:
         spec: What the line says about its data.
@@ -99,26 +106,37 @@ def prepare_reviews(
     """
     import pandas as pd
 
-    raw = pd.concat([_normalised(each).assign(role=each.role) for each in sources], ignore_index=True)
-    erased = 0
+    raw = pd.concat(
+        [_normalised(each).assign(role=each.role, uri=at) for at, each in enumerate(sources)],
+        ignore_index=True,
+    )
+    gone = pd.Series(data=False, index=raw.index)
     if is_erased is not None:
-        gone = pd.Series(is_erased(raw["review_id"].fillna("").tolist()), index=raw.index, dtype=bool)
-        raw, erased = raw[~gone].reset_index(drop=True), int(gone.sum())
+        gone |= pd.Series(is_erased(raw["review_id"].fillna("").tolist()), index=raw.index, dtype=bool)
     if spec.val_data_uri is not None:
-        _refuse_overlap(raw, spec.val_data_uri)
-    conflicting = raw["review_id"].notna() & (raw.groupby("review_id")["label"].transform("nunique") > 1)
-    repeated = raw["review_id"].notna() & raw.duplicated("review_id") & ~conflicting
-    kept = raw[~conflicting & ~repeated].reset_index(drop=True)
-    kept["split"] = _assign_splits(kept, spec)
-    guarded = kept["split"] == "guard"
-    frame = kept.loc[~guarded, list(COLUMNS)].reset_index(drop=True)
+        _refuse_overlap(raw[~gone], spec.val_data_uri)
+    conflicting = raw.groupby(["uri", "review_id"])["label"].transform("nunique") > 1
+    repeated = raw["review_id"].notna() & raw.duplicated(["uri", "review_id"]) & ~conflicting
+    raw["split"] = _frozen_splits(raw[~conflicting & ~repeated], spec)
+    # Also of a text that the earlier URI itself left out: it is a guard row, or its label is not to be trusted.
+    elsewhere = raw["uri"] > raw.groupby("review_id")["uri"].transform("min")
+    known = elsewhere & ~conflicting & ~repeated
+    agrees = raw.duplicated(["review_id", "label"])
+    repeated |= known & agrees
+    conflicting |= known & ~agrees
+    left = ~gone & ~conflicting & ~repeated
+    guarded = left & (raw["split"] == "guard")
+    frame = raw.loc[left & ~guarded, list(COLUMNS)].reset_index(drop=True)
+    _keep_evenly(frame, "train", spec.train_rows, spec.split.seed)
+    _keep_evenly(frame, "shift", spec.shift_rows, spec.split.seed)
     return ReviewsData(
         frame=frame,
+        first_sources=_first_sources(raw),
         source_hash=sources_hash(each.source for each in sources),
-        raw_rows=len(raw) + erased,
-        erased=erased,
-        duplicates=int(repeated.sum()),
-        conflicts=int(conflicting.sum()),
+        raw_rows=len(raw),
+        erased=int(gone.sum()),
+        duplicates=int((repeated & ~gone).sum()),
+        conflicts=int((conflicting & ~gone).sum()),
         guard_rows=int(guarded.sum()),
     )
 
@@ -186,19 +204,28 @@ def _refuse_overlap(raw: "pd.DataFrame", val_uri: str) -> None:
         )
 
 
-def _assign_splits(frame: "pd.DataFrame", spec: DatasetSpec) -> "NDArray[np.object_]":
+def _first_sources(raw: "pd.DataFrame") -> tuple[str, ...]:
+    trained = raw["role"] == "train"
+    only_tested = set(raw.loc[raw["role"] == "test", "source"]) - set(raw.loc[trained, "source"])
+    return tuple(sorted(only_tested.union(raw.loc[raw["uri"] == 0, "source"])))
+
+
+def _frozen_splits(frame: "pd.DataFrame", spec: DatasetSpec) -> "pd.Series[Any]":
     """One split name per row; `guard` for rows that separate two splits.
 
     Neighbours in a file are related: the reviews of one film and one label lie side by side. So whole
-    blocks of neighbours go to one split, per source and label, and where two splits meet, guard rows at
-    least as many as the longest run of related rows are set aside. Sources name no films, so that praise
-    and blame of one film meet in one split is not assured. Splits of one source do not depend on the others.
+    blocks of neighbours go to one split, per URI, source and label, and where two splits meet, guard rows
+    at least as many as the longest run of related rows are set aside. Sources name no films, so that praise
+    and blame of one film meet in one split is not assured; nor is it of a run that is cut in two files.
     """
     import numpy as np
+    import pandas as pd
 
     splits = np.full(len(frame), "train", dtype=object)
-    groups: dict[Any, Any] = frame.groupby(["role", "source", "label"], sort=False, dropna=False).indices
-    for (role, source, label), rows in groups.items():
+    groups: dict[Any, Any] = frame.groupby(
+        ["uri", "role", "source", "label"], sort=False, dropna=False
+    ).indices
+    for (_, role, source, label), rows in groups.items():
         if role != "train":
             splits[rows] = role
         elif str(label) in _LABELS:
@@ -206,9 +233,7 @@ def _assign_splits(frame: "pd.DataFrame", spec: DatasetSpec) -> "NDArray[np.obje
             splits[rows] = _block_splits(
                 len(rows), f"{source}|{label}", spec.split, cut_test=spec.val_data_uri is None
             )
-    _keep_evenly(splits, frame, "train", spec.train_rows, spec.split.seed)
-    _keep_evenly(splits, frame, "shift", spec.shift_rows, spec.split.seed)
-    return splits
+    return pd.Series(splits, index=frame.index)
 
 
 def _block_splits(rows: int, name: str, plan: SplitSpec, *, cut_test: bool) -> "NDArray[np.object_]":
@@ -242,13 +267,11 @@ def _block_splits(rows: int, name: str, plan: SplitSpec, *, cut_test: bool) -> "
     return splits
 
 
-def _keep_evenly(
-    splits: "NDArray[np.object_]", frame: "pd.DataFrame", split: str, rows: int | None, seed: int
-) -> None:
+def _keep_evenly(frame: "pd.DataFrame", split: str, rows: int | None, seed: int) -> None:
     """Leave `rows` rows in `split`, an equal share of every (source, label); the rest becomes `reserve`."""
     import numpy as np
 
-    members = np.flatnonzero(splits == split)
+    members = np.flatnonzero(frame["split"] == split)
     if rows is None or len(members) == 0:
         return
     if rows > len(members):
@@ -265,4 +288,4 @@ def _keep_evenly(
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     position = np.empty(len(members))
     position[order] = (np.arange(len(members)) - starts[groups[order]] + 0.5) / sizes[groups[order]]
-    splits[members[np.argsort(position, kind="stable")[rows:]]] = "reserve"
+    frame.loc[members[np.argsort(position, kind="stable")[rows:]], "split"] = "reserve"

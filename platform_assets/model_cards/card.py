@@ -74,6 +74,11 @@ class CardInputs(BaseModel):
         return [{"uri": uri, "licence": self.source_licences.get(uri)} for uri in self.dataset.sources]
 
     @property
+    def measured_sources(self) -> str:
+        """The sources of the rows that the performance is about; empty in older reports, which took all."""
+        return ", ".join(self.report.get("measured_sources") or ())
+
+    @property
     def auc_gate(self) -> str:
         """The bound that the AUC had to keep, such as `> 0.92`; empty where there was no such gate."""
         conditions = {gate.get("rule_set"): gate.get("condition") for gate in self.report.get("gates") or ()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from platform_assets.drift.spec import DriftSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import refuse_erased
@@ -15,11 +16,22 @@ from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.models.scorer import SavedClassifier
 from platform_assets.references import ModelVersion, ReportVersion
-from platform_assets.step import evaluation_of, foreseen_failures, materialized
-from platform_assets.validation.errors import ValidationError
+from platform_assets.step import (
+    evaluation_of,
+    foreseen_failures,
+    launchpad,
+    materialized,
+    with_overrides,
+)
 from platform_assets.validation.gate import Gate, GateResult
-from platform_assets.validation.report import ValidationReport, assess
-from platform_assets.validation.scoring import production_scores, scored_rows
+from platform_assets.validation.reference import reference_profile
+from platform_assets.validation.report import ValidationReport, assess, own_rows
+from platform_assets.validation.scoring import (
+    ProductionScores,
+    production_scores,
+    scored_rows,
+    training_sources,
+)
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit
 from resources.row_salt import row_salt
@@ -32,22 +44,32 @@ if TYPE_CHECKING:
 CODE = code_version(
     *(
         f"platform_assets.validation.{name}"
-        for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures")
-    )
+        for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures", "reference")
+    ),
+    *(f"platform_assets.drift.{name}" for name in ("sketch", "binning", "packed")),
 )
 SCORING_CODE = code_version("platform_assets.validation.scoring", "platform_assets.validation.baseline")
 _RETENTION_DAYS = 3650
+_LAUNCHPAD = ("reference_mix",)
 _TOLD_METRICS = ("auc", "auc_low", "auc_high", "pr_auc", "accuracy", "f1", "ece", "brier")
 
 
-def validation_fingerprint(line: str, gates: Mapping[str, str | bool], *, model_version: str) -> str:
-    """Identity of the report on a model under these gates."""
-    return fingerprint(f"{line}_validation", code=CODE, config=dict(gates), upstream={"model": model_version})
+def validation_fingerprint(
+    line: str, gates: Mapping[str, str | bool], drift: DriftSpec, *, model_version: str
+) -> str:
+    """Identity of the report on a model under these gates, and of its reference profile."""
+    return fingerprint(
+        f"{line}_validation",
+        code=CODE,
+        config={"gates": dict(gates), "reference_mix": drift.reference_mix},
+        upstream={"model": model_version},
+    )
 
 
-def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDefinition:
+def validation_asset(line: str, gates: Mapping[str, str | bool], drift: DriftSpec) -> dg.AssetsDefinition:
     """`<line>_validation` with one check per gate."""
     name = f"{line}_validation"
+    launched = launchpad(drift, _LAUNCHPAD)
 
     @dg.asset(
         name=name,
@@ -73,27 +95,27 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
         object_store: dg.ResourceParam[ObjectStore],
         ledger: dg.ResourceParam[Ledger],
         settings: dg.ResourceParam[PlatformSettings],
+        config: launched,  # type: ignore[valid-type]
     ) -> Iterator[Any]:
         with foreseen_failures():
+            resolved = with_overrides(drift, config)
             folder = f"reports/{settings.env}/{line}/{model.version[:16]}"
             scores_key = f"{folder}/scores-{SCORING_CODE}.parquet"
             scored = _scores(model, scores_key, warehouse, object_store, ledger, row_salt(settings.home))
+            # Before any gate: without a profile there is no model version that could be watched.
+            profile = reference_profile(scored, mix=resolved.reference_mix)
             active = releases.active(ledger, line)
-            production, problem = None, None
-            if active is not None:
-                try:
-                    production = production_scores(
-                        active, model, scored, warehouse=warehouse, store=object_store
-                    )
-                except ValidationError as refusal:
-                    problem = str(refusal)
+            production = (
+                None
+                if active is None
+                else production_scores(active, model, scored, warehouse=warehouse, store=object_store)
+            )
             report = assess(
                 scored,
                 model,
                 gates,
-                has_production=active is not None,
+                training_sources=training_sources(model, warehouse),
                 production=production,
-                production_problem=problem,
                 now=datetime.now(UTC),
             )
             subject = f"{line}_model@{model.version}"
@@ -111,7 +133,11 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
             digest = hashlib.sha256(content).hexdigest()
             report_key = f"{folder}/report-{digest[:16]}.json"
             _put(object_store, report_key, content, model)
-            pictures = report_pictures(scored, production)
+            profile_content = profile.to_bytes()
+            profile_digest = hashlib.sha256(profile_content).hexdigest()
+            profile_key = f"{folder}/reference-profile-{profile_digest[:16]}.bin"
+            _put(object_store, profile_key, profile_content, model)
+            pictures = report_pictures(scored, model, production)
             for picture, png in pictures.items():
                 _put(object_store, f"{folder}/{picture}.png", png, model)
             reference = ReportVersion(
@@ -121,13 +147,18 @@ def validation_asset(line: str, gates: Mapping[str, str | bool]) -> dg.AssetsDef
                 report_sha256=digest,
                 metrics={metric: getattr(report.metrics, metric) for metric in _TOLD_METRICS},
                 gate_rule_sets={result.rule_set: result.rule_set_hash for result in report.gates},
+                profile_key=profile_key,
             )
             yield materialized(
                 reference,
-                fingerprint=validation_fingerprint(line, gates, model_version=model.version),
+                fingerprint=validation_fingerprint(line, gates, resolved, model_version=model.version),
                 metadata={
                     **reference.metrics,
+                    "measured_sources": list(report.measured_sources),
                     "report": object_store.uri(report_key),
+                    "reference_profile": object_store.uri(profile_key),
+                    "reference_columns": list(profile.columns),
+                    "reference_rows": profile.columns["score"].rows,
                     **_shown(report, pictures),
                 },
             )
@@ -151,29 +182,38 @@ def gate_verdict(subject: str, result: GateResult) -> Verdict:
     )
 
 
-def report_pictures(scored: "pa.Table", production: Any) -> dict[str, bytes]:
-    """PNG by name: roc, calibration, score-distribution."""
+def report_pictures(
+    scored: "pa.Table", model: ModelVersion, production: ProductionScores | None
+) -> dict[str, bytes]:
+    """PNG by name: roc, calibration, score-distribution; of the rows that the gates measure on.
+
+    Another source in training has its own curve of the distribution.
+    """
     from platform_assets.validation.pictures import (
         calibration_picture,
         roc_picture,
         score_distribution_picture,
     )
 
-    columns = {name: scored[name].to_numpy() for name in ("label", "split", "score", "baseline_score")}
-    test = columns["split"] == "test"
-    scores = {"model": columns["score"][test], "TF-IDF baseline": columns["baseline_score"][test]}
-    if production is not None:
-        scores["in production"] = production
-    labels = dict.fromkeys(scores, columns["label"][test])
+    columns = {
+        name: scored[name].to_numpy() for name in ("label", "source", "split", "score", "baseline_score")
+    }
+    own, tested = own_rows(columns["source"], model), columns["split"] == "test"
+    chosen = tested & own
+    scores = {"model": columns["score"][chosen], "TF-IDF baseline": columns["baseline_score"][chosen]}
+    if production is not None and production.problem(set(columns["source"][chosen].tolist())) is None:
+        scores["in production"] = production.scores[own[tested]]
+    labels = dict.fromkeys(scores, columns["label"][chosen])
+    distributions = {
+        split: columns["score"][(columns["split"] == split) & (own | (split == "shift"))]
+        for split in dict.fromkeys(columns["split"].tolist())
+    }
+    for source in sorted(set(columns["source"][tested & ~own].tolist())):
+        distributions[f"test, {source}"] = columns["score"][tested & (columns["source"] == source)]
     return {
         "roc": roc_picture(labels, scores),
         "calibration": calibration_picture({"model": labels["model"]}, {"model": scores["model"]}),
-        "score-distribution": score_distribution_picture(
-            {
-                str(split): columns["score"][columns["split"] == split]
-                for split in dict.fromkeys(columns["split"].tolist())
-            }
-        ),
+        "score-distribution": score_distribution_picture(distributions),
     }
 
 

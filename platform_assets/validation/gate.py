@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple, Self
 
 import rfc8785
@@ -24,6 +25,9 @@ MIN_DRIFT_ROWS: Final = 1000
 """Two samples of 500 rows from one source were seen to differ by KS 0.09; of 2,000 rows, by 0.03."""
 
 DEMANDED: Final = "true"
+
+_AUC_DECIMALS: Final = 12
+"""0.95 - 0.94 is 0.010000000000000009: what lies behind these decimals is not the model's."""
 
 _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
@@ -78,8 +82,23 @@ def parse_condition(text: str | bool) -> Condition:  # noqa: FBT001
     )
 
 
+class SourceComparison(BaseModel):
+    """Candidate and production on the frozen test rows of one source, or the reason why they were not compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    n: int
+    auc: float | None = None
+    production_auc: float | None = None
+    drop_low: float | None = None
+    """Lower end of the paired 95 % interval of the drop, `production_auc` minus `auc`."""
+    drop_high: float | None = None
+    not_compared_because: str | None = None
+
+
 class GateInputs(BaseModel):
-    """All measurements that gates decide on."""
+    """All measurements that gates decide on; the test split is that of the line's first source."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,6 +111,8 @@ class GateInputs(BaseModel):
     """Whether the line has a version in production. Only a known absence excuses a missing AUC."""
     score_drift: DriftFinding | None = None
     """The model's scores, validation against test split."""
+    other_sources: tuple[SourceComparison, ...] | None = None
+    """Every other source that the candidate was trained on; None where nobody has looked."""
 
 
 class GateResult(BaseModel):
@@ -160,8 +181,7 @@ def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> _Deci
         return _Decision(holds=True, observed=None, reason="no production version to compare with")
     auc = _finite("the AUC on the test split", inputs.test_metrics.auc)
     production = _finite("the AUC of the production version on the test split", inputs.production_auc)
-    # 0.95 - 0.94 is 0.010000000000000009: what lies behind the 12th decimal is not the model's.
-    observed = round(production - auc, 12)
+    observed = round(production - auc, _AUC_DECIMALS)
     holds = condition.holds(observed)
     return _Decision(
         holds,
@@ -169,6 +189,39 @@ def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> _Deci
         f"the AUC drop of {observed:.4f} from production, {production:.4f} to {auc:.4f}, "
         f"{_is(holds)} {condition} (n = {inputs.test_metrics.n})",
     )
+
+
+def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> _Decision:
+    others = inputs.other_sources
+    if others is None:
+        raise ValidationError("the other sources in training were not looked for")
+    if not others:
+        return _Decision(holds=True, observed=None, reason="no other source in training")
+    if not inputs.has_production and all(each.production_auc is None for each in others):
+        return _Decision(holds=True, observed=None, reason="no production version to compare with")
+    if refused := [
+        f"{each.source}: {each.not_compared_because}" for each in others if each.not_compared_because
+    ]:
+        raise ValidationError(f"not every source could be compared: {'; '.join(refused)}")
+    observed, worst = max(((_drop(each), each) for each in others), key=itemgetter(0))
+    holds = condition.holds(observed)
+    interval = (
+        "" if worst.drop_low is None else f"95 % interval {worst.drop_low:.3f} to {worst.drop_high:.3f}, "
+    )
+    return _Decision(
+        holds,
+        observed,
+        f"the largest AUC drop on another source, {observed:.4f} on {worst.source}, "
+        f"{worst.production_auc:.4f} to {worst.auc:.4f}, {_is(holds)} {condition} ({interval}n = {worst.n})",
+    )
+
+
+def _drop(compared: SourceComparison) -> float:
+    auc = _finite(f"the AUC on the test split of {compared.source}", compared.auc)
+    production = _finite(
+        f"the AUC of the production version on the test split of {compared.source}", compared.production_auc
+    )
+    return round(production - auc, _AUC_DECIMALS)
 
 
 def _finite(what: str, value: float | None) -> float:
@@ -195,10 +248,12 @@ class _Rule(NamedTuple):
 
 
 _RULES: Final[Mapping[str, _Rule]] = {
-    "auc": _Rule(_auc, operators=(">", ">="), version=1),
-    "beats_baseline": _Rule(_beats_baseline, operators=(DEMANDED,), version=1),
-    "score_drift_ks": _Rule(_score_drift_ks, operators=("<", "<="), version=1),
-    "auc_drop_from_production": _Rule(_auc_drop_from_production, operators=("<", "<="), version=1),
+    # Version 2 of the first four: on the test rows of the line's first source, whatever else is trained on.
+    "auc": _Rule(_auc, operators=(">", ">="), version=2),
+    "beats_baseline": _Rule(_beats_baseline, operators=(DEMANDED,), version=2),
+    "score_drift_ks": _Rule(_score_drift_ks, operators=("<", "<="), version=2),
+    "auc_drop_from_production": _Rule(_auc_drop_from_production, operators=("<", "<="), version=2),
+    "auc_drop_by_source": _Rule(_auc_drop_by_source, operators=("<", "<="), version=1),
 }
 
 KNOWN_GATES: Final = tuple(_RULES)

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colours that stay apart for colour-blind readers (Okabe & Ito 2008), and line styles that stay apart in grey.
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_GREY: Final = "#767676"
+GREY: Final = "#767676"
 _SIZE_INCHES: Final = (6.4, 4.2)
 _DPI: Final = 100
 
@@ -35,21 +36,21 @@ def roc_picture(labels_by_name: Mapping[str, Labels], scores_by_name: Mapping[st
     Raises:
         ValidationError: A curve's rows cannot be measured.
     """
-    figure = _figure()
+    figure = new_figure()
     axes = figure.add_subplot(
         xlabel="False positive rate (share of negative rows)",
         ylabel="True positive rate (share of positive rows)",
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
     )
-    _tidy(axes)
+    tidy(axes)
     for style, (name, scores) in zip(_styles(), scores_by_name.items(), strict=False):
         labels = labels_by_name[name]
         auc = roc_auc(labels, scores)
         axes.plot(*roc_curve(labels, scores), **style, label=f"{name}: AUC {auc:.3f}, n = {labels.size:,}")
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, label="chance: AUC 0.500")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="chance: AUC 0.500")
     axes.legend(loc="lower right")
-    return _png(figure)
+    return as_png(figure)
 
 
 def calibration_picture(labels_by_name: Mapping[str, Labels], scores_by_name: Mapping[str, Scores]) -> bytes:
@@ -62,13 +63,13 @@ def calibration_picture(labels_by_name: Mapping[str, Labels], scores_by_name: Ma
     Returns:
         A PNG of 640 × 420 pixels.
     """
-    figure = _figure()
+    figure = new_figure()
     axes, counts = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     axes.set(ylabel="Positive rows (share of bin)", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02))
     counts.set(xlabel="Predicted probability of label 1", ylabel="Rows in bin")
-    _tidy(axes)
-    _tidy(counts)
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, label="perfectly calibrated")
+    tidy(axes)
+    tidy(counts)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="perfectly calibrated")
     for style, (name, scores) in zip(_styles(), scores_by_name.items(), strict=False):
         curve = reliability_curve(labels_by_name[name], scores)
         label = f"{name}: ECE {curve.expected_calibration_error:.3f}, n = {scores.size:,}"
@@ -79,7 +80,7 @@ def calibration_picture(labels_by_name: Mapping[str, Labels], scores_by_name: Ma
     counts.yaxis.set_major_formatter("{x:,.0f}")
     counts.minorticks_off()
     axes.legend(loc="upper left")
-    return _png(figure)
+    return as_png(figure)
 
 
 def score_distribution_picture(scores_by_split: Mapping[str, Scores]) -> bytes:
@@ -94,13 +95,13 @@ def score_distribution_picture(scores_by_split: Mapping[str, Scores]) -> bytes:
     Raises:
         ValidationError: A split is empty or holds scores that are not finite.
     """
-    figure = _figure()
+    figure = new_figure()
     axes = figure.add_subplot(
         xlabel="Predicted probability of label 1",
         ylabel="Rows (% of split, per bin of 0.05)",
         xlim=(-0.01, 1.01),
     )
-    _tidy(axes)
+    tidy(axes)
     reference_name, reference = next(iter(scores_by_split.items()))
     for style, (name, scores) in zip(_styles(), scores_by_split.items(), strict=False):
         label = f"{name}: n = {scores.size:,}"
@@ -112,7 +113,7 @@ def score_distribution_picture(scores_by_split: Mapping[str, Scores]) -> bytes:
         share = np.full(scores.size, 100 / scores.size)
         axes.hist(scores, bins=20, range=(0, 1), weights=share, histtype="step", **style, label=label)
     figure.legend(loc="outside upper center")
-    return _png(figure)
+    return as_png(figure)
 
 
 def as_markdown_image(png: bytes, alt: str) -> str:
@@ -120,27 +121,30 @@ def as_markdown_image(png: bytes, alt: str) -> str:
     return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
-def _figure() -> "Figure":
+def new_figure() -> "Figure":
+    """An empty figure of the house's size and background."""
     # The object interface, not pyplot: no global state, no display, nothing to close.
     from matplotlib.figure import Figure
 
     return Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained", facecolor="white")
 
 
-def _tidy(axes: "Axes") -> None:
+def tidy(axes: "Axes") -> None:
+    """No frame, and a grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _styles() -> list[dict[str, Any]]:
-    return [
-        {"color": colour, "linestyle": line, "linewidth": 1.8}
-        for colour, line in zip(_COLOURS, _LINES, strict=True)
-    ]
+def _styles() -> Iterator[dict[str, Any]]:
+    """Endless: every round through the colours gives them other lines."""
+    for at in count():
+        line = _LINES[(at + at // len(COLOURS)) % len(_LINES)]
+        yield {"color": COLOURS[at % len(COLOURS)], "linestyle": line, "linewidth": 1.8}
 
 
-def _png(figure: "Figure") -> bytes:
+def as_png(figure: "Figure") -> bytes:
+    """The figure as the bytes of a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 

@@ -1,6 +1,6 @@
 """The validation report: everything measured about a model, and what the gates make of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,22 @@ from pydantic import BaseModel, ConfigDict
 
 from platform_assets.references import ModelVersion
 from platform_assets.validation.drift import DriftFinding, ks_drift
-from platform_assets.validation.gate import GateInputs, GateResult, evaluate
-from platform_assets.validation.metrics import BinaryMetrics, Slice, binary_metrics, measure_slice
+from platform_assets.validation.gate import GateInputs, GateResult, SourceComparison, evaluate
+from platform_assets.validation.metrics import (
+    BinaryMetrics,
+    Slice,
+    binary_metrics,
+    measure_slice,
+    paired_auc_difference,
+    roc_auc,
+)
+from platform_assets.validation.scoring import ProductionScores
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BOOTSTRAP_SEED = 20_260
 
 
@@ -43,10 +51,15 @@ class ValidationReport(BaseModel):
     dataset_version: str
     features_version: str
     rows: dict[str, int]
+    """By split, of all sources."""
+    measured_sources: tuple[str, ...]
+    """The sources whose test rows `metrics`, `baselines` and gates are about: the line's own."""
     metrics: BinaryMetrics
-    """On the test split."""
+    """On the test rows of the measured sources. Version 1: on the whole test split."""
     slices: tuple[Slice, ...]
     """Per source and split."""
+    other_sources: tuple[SourceComparison, ...]
+    """Every other source in training, compared with the version in production."""
     baselines: tuple[Baseline, ...]
     drift: tuple[DriftFinding, ...]
     gates: tuple[GateResult, ...]
@@ -59,9 +72,8 @@ def assess(
     model: ModelVersion,
     gates: Mapping[str, str | bool],
     *,
-    has_production: bool,
-    production: "NDArray[np.float64] | None",
-    production_problem: str | None,
+    training_sources: Sequence[str],
+    production: ProductionScores | None,
     now: datetime,
 ) -> ValidationReport:
     """Measure, compare, and let the gates decide.
@@ -70,35 +82,43 @@ def assess(
         scored: what `scoring.scored_rows` yields.
         model: the candidate.
         gates: condition by gate name, as the spec has them.
-        has_production: whether the line has an active release.
-        production: its scores on the test rows, in their order; None where they could not be had.
-        production_problem: why they could not be had.
+        training_sources: the sources of the rows that the candidate was trained on.
+        production: what the active release makes of the test rows; None where the line has none.
         now: written into the report.
+
+    Raises:
+        ValidationError: the test rows of the line's own sources cannot be measured.
     """
     columns = {
         name: scored[name].to_numpy()
         for name in ("label", "source", "split", "words", "score", "baseline_score")
     }
-    test = columns["split"] == "test"
-    labels, scores = columns["label"][test], columns["score"][test]
+    test = {name: values[columns["split"] == "test"] for name, values in columns.items()}
+    own = own_rows(test["source"], model)
+    own_sources = sorted(set(test["source"][own].tolist()))
+    labels, scores = test["label"][own], test["score"][own]
     metrics = binary_metrics(labels, scores, seed=_BOOTSTRAP_SEED)
-    tfidf = binary_metrics(labels, columns["baseline_score"][test], seed=_BOOTSTRAP_SEED)
+    tfidf = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
     baselines = [_baseline("TF-IDF + logistic regression", tfidf)]
     in_production = None
-    if production is not None:
-        in_production = binary_metrics(labels, production, seed=_BOOTSTRAP_SEED)
+    if production is not None and (problem := production.problem(own_sources)):
+        baselines.append(Baseline(name="version in production", not_measured_because=problem))
+    elif production is not None:
+        in_production = binary_metrics(labels, production.scores[own], seed=_BOOTSTRAP_SEED)
         baselines.append(_baseline("version in production", in_production))
-    elif has_production:
-        baselines.append(Baseline(name="version in production", not_measured_because=production_problem))
-    drift = _drift_findings(columns)
+    drift = _drift_findings(columns, own_rows(columns["source"], model))
+    slices = _slices(columns, training_sources)
+    others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
+    other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
     results = evaluate(
         gates,
         GateInputs(
             test_metrics=metrics,
             baseline_auc=tfidf.auc,
-            has_production=has_production,
+            has_production=production is not None,
             production_auc=in_production.auc if in_production else None,
             score_drift=next((finding for finding in drift if finding.gated), None),
+            other_sources=other_sources,
         ),
     )
     return ValidationReport(
@@ -107,8 +127,10 @@ def assess(
         dataset_version=model.features.dataset.version,
         features_version=model.features.version,
         rows=model.features.dataset.rows_by_split,
+        measured_sources=tuple(own_sources),
         metrics=metrics,
-        slices=tuple(_slices(columns)),
+        slices=tuple(slices.values()),
+        other_sources=other_sources,
         baselines=tuple(baselines),
         drift=tuple(drift),
         gates=tuple(results),
@@ -116,34 +138,71 @@ def assess(
     )
 
 
+def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np.bool_]":
+    """Which rows are of the line's own sources, those that gates measure on; shape as `sources`."""
+    first = model.features.dataset.first_sources
+    return np.isin(sources, first) if first else np.ones(sources.shape, dtype=bool)
+
+
 def _baseline(name: str, metrics: BinaryMetrics) -> Baseline:
     return Baseline(name=name, auc=metrics.auc, auc_low=metrics.auc_low, auc_high=metrics.auc_high)
 
 
-def _slices(columns: "Mapping[str, NDArray[np.generic]]") -> list[Slice]:
-    found = []
+def _slices(
+    columns: "Mapping[str, NDArray[np.generic]]", training_sources: Sequence[str]
+) -> dict[tuple[str, str], Slice]:
+    """Slice by source and split; a source in training has one of the test split, were it empty."""
+    found = {}
     for split in ("test", "shift"):
-        for source in sorted(set(columns["source"][columns["split"] == split].tolist())):
+        sources = set(columns["source"][columns["split"] == split].tolist())
+        for source in sorted(sources.union(training_sources if split == "test" else ())):
             chosen = (columns["split"] == split) & (columns["source"] == source)
-            found.append(
-                measure_slice(
-                    f"{source} ({split})",
-                    columns["label"][chosen],
-                    columns["score"][chosen],
-                    seed=_BOOTSTRAP_SEED,
-                )
+            found[source, split] = measure_slice(
+                f"{source} ({split})",
+                columns["label"][chosen],
+                columns["score"][chosen],
+                seed=_BOOTSTRAP_SEED,
             )
     return found
 
 
-def _drift_findings(columns: "Mapping[str, NDArray[np.generic]]") -> list[DriftFinding]:
+def _compared(
+    source: str,
+    tested: Slice,
+    test: "Mapping[str, NDArray[np.generic]]",
+    production: ProductionScores | None,
+) -> SourceComparison:
+    """The candidate beside production on the test rows of one source."""
+    auc = tested.metrics.auc if tested.metrics else None
+    because = tested.not_measured_because or (production.problem([source]) if production else None)
+    if because or production is None:
+        return SourceComparison(source=source, n=tested.n, auc=auc, not_compared_because=because)
+    rows = test["source"] == source
+    labels, before = test["label"][rows], production.scores[rows]
+    _, low, high = paired_auc_difference(labels, before, test["score"][rows], seed=_BOOTSTRAP_SEED)
+    return SourceComparison(
+        source=source,
+        n=tested.n,
+        auc=auc,
+        production_auc=roc_auc(labels, before),
+        drop_low=low,
+        drop_high=high,
+    )
+
+
+def _drift_findings(
+    columns: "Mapping[str, NDArray[np.generic]]", own: "NDArray[np.bool_]"
+) -> list[DriftFinding]:
     """Validation against test is gated on the score; a shifted source is expected to drift and only shown."""
-    present = set(columns["split"].tolist())
-    pairs = [("validation", "test")] + ([("test", "shift")] if "shift" in present else [])
+    of_split = {
+        split: (columns["split"] == split) & (own if split != "shift" else True)
+        for split in ("validation", "test", "shift")
+    }
+    pairs = [("validation", "test")] + ([("test", "shift")] if of_split["shift"].any() else [])
     return [
         ks_drift(
-            columns[column][columns["split"] == reference].astype(np.float64),
-            columns[column][columns["split"] == current].astype(np.float64),
+            columns[column][of_split[reference]].astype(np.float64),
+            columns[column][of_split[current]].astype(np.float64),
             column=column,
             reference_name=reference,
             current_name=current,

@@ -1,6 +1,9 @@
 """Scores of every measured row: the model's, the baseline's, and those of the version in production."""
 
 import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +13,6 @@ from platform_assets.models.scorer import SavedClassifier
 from platform_assets.models.training import token_lists
 from platform_assets.references import ModelVersion
 from platform_assets.validation.baseline import tfidf_logistic_scores
-from platform_assets.validation.errors import ValidationError
 from resources.object_store import ObjectStore
 from resources.warehouse import Warehouse
 
@@ -54,16 +56,38 @@ def scored_rows(model: ModelVersion, classifier: SavedClassifier, warehouse: War
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ProductionScores:
+    """What the released model makes of the candidate's test rows."""
+
+    scores: "NDArray[np.float64]"
+    """Probability of label 1 for every test row, in their order; shape (n,)."""
+    refused: Mapping[str, str]
+    """By source, why its rows say nothing about the released model."""
+
+    def problem(self, sources: Iterable[str]) -> str | None:
+        """Why the released model cannot be judged on rows of these sources; None where it can."""
+        found = dict.fromkeys(self.refused[source] for source in sources if source in self.refused)
+        return "; ".join(found) or None
+
+
+def training_sources(model: ModelVersion, warehouse: Warehouse) -> tuple[str, ...]:
+    """The sources of the rows that the model was trained on."""
+    import pyarrow.compute as pc
+
+    snapshot = model.features.snapshot
+    rows = warehouse.read(snapshot.table, snapshot.snapshot_id, columns=("source", "split"))
+    return tuple(sorted(rows.filter(pc.equal(rows["split"], "train"))["source"].unique().to_pylist()))
+
+
 def production_scores(
     release: Release, candidate: ModelVersion, scored: "pa.Table", *, warehouse: Warehouse, store: ObjectStore
-) -> "NDArray[np.float64]":
-    """Scores of the released model on the test rows of `scored`, in their order.
+) -> ProductionScores:
+    """Scores of the released model on the test rows of `scored`, and the sources that it must not be judged on.
 
-    Stored scores are used where the released model was measured on the same rows.
-
-    Raises:
-        ValidationError: the released model was trained on some of these rows, so a comparison would
-            favour it; or nobody can tell any more.
+    A source is refused where the released model was trained on some of its rows, so that a comparison would
+    favour it; all are where nobody can tell any more. Stored scores are used for a source where the
+    released model was measured on all of its rows.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -71,28 +95,35 @@ def production_scores(
     test = scored.filter(pc.equal(scored["split"], "test"))
     report = release.card.registered.report
     if report.model.fingerprint == candidate.fingerprint:
-        own: NDArray[np.float64] = test["score"].to_numpy()
-        return own
-    ids: list[str] = test["review_id"].to_pylist()
+        return ProductionScores(test["score"].to_numpy(), refused={})
+    sources: list[str] = test["source"].to_pylist()
     trained = report.model.features.snapshot
     # What retention or an erasure has taken out of it cannot be among the rows that are left to test on.
     left = warehouse.left_of(trained.table, trained.snapshot_id)
     if left is None:
-        raise ValidationError(
-            f"release {release.release_id} was trained on data that has expired, so nobody can tell whether it knows the test rows"
-        )
+        expired = f"release {release.release_id} was trained on data that has expired, so nobody can tell whether it knows the test rows"
+        return ProductionScores(np.full(len(sources), np.nan), refused=dict.fromkeys(sources, expired))
     seen = warehouse.read(trained.table, left, columns=("review_id", "split"))
     seen_ids = set(seen.filter(pc.equal(seen["split"], "train"))["review_id"].to_pylist())
-    if leaked := sum(review_id in seen_ids for review_id in ids):
-        raise ValidationError(
-            f"release {release.release_id} was trained on {leaked} of the {len(ids)} test rows, so it cannot be compared on them"
-        )
     stored = pq.read_table(io.BytesIO(store.get(report.scores_key)), columns=["review_id", "score"])
-    known = dict(zip(stored["review_id"].to_pylist(), stored["score"].to_pylist(), strict=True))
-    if all(review_id in known for review_id in ids):
-        return np.array([known[review_id] for review_id in ids])
-    dataset = candidate.features.dataset.snapshot
-    texts = warehouse.read(dataset.table, dataset.snapshot_id, columns=("review_id", "text"))
-    text_of = dict(zip(texts["review_id"].to_pylist(), texts["text"].to_pylist(), strict=True))
-    classifier = SavedClassifier.load(store.folder(report.model.object_prefix))
-    return classifier.score_texts([text_of[review_id] for review_id in ids])
+    score_of = dict(zip(stored["review_id"].to_pylist(), stored["score"].to_pylist(), strict=True))
+    ids: list[str] = test["review_id"].to_pylist()
+    leaked = Counter(source for each, source in zip(ids, sources, strict=True) if each in seen_ids)
+    # By source: rows that are compared with one another are scored on one machine.
+    unmeasured = {source for each, source in zip(ids, sources, strict=True) if each not in score_of}
+    if to_score := [each for each, source in zip(ids, sources, strict=True) if source in unmeasured]:
+        dataset = candidate.features.dataset.snapshot
+        texts = warehouse.read(dataset.table, dataset.snapshot_id, columns=("review_id", "text"))
+        text_of = dict(zip(texts["review_id"].to_pylist(), texts["text"].to_pylist(), strict=True))
+        classifier = SavedClassifier.load(store.folder(report.model.object_prefix))
+        scores = classifier.score_texts([text_of[each] for each in to_score])
+        score_of |= dict(zip(to_score, scores.tolist(), strict=True))
+    rows = Counter(sources)
+    return ProductionScores(
+        np.array([score_of[each] for each in ids]),
+        refused={
+            source: f"release {release.release_id} was trained on {leaked[source]} of the {rows[source]} test rows, "
+            "so it cannot be compared on them"
+            for source in sorted(leaked)
+        },
+    )

@@ -176,6 +176,75 @@ def test_another_source_changes_no_split(plan, first):
     )
 
 
+@settings(max_examples=25)
+@given(plan=plans(), data=st.data())
+def test_frozen_splits_survive_texts_that_sources_share(plan, data):
+    """Rows of the first source stay where they were, whatever later sources repeat or contradict.
+
+    A later source loses the rows whose text an earlier one has, and keeps the others in their splits.
+    """
+    first = films(4 * plan.block_rows + 3)
+    later = list(films(5 * plan.block_rows, name="other", seed=1))
+    for _ in range(data.draw(st.integers(1, 8))):
+        text, label = data.draw(st.sampled_from(first))
+        spelling = data.draw(st.sampled_from([str.upper, "  {}<br />".format, str]))
+        later.insert(
+            data.draw(st.integers(0, len(later))),
+            (spelling(text), data.draw(st.sampled_from([label, 1 - label]))),
+        )
+    alone, later_alone, both = (
+        prepare(plan, imdb=first),
+        prepare(plan, b=later),
+        prepare(plan, imdb=first, b=later),
+    )
+
+    of_first = both.frame["source"] == "imdb"
+    pd.testing.assert_frame_equal(both.frame[of_first], alone.frame)
+    shared = set(later_alone.frame["review_id"]) & {review_id(text) for text, _ in first}
+    pd.testing.assert_frame_equal(
+        both.frame[~of_first].reset_index(drop=True),
+        later_alone.frame[~later_alone.frame["review_id"].isin(shared)].reset_index(drop=True),
+    )
+    assert both.frame["review_id"].is_unique
+    assert both.raw_rows == len(first) + len(later)
+    assert both.raw_rows == len(both.frame) + both.duplicates + both.conflicts + both.guard_rows
+
+
+def test_the_earlier_source_has_the_say():
+    """A text that two sources have is a duplicate of the later one, or its conflict where the labels differ."""
+    prepared = prepare(
+        PLAN, imdb=films(100), other=[*films(100, name="other"), ("film 0 3", 0), ("film 1 5", 0)]
+    )
+    assert (prepared.duplicates, prepared.conflicts) == (1, 1)
+    kept = prepared.frame.set_index("text").loc[["film 0 3", "film 1 5"]]
+    assert kept["source"].tolist() == ["imdb", "imdb"]
+    assert kept["label"].tolist() == [0, 1]
+
+
+def test_guard_rows_do_not_come_back_from_another_source():
+    """What stands too close to a test row of one source is not trained on because another source has it too."""
+    alone = prepare(PLAN, imdb=films(100))
+    guarded = {text for text, _ in films(100)} - set(alone.frame["text"])
+    both = prepare(PLAN, imdb=films(100), copy=films(100))
+    assert guarded
+    pd.testing.assert_frame_equal(both.frame, alone.frame)
+    assert both.duplicates == 200
+
+
+def test_two_files_of_one_name_are_frozen_each_for_itself(tmp_path):
+    """Sources are told apart by their URI: a second file called the same moves no row of the first."""
+    specs, texts = [], []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        pd.DataFrame(films(100, name=folder), columns=["text", "label"]).to_parquet(
+            tmp_path / folder / "reviews.parquet"
+        )
+        texts.append(str(tmp_path / folder / "reviews.parquet"))
+        specs.append(DatasetSpec(train_data_uri=tuple(texts), contract="c", split=PLAN))
+    alone, both = (read_and_prepare(spec).frame for spec in specs)
+    pd.testing.assert_frame_equal(both.iloc[: len(alone)], alone)
+
+
 def test_the_seed_moves_the_blocks():
     """Another seed is another split."""
     rows = films(200)
@@ -334,6 +403,21 @@ def test_a_shifted_source_is_shown_and_never_trained_on():
     assert set(frame.query("source == 'imdb'")["split"]) == {"train", "validation", "test"}
 
 
+def test_the_first_sources_are_those_of_the_first_uri(tmp_path):
+    """Gates measure on the sources of the first training file, and on those that only a given test file has."""
+    mixed, other, test = (tmp_path / f"{name}.parquet" for name in ("mixed", "other", "test"))
+    names = ("text", "label", "source")
+    rows = [(text, label, site) for site in ("y", "x") for text, label in films(50, name=site)]
+    pd.DataFrame(rows, columns=names).to_parquet(mixed)
+    pd.DataFrame(films(50, name="other"), columns=names[:2]).to_parquet(other)
+    pd.DataFrame([("a", 0, "own"), ("b", 1, "other")], columns=names).to_parquet(test)
+    spec = DatasetSpec(train_data_uri=(str(mixed), str(other)), contract="c", split=PLAN)
+
+    assert read_and_prepare(spec).first_sources == ("x", "y")
+    given_test = spec.model_copy(update={"val_data_uri": str(test)})
+    assert read_and_prepare(given_test).first_sources == ("own", "x", "y")
+
+
 def test_a_source_column_names_the_rows(tmp_path):
     """A file that tells where its rows come from is split for each of those, and elsewhere by its own name."""
     path = tmp_path / "mixed.parquet"
@@ -374,7 +458,7 @@ def test_the_real_reviews_split_without_a_leak():
 
 
 def test_rows_of_erased_subjects_do_not_come_back() -> None:
-    """Whatever a source still holds, the rows that were erased stay out, and are counted."""
+    """Whatever a source still holds, the rows that were erased stay out and are counted; no other row moves."""
     with files(train=films(200)) as paths:
         spec = DatasetSpec(train_data_uri=tuple(paths.values()), contract="c", split=PLAN)
         gone = review_id("film 1 17")
@@ -386,3 +470,6 @@ def test_rows_of_erased_subjects_do_not_come_back() -> None:
         assert gone in set(read_and_prepare(spec).frame["review_id"])
         assert gone not in set(prepared.frame["review_id"])
         assert (prepared.erased, prepared.raw_rows) == (1, 400)
+        pd.testing.assert_frame_equal(
+            prepared.frame, read_and_prepare(spec).frame.query("review_id != @gone").reset_index(drop=True)
+        )

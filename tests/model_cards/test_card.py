@@ -128,6 +128,7 @@ def make_report():
         score_drift=drift[0],
     )
     return {
+        "measured_sources": ["imdb"],
         "metrics": make_metrics().model_dump(),
         "slices": [part.model_dump() for part in slices],
         "baselines": [
@@ -235,6 +236,17 @@ def test_card_nests_everything_that_was_measured():
         ("train", 4_000),
         ("validation", 1_000),
     ]
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"), [(["imdb"], "imdb"), (["imdb", "own test"], "imdb, own test"), (None, "all")]
+)
+def test_card_says_whose_rows_the_performance_is_about(measured, told):
+    """Those of the line's own sources; reports from before there were several took all."""
+    card = build_card(make_inputs(report=make_report() | {"measured_sources": measured}))
+
+    assert card.document["performance"]["measured_sources"] == told
+    assert f">{told}<" in render_html(card)
 
 
 def test_equal_inputs_give_equal_bytes():

@@ -21,7 +21,7 @@ from platform_assets.systems import open_ledger
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
 from sensors.drift import Circumstances, drift_sensor, retraining_for
-from sensors.retraining import TRIGGER_TAG, run_request, unstarted
+from sensors.retraining import TRIGGER_TAG, run_request
 from tests.line_factory import write_spec
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -174,7 +174,9 @@ def test_a_request_becomes_one_run_however_often_the_sensor_ticks(tell, line, le
             (request,) = tick.run_requests
             assert request.run_key == found.key
         instance.create_run_for_job(
-            build_definitions(settings, [line]).resolve_job_def(line.name), tags=request.tags
+            build_definitions(settings, [line]).resolve_job_def(line.name),
+            tags=request.tags,
+            status=dg.DagsterRunStatus.STARTED,
         )
 
         tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
@@ -200,7 +202,7 @@ def test_a_run_carries_why_it_runs(tell, line, ledger):
     }
 
 
-def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger):
+def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger, settings):
     """Two sensors never launch the same request."""
     pushed = Retraining(
         key="git:x",
@@ -213,5 +215,29 @@ def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger):
     retraining.request(ledger, pushed)
 
     with dg.DagsterInstance.ephemeral() as instance:
-        assert list(unstarted(ledger, instance, line, "drift")) == []
-        assert len(list(unstarted(ledger, instance, line, "git"))) == 1
+        tick = drift_sensor(settings, [line]).evaluate_tick(dg.build_sensor_context(instance=instance))
+
+    assert tick.run_requests == []
+
+
+def test_a_run_that_somebody_deletes_is_not_started_anew(tell, line, ledger, settings, monkeypatch):
+    """The cursor remembers up to where every request has had its run."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    tell("words", "confirmed")
+    found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
+    retraining.request(ledger, found)
+    sensor, job = (
+        drift_sensor(settings, [line]),
+        build_definitions(settings, [line]).resolve_job_def(line.name),
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+        run = instance.create_run_for_job(
+            job, tags=first.run_requests[0].tags, status=dg.DagsterRunStatus.STARTED
+        )
+        second = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=first.cursor))
+        instance.delete_run(run.run_id)
+
+        third = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=second.cursor))
+
+    assert [len(tick.run_requests) for tick in (first, second, third)] == [1, 0, 0]

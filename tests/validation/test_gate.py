@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_assets.validation.drift import DriftFinding
-from platform_assets.validation.gate import KNOWN_GATES, Gate, GateInputs, evaluate, parse_condition
+from platform_assets.validation.gate import (
+    KNOWN_GATES,
+    Gate,
+    GateInputs,
+    SourceComparison,
+    evaluate,
+    parse_condition,
+)
 from platform_assets.validation.metrics import BinaryMetrics
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq}
@@ -45,6 +52,11 @@ def drift(ks=0.03, n_reference=2000, n_current=2000):
         p_value=0.2,
         gated=True,
     )
+
+
+def source(name="rt", auc=0.9, production_auc=0.89, **given):
+    """A comparison on another source."""
+    return SourceComparison(source=name, n=800, auc=auc, production_auc=production_auc, **given)
 
 
 def inputs(auc=0.95, **measured):
@@ -181,6 +193,61 @@ CASES = [
         "error",
         "the AUC of the production version on the test split is nan",
     ),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(other_sources=(source(), source("yelp", drop_low=-0.02, drop_high=0.005, production_auc=0.9))),
+        "pass",
+        "the largest AUC drop on another source, 0.0000 on yelp, 0.9000 to 0.9000, is <= 0 (95 % interval -0.020 to 0.005, n = 800)",
+    ),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(other_sources=(source(), source("yelp", production_auc=0.91))),
+        "fail",
+        "the largest AUC drop on another source, 0.0100 on yelp, 0.9100 to 0.9000, is not <= 0 (n = 800)",
+    ),
+    ("auc_drop_by_source", "< 0.01", inputs(other_sources=()), "pass", "no other source in training"),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(has_production=False, other_sources=(source(production_auc=None),)),
+        "pass",
+        "no production version to compare with",
+    ),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(),
+        "error",
+        "the other sources in training were not looked for",
+    ),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(
+            other_sources=(
+                source(),
+                source("yelp", production_auc=None, not_compared_because="49 rows, at least 50 are needed"),
+            )
+        ),
+        "error",
+        "not every source could be compared: yelp: 49 rows, at least 50 are needed",
+    ),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(other_sources=(source(), source("yelp", auc=NAN))),
+        "error",
+        "the AUC on the test split of yelp is nan",
+    ),
+    (
+        "auc_drop_by_source",
+        "<= 0.0",
+        inputs(other_sources=(source(production_auc=None),)),
+        "error",
+        "the AUC of the production version on the test split of rt was not measured",
+    ),
 ]
 
 
@@ -271,6 +338,7 @@ def test_a_gate_is_removed_rather_than_set_to_false(off):
         ("beats_baseline", "> 0.92", 'beats_baseline: "> 0.92" must be written with true'),
         ("score_drift_ks", ">= 0.1", 'score_drift_ks: ">= 0.1" must be written with < or <='),
         ("score_drift_ks", "<= 10", 'score_drift_ks: "<= 10" must be a share such as 0.1'),
+        ("auc_drop_by_source", "> 0", 'auc_drop_by_source: "> 0" must be written with < or <='),
         ("auc_drop_from_production", "== 0", 'auc_drop_from_production: "== 0" must be written with < or <='),
     ],
 )
@@ -289,6 +357,6 @@ def test_an_unknown_gate_is_refused_with_the_known_ones():
 def test_the_rule_set_hash_follows_the_meaning_and_not_the_spelling():
     """Equal conditions share a hash however they are written; another bound, operator or gate has its own."""
     hashes = {Gate.parse("auc", text).rule_set_hash for text in ("> 0.92", ">0.920", "  >  9.2e-1 ")}
-    assert hashes == {"363715f5a1f0323df7ebbc22290e99601d7df57b3a037aaf2a5b0b5c357bbe03"}
+    assert hashes == {"87baaa3f6913d780b816177dbe414b51c9abd51abd7adf260e30f66fdcf5544f"}
     others = [("auc", "> 0.93"), ("auc", ">= 0.92"), ("beats_baseline", True), ("score_drift_ks", "<= 0.1")]
     assert len(hashes | {Gate.parse(*other).rule_set_hash for other in others}) == 5

@@ -1,0 +1,114 @@
+"""The drift asset of a line: what its monitor has seen, rolled up, with a picture a day."""
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import dagster as dg
+
+from platform_assets.drift.decay import labelled_days, model_decay_rate
+from platform_assets.drift.record import states
+from platform_assets.drift.table import publish_drift_table
+from platform_assets.fingerprint import code_version
+from platform_assets.governance.ledger import Ledger
+from platform_assets.step import foreseen_failures
+from platform_assets.validation.pictures import as_markdown_image
+from resources.object_store import ObjectStore
+from resources.settings import PlatformSettings
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GROUP: Final = "drift"
+CODE = code_version("platform_assets.drift.table", "platform_assets.drift.decay")
+_DAYS_SHOWN: Final = 7
+_EVERY_HOUR: Final = "10 * * * *"
+
+
+def drift_asset(line: str) -> dg.AssetsDefinition:
+    """`<line>_drift`."""
+
+    @dg.asset(
+        name=f"{line}_drift",
+        group_name=GROUP,
+        description="Every verdict of the line's monitor, a row a minute. Made anew from the stored verdicts.",
+        kinds={"iceberg"},
+        code_version=CODE,
+        deps=[dg.AssetDep(f"{line}_deployment")],
+    )
+    def drift(
+        object_store: dg.ResourceParam[ObjectStore],
+        warehouse: dg.ResourceParam[Warehouse],
+        ledger: dg.ResourceParam[Ledger],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult[None]:
+        with foreseen_failures():
+            published = publish_drift_table(object_store, warehouse, env=settings.env, line=line)
+            metadata: dict[str, Any] = {"states": states(ledger, line)}
+            if published is None:
+                metadata["note"] = (
+                    f"No verdict has been stored yet: `platform-assets drift watch {line}` watches the answers."
+                )
+                return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
+            rows = warehouse.read(published.table, published.snapshot_id)
+            metadata |= {"dagster/row_count": published.rows, "snapshot_id": published.snapshot_id}
+            metadata |= day_pictures(rows)
+            metadata |= decay_metadata(object_store, settings.env, line)
+            return dg.MaterializeResult(
+                metadata=metadata, data_version=dg.DataVersion(published.content_hash)
+            )
+
+    return drift
+
+
+def drift_schedule() -> dg.ScheduleDefinition:
+    """The job `drift`, every hour: the drift assets of all lines."""
+    return dg.ScheduleDefinition(
+        name="drift_every_hour",
+        job=dg.define_asset_job(
+            GROUP,
+            selection=dg.AssetSelection.groups(GROUP),
+            description="Rolls up what the monitors have seen.",
+        ),
+        cron_schedule=_EVERY_HOUR,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="The tables and pictures of drift are never older than an hour.",
+    )
+
+
+def day_pictures(rows: "pa.Table") -> dict[str, dg.MetadataValue[Any]]:
+    """A picture for each of the newest days, by its date."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from platform_assets.drift.pictures import drift_picture
+
+    days = pc.cast(rows["minute"], pa.date32())
+    newest: list[date] = sorted(pc.unique(days).to_pylist(), reverse=True)[:_DAYS_SHOWN]
+    return {
+        f"drift {day}": dg.MetadataValue.md(
+            as_markdown_image(drift_picture(rows.filter(pc.equal(days, day)), day), f"drift {day}")
+        )
+        for day in newest
+    }
+
+
+def decay_metadata(store: ObjectStore, env: str, line: str) -> dict[str, Any]:
+    """How fast the newest version with labels decays; nothing where no label ever came."""
+    from platform_assets.drift.pictures import decay_picture
+
+    by_version = labelled_days(store, env=env, line=line)
+    if not by_version:
+        return {}
+    version = max(by_version)
+    decay = model_decay_rate(by_version[version])
+    told: dict[str, Any] = {"decay_of_model_version": version, "labelled_days_left_out": len(decay.left_out)}
+    if decay.slope is None:
+        return told | {"model_decay_rate_not_measured_because": decay.not_measured_because}
+    picture = as_markdown_image(decay_picture(decay), "AUC by day")
+    return told | {
+        "model_decay_rate": decay.slope.per_day,
+        "model_decay_rate_low": decay.slope.low,
+        "model_decay_rate_high": decay.slope.high,
+        "decay": dg.MetadataValue.md(picture),
+    }

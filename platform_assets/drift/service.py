@@ -1,0 +1,129 @@
+"""The watch of a line over HTTP: events in; metrics, newest verdicts and health out."""
+
+import hmac
+import math
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from platform_assets.drift.errors import DriftError
+from platform_assets.drift.event import PredictionEvent
+from platform_assets.drift.metrics import registry_of
+from platform_assets.drift.watch import RefusedEventError, Watch
+
+_LARGEST_BODY_BYTES: Final = 4 << 20
+
+
+def watch_service(watch: Watch, *, token: str | None = None) -> FastAPI:
+    """The application; it starts the watch with itself, and stops it.
+
+    Args:
+        watch: Takes the events.
+        token: What senders of events must send as `Authorization: Bearer …`; None lets everybody send.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch.start()
+        yield
+        await run_in_threadpool(watch.stop)
+
+    app = FastAPI(
+        title=f"Drift of {watch.line}", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
+    registry = registry_of(watch)
+
+    def take(body: bytes, source: str) -> int:
+        events = events_of(body)
+        watch.receive(events, source)
+        return len(events)
+
+    @app.post("/v1/events", status_code=202)
+    async def events(
+        request: Request, source: Annotated[str | None, Query(max_length=128)] = None
+    ) -> dict[str, int]:
+        sent = request.headers.get("authorization", "")
+        if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, "send the token as Authorization: Bearer …")
+        body = await _body_of(request)
+        sender = source or (request.client.host if request.client else "")
+        try:
+            return {"taken": await run_in_threadpool(take, body, sender)}
+        except RefusedEventError as problem:
+            raise HTTPException(422, {"row": problem.row, "problem": str(problem)}) from None
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/verdicts")
+    def verdicts() -> dict[str, list[dict[str, Any]]]:
+        return {"verdicts": [_as_json(asdict(each)) for each in watch.newest_verdicts]}
+
+    @app.get("/health")
+    def health() -> JSONResponse:
+        problems = watch.problems
+        return JSONResponse({"problems": problems}, 503 if problems else 200)
+
+    return app
+
+
+def events_of(body: bytes) -> list[PredictionEvent]:
+    """The events of a request: a JSON array, or JSON Lines.
+
+    Raises:
+        RefusedEventError: One of them is no event; the message names its row and field.
+    """
+    return [_event(row, document) for row, document in _documents(body)]
+
+
+def _documents(body: bytes) -> Iterator[tuple[int, Any]]:
+    if body.lstrip()[:1] == b"[":
+        yield from enumerate(_parsed(1, body), start=1)
+        return
+    lines = (line for line in body.splitlines() if line.strip())
+    for row, line in enumerate(lines, start=1):
+        yield row, _parsed(row, line)
+
+
+def _parsed(row: int, text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        raise RefusedEventError(
+            row, f"not JSON ({problem}); send an array of events, or one a line"
+        ) from None
+
+
+def _event(row: int, document: Any) -> PredictionEvent:
+    try:
+        return PredictionEvent.from_json(document)
+    except DriftError as problem:
+        raise RefusedEventError(row, str(problem)) from None
+
+
+async def _body_of(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BODY_BYTES:
+            raise HTTPException(413, f"a request has at most {_LARGEST_BODY_BYTES} bytes: send several")
+    return bytes(body)
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    def told(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        # JSON has no NaN.
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: told(value) for name, value in values.items()}

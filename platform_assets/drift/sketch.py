@@ -1,0 +1,436 @@
+"""The Kolmogorov-Smirnov distance between a reference and a stream, without sorting the stream.
+
+Glossary, for one column of B bins with the upper edges e_0 < e_1 < …:
+
+    p_i, q_i  (B,)  share of the reference and of the stream in bin i
+    d_i       (B,)  difference of the distribution functions at e_i: the sum of q - p up to bin i; d_{-1} = 0
+    D               the exact distance between the two samples, sup over all x of |F(x) - R(x)|
+
+    max_i |d_i|  <=  D  <=  max_i (max(|d_{i-1}|, |d_i|) + min(p_i, q_i)),   with p_i = 0 for a bin of one value
+
+because within a bin F - R is at most (F at its end) - (R at its beginning) = d_i + p_i = d_{i-1} + q_i, and R - F
+at most p_i - d_{i-1} = q_i - d_i. Nothing is assumed about the stream. The width is at most the heaviest bin
+that holds more than one value, below 2/B; where all bins with reference rows hold one value, D is exact.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from platform_assets.drift.binning import (
+    Binning,
+    Bins,
+    CategoryBinning,
+    Missing,
+    NumericBinning,
+    holds_categories,
+    loaded_kernels,
+)
+from platform_assets.drift.errors import DriftError
+from platform_assets.drift.packed import Reader, pack, unpack
+from platform_assets.drift.significance import p_value
+
+DEFAULT_BINS: Final = 1024
+SAMPLING_CONFIDENCE: Final = 0.99
+"""Of the interval around the distance of a stream that was only sampled; without sampling it is certain."""
+_REFERENCE: Final = b"DRIFTREF"
+_HISTOGRAM: Final = b"DRIFTHIS"
+_EXACT_INTEGERS: Final = 2**53
+_FEWEST_BINS: Final = 2
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnProfile:
+    """What a column's distribution is compared with: bins, and how much of the reference lies in each."""
+
+    binning: Binning
+    mass: NDArray[np.float64]
+    """Of the reference in each bin, shape (bins,): rows, or the sum of their weights."""
+    rows: int
+    """Reference rows that can be compared."""
+    effective_rows: float
+    """Rows of an unweighted reference that would be as exact (Kish); `rows` without weights."""
+    missing: Missing
+
+    @classmethod
+    def of(
+        cls, values: ArrayLike, *, bins: int = DEFAULT_BINS, weights: NDArray[np.float64] | None = None
+    ) -> Self:
+        """The profile of a reference.
+
+        Args:
+            values: Numbers, or texts (categories), shape (n,).
+            bins: How many, not counting atoms; at least two.
+            weights: Of each row, shape (n,), not negative: as where a source is to count more than it has rows.
+
+        Raises:
+            DriftError: No row can be compared, or the values, weights or bins cannot be used.
+        """
+        column = np.asarray(values)
+        if bins < _FEWEST_BINS:
+            raise DriftError(f"{bins} bins: at least {_FEWEST_BINS} are needed")
+        if column.ndim != 1:
+            raise DriftError(f"a column has one dimension, not the shape {column.shape}")
+        profile = _of_categories if holds_categories(column) else _of_numbers
+        weight = None if weights is None else _checked_weights(weights, column.shape)
+        return cls(*profile(column, weight, bins))
+
+    @property
+    def bins(self) -> int:
+        """How many there are, atoms included."""
+        return self.binning.bins
+
+    def index(self, values: ArrayLike) -> Bins:
+        """The bin of each value, shape (n,), dtype uint32; `bins` for what cannot be compared."""
+        return self.binning.index(values)
+
+    def histogram(self) -> "Histogram":
+        """An empty one over these bins."""
+        return Histogram(self)
+
+    @property
+    def total(self) -> float:
+        """Mass of all bins."""
+        return float(self.cumulative[-1])
+
+    @cached_property
+    def cumulative(self) -> NDArray[np.float64]:
+        """Mass up to the end of each bin, after a leading zero, shape (bins + 1,)."""
+        return np.concatenate([[0.0], np.cumsum(self.mass)])
+
+    @cached_property
+    def inside(self) -> NDArray[np.float64]:
+        """Mass by which a bin leaves the distance open: none in a bin of one value, shape (bins,)."""
+        return np.where(self.binning.is_single, 0.0, self.mass)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for profiles with equal content."""
+        return _pack_columns({"": self})[-16:].hex()
+
+
+def _of_numbers(
+    values: NDArray[Any], weights: NDArray[np.float64] | None, bins: int
+) -> tuple[Binning, NDArray[np.float64], int, float, Missing]:
+    if (
+        values.dtype.kind in "iu"
+        and values.size
+        and max(-int(values.min()), int(values.max())) > _EXACT_INTEGERS
+    ):
+        raise DriftError(
+            "integers beyond 2^53 are identifiers rather than measurements: they are not compared"
+        )
+    try:
+        numbers = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DriftError(f"a column of numbers holds something else: {error}") from error
+    finite = np.isfinite(numbers)
+    missing = Missing(
+        nan=int(np.isnan(numbers).sum()),
+        positive_infinity=int(np.isposinf(numbers).sum()),
+        negative_infinity=int(np.isneginf(numbers).sum()),
+    )
+    if weights is None:
+        ascending = np.sort(numbers[finite])
+        weight = None
+    else:
+        finite &= weights > 0
+        order = np.argsort(numbers[finite])
+        ascending, weight = numbers[finite][order], weights[finite][order]
+    rows = _some(ascending.size, missing)
+    starts = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
+    distinct = ascending[starts]
+    if weight is None:
+        mass = np.diff(starts, append=rows).astype(np.float64)
+    else:
+        mass = np.add.reduceat(weight, starts)
+    binning = NumericBinning.of(distinct, mass, bins=bins)
+    in_bin: NDArray[np.float64] = np.bincount(
+        np.searchsorted(binning.edges, distinct), weights=mass, minlength=binning.bins
+    ).astype(np.float64)
+    return binning, in_bin, rows, _effective(rows, weight), missing
+
+
+def _of_categories(
+    values: NDArray[Any], weights: NDArray[np.float64] | None, bins: int
+) -> tuple[Binning, NDArray[np.float64], int, float, Missing]:
+    listed = values.tolist()
+    known = np.array([isinstance(value, str) for value in listed], np.bool_)
+    missing = Missing(nan=int(np.count_nonzero(~known)))
+    if weights is not None:
+        known &= weights > 0
+    rows = _some(int(known.sum()), missing)
+    weight = None if weights is None else weights[known]
+    names, inverse = np.unique(values[known].astype(np.str_), return_inverse=True)
+    mass = np.bincount(inverse, weights=weight, minlength=names.size).astype(np.float64)
+    # The most frequent first, so that the last bin, which is for all others, continues the order.
+    named = sorted(range(names.size), key=lambda name: (-mass[name], names[name]))[:bins]
+    in_bin = np.append(mass[named], mass.sum() - mass[named].sum() if names.size > bins else 0.0)
+    binning = CategoryBinning(tuple(str(names[name]) for name in named))
+    return binning, in_bin, rows, _effective(rows, weight), missing
+
+
+def _some(rows: int, missing: Missing) -> int:
+    if not rows:
+        raise DriftError(f"no reference row can be compared: {missing.rows} are missing, NaN or infinite")
+    return rows
+
+
+def _effective(rows: int, weights: NDArray[np.float64] | None) -> float:
+    if weights is None:
+        return float(rows)
+    relative = weights / weights.max()
+    return float(relative.sum() ** 2 / (relative**2).sum())
+
+
+def _checked_weights(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    checked = np.asarray(weights, dtype=np.float64)
+    if checked.shape != shape:
+        raise DriftError(f"weights of the shape {checked.shape} for values of the shape {shape}")
+    if not (np.isfinite(checked) & (checked >= 0)).all():
+        raise DriftError("weights must be finite and not negative")
+    return checked
+
+
+class Histogram:
+    """How many values of a stream lie in each bin of a profile."""
+
+    def __init__(self, profile: ColumnProfile) -> None:
+        self.profile = profile
+        self.counts: NDArray[np.int64] = np.zeros(profile.bins, np.int64)
+        """Shape (bins,)."""
+        self.missing = Missing()
+
+    @property
+    def rows(self) -> int:
+        """Values that can be compared."""
+        return int(self.counts.sum())
+
+    def add(self, values: ArrayLike) -> None:
+        """Count the values, shape (n,)."""
+        counts, missing = self.profile.binning.count(values)
+        self.counts += counts
+        self.missing = self.missing.plus(missing)
+
+    def add_index(self, index: NDArray[np.integer[Any]]) -> None:
+        """Count values by their bins, as `ColumnProfile.index` tells them."""
+        counts = np.bincount(index, minlength=self.profile.bins + 1)
+        self.counts += counts[:-1]
+        self.missing = self.missing.plus(Missing(unknown=int(counts[-1])))
+
+    def merge(self, other: "Histogram") -> None:
+        """Count what the other has counted.
+
+        Raises:
+            DriftError: It has other bins.
+        """
+        if self.profile is not other.profile and self.profile.fingerprint != other.profile.fingerprint:
+            raise DriftError("histograms over the bins of different profiles cannot be merged")
+        self.counts += other.counts
+        self.missing = self.missing.plus(other.missing)
+
+    def to_bytes(self) -> bytes:
+        """In the format of `packed`."""
+        header = {
+            "profile": self.profile.fingerprint,
+            "bins": self.profile.bins,
+            "missing": list(self.missing),
+        }
+        return pack(_HISTOGRAM, header, [self.counts])
+
+    @classmethod
+    def from_bytes(cls, profile: ColumnProfile, data: bytes) -> Self:
+        """The histogram that was written over this profile.
+
+        Raises:
+            DriftError: It was written over another one, or the bytes cannot be read.
+        """
+        header, arrays = unpack(_HISTOGRAM, data)
+        if header["profile"] != profile.fingerprint:
+            raise DriftError("the histogram was counted over the bins of another profile")
+        histogram = cls(profile)
+        histogram.counts = arrays.take(header["bins"], "int64")
+        histogram.missing = Missing(*header["missing"])
+        return histogram
+
+
+class KsResult(NamedTuple):
+    """How far a stream lies from its reference. Without rows nothing is known: NaN in 0 … 1, p-value 1."""
+
+    ks: float
+    """Middle of the interval."""
+    ks_lower: float
+    ks_upper: float
+    """The exact distance lies between these: for certain, or with `SAMPLING_CONFIDENCE` if the stream was sampled."""
+    p_value: float
+    """Two-sided. Of the distance at the bins' edges, so that it never overstates the evidence."""
+    reference_rows: int
+    rows: int
+    missing: Missing
+
+
+def compare(
+    profile: ColumnProfile, histogram: Histogram, *, sample_rate: float = 1.0, top_k: int | None = None
+) -> KsResult:
+    """The distance between a reference and a stream.
+
+    Args:
+        profile: The reference.
+        histogram: The stream, counted over its bins.
+        sample_rate: Share of the stream that was counted, chosen at random: 0 < rate <= 1.
+        top_k: Look at the distance only around so many bins, those whose shares differ most. All counts enter
+            all the same, and the interval widens by what was not looked at.
+
+    Raises:
+        DriftError: The sample rate is not one, or no bin is to be looked at.
+    """
+    if not 0 < sample_rate <= 1:
+        raise DriftError(f"sample rate {sample_rate}: must lie above 0 and not above 1")
+    counts, cumulative, inside = histogram.counts, profile.cumulative, profile.inside
+    if top_k is not None:
+        edges = _around_largest(counts * profile.total - profile.mass * histogram.rows, top_k)
+        # Bins that no edge looked at parts are one bin, which leaves open what they hold together.
+        alone = np.diff(edges) == 1
+        counts = np.add.reduceat(counts, edges[:-1])
+        inside = np.where(alone, inside[edges[:-1]], np.diff(cumulative[edges]))
+        cumulative = cumulative[edges]
+    kernels = loaded_kernels()
+    distance = kernels.distance if kernels else _distance
+    rows, lower, upper = distance(counts, cumulative, inside)
+    if not rows:
+        return KsResult(math.nan, 0.0, 1.0, 1.0, profile.rows, 0, histogram.missing)
+    sampling = _sampling_error(rows, sample_rate)
+    ks_lower, ks_upper = max(0.0, lower - sampling), min(1.0, upper + sampling)
+    return KsResult(
+        ks=(ks_lower + ks_upper) / 2,
+        ks_lower=ks_lower,
+        ks_upper=ks_upper,
+        p_value=p_value(lower, profile.effective_rows, rows),
+        reference_rows=profile.rows,
+        rows=rows,
+        missing=histogram.missing,
+    )
+
+
+def _distance(
+    counts: NDArray[np.int64], cumulative: NDArray[np.float64], inside: NDArray[np.float64]
+) -> tuple[int, float, float]:
+    """Rows, and the lower and the upper bound of the distance; as `kernels.distance`."""
+    counted = np.concatenate([[0], np.cumsum(counts)])
+    rows, total = int(counted[-1]), float(cumulative[-1])
+    # Times rows × total, these are whole numbers where there are no weights: so 0.1 comes out as 0.1.
+    gap = counted * total - cumulative * rows
+    lower = np.abs(gap).max()
+    upper = (np.maximum(gap[1:], -gap[:-1]) + inside * rows).max()
+    scale = max(rows, 1) * total
+    return rows, float(lower / scale), float(upper / scale)
+
+
+def _around_largest(differences: NDArray[np.float64], top_k: int) -> NDArray[np.intp]:
+    """Positions of the edges on both sides of the `top_k` largest differences, and the outermost two."""
+    if top_k < 1:
+        raise DriftError(f"top_k {top_k}: at least one bin must be looked at")
+    bins = differences.size
+    largest = np.argpartition(-np.abs(differences), min(top_k, bins) - 1)[:top_k]
+    return np.unique(np.concatenate([[0, bins], largest, largest + 1]))
+
+
+def _sampling_error(rows: int, sample_rate: float) -> float:
+    """How far the distribution function of a sample may lie from that of the stream it was drawn from.
+
+    A sample of n out of N rows is off by (1 - n/N) times the distance between it and the rest, which is a
+    two-sample distance; the Dvoretzky-Kiefer-Wolfowitz inequality holds for these with the constant e instead of
+    2 (Wei and Dudley, 2012).
+    """
+    return math.sqrt((1 - sample_rate) * math.log(math.e / (1 - SAMPLING_CONFIDENCE)) / (2 * rows))
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceProfile:
+    """The profiles of several columns: an artifact of a model version."""
+
+    columns: Mapping[str, ColumnProfile]
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, ArrayLike],
+        *,
+        bins: int = DEFAULT_BINS,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """The profile of a reference, column by column.
+
+        Args:
+            columns: Values by name, each of shape (n,).
+            bins: As of `ColumnProfile.of`.
+            weights: Of each row, shape (n,).
+
+        Raises:
+            DriftError: There is no column, or one cannot be used; the message names it.
+        """
+        if not columns:
+            raise DriftError("a reference profile needs at least one column")
+        profiles = {}
+        for name, values in columns.items():
+            try:
+                profiles[name] = ColumnProfile.of(values, bins=bins, weights=weights)
+            except DriftError as error:
+                raise DriftError(f"{name}: {error}") from error
+        return cls(MappingProxyType(profiles))
+
+    def to_bytes(self) -> bytes:
+        """In the format of `packed`."""
+        return _pack_columns(self.columns)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The profile that was written.
+
+        Raises:
+            DriftError: The bytes cannot be read.
+        """
+        header, arrays = unpack(_REFERENCE, data)
+        return cls(MappingProxyType({each["name"]: _read_column(each, arrays) for each in header["columns"]}))
+
+
+def _pack_columns(columns: Mapping[str, ColumnProfile]) -> bytes:
+    headers: list[dict[str, Any]] = []
+    arrays = []
+    for name, profile in columns.items():
+        binning = profile.binning
+        headers.append(
+            {
+                "name": name,
+                "bins": profile.bins,
+                "rows": profile.rows,
+                "effective_rows": profile.effective_rows,
+                "missing": list(profile.missing),
+                "categories": list(binning.names) if isinstance(binning, CategoryBinning) else None,
+            }
+        )
+        if isinstance(binning, NumericBinning):
+            arrays.append(binning.edges)
+        arrays.append(profile.mass)
+    return pack(_REFERENCE, {"columns": headers}, arrays)
+
+
+def _read_column(header: dict[str, Any], arrays: Reader) -> ColumnProfile:
+    binning: Binning
+    if header["categories"] is None:
+        binning = NumericBinning(arrays.take(header["bins"] - 1, "float64"))
+    else:
+        binning = CategoryBinning(tuple(header["categories"]))
+    return ColumnProfile(
+        binning=binning,
+        mass=arrays.take(header["bins"], "float64"),
+        rows=header["rows"],
+        effective_rows=header["effective_rows"],
+        missing=Missing(*header["missing"]),
+    )

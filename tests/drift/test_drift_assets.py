@@ -1,0 +1,125 @@
+"""The drift asset: the table, a picture a day, the states; and a line that nobody watched is no error."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from platform_assets.drift.assets import drift_asset, drift_schedule
+from platform_assets.drift.event import EventBatch, milliseconds
+from platform_assets.drift.latency import LatencyHistogram
+from platform_assets.drift.monitor import Counters, StateChange, WindowVerdict
+from platform_assets.drift.record import record_change
+from platform_assets.drift.segments import DriftLog
+from platform_assets.governance.ledger import Ledger
+from resources.object_store import LocalObjectStore
+from resources.settings import PlatformSettings
+from resources.warehouse import IcebergWarehouse
+from tests.drift.watching import ENV, LINE, Stream
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty object store."""
+    return LocalObjectStore(tmp_path / "objects")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """An empty ledger."""
+    return Ledger.open(tmp_path / "ledger.db", principal="ada")
+
+
+@pytest.fixture
+def materialize(tmp_path, store, ledger):
+    """Runs the asset: its metadata."""
+
+    def materialize():
+        result = dg.materialize(
+            [drift_asset(LINE)],
+            resources={
+                "object_store": store,
+                "warehouse": IcebergWarehouse(
+                    f"sqlite:///{tmp_path / 'catalog.sqlite'}",
+                    str(tmp_path / "tables"),
+                    locks=tmp_path / "locks",
+                ),
+                "ledger": ledger,
+                "settings": PlatformSettings(home=tmp_path),
+            },
+        )
+        (event,) = result.asset_materializations_for_node(f"{LINE}_drift")
+        return {name: value.value for name, value in event.metadata.items()}
+
+    return materialize
+
+
+@pytest.fixture
+def log(store):
+    """A log of the line."""
+    return DriftLog(store, env=ENV, line=LINE)
+
+
+def verdict(at, state="clear"):
+    """A verdict on the score."""
+    return WindowVerdict(
+        LINE, 1, "score", "count", at - timedelta(seconds=9), at, 250, 0.3, 0.29, 0.31, 1e-6, 1.0, 0.14, state
+    )
+
+
+def test_a_line_that_was_never_watched(materialize):
+    """It says so, and how to watch it."""
+    metadata = materialize()
+    assert metadata["dagster/row_count"] == 0
+    assert f"drift watch {LINE}" in metadata["note"]
+    assert metadata["states"] == {}
+
+
+def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger):
+    """Seven at most, as images that the UI shows; every row counts."""
+    for day in range(9):
+        log.add([verdict(NOON + timedelta(days=day))], Counters(), LatencyHistogram())
+    log.flush()
+    record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
+    metadata = materialize()
+    assert metadata["dagster/row_count"] == 9
+    assert metadata["states"] == {"score": "alarm"}
+    pictures = {name: text for name, text in metadata.items() if name.startswith("drift ")}
+    assert sorted(pictures) == [f"drift 2026-11-{day}" for day in range(24, 31)]
+    encoded = pictures["drift 2026-11-30"].partition("base64,")[2].rstrip(")")
+    assert base64.b64decode(encoded).startswith(b"\x89PNG")
+
+
+def test_decay_is_shown_once_there_are_labels(materialize, log):
+    """The slope with its interval and a picture; before that, why there is none."""
+    log.add([verdict(NOON)], Counters(), LatencyHistogram())
+    for day in range(4):
+        stream = Stream(seed=day, start_ms=milliseconds(NOON - timedelta(days=day)))
+        log.add_labels(EventBatch.of(stream.events(100, labelled=True)), 1)
+        log.flush()
+        if day == 1:
+            assert "at least 3 are needed" in materialize()["model_decay_rate_not_measured_because"]
+    metadata = materialize()
+    low, rate, high = (metadata[f"model_decay_rate{end}"] for end in ("_low", "", "_high"))
+    assert low < rate < high
+    assert "image/png" in metadata["decay"]
+
+
+def test_it_stands_behind_the_deployment_in_a_group_of_its_own():
+    """So no run of the line waits for it, and one schedule covers all lines."""
+    asset = drift_asset(LINE)
+    key = dg.AssetKey(f"{LINE}_drift")
+    assert asset.specs_by_key[key].group_name == "drift"
+    assert [dep.asset_key for dep in asset.specs_by_key[key].deps] == [dg.AssetKey(f"{LINE}_deployment")]
+    definitions = dg.Definitions(
+        assets=[asset, drift_asset("other")],
+        schedules=[drift_schedule()],
+        resources=dict.fromkeys(("object_store", "warehouse", "ledger", "settings"), object()),
+    )
+    assert definitions.resolve_job_def("drift").asset_layer.selected_asset_keys == {
+        key,
+        dg.AssetKey("other_drift"),
+    }

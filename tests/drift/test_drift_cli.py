@@ -1,0 +1,96 @@
+"""`platform-assets drift …`, as people and scripts use it."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from platform_assets.cli import app
+from platform_assets.drift.errors import DriftError
+from platform_assets.drift.monitor import StateChange
+from platform_assets.drift.record import record_change
+from platform_assets.systems import open_ledger
+from resources.settings import PlatformSettings
+from tests.drift.test_drift_assets import NOON, verdict
+from tests.drift.watching import LINE
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command on an empty platform: what it prints."""
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, ["drift", *map(str, arguments)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A reference, and events whose `words` have drifted while their `score` has not."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for name, shift in (("A", 0.0), ("B", 0.5)):
+        columns = {"score": rng.normal(size=4000), "words": rng.normal(shift, size=4000)}
+        paths.append(tmp_path / f"{name}.parquet")
+        pq.write_table(pa.table(columns), paths[-1])
+    return paths
+
+
+def test_replay_compares_two_files(run, files):
+    """The JSON has just what scripts rely on, and the truth lies in the interval."""
+    reference, events = files
+    found = json.loads(run("replay", "--reference", reference, "--events", events, "--json"))
+    assert list(found) == ["columns"]
+    assert sorted(found["columns"]) == ["score", "words"]
+    for column in found["columns"].values():
+        assert list(column) == ["ks", "ks_lower", "ks_upper", "p_value", "alarm"]
+        assert 0 <= column["ks_lower"] <= column["ks"] <= column["ks_upper"] <= 1
+    assert [found["columns"][name]["alarm"] for name in ("score", "words")] == [False, True]
+    assert found["columns"]["words"]["ks_lower"] == pytest.approx(0.197, abs=0.04)
+
+
+def test_replay_for_people(run, files):
+    """A line a column, and an alarm that stands out."""
+    reference, events = files
+    score, words = run("replay", "--reference", reference, "--events", events).splitlines()
+    assert score.startswith("score  KS 0.0")
+    assert words.endswith("ALARM")
+    assert "ALARM" not in score
+
+
+def test_replay_of_a_file_that_is_none_names_it(run, files, tmp_path):
+    """The message says which file."""
+    (tmp_path / "C.parquet").write_text("nothing of the kind")
+    with pytest.raises(DriftError, match=r"C\.parquet"):
+        run("replay", "--reference", files[0], "--events", tmp_path / "C.parquet")
+
+
+def test_status_of_a_line_that_was_never_watched(run):
+    """Nothing is wrong with it."""
+    assert json.loads(run("status", LINE, "--json")) == {"line": LINE, "columns": {}, "newest_alarm": None}
+    assert "never drifted" in run("status", LINE)
+
+
+def test_status_tells_states_and_the_newest_alarm(run):
+    """Since when a column is where it is, since when it is not clear, and what was seen."""
+    ledger = open_ledger(PlatformSettings())
+    alarm = record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
+    confirmed = record_change(
+        ledger, LINE, "a1b2", StateChange("score", "confirmed", verdict(NOON, "confirmed"))
+    )
+    record_change(ledger, LINE, "a1b2", StateChange("words", "clear", verdict(NOON)))
+    told = json.loads(run("status", LINE, "--json"))
+    score = told["columns"]["score"]
+    assert (score["state"], score["since"]) == ("confirmed", confirmed.time.isoformat())
+    assert score["not_clear_since"] == alarm.time.isoformat()
+    assert told["columns"]["words"]["not_clear_since"] is None
+    assert told["newest_alarm"]["entry"] == alarm.hash
+    assert told["newest_alarm"]["ks"] == 0.3
+    assert run("status", LINE).splitlines()[0].split()[:2] == ["score", "confirmed"]

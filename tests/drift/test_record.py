@@ -1,0 +1,121 @@
+"""Changes of drift states in the ledger: one entry a change, whoever tells it and however often."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from platform_assets.drift.monitor import StateChange, WindowVerdict
+from platform_assets.drift.record import KIND, newest_alarm, newest_changes, onsets, record_change, states
+from platform_assets.governance.ledger import Ledger
+
+LINE = "reviews_sentiment"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """An empty ledger."""
+    return Ledger.open(tmp_path / "ledger.db", principal="ada")
+
+
+def change(state, column="score", *, minute=0, p_value=1e-9):
+    """A change of a column's state at some minute after noon."""
+    end = NOON + timedelta(minutes=minute)
+    verdict = WindowVerdict(
+        line=LINE,
+        model_version=3,
+        column=column,
+        window="count",
+        window_start=end - timedelta(seconds=30),
+        window_end=end,
+        events=250,
+        ks=0.31,
+        ks_lower=0.30,
+        ks_upper=0.32,
+        p_value=p_value,
+        sample_rate=1.0,
+        threshold=0.14,
+        state=state,
+    )
+    return StateChange(column, state, verdict, {"imdb": 0.25, "rotten_tomatoes": 0.75})
+
+
+def recorded(ledger):
+    """Column and state of every entry, oldest first."""
+    return [(entry.body["column"], entry.body["state"]) for entry in ledger.entries(kind=KIND)]
+
+
+def test_an_entry_says_what_was_seen(ledger):
+    """Release, window, distance with its interval, threshold and mix are all in it."""
+    entry = record_change(ledger, LINE, "a1b2", change("alarm"))
+    assert (entry.kind, entry.subject) == ("drift", LINE)
+    assert entry.body == {
+        "column": "score",
+        "state": "alarm",
+        "previous_state": "clear",
+        "release_id": "a1b2",
+        "model_version": 3,
+        "mix": {"imdb": 0.25, "rotten_tomatoes": 0.75},
+        "window": "count",
+        "window_start": "2026-11-22T11:59:30+00:00",
+        "window_end": "2026-11-22T12:00:00+00:00",
+        "events": 250,
+        "sample_rate": 1.0,
+        "ks": 0.31,
+        "ks_lower": 0.30,
+        "ks_upper": 0.32,
+        "p_value": 1e-9,
+        "threshold": 0.14,
+    }
+
+
+def test_the_same_change_twice_is_one_entry(ledger):
+    """Told again, or by a second monitor with other numbers, it is no change any more."""
+    first = record_change(ledger, LINE, "a1b2", change("alarm"))
+    assert record_change(ledger, LINE, "a1b2", change("alarm")) == first
+    assert record_change(ledger, LINE, "a1b2", change("alarm", minute=1)) == first
+    assert recorded(ledger) == [("score", "alarm")]
+
+
+def test_a_state_comes_back_as_a_change_of_its_own(ledger):
+    """Alarm, clear and alarm again are three entries, each naming the state before it."""
+    for minute, state in enumerate(("alarm", "confirmed", "clear", "alarm")):
+        record_change(ledger, LINE, "a1b2", change(state, minute=minute))
+    previous = [entry.body["previous_state"] for entry in ledger.entries(kind=KIND)]
+    assert previous == ["clear", "alarm", "confirmed", "clear"]
+
+
+def test_the_newest_entry_of_a_column_is_its_state(ledger):
+    """Columns and lines do not disturb each other, and what never changed is not named."""
+    record_change(ledger, LINE, "a1b2", change("alarm"))
+    record_change(ledger, LINE, "a1b2", change("alarm", "words"))
+    record_change(ledger, LINE, "a1b2", change("clear", "words", minute=1))
+    record_change(ledger, "other", "c3d4", change("confirmed"))
+    assert states(ledger, LINE) == {"score": "alarm", "words": "clear"}
+    assert states(ledger, "nobody") == {}
+    assert newest_changes(ledger, LINE)["words"].body["window_end"] == "2026-11-22T12:01:00+00:00"
+
+
+def test_since_when_a_column_is_not_clear(ledger):
+    """The onset is the first entry after the last clear one; the newest alarm may be over."""
+    for minute, state in enumerate(("alarm", "clear", "alarm", "confirmed")):
+        newest = record_change(ledger, LINE, "a1b2", change(state, minute=minute))
+    assert onsets(ledger, LINE)["score"].seq == newest.seq - 1
+    record_change(ledger, LINE, "a1b2", change("clear", minute=9))
+    assert onsets(ledger, LINE) == {}
+    assert newest_alarm(ledger, LINE).body["window_end"] == "2026-11-22T12:02:00+00:00"
+    assert newest_alarm(ledger, "nobody") is None
+
+
+def test_what_could_not_be_measured_is_null(ledger):
+    """JSON has no NaN: the entry is written all the same."""
+    entry = record_change(ledger, LINE, "a1b2", change("alarm", p_value=math.nan))
+    assert entry.body["p_value"] is None
+
+
+def test_the_monitors_own_deadline_has_no_window(ledger):
+    """A broken deadline is a state of the column `latency`, without a verdict."""
+    entry = record_change(ledger, LINE, "a1b2", StateChange("latency", "alarm", None))
+    assert states(ledger, LINE) == {"latency": "alarm"}
+    assert "ks" not in entry.body

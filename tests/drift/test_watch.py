@@ -1,0 +1,300 @@
+"""The watch of a line: states survive restarts and releases, and only what is deployed speaks for the line."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from platform_assets.drift.errors import DriftError
+from platform_assets.drift.profiles import released_profiles
+from platform_assets.drift.record import KIND, states
+from platform_assets.drift.replay import ManualClock, read_events, replay
+from platform_assets.drift.segments import read_segments, segment_keys
+from platform_assets.drift.sketch import ReferenceProfile
+from platform_assets.drift.watch import RefusedEventError, Watch
+from platform_assets.governance.errors import LedgerError
+from platform_assets.governance.ledger import Ledger
+from resources.object_store import LocalObjectStore
+from tests.drift.watching import (
+    ENV,
+    LINE,
+    POLICY,
+    START_MS,
+    WINDOW,
+    Stream,
+    in_batches,
+    make_profile,
+    release_version,
+)
+
+PROFILE = make_profile()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty object store."""
+    return LocalObjectStore(tmp_path / "objects")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """An empty ledger."""
+    return Ledger.open(tmp_path / "ledger.db", principal="ada")
+
+
+@pytest.fixture
+def clock():
+    """A clock that `feed` moves with the events."""
+    return ManualClock(START_MS)
+
+
+@pytest.fixture
+def open_watch(ledger, store, clock):
+    """A watch of the line; without releases it knows every version's profile."""
+
+    def open_watch(profile_of=lambda line, version: (f"release-{version}", PROFILE), **changes):
+        given = {"ledger": ledger, "store": store, "env": ENV, "clock": clock} | changes
+        return Watch(LINE, POLICY, profile_of=profile_of, **given)
+
+    return open_watch
+
+
+@pytest.fixture
+def feed(clock):
+    """Hands events to a watch as time goes by."""
+
+    def feed(watch, events):
+        for batch in in_batches(events):
+            clock.now_ms = max(clock.now_ms, START_MS, *(int(e.event_time.timestamp() * 1000) for e in batch))
+            watch.receive(batch)
+            watch.tick()
+        watch.keep(everything=True)
+
+    return feed
+
+
+def recorded(ledger):
+    """Column, state and release of every change."""
+    return [
+        (entry.body["column"], entry.body["state"], entry.body["release_id"])
+        for entry in ledger.entries(kind=KIND, subject=LINE)
+    ]
+
+
+def test_drift_is_recorded_from_onset_to_end(open_watch, feed, ledger):
+    """A stream that keeps to the reference leaves nothing; one that drifts, alarm, confirmation and end."""
+    watch, stream = open_watch(), Stream()
+    feed(watch, stream.events(5 * WINDOW))
+    assert recorded(ledger) == []
+    feed(watch, stream.events(4 * WINDOW, drifted=True))
+    feed(watch, stream.events(4 * WINDOW))
+    assert recorded(ledger) == [("words", state, "release-1") for state in ("alarm", "confirmed", "clear")]
+    assert watch.problems == {}
+
+
+def test_labels_that_turn_are_drift_of_the_concept(open_watch, feed, ledger):
+    """Scores and texts are as ever; what the model is wrong about tells."""
+    watch, stream = open_watch(), Stream()
+    feed(watch, stream.events(4 * WINDOW, labelled=True))
+    assert recorded(ledger) == []
+    feed(watch, stream.events(3 * WINDOW, labelled=True, wrong=True))
+    assert recorded(ledger) == [("error", state, "release-1") for state in ("alarm", "confirmed")]
+
+
+def test_a_restart_goes_on_from_the_ledger(open_watch, feed, ledger):
+    """The new process does not tell the alarm again, and is able to end it."""
+    stream = Stream()
+    feed(open_watch(), stream.events(4 * WINDOW, drifted=True))
+    before = recorded(ledger)
+    again = open_watch()
+    feed(again, stream.events(4 * WINDOW, drifted=True))
+    assert recorded(ledger) == before
+    feed(again, stream.events(4 * WINDOW))
+    assert recorded(ledger) == [*before, ("words", "clear", "release-1")]
+
+
+def test_a_new_release_clears_the_alarm_of_the_old_one(open_watch, feed, ledger, store):
+    """It starts in the state that the line is in, and the drifted mix is what its reference holds."""
+    first = release_version(ledger, store, 1, PROFILE)
+    watch, stream = open_watch(released_profiles(ledger, store)), Stream()
+    feed(watch, stream.events(4 * WINDOW, drifted=True))
+    assert states(ledger, LINE)["words"] == "confirmed"
+    words = np.array([event.columns["words"] for event in Stream(seed=9).events(2000, drifted=True)])
+    profile = ReferenceProfile(PROFILE.columns | ReferenceProfile.of({"words": words}, bins=64).columns)
+    second = release_version(ledger, store, 2, profile)
+    watch.keep(everything=True)
+    assert watch.by_version[2].monitor.states["words"] == "confirmed"
+    stream.version = 2
+    feed(watch, stream.events(4 * WINDOW, drifted=True))
+    assert recorded(ledger)[-1] == ("words", "clear", second.release_id)
+    assert {release for *_, release in recorded(ledger)[:-1]} == {first.release_id}
+
+
+def test_only_the_deployed_version_speaks_for_the_line(open_watch, feed, ledger, store):
+    """Events of a version that is not active yet are judged, and change nothing in the ledger."""
+    release_version(ledger, store, 1, PROFILE)
+    watch = open_watch(lambda line, version: (f"release-{version}", PROFILE))
+    feed(watch, Stream(version=2).events(4 * WINDOW, drifted=True))
+    assert watch.by_version[2].monitor.states["words"] == "confirmed"
+    assert recorded(ledger) == []
+    release_version(ledger, store, 2, PROFILE)
+    watch.keep(everything=True)
+    assert watch.by_version[2].monitor.states["words"] == "clear"
+
+
+def test_the_newest_two_versions_are_watched(open_watch):
+    """A third takes the place of the oldest, whose stragglers are refused."""
+    watch = open_watch()
+    for version in (1, 2, 3):
+        watch.receive(Stream(version=version).events(1))
+    assert list(watch.by_version) == [2, 3]
+    with pytest.raises(RefusedEventError, match=r"version 1 .* newer ones are"):
+        watch.receive(Stream(version=1).events(1))
+    assert list(watch.by_version) == [2, 3]
+
+
+def test_versions_without_a_profile_are_refused(ledger, store, open_watch):
+    """An unknown version, and a release from before there were profiles, say what to do."""
+    release_version(ledger, store, 4, None)
+    watch = open_watch(released_profiles(ledger, store))
+    assert "make a new one" in watch.problems["release"]
+    for version, problem in ((4, "make a new one"), (5, "no release of model version 5")):
+        with pytest.raises(RefusedEventError, match=problem):
+            watch.receive(Stream(version=version).events(1))
+
+
+class LameLedger:
+    """A ledger that refuses to be written until it is mended."""
+
+    def __init__(self, ledger):
+        self.ledger, self.broken = ledger, True
+
+    def __getattr__(self, name):
+        if name == "exclusive" and self.broken:
+            raise LedgerError("the disk is full")
+        return getattr(self.ledger, name)
+
+
+def test_a_change_outlives_a_ledger_that_cannot_be_written(open_watch, feed, ledger):
+    """It is told as a problem, kept, and recorded in order once the ledger is back."""
+    lame = LameLedger(ledger)
+    watch = open_watch(ledger=lame)
+    feed(watch, Stream().events(4 * WINDOW, drifted=True))
+    assert watch.problems == {"ledger": "the disk is full"}
+    assert recorded(ledger) == []
+    lame.broken = False
+    watch.keep()
+    assert watch.problems == {}
+    assert [state for _, state, _ in recorded(ledger)] == ["alarm", "confirmed"]
+
+
+def test_every_verdict_and_label_reaches_the_store(open_watch, feed, store):
+    """As many rows as verdicts were given, and a row a label, also of events that came too late."""
+    watch = open_watch()
+    late = Stream(seed=2, start_ms=START_MS - 3_600_000).events(5, labelled=True)
+    feed(watch, Stream().events(WINDOW, labelled=True))
+    feed(watch, late)
+    rows = {
+        kind: sum(
+            part.num_rows
+            for keys in segment_keys(store, kind, env=ENV, line=LINE).values()
+            for part in read_segments(store, keys)
+        )
+        for kind in ("verdicts", "labels")
+    }
+    assert rows == {"verdicts": watch.verdicts_total, "labels": WINDOW + 5}
+    assert watch.by_version[1].monitor.counters.late_beyond_horizon == 5
+
+
+def test_threads_take_up_everything_before_they_end(ledger, store):
+    """Started and stopped, nothing that was received is left behind, and the log is written."""
+    watch = Watch(
+        LINE,
+        POLICY,
+        ledger=ledger,
+        store=store,
+        env=ENV,
+        profile_of=lambda line, version: ("release-1", PROFILE),
+    )
+    watch.start()
+    watch.receive(Stream(version=1).events(50, labelled=True))
+    watch.stop()
+    assert watch.by_version[1].monitor.counters.received == 50
+    assert watch.problems == {}
+    assert any("/labels-" in key for key in store.list())
+
+
+# --- Replay --------------------------------------------------------------------------------------------
+
+
+def as_json_lines(events, path):
+    """The events as the command `predict` appends them."""
+    path.write_text("".join(json.dumps(event.to_json()) + "\n" for event in events))
+    return path
+
+
+def as_parquet(events, path):
+    """The events with a column for each field and each watched column."""
+    rows = [event.to_json() for event in events]
+    flat = [{**{k: v for k, v in row.items() if k != "columns"}, **row["columns"]} for row in rows]
+    pq.write_table(pa.Table.from_pylist(flat), path)
+    return path
+
+
+def changes_of(files, **options):
+    """Column and state of each change that a replay finds."""
+    ticks = replay(files, policy=POLICY, profile_of=lambda line, version: ("r", PROFILE), **options)
+    return [(change.column, change.state) for _, tick in ticks for change in tick.changes]
+
+
+def test_files_replay_as_the_live_stream(tmp_path):
+    """From either format, in one file or several, in whatever order."""
+    stream = Stream()
+    calm, drifted = stream.events(2 * WINDOW), stream.events(3 * WINDOW, drifted=True)
+    expected = [("words", "alarm"), ("words", "confirmed")]
+    lines = [as_json_lines(drifted, tmp_path / "2.jsonl"), as_json_lines(calm, tmp_path / "1.jsonl")]
+    assert changes_of(lines) == expected
+    assert changes_of([as_parquet([*calm, *drifted], tmp_path / "all.parquet")]) == expected
+
+
+def test_a_replay_begins_in_a_given_state(tmp_path):
+    """So that an analyst can see when it would have cleared."""
+    path = as_json_lines(Stream().events(3 * WINDOW), tmp_path / "events.jsonl")
+    assert changes_of([path], states={"words": "confirmed"}) == [("words", "clear")]
+
+
+def test_every_event_is_in_a_verdict(tmp_path):
+    """Also the last ones, whose windows only silence ends."""
+    path = as_json_lines(Stream().events(30), tmp_path / "events.jsonl")
+    ticks = list(replay([path], policy=POLICY, profile_of=lambda line, version: ("r", PROFILE)))
+    monitor = ticks[-1][0]
+    assert (monitor.counters.absorbed, monitor.latency_since_start.count) == (30, 30)
+
+
+def test_the_speed_is_kept(tmp_path):
+    """A tenth of a second of events at double speed takes at least half of that."""
+    import time
+
+    path = as_json_lines(Stream().events(20), tmp_path / "events.jsonl")
+    changes_of([path])
+    started = time.monotonic()
+    changes_of([path], speed=2.0)
+    assert time.monotonic() - started >= 0.04
+
+
+def test_a_bad_row_names_file_and_row(tmp_path):
+    """Whatever is wrong with it."""
+    path = as_json_lines(Stream().events(2), tmp_path / "events.jsonl")
+    path.write_text(path.read_text() + '{"event_id": 1}\n')
+    with pytest.raises(DriftError, match=r"events.jsonl: row 3: "):
+        read_events(path)
+    path.write_text("{\n")
+    with pytest.raises(DriftError, match=r"events.jsonl: row 1: not JSON"):
+        read_events(path)
+    (tmp_path / "events.parquet").write_text("no parquet")
+    with pytest.raises(DriftError, match=r"events.parquet cannot be read"):
+        read_events(tmp_path / "events.parquet")
+    with pytest.raises(DriftError, match=r"missing.jsonl cannot be read"):
+        read_events(tmp_path / "missing.jsonl")

@@ -1,0 +1,737 @@
+"""Pushes to real repositories retrain lines: exactly the pushed spec, once, and never under other code."""
+
+import json
+import re
+import tempfile
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from platform_assets.datasets.contract import CONTRACTS_FOLDER
+from platform_assets.datasets.schema_breaker import Circumstances, half_open, trip
+from platform_assets.governance import retraining
+from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.release import ACTIVATION, UNPIN
+from platform_assets.line import Line, load_line
+from platform_assets.step import RETRAINING_TAG
+from platform_assets.systems import open_ledger
+from resources.git_remote import Blob, open_remotes
+from resources.provenance import is_code, running_code
+from resources.settings import PlatformSettings, WatchedRepository
+from sensors.git_push import git_sensors, waiting_pushes
+from sensors.push_queue import Push, enqueue, push_of, queued
+from sensors.push_review import DECISION, Reviewer, concerned_specs, missing_code
+from tests.git_factory import Origin, spec_text
+from tests.line_factory import SMALL_SPEC, write_spec
+
+LINE = "reviews_small"
+SPEC = "models/reviews/training-spec.yaml"
+MAIN = "refs/heads/main"
+
+
+@cache
+def served_line() -> Line:
+    """The small line; loading it takes a while."""
+    return load_line(SMALL_SPEC)
+
+
+@cache
+def served_code() -> dict[str, str]:
+    """The code that runs here."""
+    return running_code()
+
+
+@cache
+def shared_instance() -> dg.DagsterInstance:
+    """Making one takes a while. Every retraining has a hash of its own, so tests do not meet in it."""
+    return dg.DagsterInstance.ephemeral()
+
+
+@dg.job
+def whatever() -> None:
+    """Stands for the job of a run that is never executed."""
+
+
+class Platform:
+    """A platform that watches repositories; a tick is what the daemon would do."""
+
+    def __init__(self, home: Path, *origins: Origin, **watched: Any) -> None:
+        repositories = tuple(WatchedRepository(url=str(origin.path), **watched) for origin in origins)
+        self.settings = PlatformSettings(home=home, git_repositories=repositories)
+        self.ledger: Ledger = open_ledger(self.settings)
+        self.lines: list[Line] = [served_line()]
+        self.instance = shared_instance()
+        self.cursors: dict[str, str | None] = {}
+        self.sensors = git_sensors(self.settings, self.lines)
+        self.code = served_code()
+
+    def tick(self, name: str, *, keep_cursor: bool = True) -> dg.SensorResult:
+        """One tick of a sensor; without its cursor, the daemon has died before it was kept."""
+        sensor = next(each for each in self.sensors if each.name == name)
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursors.get(name), sensor_name=name
+        )
+        result = sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        if keep_cursor:
+            self.cursors[name] = result.cursor
+        return result
+
+    def poll(self) -> str:
+        """A tick of the poller; what it tells."""
+        return str(self.tick("git_poller").skip_reason.skip_message)
+
+    def drain(self) -> list[dg.RunRequest]:
+        """A tick of the draining sensor, whose runs are then created as the daemon would do it."""
+        requests = list(self.tick("git_pushes").run_requests or [])
+        for request in requests:
+            self.instance.create_run_for_job(
+                whatever, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED
+            )
+        return requests
+
+    def review(self, *, code: dict[str, str] | None = None, now: datetime | None = None) -> list[str]:
+        """Rules upon the pushes as an installation with this code would; what waits."""
+        remotes = open_remotes((each.url for each in self.settings.git_repositories), self.settings.git_path)
+        reviewer = Reviewer(
+            self.ledger,
+            self.lines,
+            self.settings.git_repositories,
+            remotes,
+            self.code if code is None else code,
+        )
+        return [str(each) for each in reviewer.review(now=now or datetime.now(UTC))]
+
+    def requests(self) -> list[Entry]:
+        """The retrainings that were requested."""
+        return list(self.ledger.entries(kind=retraining.KIND))
+
+    def decisions(self) -> list[tuple[str, str]]:
+        """Outcome and reason of every push that has ended, in order."""
+        return [
+            (entry.body["outcome"], entry.body["reason"])
+            for entry in self.ledger.entries(kind=DECISION)
+            if "path" not in entry.body
+        ]
+
+    def rulings(self) -> list[tuple[str, str]]:
+        """Outcome and reason of every spec, in order."""
+        return [
+            (entry.body["outcome"], entry.body["reason"])
+            for entry in self.ledger.entries(kind=DECISION)
+            if "path" in entry.body
+        ]
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    """A repository with one commit."""
+    origin = Origin(tmp_path)
+    origin.push({"README.md": "models", SPEC: spec_text()})
+    return origin
+
+
+@pytest.fixture
+def platform(origin: Origin, tmp_path: Path) -> Platform:
+    """A platform that has seen the repository once."""
+    platform = Platform(tmp_path / "home", origin)
+    platform.poll()
+    return platform
+
+
+# --- From a push to a run --------------------------------------------------------------------------
+
+
+def test_a_pushed_spec_is_trained_as_its_commit_has_it(platform: Platform, origin: Origin) -> None:
+    """One run: with the values of that very commit, and tags that say where it comes from."""
+    sha = origin.push({SPEC: spec_text(learning_rate=3e-4), "models/notes.md": "more"})
+    assert f"found git:file://{origin.path}:{MAIN}:{sha}" in platform.poll()
+    origin.push({"README.md": "later"})
+    (request,) = platform.drain()
+
+    assert request.job_name == LINE
+    assert request.run_config["ops"][f"{LINE}_model"]["config"]["learning_rate"] == 3e-4
+    (entry,) = platform.requests()
+    assert entry.body["source_commit"] == sha
+    assert request.tags[RETRAINING_TAG] == entry.hash
+    assert request.tags["platform/repository"] == str(origin.path)
+    assert request.tags["platform/ref"] == MAIN
+    assert request.tags["platform/sha"] == sha
+    assert request.tags["platform/author"] == "Ada Lovelace"
+    assert json.loads(request.tags["platform/changed_paths"]) == ["models/notes.md", SPEC]
+    assert b"ada@example.org" not in b"".join(entry.raw for entry in platform.ledger.entries())
+    assert [outcome for outcome, _ in platform.decisions()] == ["retraining"]
+
+
+def test_a_webhook_and_a_poll_make_one_run(platform: Platform, origin: Origin) -> None:
+    """Whichever comes first."""
+    sha = origin.push({SPEC: spec_text(seed=1)})
+    told = push_of(f"file://{origin.path}", MAIN, sha, platform.settings.git_repositories)
+    assert told is not None
+    assert enqueue(platform.ledger, told)
+    assert "nothing was pushed" in platform.poll()
+    assert len(platform.drain()) == 1
+    assert not enqueue(platform.ledger, told)
+    assert platform.drain() == []
+
+
+def test_a_thousand_commits_at_once_are_one_push(platform: Platform, origin: Origin) -> None:
+    """The range reaches back to where the branch stood, so a change in the first of them counts."""
+    origin.commit({SPEC: spec_text(seed=2)})
+    head = origin.git("rev-parse", "HEAD")
+    stream = "".join(
+        f"commit refs/heads/many\ncommitter Ada <> {1_700_000_000 + at} +0000\ndata 1\nx\n"
+        + (f"from {head}\n" if at == 0 else "")
+        + f"M 100644 inline README.md\ndata {len(str(at))}\n{at}\n"
+        for at in range(1000)
+    )
+    origin.fast_import(stream)
+    origin.git("push", "--quiet", "origin", "many:main")
+    platform.poll()
+    assert len(platform.drain()) == 1
+    (entry,) = platform.requests()
+    assert entry.body["evidence"]["changed_paths"] == [SPEC, "README.md"]
+
+
+def test_many_changed_paths_are_counted_and_not_all_told(platform: Platform, origin: Origin) -> None:
+    """The watched ones come first; an endless name is cut."""
+    origin.git("config", "user.name", "x" * 5000)
+    origin.push({SPEC: spec_text(seed=3), **{f"data/{at}": str(at) for at in range(300)}})
+    platform.poll()
+    (request,) = platform.drain()
+    (entry,) = platform.requests()
+    assert entry.body["evidence"]["changed_paths_total"] == 301
+    assert entry.body["evidence"]["changed_paths"][0] == SPEC
+    assert len(entry.raw) < 20_000
+    assert all(len(value) <= 1000 for value in request.tags.values())
+
+
+def test_pushes_are_taken_in_order(platform: Platform, origin: Origin) -> None:
+    """Each has its own run, the older first."""
+    for seed in (1, 2, 3):
+        origin.push({SPEC: spec_text(seed=seed)})
+        platform.poll()
+    requests = platform.drain()
+    seeds = [request.run_config["ops"][f"{LINE}_model"]["config"]["seed"] for request in requests]
+    assert seeds == [1, 2, 3]
+
+
+# --- Branches come, go and are rewritten -----------------------------------------------------------
+
+
+def test_the_first_sight_starts_nothing(platform: Platform) -> None:
+    """What lies in the repository when it is first watched is known to be there, no more."""
+    assert queued(platform.ledger) == []
+    assert platform.drain() == []
+
+
+def test_an_empty_repository_waits_for_its_first_push(tmp_path: Path) -> None:
+    """Its first commit has no parent: all of it is new."""
+    origin = Origin(tmp_path)
+    platform = Platform(tmp_path / "home", origin)
+    assert platform.poll() == "nothing was pushed"
+    origin.push({SPEC: spec_text()})
+    platform.poll()
+    assert len(platform.drain()) == 1
+
+
+def test_a_force_push_counts_from_where_the_branch_stood(platform: Platform, origin: Origin) -> None:
+    """Tree against tree; where the old commit is gone for good, against the first parent."""
+    first = origin.git("rev-parse", "HEAD")
+    origin.push({SPEC: spec_text(seed=4)})
+    platform.poll()
+    origin.git("reset", "--quiet", "--hard", first)
+    origin.push({"README.md": "rewritten"})
+    platform.poll()
+    assert len(platform.drain()) == 2  # the rewrite took the spec back as well
+    assert platform.requests()[1].body["evidence"]["changed_paths"] == [SPEC, "README.md"]
+
+
+def test_a_branch_stood_at_a_commit_that_is_gone(platform: Platform, origin: Origin) -> None:
+    """Then the first parent is what the push is compared with."""
+    vanished = Push(f"file://{origin.path}", MAIN, "e" * 40)
+    enqueue(platform.ledger, vanished)
+    origin.push({SPEC: spec_text(seed=5)})
+    platform.poll()
+    assert len(platform.drain()) == 1
+
+
+def test_a_commit_that_is_gone_before_it_was_looked_at_ends_in_a_rejection(
+    platform: Platform, origin: Origin
+) -> None:
+    """Not at once: a forge may tell of a commit before it gives it out."""
+    enqueue(platform.ledger, Push(f"file://{origin.path}", MAIN, "e" * 40))
+    (reason,) = platform.review()
+    assert "does not give out commit" in reason
+    assert platform.review(now=datetime.now(UTC) + timedelta(hours=2)) == []
+    assert platform.decisions()[0][0] == "rejected"
+
+
+def test_a_deleted_branch_is_forgotten(platform: Platform, origin: Origin) -> None:
+    """Deleting it starts nothing, and when it comes back with another commit, that is a push."""
+    origin.push({"README.md": "one"})
+    platform.poll()
+    origin.git("push", "--quiet", "origin", ":main")
+    assert platform.poll() == "nothing was pushed"
+    assert json.loads(platform.cursors["git_poller"]) == {f"file://{origin.path}": {}}
+    origin.push({SPEC: spec_text(seed=6)})
+    platform.poll()
+    assert len(platform.drain()) == 1
+
+
+def test_other_branches_and_tags_start_nothing(platform: Platform, origin: Origin) -> None:
+    """Only what the filters name."""
+    origin.push({SPEC: spec_text(seed=7)}, branch="dev")
+    origin.git("tag", "main")
+    origin.git("push", "--quiet", "origin", "refs/tags/main")
+    assert platform.poll() == "nothing was pushed"
+
+
+def test_a_repository_that_does_not_answer_holds_up_no_other(tmp_path: Path, origin: Origin) -> None:
+    """The others are polled and drained, the reason is told, and its own pushes are found later."""
+    other = Origin(tmp_path, "other")
+    other.push({"README.md": "x"})
+    platform = Platform(tmp_path / "home", other, origin)
+    platform.poll()
+    other.push({SPEC: spec_text(seed=8)})
+    away = other.path.rename(tmp_path / "away")
+    origin.push({SPEC: spec_text(seed=9)})
+    told = platform.poll()
+    assert "ls-remote failed" in told
+    assert "found git:" in told
+    assert len(platform.drain()) == 1
+    away.rename(other.path)
+    platform.poll()
+    other.path.rename(away)
+    assert platform.drain() == []
+    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    assert "not looked at yet" in str(waiting)
+    away.rename(other.path)
+    assert len(platform.drain()) == 1
+
+
+# --- What is rejected, and what is nothing to do ---------------------------------------------------
+
+
+WRONG = {
+    "key": (spec_text(learning_rat=1), r":\d\d: learning_rat: is not a known key"),
+    "gate": (spec_text(gates={"auc": "> x"}), r":\d\d: gates.auc: "),
+    "yaml": (": not yaml [", ":1: is not valid YAML"),
+    "empty": ("", ":1: must hold keys"),
+    "line": (spec_text(line="nobody"), ": line nobody is not among those served"),
+    "outside": (spec_text(contract="../../etc/contract.yaml"), ": contract: .* must lie beside the spec"),
+    "absolute": (spec_text(contract="/etc/passwd"), ": contract: .* must lie beside the spec"),
+    "none": (spec_text(contract="none.yaml"), r":\d+: contract: no contract file none.yaml"),
+    "broken": (spec_text(contract="c.yaml"), "models/broken/c.yaml:1: "),
+    "long": ("#" * 1_000_001, ": has 1000001 bytes"),
+}
+
+
+def test_a_wrong_spec_is_rejected_with_file_line_and_field(platform: Platform, origin: Origin) -> None:
+    """Once, for good, in the ledger; and the specs beside it are looked at as if nothing had been."""
+    files = {f"models/{name}/training-spec.yaml": content for name, (content, _) in WRONG.items()}
+    origin.push(files | {"models/broken/c.yaml": "nothing", SPEC: spec_text(seed=10)})
+    platform.poll()
+    assert len(platform.drain()) == 1
+    assert platform.drain() == []
+    rulings = {
+        entry.body["path"]: (entry.body["outcome"], entry.body["reason"])
+        for entry in platform.ledger.entries(kind=DECISION)
+        if "path" in entry.body
+    }
+    for name, (_, told) in WRONG.items():
+        outcome, reason = rulings.pop(f"models/{name}/training-spec.yaml")
+        assert outcome == "rejected"
+        assert re.match(told if name == "broken" else f"models/{name}/training-spec.yaml{told}", reason)
+        assert tempfile.gettempdir() not in reason
+    assert rulings[SPEC][0] == "retraining"
+    assert platform.decisions() == [("retraining", f"{len(WRONG)} × rejected, 1 × retraining")]
+
+
+@pytest.mark.parametrize("files", [{"README.md": "new"}, {SPEC: None}, {"training-spec.yaml.orig": "x"}])
+def test_a_push_that_concerns_no_spec_ends_with_nothing_to_do(
+    platform: Platform, origin: Origin, files: dict[str, str | None]
+) -> None:
+    """Other files, and a spec that was only deleted."""
+    origin.push(files)
+    platform.poll()
+    assert platform.drain() == []
+    assert [outcome for outcome, _ in platform.decisions()] == ["nothing to do"]
+
+
+def test_a_link_in_the_place_of_a_spec_is_not_followed(platform: Platform, origin: Origin) -> None:
+    """It is no spec."""
+    (origin.clone / SPEC).unlink()
+    (origin.clone / SPEC).symlink_to(SMALL_SPEC)
+    origin.push({})
+    platform.poll()
+    assert platform.drain() == []
+    assert platform.decisions()[0][0] == "nothing to do"
+
+
+def test_two_specs_of_one_line_in_a_push_make_one_run(platform: Platform, origin: Origin) -> None:
+    """The second is rejected: nobody can tell which was meant."""
+    origin.push({"models/a/training-spec.yaml": spec_text(seed=1), SPEC: spec_text(seed=2)})
+    platform.poll()
+    assert len(platform.drain()) == 1
+    assert [outcome for outcome, _ in platform.rulings()] == ["retraining", "rejected"]
+
+
+def test_a_watched_file_concerns_the_nearest_spec() -> None:
+    """In its folder or above it; where there is none, all below; what is not watched, none."""
+    watched = WatchedRepository(url="/srv/r")
+    root, a, b = "training-spec.yaml", "models/a/training-spec.yaml", "models/b/training-spec.yaml"
+    files = {a, b, "models/a/data/x", "models/y", "other/training-spec.yaml"}
+    assert concerned_specs(["models/a/data/x"], files, watched) == (a,)
+    assert concerned_specs(["models/y"], files, watched) == (a, b)
+    assert concerned_specs(["models/y", "models/c/z"], files | {root}, watched) == (root,)
+    assert concerned_specs(["other/training-spec.yaml", "README.md"], files, watched) == ()
+    assert concerned_specs(["models/c/training-spec.yaml"], files, watched) == ()
+
+
+# --- Code that does not run ------------------------------------------------------------------------
+
+
+def platform_code(version: int) -> dict[str, str | None]:
+    """A repository of a platform, as far as its code matters here."""
+    return {
+        "platform_assets/__init__.py": "",
+        "platform_assets/line.py": f"version = {version}",
+        "k8s/policy/authz.rego": "package x",
+        "README.md": f"version {version}",
+    }
+
+
+PACKAGED = "platform_assets/models/reviews/training-spec.yaml"
+
+
+def test_a_push_waits_for_its_code_and_is_trained_once_it_runs(platform: Platform, origin: Origin) -> None:
+    """Nothing is trained under a commit that did not run; deploying it is enough."""
+    sha = origin.push(platform_code(1) | {PACKAGED: spec_text(seed=1)})
+    platform.poll()
+    before = running_code(origin.clone) | {"platform_assets/line.py": "0" * 40}
+    for _ in range(2):
+        (waiting,) = platform.review(code=before)
+        assert "needs deploy: platform_assets/line.py is not the code that runs here" in waiting
+        assert sha[:12] in waiting
+    assert platform.requests() == []
+    assert platform.decisions() == []
+
+    assert platform.review(code=running_code(origin.clone)) == []
+    assert [entry.body["source_commit"] for entry in platform.requests()] == [sha]
+
+
+def test_a_spec_beside_unchanged_code_needs_no_deploy(platform: Platform, origin: Origin) -> None:
+    """Specs and texts are no code, so the platform's own repository can retrain without a deployment."""
+    origin.push(platform_code(1))
+    deployed = running_code(origin.clone)
+    platform.poll()
+    origin.push({PACKAGED: spec_text(seed=1), "README.md": "changed"})
+    platform.poll()
+    assert platform.review(code=deployed) == []
+    assert len(platform.requests()) == 1
+
+
+def test_a_push_whose_code_was_overtaken_ends_in_the_later_one(platform: Platform, origin: Origin) -> None:
+    """The later commit was deployed: the spec that waited is trained, under the commit that runs."""
+    first = origin.push(platform_code(1) | {PACKAGED: spec_text(seed=1)})
+    platform.poll()
+    second = origin.push(platform_code(2))
+    platform.poll()
+    assert len(platform.review(code={})) == 1  # the second concerns no spec
+    assert platform.review(code=running_code(origin.clone)) == []
+    (entry,) = platform.requests()
+    assert entry.body["source_commit"] == second
+    assert entry.body["config"]["model"]["seed"] == 1
+    assert dict(platform.rulings())["superseded"].startswith(f"by {second}")
+    assert platform.review(code=running_code(origin.clone)) == []
+    assert len(platform.requests()) == 1
+    assert first != second
+
+
+def test_two_waiting_pushes_of_one_spec_end_in_one_run_of_the_later(
+    platform: Platform, origin: Origin
+) -> None:
+    """The first is superseded by the one whose code was deployed, and nothing is doubled."""
+    for version in (1, 2):
+        origin.push(platform_code(version) | {PACKAGED: spec_text(seed=version)})
+        platform.poll()
+    assert len(platform.review(code={})) == 2
+    assert platform.review(code=running_code(origin.clone)) == []
+    assert [entry.body["config"]["model"]["seed"] for entry in platform.requests()] == [2]
+    assert sorted(outcome for outcome, _ in platform.decisions()) == ["retraining", "superseded"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"gates": {"auc": "> 0.01"}, "requires": {"deploy": [{"subject": "model", "rule_set": "gate.auc", "max_age_days": 30}]}}, "requires, gates"),
+        ({"split": {"test": 0.2, "validation": 0.14, "block_rows": 50, "guard_rows": 5, "seed": 17}}, "split"),
+        ({"contract": "own.yaml"}, "contract"),
+    ],
+)  # fmt: skip
+def test_a_spec_whose_fixed_fields_differ_needs_a_deployment(
+    platform: Platform, origin: Origin, changes: dict[str, Any], field: str
+) -> None:
+    """No push loosens what the line is judged by; the reason names the field."""
+    contract = (CONTRACTS_FOLDER / "reviews.yaml").read_text(encoding="utf-8")
+    origin.push({SPEC: spec_text(**changes), "models/reviews/own.yaml": contract})
+    platform.poll()
+    assert platform.drain() == []
+    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    assert "needs deploy" in str(waiting)
+    assert all(each in str(waiting) for each in field.split(", "))
+
+
+def test_a_contract_beside_the_spec_must_state_what_the_running_one_does(
+    platform: Platform, origin: Origin
+) -> None:
+    """It is read from the commit as well: other rules need a deployment, the same ones do not."""
+    contract = (CONTRACTS_FOLDER / "reviews.yaml").read_text(encoding="utf-8")
+    origin.push({SPEC: spec_text(seed=1), "models/reviews/reviews.yaml": contract + "# a remark\n"})
+    platform.poll()
+    assert len(platform.drain()) == 1
+    loosened = contract.replace("max_value: 20000", "max_value: 99999")
+    assert loosened != contract
+    origin.push({"models/reviews/reviews.yaml": loosened})
+    platform.poll()
+    assert platform.drain() == []
+    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    assert "reviews.yaml differs" in str(waiting)
+
+
+def test_python_of_a_foreign_repository_runs_nowhere(platform: Platform, origin: Origin) -> None:
+    """A push that brings some under the watched paths waits; taking it back lets the spec go."""
+    origin.push({SPEC: spec_text(seed=1), "models/reviews/train.py": "print()"})
+    platform.poll()
+    assert platform.drain() == []
+    assert "models/reviews/train.py" in platform.tick("git_pushes").skip_reason.skip_message
+    origin.push({"models/reviews/train.py": None, "scripts/other.py": "print()"})
+    platform.poll()
+    assert len(platform.drain()) == 1
+
+
+def test_a_line_that_the_pushed_code_brings_waits_for_it(platform: Platform, origin: Origin) -> None:
+    """In the platform's own repository an unknown line is one that is not deployed yet."""
+    origin.push(platform_code(1) | {PACKAGED: spec_text(line="brand_new")})
+    platform.poll()
+    (waiting,) = platform.review(code=running_code(origin.clone))
+    assert "needs deploy: line brand_new is not among those served" in waiting
+
+
+def test_code_is_compared_by_content(tmp_path: Path) -> None:
+    """A wheel, a checkout and a commit of the same files are the same code."""
+    checkout, wheel = tmp_path / "checkout", tmp_path / "wheel"
+    for root, policy in ((checkout, "k8s/policy"), (wheel, "resources/k8s/policy")):
+        for name in (
+            "platform_assets/a.py",
+            f"{policy}/x.rego",
+            "platform_assets/models/l/training-spec.yaml",
+        ):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("content\n")
+    (checkout / "tests").mkdir()
+    (checkout / "tests" / "test_a.py").write_text("")
+    (wheel / "resources" / "k8s" / "triggers").mkdir()
+    (wheel / "resources" / "k8s" / "triggers" / "listener.yaml").write_text("no code of a training")
+    (wheel / "platform_assets" / "__pycache__").mkdir()
+    (wheel / "platform_assets" / "__pycache__" / "a.pyc").write_text("")
+    content = "d95f3ad14dee633a758d2e331151e950dd13e4ed"  # what `git hash-object` says
+    assert running_code(checkout) == running_code(wheel)
+    assert running_code(wheel) == {"platform_assets/a.py": content, "k8s/policy/x.rego": content}
+
+
+def test_the_installation_that_runs_has_code() -> None:
+    """Modules, contracts and policies are among it; specs are not."""
+    running = running_code()
+    for path in (
+        "sensors/git_push.py",
+        "platform_assets/datasets/contracts/reviews.yaml",
+        "k8s/policy/minio_authz.rego",
+    ):
+        assert path in running
+    assert not is_code("platform_assets/models/reviews_sentiment/training-spec.yaml")
+
+
+def test_missing_code_names_changed_added_and_removed_files() -> None:
+    """Whatever differs in either direction."""
+    running = {"platform_assets/__init__.py": "1", "resources/a.py": "1", "resources/gone.py": "1"}
+    tree = {
+        "platform_assets/__init__.py": "1",
+        "resources/a.py": "2",
+        "sensors/new.py": "1",
+        "docs/x.py": "1",
+    }
+    blobs = {path: Blob(blob_id, 1) for path, blob_id in tree.items()}
+    assert missing_code(running, blobs, []) == ("resources/a.py", "resources/gone.py", "sensors/new.py")
+
+
+def test_code_that_changed_under_a_running_process_stops_the_sensor(
+    platform: Platform, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Definitions and steps would not be of one commit: nothing starts until they are loaded anew."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    monkeypatch.setattr("sensors.git_push.running_code", lambda: {"platform_assets/line.py": "changed"})
+    assert "reload" in platform.tick("git_pushes").skip_reason.skip_message
+    assert platform.requests() == []
+
+
+# --- Pins and breakers -----------------------------------------------------------------------------
+
+
+def test_a_pinned_line_waits_until_it_is_unpinned(platform: Platform, origin: Origin) -> None:
+    """The reason names who pinned it."""
+    pin = {"release_id": "r", "previous": None, "reason": "bad answers", "pinned": True, "verdicts": []}
+    platform.ledger.append(ACTIVATION, LINE, fingerprint="1", body=pin)
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    reason = platform.tick("git_pushes").skip_reason.skip_message
+    assert f"{LINE} is pinned by" in reason
+    assert "bad answers" in reason
+    platform.ledger.append(UNPIN, LINE, fingerprint="2", body={})
+    assert len(platform.drain()) == 1
+
+
+def test_an_open_breaker_holds_pushes_back(platform: Platform, origin: Origin) -> None:
+    """A half-open one does not: the run is its trial."""
+    circumstances = Circumstances("hash", "commit", "run", lambda _: False)
+    trip(platform.ledger, f"{LINE}_dataset", "a column is missing", circumstances)
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    assert "a column is missing" in platform.tick("git_pushes").skip_reason.skip_message
+    half_open(platform.ledger, f"{LINE}_dataset", by="ada", reason="repaired")
+    assert len(platform.drain()) == 1
+
+
+# --- A daemon that dies ----------------------------------------------------------------------------
+
+
+def test_a_run_is_asked_for_until_it_exists(platform: Platform, origin: Origin) -> None:
+    """A daemon that dies after the decision, before the run: the request comes again, with the same key."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    asked = [platform.tick("git_pushes", keep_cursor=keep).run_requests for keep in (False, True)]
+    again = platform.drain()
+    assert len({request.run_key for requests in (*asked, again) for request in requests}) == 1
+    assert platform.drain() == []
+    platform.cursors.clear()
+    assert platform.drain() == []
+
+
+def test_a_run_that_somebody_deletes_is_not_started_anew(platform: Platform, origin: Origin) -> None:
+    """Once it was seen, its request is done with."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    platform.drain()
+    assert platform.drain() == []
+    tags = {RETRAINING_TAG: platform.requests()[0].hash}
+    (run,) = platform.instance.get_runs(dg.RunsFilter(tags=tags))
+    platform.instance.delete_run(run.run_id)
+    assert platform.drain() == []
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_death_after_any_entry_loses_and_doubles_nothing(platform: Platform, origin: Origin) -> None:
+    """However many entries a drain has written when it dies, the next one ends where one would have ended."""
+    for seed in range(3):
+        origin.push({SPEC: spec_text(seed=seed), "models/b/training-spec.yaml": spec_text(line="nobody")})
+        platform.poll()
+    deaths = 0
+    append = platform.ledger.append
+
+    def dies(*arguments: Any, **named: Any) -> Entry:
+        entry = append(*arguments, **named)
+        if entry.hash not in seen:
+            seen.add(entry.hash)
+            raise Killed
+        return entry
+
+    seen: set[str] = set()
+    platform.ledger.append = dies  # type: ignore[method-assign]
+    while True:
+        try:
+            assert platform.review() == []
+            break
+        except Killed:
+            deaths += 1
+    # A request, a ruling and an end for each push; the rejected spec was in the first one only.
+    assert deaths == len(seen) == 3 * 3 + 1
+    assert [entry.body["config"]["model"]["seed"] for entry in platform.requests()] == [0, 1, 2]
+    assert [outcome for outcome, _ in platform.decisions()] == ["retraining"] * 3
+    assert platform.ledger.verify().ok
+
+
+def test_a_request_stands_although_the_line_has_changed_since(platform: Platform, origin: Origin) -> None:
+    """A death between request and decision, then a deployment: the request is not made a second time."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    append = platform.ledger.append
+
+    def dies(kind: str, *arguments: Any, **named: Any) -> Entry:
+        entry = append(kind, *arguments, **named)
+        if kind == retraining.KIND:
+            raise Killed
+        return entry
+
+    platform.ledger.append = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        platform.review()
+    platform.ledger.append = append  # type: ignore[method-assign]
+    platform.lines = [load_line(write_spec(platform.settings.home / "spec", description="another"))]
+    origin.push({SPEC: spec_text(seed=1, description="another")})
+    platform.poll()
+    platform.review()
+    assert len({entry.fingerprint for entry in platform.requests()}) == 2
+
+
+def test_a_slow_look_leaves_the_rest_for_the_next(platform: Platform, origin: Origin) -> None:
+    """A tick has an end, whatever the queue holds."""
+    for seed in range(2):
+        origin.push({SPEC: spec_text(seed=seed)})
+        platform.poll()
+    remotes = open_remotes([str(origin.path)], platform.settings.git_path)
+    arguments = (platform.ledger, platform.lines, platform.settings.git_repositories, remotes, platform.code)
+    (waiting,) = Reviewer(*arguments).review(now=datetime.now(UTC), seconds=-1)
+    assert "next look" in str(waiting)
+    assert platform.requests() == []
+    assert len(platform.drain()) == 2
+
+
+# --- The sensors as Dagster sees them --------------------------------------------------------------
+
+
+def test_without_a_repository_there_is_no_sensor(tmp_path: Path) -> None:
+    """Nothing is watched, nothing ticks."""
+    assert git_sensors(PlatformSettings(home=tmp_path), []) == []
+
+
+def test_the_sensors_run_by_default_and_touch_nothing_when_loaded(tmp_path: Path, origin: Origin) -> None:
+    """Definitions load without ledger, mirror or network."""
+    settings = PlatformSettings(
+        home=tmp_path / "home", git_repositories=(WatchedRepository(url=str(origin.path)),)
+    )
+    sensors = git_sensors(settings, [served_line()])
+    assert [(each.name, each.default_status, each.minimum_interval_seconds) for each in sensors] == [
+        ("git_poller", dg.DefaultSensorStatus.RUNNING, 30),
+        ("git_pushes", dg.DefaultSensorStatus.RUNNING, 30),
+    ]
+    assert not settings.home.exists()
+
+
+def test_a_push_of_a_repository_that_is_no_longer_watched_waits_visibly(
+    platform: Platform, origin: Origin
+) -> None:
+    """It is not lost, and starts nothing."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    unwatched = platform.settings.model_copy(update={"git_repositories": ()})
+    (waiting,) = waiting_pushes(platform.ledger, unwatched, platform.lines)
+    assert "no longer watched" in str(waiting)

@@ -1,0 +1,140 @@
+"""The queue of pushes: each push once, in order, whoever tells of it and whoever dies in between."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from platform_assets.governance.ledger import Ledger
+from platform_assets.systems import open_ledger
+from resources.settings import PlatformSettings, WatchedRepository
+from sensors.push_queue import Push, enqueue, known_heads, observe, push_of, queued
+
+MAIN = "refs/heads/main"
+WATCHED = WatchedRepository(url="https://forge.example/owner/repo.git", branches=("main", "release/*"))
+A, B, C, D = (letter * 40 for letter in "abcd")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger."""
+    return open_ledger(PlatformSettings(home=tmp_path))
+
+
+def push(sha: str, ref: str = MAIN) -> Push:
+    """A push to the watched repository."""
+    return Push("forge.example/owner/repo", ref, sha)
+
+
+def shas(ledger: Ledger) -> list[str]:
+    """The commits in the queue."""
+    return [each.push.sha for each in queued(ledger)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://forge.example/owner/repo",
+        "git@FORGE.example:owner/repo.git",
+        "ssh://git@forge.example/owner/repo",
+    ],
+)
+def test_a_webhook_and_a_poll_mean_the_same_push(url: str) -> None:
+    """Whatever form of URL and ref they bring, the key is one."""
+    found = push_of(url, "refs/heads/main", A, [WATCHED])
+    assert found == push_of(WATCHED.url, "main", A, [WATCHED])
+    assert found is not None
+    assert found.key == f"git:forge.example/owner/repo:{MAIN}:{A}"
+
+
+@pytest.mark.parametrize(
+    ("url", "ref", "sha"),
+    [
+        *(("https://other.example/owner/repo", MAIN, A), ("nonsense", MAIN, A), ("", MAIN, A)),
+        *((WATCHED.url, "refs/heads/dev", A), (WATCHED.url, "refs/heads/release/1/2", A)),
+        *((WATCHED.url, "refs/tags/main", A), (WATCHED.url, "", A), (WATCHED.url, "-main", A)),
+        *(
+            (WATCHED.url, MAIN, "0" * 40),
+            (WATCHED.url, MAIN, "main"),
+            (WATCHED.url, MAIN, A[:39]),
+            (WATCHED.url, MAIN, ""),
+        ),
+        ("https://forge.example/owner/repo\ud800", "\ud800", "\ud800"),
+    ],
+)
+def test_what_nobody_watches_is_no_push(url: str, ref: str, sha: str) -> None:
+    """Unknown repositories and branches, tags, deletions and nonsense."""
+    assert push_of(url, ref, sha, [WATCHED]) is None
+
+
+def test_a_password_in_a_webhooks_url_stays_out_of_the_ledger(ledger: Ledger) -> None:
+    """The canonical form has none."""
+    found = push_of("https://ada:s3cret@forge.example/owner/repo?token=s3cret", MAIN, A, [WATCHED])
+    assert found is not None
+    enqueue(ledger, found)
+    assert all(b"s3cret" not in entry.raw for entry in ledger.entries())
+
+
+def test_the_second_to_tell_changes_nothing(ledger: Ledger) -> None:
+    """The queue keeps the order of arrival, and says what is new."""
+    told = [enqueue(ledger, push(sha)) for sha in (A, B, A, B, C)]
+    assert told == [True, True, False, False, True]
+    assert shas(ledger) == [A, B, C]
+    assert ledger.verify().ok
+
+
+def test_many_tell_at_once(ledger: Ledger) -> None:
+    """Threads that enqueue the same pushes: each is new to exactly one of them."""
+    new: list[str] = []
+
+    def tell() -> None:
+        new.extend(sha for sha in (A, B, C, D) if enqueue(ledger, push(sha)))
+
+    threads = [threading.Thread(target=tell) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(new) == [A, B, C, D]
+    assert sorted(shas(ledger)) == [A, B, C, D]
+
+
+def test_a_push_knows_where_its_branch_stood(ledger: Ledger) -> None:
+    """At the push before of the same branch, or at the first sight of the repository."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    for sha, ref in ((B, MAIN), (C, "refs/heads/release/1"), (D, MAIN)):
+        enqueue(ledger, push(sha, ref))
+    assert [each.base for each in queued(ledger)] == [A, None, B]
+
+
+def test_the_first_sight_is_a_baseline(ledger: Ledger) -> None:
+    """It starts nothing; from then on every move and every new branch is a push."""
+    assert observe(ledger, WATCHED, {}, {MAIN: A}) == []
+    assert known_heads(ledger, WATCHED.name) == {MAIN: A}
+    heads = {MAIN: B, "refs/heads/release/1": C}
+    assert observe(ledger, WATCHED, {MAIN: A}, heads) == [push(B), push(C, "refs/heads/release/1")]
+    assert observe(ledger, WATCHED, heads, heads) == []
+
+
+def test_the_first_push_to_an_empty_repository_counts(ledger: Ledger) -> None:
+    """An empty repository was seen as well."""
+    assert observe(ledger, WATCHED, {}, {}) == []
+    assert observe(ledger, WATCHED, {}, {MAIN: A}) == [push(A)]
+
+
+def test_branches_that_are_newly_watched_start_nothing(ledger: Ledger) -> None:
+    """Their state is a baseline of its own; a branch that was watched before has not escaped meanwhile."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    wider = WATCHED.model_copy(update={"branches": ("main", "dev")})
+    assert observe(ledger, wider, {MAIN: A}, {MAIN: B, "refs/heads/dev": C}) == [push(B)]
+    heads = {MAIN: B, "refs/heads/dev": D}
+    assert observe(ledger, wider, {MAIN: B, "refs/heads/dev": C}, heads) == [push(D, "refs/heads/dev")]
+
+
+def test_a_poll_that_died_before_it_kept_its_cursor_loses_nothing(ledger: Ledger) -> None:
+    """The ledger knows the baseline and the pushes, so what came in between is found."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    assert observe(ledger, WATCHED, known_heads(ledger, WATCHED.name), {MAIN: B}) == [push(B)]
+    assert observe(ledger, WATCHED, known_heads(ledger, WATCHED.name), {MAIN: C}) == [push(C)]
+    assert observe(ledger, WATCHED, {MAIN: A}, {MAIN: C}) == []
+    assert shas(ledger) == [B, C]

@@ -1,0 +1,183 @@
+"""What the released model makes of the candidate's test rows: real tables, a real store, a real encoder."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from platform_assets.features.tokens import load_tokenizer
+from platform_assets.governance.release import Release
+from platform_assets.models.scorer import SavedClassifier
+from platform_assets.models.store import save_model
+from platform_assets.models.training import Hardware, TrainingResult, build_classifier
+from platform_assets.references import (
+    CardVersion,
+    DatasetVersion,
+    FeaturesVersion,
+    ModelVersion,
+    RegisteredVersion,
+    ReportVersion,
+    TableSnapshot,
+)
+from platform_assets.validation.scoring import ProductionScores, production_scores, training_sources
+from resources.object_store import LocalObjectStore
+from resources.warehouse import IcebergWarehouse
+from tests.governance.conftest import example
+from tests.validation.scored import make_scored
+
+TESTED = make_scored({("imdb", "validation"): 10, ("imdb", "test"): 40, ("rt", "test"): 20})
+TRAINED = make_scored({("imdb", "train"): 30})
+IN_TEST = TESTED.filter(pc.equal(TESTED["split"], "test"))
+KEPT = {"gdpr_class": "internal", "retention_days": 30, "source_commit": "0" * 40}
+
+
+@dataclass
+class Line:
+    """The tables and objects of one line."""
+
+    warehouse: IcebergWarehouse
+    store: LocalObjectStore
+
+    def publish(self, table: str, rows: pa.Table) -> TableSnapshot:
+        """The snapshot of these rows."""
+        staged = self.warehouse.stage(table, rows, content_hash=f"hash of {table}", **KEPT)
+        return TableSnapshot.of(self.warehouse.publish(staged))
+
+    def model(self, fingerprint: str, rows: pa.Table, **given: object) -> ModelVersion:
+        """A model on features with the ids, sources and splits of these rows, and on a text for each."""
+        rows = rows.select(["review_id", "source", "split"])
+        texts = rows.append_column("text", pc.binary_join_element_wise("I saw", rows["review_id"], " "))
+        dataset = example(
+            DatasetVersion, line="line", snapshot=self.publish(f"datasets.{fingerprint}", texts)
+        )
+        features = example(
+            FeaturesVersion, dataset=dataset, snapshot=self.publish(f"features.{fingerprint}", rows)
+        )
+        return example(ModelVersion, features=features, fingerprint=fingerprint, **given)
+
+    def release(
+        self, *, trained: pa.Table, measured: pa.Table, object_prefix: str = "models/gone"
+    ) -> Release:
+        """The release of a model that was trained on some rows, and whose report holds scores of others."""
+        sink = io.BytesIO()
+        pq.write_table(measured, sink)
+        self.store.put("reports/scores.parquet", sink.getvalue(), **KEPT)
+        report = example(
+            ReportVersion,
+            model=self.model("released", trained, object_prefix=object_prefix),
+            scores_key="reports/scores.parquet",
+        )
+        card = example(CardVersion, registered=example(RegisteredVersion, report=report))
+        return Release(line="line", card=card, deployment={}, verdicts=("a",))
+
+    def production_scores(self, release: Release) -> ProductionScores:
+        """Those for a candidate that is measured on `TESTED`."""
+        candidate = self.model("candidate", TESTED)
+        return production_scores(release, candidate, TESTED, warehouse=self.warehouse, store=self.store)
+
+
+@pytest.fixture
+def line(tmp_path):
+    """A line without anything."""
+    catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    warehouse = IcebergWarehouse(catalog, str(tmp_path / "warehouse"), locks=tmp_path / "locks")
+    return Line(warehouse, LocalObjectStore(tmp_path / "objects"))
+
+
+def test_stored_scores_are_used_where_all_rows_have_them(line):
+    """In the order of the test rows, and without the model, which is not there."""
+    released = line.release(trained=TRAINED, measured=TESTED.take(np.arange(TESTED.num_rows)[::-1]))
+
+    found = line.production_scores(released)
+
+    assert found.scores.tolist() == IN_TEST["score"].to_pylist()
+    assert found.problem(["imdb", "rt"]) is None
+
+
+@pytest.mark.parametrize(("leaked", "kept"), [("imdb", "rt"), ("rt", "imdb")])
+def test_a_source_that_production_knows_is_refused_alone(line, leaked, kept):
+    """Rows that the release was trained on say nothing about it; those of another source still do."""
+    known = IN_TEST.filter(pc.equal(IN_TEST["source"], leaked))
+    learnt = known.slice(0, 3).set_column(3, "split", pa.array(["train"] * 3))
+
+    found = line.production_scores(line.release(trained=pa.concat_tables([TRAINED, learnt]), measured=TESTED))
+
+    assert f"was trained on 3 of the {known.num_rows} test rows" in found.problem(["imdb", "rt"])
+    assert found.problem([leaked]) == found.problem(["imdb", "rt"])
+    assert found.problem([kept]) is None
+
+
+def test_rows_that_were_only_measured_are_no_leak(line):
+    """Validation, test and reserve rows of the release were never trained on."""
+    reserve = IN_TEST.set_column(3, "split", pa.array(["reserve"] * IN_TEST.num_rows))
+
+    found = line.production_scores(
+        line.release(trained=pa.concat_tables([TRAINED, reserve]), measured=TESTED)
+    )
+
+    assert found.refused == {}
+
+
+def test_training_data_that_expired_refuses_every_source(line):
+    """Where nobody can tell what the release knows, nothing is compared."""
+    released = line.release(trained=TRAINED, measured=TESTED)
+    trained = released.card.registered.report.model.features.snapshot
+    line.warehouse.drop(trained.table, [trained.snapshot_id])
+
+    found = line.production_scores(released)
+
+    assert set(found.refused) == {"imdb", "rt"}
+    assert "has expired" in found.problem(["rt"])
+    assert np.isnan(found.scores).all()
+
+
+def test_the_candidate_itself_in_production_has_its_own_scores(line):
+    """A model that is validated again is compared with itself."""
+    released = line.release(trained=TRAINED, measured=TESTED)
+    same = released.card.registered.report.model
+
+    found = production_scores(released, same, TESTED, warehouse=line.warehouse, store=line.store)
+
+    assert found.scores.tolist() == IN_TEST["score"].to_pylist()
+
+
+def test_a_source_with_a_row_that_was_never_scored_is_scored_by_the_model(line, encoder, tmp_path):
+    """All rows of that source, by the released model itself; the other source keeps its stored scores."""
+    tokenizer = load_tokenizer(encoder, max_length=16, head_fraction=0.25)
+    build_classifier(encoder, dropout=0.0).save(tmp_path, pad_id=tokenizer.pad_id)
+    save_model(
+        line.store,
+        TrainingResult(tmp_path, "", 1, 0, 0.0, 0.0, 1, Hardware("cpu", "float32", 1, "cpu")),
+        tokenizer,
+        features=example(FeaturesVersion),
+        fingerprint="released",
+        prefix="models/released",
+        tracking_run_id="",
+        settings={},
+        source_commit="0" * 40,
+        code_commit="0" * 40,
+    )
+    released = line.release(
+        trained=TRAINED, measured=TESTED.slice(0, TESTED.num_rows - 1), object_prefix="models/released"
+    )
+
+    found = line.production_scores(released)
+
+    of_rt = pc.equal(IN_TEST["source"], "rt").to_numpy()
+    texts = [f"I saw {review_id}" for review_id in IN_TEST.filter(pa.array(of_rt))["review_id"].to_pylist()]
+    expected = SavedClassifier.load(line.store.folder("models/released")).score_texts(texts)
+    assert found.scores[of_rt] == pytest.approx(expected, abs=1e-6)
+    assert found.scores[~of_rt].tolist() == IN_TEST.filter(pa.array(~of_rt))["score"].to_pylist()
+
+
+def test_the_sources_in_training_are_those_of_the_training_rows(line):
+    """A source that is only measured, or held in reserve, is not in training."""
+    rows = make_scored(
+        {("b", "train"): 2, ("a", "train"): 2, ("c", "test"): 2, ("d", "reserve"): 2, ("e", "shift"): 2}
+    )
+
+    assert training_sources(line.model("candidate", rows), line.warehouse) == ("a", "b")

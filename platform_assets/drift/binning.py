@@ -21,7 +21,7 @@ FAST_COMPARES: Final = 4
 """Up to so many edges in a cell are all compared with; among more, the place is searched for by halving."""
 _CHUNK_ROWS: Final = 65_536
 """Values are taken in pieces, so that converting them (integers to floats) needs no memory to speak of."""
-_KERNEL_ROWS: Final = 1_000_000
+_KERNEL_VALUES: Final = 10_000_000
 """From so many values on, the compiled loops save more than the second that importing them takes."""
 _ONE: Final = np.float64(1.0).view(np.int64)
 
@@ -74,32 +74,32 @@ class KeyTable:
         centre = float(edges[edges.size // 2])
         with np.errstate(over="ignore"):
             spread = np.abs(edges - centre)
-        scales = (
-            np.quantile(spread[(spread > 0) & np.isfinite(spread)], (0.1, 0.25, 0.5, 0.75))
-            if edges.size > 1
-            else [1.0]
-        )
-        best: tuple[int, int, float, int] | None = None
+        spread = spread[(spread > 0) & np.isfinite(spread)]
+        scales = np.quantile(spread, (0.1, 0.25, 0.5, 0.75)) if spread.size else np.ones(1)
+        best: tuple[tuple[int, int], float, int] | None = None
         for scale in np.clip(scales, 1e-300, 1e300):
             # All sizes of cells follow from the finest: a shift by one bit joins two neighbours.
             finest = _keys(edges, centre, 1 / scale, cls._SHIFTS[-1])
             for shift in cls._SHIFTS:
                 keys = finest >> (shift - cls._SHIFTS[-1])
                 half = min(int(max(keys[-1], -1 - keys[0], 0)) + 2, cls._MAX_HALF)
-                compares = _longest_run(np.clip(keys, -half, half - 1))
-                if best is None or (compares, half) < best[:2]:
-                    best = (compares, half, float(1 / scale), shift)
+                compares = _most_in_one_cell(keys.clip(-half, half - 1))
+                # Where the place is searched for by halving, small cells leave less to halve.
+                found = (compares, half if compares <= FAST_COMPARES else -half)
+                if best is None or found < best[0]:
+                    best = found, float(1 / scale), shift
                 if compares == 1 or half == cls._MAX_HALF:
                     break  # finer cells only make the table larger
         assert best is not None
-        compares, half, inverse_scale, shift = best
+        (compares, half), inverse_scale, shift = best
+        half = abs(half)
         cells = half + np.clip(_keys(edges, centre, inverse_scale, shift), -half, half - 1)
         return cls(
             centre=centre,
             inverse_scale=inverse_scale,
             shift=shift,
             half=half,
-            table=np.searchsorted(cells, np.arange(2 * half + 1)).astype(np.uint32),
+            table=np.append(0, np.bincount(cells, minlength=2 * half).cumsum()).astype(np.uint32),
             edges=np.append(edges, np.full(FAST_COMPARES, np.inf)),
             compares=compares,
         )
@@ -116,9 +116,12 @@ def _keys(x: NDArray[np.float64], centre: float, inverse_scale: float, shift: in
     return np.where(x < centre, ~keys, keys)
 
 
-def _longest_run(ascending: NDArray[np.int64]) -> int:
-    starts = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - 1))
-    return int(np.diff(starts, append=ascending.size).max())
+def _most_in_one_cell(ascending: NDArray[np.int64]) -> int:
+    """The longest run of equal keys; if longer than `FAST_COMPARES`, one more than that."""
+    for run in range(1, FAST_COMPARES + 1):
+        if not (ascending[run:] == ascending[:-run]).any():
+            return run
+    return FAST_COMPARES + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +171,7 @@ class NumericBinning:
         """The bin of each value, shape (n,); `bins` for what cannot be compared."""
         values = _numbers(values)
         index = np.empty(values.size, np.uint32)
-        kernels = _kernels(values.size)
+        kernels = kernels_for(values.size)
         for start, chunk in _chunks(values):
             into = index[start : start + chunk.size]
             if kernels:
@@ -183,7 +186,7 @@ class NumericBinning:
         values = _numbers(values)
         counts = np.zeros((4, self.bins + 1), np.int64)
         missing = np.zeros(3, np.int64)
-        kernels = _kernels(values.size)
+        kernels = kernels_for(values.size)
         for _, chunk in _chunks(values):
             if kernels:
                 kernels.count(chunk, *self._table.arguments, counts, missing)
@@ -276,9 +279,9 @@ def loaded_kernels() -> Any:
     return sys.modules.get("platform_assets.drift.kernels")
 
 
-def _kernels(rows: int) -> Any:
-    """The compiled loops, if they are loaded or worth loading; else None."""
-    if rows >= _KERNEL_ROWS:
+def kernels_for(values: int) -> Any:
+    """The compiled loops, if they are loaded or so many values make that worth it; else None."""
+    if values >= _KERNEL_VALUES:
         from platform_assets.drift import kernels
 
         return kernels

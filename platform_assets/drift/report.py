@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from platform_assets.drift.binning import kernels_for
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.significance import holm
 from platform_assets.drift.sketch import ColumnProfile, Histogram, ReferenceProfile, compare
@@ -79,6 +80,8 @@ def compare_files(reference: Path, events: Path, *, false_alarm_rate: float = 0.
             names = _comparable(reference_file.schema_arrow, events_file.schema_arrow, reference, events)
             profile = ReferenceProfile({name: _profile(reference_file, name) for name in names})
             histograms = {name: column.histogram() for name, column in profile.columns.items()}
+            # Each piece is small; together they may be worth the compiled loops.
+            kernels_for(events_file.metadata.num_rows * len(names))
             for name, piece in _pieces(events_file, names):
                 histograms[name].add(piece)
     except (pa.ArrowException, OSError) as error:

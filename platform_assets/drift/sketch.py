@@ -344,9 +344,9 @@ def _around_largest(differences: NDArray[np.float64], top_k: int) -> NDArray[np.
 def _sampling_error(rows: int, sample_rate: float) -> float:
     """How far the distribution function of a sample may lie from that of the stream it was drawn from.
 
-    A sample of n out of N rows is off by (1 - n/N) times the distance between it and the rest, which is a
-    two-sample distance; the Dvoretzky-Kiefer-Wolfowitz inequality holds for these with the constant e instead of
-    2 (Wei and Dudley, 2012).
+    A sample of n out of N rows is off by (1 - n/N) times its distance from the rest, a two-sample distance: for these
+    the Dvoretzky-Kiefer-Wolfowitz inequality needs the constant e in place of 2 (Wei and Dudley 2012, who prove it
+    for samples of equal size).
     """
     return math.sqrt((1 - sample_rate) * math.log(math.e / (1 - SAMPLING_CONFIDENCE)) / (2 * rows))
 

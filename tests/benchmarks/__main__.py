@@ -1,6 +1,6 @@
 """Benchmarks: ratios measured on this machine, printed, never asserted.
 
-    python -m tests.benchmarks [overhead|imports|executor|ledger|policy|all] [--train-rows N] [--json]
+    python -m tests.benchmarks [NAME|all] [--train-rows N] [--json]
 
 Everything runs in a temporary folder. The exit status is 1 where a measured process fails or the two
 sides of a comparison disagree about the result; how fast they were never decides.
@@ -17,13 +17,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from tests.benchmarks.executor import Executors, measure_executors
-from tests.benchmarks.imports import Imports, measure_imports
-from tests.benchmarks.ledger import LedgerFigures, measure_ledger
+from tests.benchmarks.decay import measure_decay
+from tests.benchmarks.executor import measure_executors
+from tests.benchmarks.imports import measure_imports
+from tests.benchmarks.ledger import measure_ledger
+from tests.benchmarks.listener import measure_listener
 from tests.benchmarks.measure import BenchmarkError
-from tests.benchmarks.overhead import Overhead, measure_overhead
-from tests.benchmarks.policy import Decisions, measure_policy
+from tests.benchmarks.monitor import measure_monitor
+from tests.benchmarks.overhead import measure_overhead
+from tests.benchmarks.policy import measure_policy
+from tests.benchmarks.sketch import measure_sketch
 
 _TOLD_PACKAGES = ("dagster", "torch", "transformers", "mlflow", "great-expectations", "pyiceberg")
 
@@ -47,25 +52,25 @@ def machine() -> dict[str, str | int]:
 
 def main() -> int:
     """Measure what was asked for."""
+    # Each gives a frozen dataclass that prints itself.
+    benchmarks: dict[str, Callable[[Path], Any]] = {
+        "imports": measure_imports,
+        "executor": measure_executors,
+        "ledger": measure_ledger,
+        "policy": measure_policy,
+        "sketch": measure_sketch,
+        "monitor": measure_monitor,
+        "decay": measure_decay,
+        "listener": measure_listener,
+        "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
+    }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
-    parser.add_argument(
-        "which",
-        nargs="?",
-        default="all",
-        choices=("overhead", "imports", "executor", "ledger", "policy", "all"),
-    )
+    parser.add_argument("which", nargs="?", default="all", choices=(*benchmarks, "all"))
     parser.add_argument(
         "--train-rows", type=int, default=500, help="of `overhead`; the main job trains on 4,000"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    benchmarks: dict[str, Callable[[Path], Imports | Executors | Overhead | LedgerFigures | Decisions]] = {
-        "imports": measure_imports,
-        "executor": measure_executors,
-        "ledger": measure_ledger,
-        "policy": measure_policy,
-        "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
-    }
     found = {"machine": machine()}
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)

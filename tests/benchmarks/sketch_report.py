@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -98,15 +99,14 @@ def main() -> None:
 
 def _reset_peak_memory() -> float:
     # So that the peak of reading the data does not hide that of comparing them.
-    with open("/proc/self/clear_refs", "w") as control:
-        control.write("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _peak_memory()
 
 
 def _peak_memory() -> float:
     """MiB."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ class TestCertificate:
     @few
     def test_it_is_exact_where_the_reference_has_few_values(self, reference, current):
         """With no more distinct values than bins the interval is the distance of scipy."""
+        assume(reference.size + current.size > 2)  # scipy divides by zero
         found = result(ColumnProfile.of(reference), current)
         assert (
             found.ks_lower
@@ -229,8 +230,8 @@ class TestCertificate:
         random = np.random.default_rng(cases)
         for case in range(cases):
             shape = ("normal", "cauchy", "lognormal", "atoms", "mixed", "bimodal")[case % 6]
-            reference = drawn(shape, random, int(random.integers(1, 3_000)))
-            current = drawn(shape, random, int(random.integers(1, 1_000)), shift=random.choice([0, 0.1, 1.0]))
+            reference = drawn(shape, random, int(random.integers(2, 3_000)))
+            current = drawn(shape, random, int(random.integers(2, 1_000)), shift=random.choice([0, 0.1, 1.0]))
             bins = int(random.integers(2, 512))
             found = result(ColumnProfile.of(reference, bins=bins), current)
             exact = ks_2samp(reference, current, method="asymp").statistic

@@ -40,10 +40,11 @@ from tests.line_factory import write_spec
 pytestmark = pytest.mark.e2e
 
 FIRST, SECOND = "imdb", "rotten_tomatoes"
+# The loop is tested here, not the model: so few rows reach what so few rows can.
 GATES = {
-    "auc": "> 0.7",
-    "auc_drop_from_production": "<= 0.1",
-    "auc_drop_by_source": "<= 0.0",
+    "auc": "> 0.55",
+    "auc_drop_from_production": "<= 0.2",
+    "auc_drop_by_source": "<= 0.05",
 }
 WINDOW = 250
 EVENT_MS = 10
@@ -69,9 +70,9 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train_data_uri=first,
         shift_data_uri=second,
         shift_rows=200,
-        train_rows=600,
+        train_rows=320,
         split={"test": 0.15, "validation": 0.15, "block_rows": 50, "guard_rows": 5, "seed": 17},
-        max_length=48,
+        max_length=24,
         gates=GATES,
         requires={
             "deploy": [{"subject": "model", "rule_set": f"gate.{gate}", "max_age_days": 30} for gate in GATES]

@@ -6,6 +6,8 @@ PlatformError
 ├── DatasetError           a source is missing, garbled or refused      (platform_assets/datasets/)
 ├── TrainingError          training cannot start or went wrong          (platform_assets/models/)
 ├── ValidationError        a report cannot be made                      (platform_assets/validation/)
+├── DriftError             a profile, a stream or a policy is no good   (platform_assets/drift/)
+├── TriggerError           a webhook cannot be made a request           (sensors/)
 └── GovernanceError        ledger, verdicts, releases                   (platform_assets/governance/)
 
 A message says what is wrong, where, and what to do. Whoever shows it to a person (the command

@@ -251,8 +251,8 @@ class Detector:
     false_alarms: int
     streams: int
     """For each change."""
-    delay: dict[str, float]
-    """Median values until an alarm; infinite where half of the streams had none within 8,000."""
+    delay: dict[str, float | None]
+    """Median values until an alarm; none where half of the streams had no alarm before their end."""
     missed: dict[str, int]
 
     @property
@@ -261,14 +261,15 @@ class Detector:
         return 1e5 * self.false_alarms / self.null_values
 
     def __str__(self) -> str:
-        delays = "".join(
-            f"{self.delay[change]:>8.0f}{f' ({self.missed[change]})' if self.missed[change] else '':<5}"
-            for change in CHANGES
-        )
+        delays = "".join(f"{self._delay(change):>13}" for change in CHANGES)
         return (
             f"  {self.name:<24}{self.ns_a_value:>10,.0f}{self.null_values:>12,}{self.false_alarms_in_100_000:>9.2f}"
             f"{self.streams:>6}{delays}"
         )
+
+    def _delay(self, change: str) -> str:
+        delay, missed = self.delay[change], self.missed[change]
+        return ("-" if delay is None else f"{delay:.0f}") + (f" ({missed})" if missed else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +280,7 @@ class Detectors:
     rows: tuple[Detector, ...]
 
     def __str__(self) -> str:
-        heads = "".join(f"{change:>8}{'':5}" for change in CHANGES)
+        heads = "".join(f"{change:>13}" for change in CHANGES)
         return "\n".join(
             [
                 f"detectors; the sketch: window {WINDOW}, nominal 1 false alarm in {RUN_LENGTH:,}, bound {self.threshold:.4f}",
@@ -364,8 +365,8 @@ def _measured_detector(
             _, _, raised = make(random)(values)
             later = raised[raised >= before]
             delays.append(int(later[0]) - before + 1 if later.size else math.inf)
-        delay[change] = float(np.median(delays))
         missed[change] = sum(map(math.isinf, delays))
+        delay[change] = float(np.median(delays)) if 2 * missed[change] < streams else None
     return Detector(
         name=name,
         ns_a_value=1e9 * seconds / (null_streams * length),

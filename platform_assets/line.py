@@ -96,7 +96,11 @@ class Line:
         """Fields in which `spec` differs and that no run may change: they belong to the definitions."""
         ours = self.spec.model_dump(mode="json")
         theirs = with_launched(spec, launchable(self.spec)).model_dump(mode="json")
-        return [field for field in ours if ours[field] != theirs[field]]
+        found = [field for field in ours if ours[field] != theirs[field]]
+        # The gates measure on rows of the first source, so a run cannot bring another one along.
+        if spec.train_data_uri[0] != self.spec.train_data_uri[0]:
+            found.append("train_data_uri[0]")
+        return found
 
     def run_config(self, config: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
         """Dagster's run config that gives every stage these values."""

@@ -75,6 +75,8 @@ class DatasetVersion(AssetReference):
     """The source URIs as the spec names them."""
     first_sources: tuple[str, ...] = ()
     """Values of column `source` in the line's own rows, which gates measure on; none (older records): all."""
+    train_rows: int | None = None
+    """How many rows to train on, as asked for; None for all."""
     source_hash: str
     """SHA-256 over the raw bytes of all sources."""
     contract_rule_sets: dict[str, str]

@@ -107,6 +107,9 @@ class GitRemote(Protocol):
             UnreachableError: It does not answer.
         """
 
+    def contains(self, sha: str, earlier: str) -> bool:
+        """Whether a commit's history holds an earlier, fetched one; fetches the commit if need be."""
+
     def changed_paths(self, base: str | None, sha: str) -> tuple[str, ...]:
         """Paths that differ between the trees of two fetched commits, sorted; all paths where `base` is None."""
 
@@ -170,6 +173,11 @@ class MirroredRemote:
             except Timeout:
                 raise UnreachableError(f"{self.name}: another process is fetching from it") from None
         return self._commit(sha)
+
+    def contains(self, sha: str, earlier: str) -> bool:
+        """See `GitRemote`."""
+        self.fetch(sha)
+        return not self._git("rev-list", "--max-count=1", earlier, f"^{sha}", "--")
 
     def changed_paths(self, base: str | None, sha: str) -> tuple[str, ...]:
         """See `GitRemote`."""

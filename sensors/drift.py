@@ -42,6 +42,8 @@ class Circumstances:
     """When drift last had the line retrained."""
     answered: frozenset[str] = frozenset()
     """Keys of the requests there have been."""
+    followed_commit: str | None = None
+    """The pushed commit whose values the line goes on from."""
 
 
 def retraining_for(
@@ -85,6 +87,7 @@ def retraining_for(
         trigger=TRIGGER,
         config=launchable(_on_both(spec, retrain, trigger["mix"])),
         basis=line.basis,
+        source_commit=circumstances.followed_commit,
         evidence={
             "drift_entries": [entry.hash for entry in concerned],
             "drift_columns": [entry.body["column"] for entry in concerned],
@@ -124,6 +127,7 @@ def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -
         for entry in ledger.entries(kind=retraining.KIND, subject=line.name)
         if entry.body["trigger"] == TRIGGER
     ]
+    followed = retraining.followed(ledger, line.name, basis=line.basis)
     return Circumstances(
         active_version=active.card.registered.number if active else None,
         in_flight=in_flight(instance, line),
@@ -131,6 +135,7 @@ def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -
         breaker=breaker_state(ledger, f"{line.name}_dataset").state,
         last_request=requests[-1].time if requests else None,
         answered=frozenset(entry.fingerprint for entry in requests),
+        followed_commit=followed[1].source_commit if followed else None,
     )
 
 

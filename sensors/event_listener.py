@@ -7,6 +7,7 @@ address, for a Tekton that runs elsewhere. An answer of 202 means that what was 
 
 import hashlib
 import hmac
+import logging
 import re
 import threading
 from asyncio import timeout
@@ -27,6 +28,8 @@ from sensors.interceptors import BodyError, Event, StoppedError
 from sensors.rate_limit import Rate, RateLimit
 from sensors.tekton import SecretRef
 from sensors.triggers import Trigger, TriggerError, Triggers
+
+_LOG = logging.getLogger(__name__)
 
 RETRAIN_TOKEN = SecretRef(secretName="retrain", secretKey="token")
 """The bearer token of `/v1/retrain`, as the template mounts it."""
@@ -198,6 +201,7 @@ def _accepted(accept: Callable[[RetrainParams], Result], params: RetrainParams) 
     try:
         return accept(params)
     except Exception:  # noqa: BLE001 - whatever it is, the push is not lost: the forge delivers again
+        _LOG.exception("the push of %s of %s could not be recorded", params.sha, params.ref)
         raise HTTPException(
             503, "the push could not be recorded; deliver it again", {"Retry-After": str(_RETRY_SECONDS)}
         ) from None

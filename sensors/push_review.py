@@ -3,7 +3,8 @@
     retraining      the spec, exactly as the commit has it, is requested to be trained
     rejected        the spec is wrong, or of a line that nobody serves
     nothing to do   the push concerns no spec, or the spec is gone
-    superseded      it waited for code until a later push of the branch could be ruled upon in its place
+    superseded      it waited for code until a later push of the branch could be ruled upon in its place;
+                    or it was told of late, and the branch stands at a commit that was queued before it
 
 These are final: ledger entries, and so is the end of the push as a whole. Until then a spec waits, and is
 looked at again at every tick:
@@ -16,6 +17,7 @@ Everything is derived from the ledger and the repository, and each step is idemp
 between leaves nothing to lose and nothing to do twice.
 """
 
+import logging
 import math
 import posixpath
 import tempfile
@@ -30,6 +32,7 @@ from typing import Final, Literal
 
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.governance import retraining
+from platform_assets.governance.errors import LedgerError
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import pin_state
 from platform_assets.governance.retraining import Retraining
@@ -40,6 +43,8 @@ from resources.git_remote import Blob, Commit, GitRemote, GitRemoteError, Unreac
 from resources.provenance import is_code
 from resources.settings import WatchedRepository
 from sensors.push_queue import Push, Queued, queued
+
+_LOG = logging.getLogger(__name__)
 
 DECISION: Final = "push_decision"
 """Kind of the entries that end a push or a part of it. Their subject is the repository."""
@@ -262,6 +267,7 @@ class Reviewer:
         self._running_code = running_code
         self._queue = queued(ledger)
         self._changes: dict[str, Change] = {}
+        self._heads: dict[str, Mapping[str, str]] = {}
         self._ended: set[str] = set()
         # By key of the push, by path of the spec.
         self._decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
@@ -291,6 +297,11 @@ class Reviewer:
                     waiting.append(Waiting(each.push, None, str(problem)))
                 else:
                     self._end(each.push, Ruling("rejected", str(problem)))
+            except LedgerError:
+                raise
+            except Exception as problem:  # noqa: BLE001 - a push that nobody foresaw holds up no other
+                _LOG.exception("%s cannot be ruled upon", each.push.key)
+                waiting.append(Waiting(each.push, None, _unforeseen(problem)))
         return waiting
 
     def waiting(self) -> Iterator[Waiting]:
@@ -302,11 +313,18 @@ class Reviewer:
             elif not all(remote.holds(sha) for sha in (each.push.sha, each.base) if sha):
                 yield Waiting(each.push, None, "not looked at yet")
             else:
-                change = self._look_at(each)
-                for path in self._undecided(change):
-                    ruling = self._rule(change, path)
-                    reason = "about to be ruled upon" if ruling.is_final else ruling.reason
-                    yield Waiting(each.push, path, reason)
+                try:
+                    yield from list(self._foreseen(each))
+                except LedgerError:
+                    raise
+                except Exception as problem:  # noqa: BLE001 - told by `review`, which meets it too
+                    yield Waiting(each.push, None, _unforeseen(problem))
+
+    def _foreseen(self, each: Queued) -> Iterator[Waiting]:
+        change = self._look_at(each)
+        for path in self._undecided(change):
+            ruling = self._rule(change, path)
+            yield Waiting(each.push, path, "about to be ruled upon" if ruling.is_final else ruling.reason)
 
     def _open(self) -> list[Queued]:
         return [each for each in self._queue if each.push.key not in self._ended]
@@ -322,6 +340,9 @@ class Reviewer:
 
     def _review(self, each: Queued) -> Iterator[Waiting]:
         change = self._look_at(each)
+        if late := self._told_of_late(each):
+            self._end(each.push, late)
+            return
         for path in self._undecided(change):
             ruling = self._rule(change, path)
             if ruling.outcome == "needs deploy":
@@ -332,6 +353,28 @@ class Reviewer:
                 yield Waiting(each.push, path, ruling.reason)
         if not self._undecided(change):
             self._end(each.push, self._summary(each.push))
+
+    def _told_of_late(self, each: Queued) -> Ruling | None:
+        """The end of a push that its branch had already left behind when it was queued.
+
+        A webhook may come after that of a later push, or be sent again: trained in the order of the queue,
+        it would undo what the branch says now.
+        """
+        name, ref, sha = each.push.repository, each.push.ref, each.push.sha
+        earlier = {each.base}
+        for before in self._queue[: self._queue.index(each)]:
+            if (before.push.repository, before.push.ref) == (name, ref):
+                earlier |= {before.push.sha, before.base}
+        if earlier == {None}:
+            return None
+        remote = self._remotes[name]
+        if name not in self._heads:
+            self._heads[name] = remote.heads()
+        head = self._heads[name].get(ref)
+        # History must prove it: what a forge's replica tells of its branches may itself be late.
+        if head in {None, sha} or head not in earlier or not remote.contains(head, sha):
+            return None
+        return Ruling("superseded", f"told of late: its branch stands at {head}, which holds it")
 
     def _rule(self, change: Change, path: str, *, since: Change | None = None) -> Ruling:
         """The ruling upon one spec of a commit.
@@ -390,6 +433,8 @@ class Reviewer:
                 continue
             try:
                 ruling = self._rule(self._look_at(later), path, since=change)
+                if self._told_of_late(later):
+                    continue
             except GitRemoteError:
                 continue
             if ruling.is_final:
@@ -440,6 +485,10 @@ class Reviewer:
             self._decisions[entry.body["push"]][entry.body["path"]] = entry
         else:
             self._ended.add(entry.body["push"])
+
+
+def _unforeseen(problem: Exception) -> str:
+    return f"cannot be ruled upon, which is a fault of the platform ({type(problem).__name__}): see the log"
 
 
 def _few(names: Sequence[str], most: int = 3) -> str:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import KIND, Retraining
 from platform_assets.line import Line
+from platform_assets.references import STAGES
 from platform_assets.step import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 
@@ -72,9 +73,14 @@ def _has_run(instance: dg.DagsterInstance, entry: Entry) -> bool:
 
 
 def in_flight(instance: dg.DagsterInstance, line: Line) -> bool:
-    """Whether a run of the line is queued or running."""
+    """Whether a run of the line, or of any asset of it, is queued or running."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
-    return bool(instance.get_runs_count(dg.RunsFilter(statuses=unfinished, tags={LINE_TAG: line.name})))
+    keys = {line.key(stage) for stage in STAGES}
+    # Runs of single assets, as the UI starts them, carry no tag of the line.
+    return any(
+        run.tags.get(LINE_TAG) == line.name or keys & set(run.asset_selection or ())
+        for run in instance.get_runs(dg.RunsFilter(statuses=unfinished))
+    )
 
 
 def _told(value: JsonValue) -> str:

@@ -1,7 +1,10 @@
 """Real Git repositories for tests: a bare one to watch, and a clone that pushes to it."""
 
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -29,37 +32,41 @@ def spec_text(**changes: object) -> str:
     return yaml.safe_dump(_small_spec() | changes, sort_keys=False)
 
 
+def run_git(folder: Path, *arguments: str, given: str = "") -> str:
+    """What a git command prints in a folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        env=kept | IDENTITY,
+        text=True,
+        capture_output=True,
+        check=True,
+        input=given,
+    ).stdout.strip()
+
+
 class Origin:
     """A bare repository, and a clone that pushes to its branch `main`."""
 
-    def __init__(self, folder: Path, name: str = "origin") -> None:
+    def __init__(self, folder: Path, name: str = "origin", *, files: dict[str, str] | None = None) -> None:
+        """Empty ones, or ones with a first commit of these files."""
         self.path = folder / f"{name}.git"
         self.clone = folder / f"{name}-clone"
-        self._git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.path))
-        self._git(folder, "init", "--quiet", "--initial-branch=main", str(self.clone))
-        self._git(self.path, "config", "receive.denyDeleteCurrent", "ignore")
-        self.git("remote", "add", "origin", str(self.path))
+        # Copied, since git takes a process for every step.
+        template = _template(tuple((files or {}).items()))
+        shutil.copytree(template / "origin.git", self.path)
+        shutil.copytree(template / "clone", self.clone)
+        config = self.clone / ".git" / "config"
+        config.write_text(f'{config.read_text()}[remote "origin"]\n\turl = {self.path}\n')
 
     def git(self, *arguments: str) -> str:
         """What a git command prints in the clone."""
-        return self._git(self.clone, *arguments)
+        return run_git(self.clone, *arguments)
 
     def fast_import(self, stream: str) -> None:
         """Many commits at once, in the language of `git fast-import`."""
-        self._git(self.clone, "fast-import", "--quiet", given=stream)
-
-    @staticmethod
-    def _git(folder: Path, *arguments: str, given: str = "") -> str:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            env=kept | IDENTITY,
-            text=True,
-            capture_output=True,
-            check=True,
-            input=given,
-        ).stdout.strip()
+        run_git(self.clone, "fast-import", "--quiet", given=stream)
 
     def commit(self, files: dict[str, str | None]) -> str:
         """Commit these files, those with None removed; returns the commit."""
@@ -72,10 +79,30 @@ class Origin:
                 path.write_text(content, encoding="utf-8")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", "a change")
-        return self.git("rev-parse", "HEAD")
+        git = self.clone / ".git"
+        return (git / (git / "HEAD").read_text().removeprefix("ref: ").strip()).read_text().strip()
 
     def push(self, files: dict[str, str | None], branch: str = "main") -> str:
         """Commit these files and push them to a branch, by force if need be; returns the commit."""
         sha = self.commit(files)
         self.git("push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
         return sha
+
+
+@cache
+def _template(files: tuple[tuple[str, str], ...]) -> Path:
+    """A folder with `origin.git` and `clone`, for copies."""
+    folder = Path(tempfile.mkdtemp(prefix="git-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if files:
+        origin = Origin(folder, "seeded")
+        origin.push(dict(files))
+        origin.git("remote", "remove", "origin")
+        origin.path.rename(folder / "origin.git")
+        origin.clone.rename(folder / "clone")
+        return folder
+    options = ("--quiet", "--template=", "--initial-branch=main")
+    run_git(folder, "init", *options, "--bare", "origin.git")
+    run_git(folder, "init", *options, "clone")
+    run_git(folder / "origin.git", "config", "receive.denyDeleteCurrent", "ignore")
+    return folder

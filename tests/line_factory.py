@@ -56,7 +56,12 @@ def platform_assets(home: Path, *arguments: str | Path, **extra: str) -> subproc
 
 
 def materialize_alone(
-    settings: PlatformSettings, spec: Path, stage: str, **config: object
+    settings: PlatformSettings,
+    spec: Path,
+    stage: str,
+    *,
+    tags: dict[str, str] | None = None,
+    **config: object,
 ) -> tuple[dg.ExecuteInProcessResult, str | None]:
     """Materialize one asset of a line, as a person may in the UI: the result, and the failure's text if it failed."""
     line = load_line(spec)
@@ -68,6 +73,7 @@ def materialize_alone(
                 instance=instance,
                 asset_selection=[line.key(stage)],
                 run_config={"ops": {f"{line.name}_{stage}": {"config": config}}} if config else None,
+                tags=tags,
                 raise_on_error=False,
             )
         )

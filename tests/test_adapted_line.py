@@ -117,6 +117,8 @@ def test_launchable_values_put_back_give_the_same_spec(line):
         ({"epochs": 2, "train_rows": None, "max_length": 24}, []),
         ({"gates": {"auc": "> 0.5"}}, ["gates"]),
         ({"contract": "other.yaml", "epochs": 2}, ["contract"]),
+        ({"val_data_uri": "easy.csv"}, ["val_data_uri"]),
+        ({"train_data_uri": ("easy.csv",)}, ["train_data_uri[0]"]),
     ],
 )
 def test_what_a_run_may_not_change_is_named(line, changes, fixed):
@@ -141,7 +143,7 @@ def test_the_policy_of_drift_is_fixed_and_the_mix_of_the_reference_is_not(line):
 def features(line: Line) -> FeaturesVersion:
     """Features that were made by the spec of `line`."""
     tokens = {name: getattr(line.spec, name) for name in ("model_name", "max_length", "head_fraction")}
-    dataset = example(DatasetVersion, sources=line.spec.train_data_uri)
+    dataset = example(DatasetVersion, sources=line.spec.train_data_uri, train_rows=line.spec.train_rows)
     return example(FeaturesVersion, dataset=dataset, **tokens)
 
 
@@ -168,5 +170,12 @@ def test_a_model_of_other_values_does_not_claim_the_commit(ask, line, ledger, fe
 def test_a_model_on_other_data_does_not_claim_the_commit(ask, line, ledger, features):
     """Materializing the model alone may meet a dataset of another spec."""
     request = ask(train_data_uri=("other.csv",))
+
+    assert commit(ledger, request, line.spec, features, line) != COMMIT
+
+
+def test_a_model_on_fewer_rows_does_not_claim_the_commit(ask, line, ledger, features):
+    """The same files, and less of them, are other data."""
+    request = ask(train_rows=16)
 
     assert commit(ledger, request, line.spec, features, line) != COMMIT

@@ -1,14 +1,22 @@
 """`platform-assets drift …`: whether what comes in still looks like what the model was tested on."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, print_json
+from platform_assets.drift.errors import DriftError
 from platform_assets.systems import open_ledger, open_object_store
 from resources.settings import PlatformSettings
+
+if TYPE_CHECKING:
+    from platform_assets.drift.replay import ManualClock
+    from platform_assets.drift.watch import Watch
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as the reference does.")
 
@@ -39,21 +47,33 @@ def watch(
     spec: SpecFile = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8190,
+    replay: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Take the events of this file (JSON Lines, Parquet) instead of listening; repeatable."
+        ),
+    ] = None,
+    speed: Annotated[
+        float,
+        typer.Option(min=0, help="Of a replay: seconds of events in one second; 0: as fast as possible."),
+    ] = 0.0,
 ) -> None:
     """Watch the answers of a line: POST /v1/events, GET /metrics, /v1/verdicts, /health.
 
-    Senders of events must send the token of PLATFORM_EVENTS_TOKEN where it is set.
+    Senders of events must send the token of PLATFORM_EVENTS_TOKEN where it is set. A replay prints each change of
+    state; verdicts are stored and changes recorded, as of live events.
     """
-    import uvicorn
-
-    from platform_assets.drift.delivery import TOKEN_VARIABLE
+    from platform_assets.drift.monitor import wall_clock_ms
     from platform_assets.drift.profiles import released_profiles
-    from platform_assets.drift.service import watch_service
+    from platform_assets.drift.replay import ManualClock
     from platform_assets.drift.watch import Watch
 
+    if speed and not replay:
+        raise DriftError("--speed is that of a replay: name its files with --replay")
     settings = PlatformSettings()
     chosen = chosen_line(settings, line, spec)
     ledger, store = open_ledger(settings), open_object_store(settings)
+    clock = ManualClock()
     watching = Watch(
         chosen.name,
         chosen.spec.drift,
@@ -61,8 +81,43 @@ def watch(
         store=store,
         env=settings.env,
         profile_of=released_profiles(ledger, store),
+        clock=clock if replay else wall_clock_ms,
     )
-    service = watch_service(watching, token=os.environ.get(TOKEN_VARIABLE))
+    if replay:
+        _replay(replay, watching, clock, speed)
+    else:
+        _serve(watching, host, port)
+
+
+def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: float) -> None:
+    from platform_assets.drift.event import moment
+    from platform_assets.drift.replay import replay
+
+    for change in replay(files, watching, clock, speed=speed):
+        verdict = change.verdict
+        distance = "" if verdict is None else f"  KS {verdict.ks:.4f}, threshold {verdict.threshold:.4f}"
+        print(f"{moment(clock.now_ms):%Y-%m-%d %H:%M:%S}  {change.column:<16} {change.state:<10}{distance}")
+    for version, watched in watching.by_version.items():
+        counters = watched.monitor.counters
+        told = ", ".join(
+            f"{count} {outcome.replace('_', ' ')}" for outcome, count in asdict(counters).items()
+        )
+        print(f"version {version}: {told}")
+
+
+def _serve(watching: "Watch", host: str, port: int) -> None:
+    import uvicorn
+
+    from platform_assets.drift.delivery import TOKEN_VARIABLE
+    from platform_assets.drift.errors import DriftError
+    from platform_assets.drift.service import watch_service
+
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token and host not in _LOOPBACK:
+        raise DriftError(
+            f"anybody who reaches {host} could cause alarms: set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
+        )
+    service = watch_service(watching, token=token)
     uvicorn.run(service, host=host, port=port, log_level="warning")
 
 

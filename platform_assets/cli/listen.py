@@ -59,4 +59,5 @@ def listen(
         print(f"/v1/retrain refuses everything: {secret_variable(RETRAIN_TOKEN)} is not set", file=sys.stderr)
     if not settings.git_repositories:
         print("every push is ignored: PLATFORM_GIT_REPOSITORIES names no repository", file=sys.stderr)
-    uvicorn.run(service, host=host, port=port, log_level="warning")
+    with ledger.kept_open():  # an answer waits for the disk once, not thrice
+        uvicorn.run(service, host=host, port=port, log_level="warning")

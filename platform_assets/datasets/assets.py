@@ -65,7 +65,6 @@ _RETENTION_DAYS = 3650
 _SHOWN_CHANGES = 50
 
 
-
 def dataset_fingerprint(
     line: str, spec: DatasetSpec, contract: Contract, *, source_hash: str, erasures: str
 ) -> str:
@@ -126,6 +125,7 @@ def dataset_asset(
             making = DatasetMaking(context, line, contract, warehouse, object_store, ledger, settings)
             try:
                 resolved = with_overrides(spec, config)
+                _refuse_other_test_rows(spec, resolved)
                 sources = yield from making.admitted_sources(resolved)
                 prepared = prepare_reviews(resolved, sources, is_erased=making.erasures.covers_each)
                 rows = pa.Table.from_pandas(prepared.frame, preserve_index=False).replace_schema_metadata(
@@ -151,6 +151,7 @@ def dataset_asset(
                 rows_by_split=prepared.rows_by_split(),
                 sources=tuple(without_secrets(uri) for uri, _ in sources_of(resolved)),
                 first_sources=prepared.first_sources,
+                train_rows=resolved.train_rows,
                 source_hash=prepared.source_hash,
                 contract_rule_sets=contract.rule_set_hashes,
                 contract_quality=report.quality_score,
@@ -187,6 +188,14 @@ def dataset_asset(
             )
 
     return dataset
+
+
+def _refuse_other_test_rows(spec: DatasetSpec, resolved: DatasetSpec) -> None:
+    if resolved.train_data_uri[0] != spec.train_data_uri[0]:
+        raise DatasetError(
+            f"train_data_uri: must begin with {without_secrets(spec.train_data_uri[0])}, as the spec has it: "
+            "the gates measure on its test split, which no run may change; change the spec instead"
+        )
 
 
 @dataclass

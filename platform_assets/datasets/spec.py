@@ -9,8 +9,9 @@ from resources.object_store import GdprClass
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Uri = Annotated[str, Field(min_length=1)]
-LAUNCHPAD = ("train_data_uri", "val_data_uri", "shift_data_uri", "train_rows", "shift_rows")
-"""What one run may change. Contract and splits are not among it: they are what makes runs comparable."""
+LAUNCHPAD = ("train_data_uri", "shift_data_uri", "train_rows", "shift_rows")
+"""What one run may change. Contract, splits and a given test split are not among it: they are what makes
+runs comparable."""
 _MOST_SET_APART = 0.9
 
 

@@ -88,7 +88,8 @@ def model_decay_rate(days: Sequence[LabelledDay], *, confidence: float = 0.95) -
     Clarke-Pearson 1988, equation 4 for one curve), with S10 and S01 pooled over the days: a day's own ones
     would give a lucky day more weight, and one that happens to separate perfectly all of it. The slope has
     the variance 1 / Σ w (t − t̄)² (Aitken 1935). Where days scatter more than their rows explain, it is
-    multiplied by χ² / (k − 2) (Birge 1932), so that a bad week is not taken for a trend.
+    multiplied by χ² / (k − 2) (Birge 1932), and the interval is Student's with k − 2 degrees of freedom, as that
+    factor is estimated from few days: so a bad week is not taken for a trend.
 
     Args:
         days: Each with its labels and scores; a day that cannot be measured is left out, with the reason.
@@ -180,6 +181,8 @@ def _pooled_variance(samples: Sequence[NDArray[np.float64]]) -> float:
 
 
 def _slope(aucs: Sequence[DayAuc], confidence: float) -> Slope:
+    from scipy.special import stdtrit
+
     days = np.array([(each.day - aucs[0].day).days for each in aucs], np.float64)
     auc = np.array([each.auc for each in aucs])
     weight = 1 / np.array([each.variance for each in aucs])
@@ -188,5 +191,9 @@ def _slope(aucs: Sequence[DayAuc], confidence: float) -> Slope:
     slope = float((weight * centred * auc).sum()) / spread
     residuals = auc - np.average(auc, weights=weight) - slope * centred
     birge = float((weight * residuals**2).sum()) / (len(aucs) - 2)
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(max(1.0, birge) / spread)
+    quantile = (1 + confidence) / 2
+    if birge > 1:
+        half = float(stdtrit(len(aucs) - 2, quantile)) * math.sqrt(birge / spread)
+    else:
+        half = NormalDist().inv_cdf(quantile) / math.sqrt(spread)
     return Slope(slope, slope - half, slope + half)

@@ -1,7 +1,7 @@
 """Prediction events: one answer of a deployed model, and many of them side by side."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -139,12 +139,21 @@ class EventBatch:
         )
 
     @classmethod
-    def of(cls, events: Sequence[PredictionEvent]) -> Self:
+    def of(cls, events: Sequence[PredictionEvent], *, columns: Container[str] | None = None) -> Self:
         """The events in their order.
 
-        A column that holds a string anywhere is one of strings.
+        A column that holds a string anywhere is one of strings; one that no event has a value of is left out.
+
+        Args:
+            events: Of one line and model version.
+            columns: Names of those to take; None for all.
         """
-        names = dict.fromkeys(name for event in events for name in event.columns)
+        names = dict.fromkeys(
+            name
+            for event in events
+            for name, value in event.columns.items()
+            if not _is_missing(value) and (columns is None or name in columns)
+        )
         return cls(
             event_ids=hashed(event.event_id for event in events),
             event_time_ms=np.array([milliseconds(event.event_time) for event in events], np.int64),
@@ -177,9 +186,13 @@ def moment(time_ms: int) -> datetime:
 def _column(values: list[float | str | None]) -> Column:
     if any(isinstance(value, str) for value in values):
         texts = np.empty(len(values), dtype=object)
-        texts[:] = [None if value is None else str(value) for value in values]
+        texts[:] = [None if _is_missing(value) else str(value) for value in values]
         return texts
     return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def _is_missing(value: float | str | None) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _json_value(value: float | str) -> float | str | None:

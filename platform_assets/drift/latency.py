@@ -63,6 +63,7 @@ class RollingLatency:
     """Latencies of the last `periods` × `period_ms` of the clock."""
 
     def __init__(self, *, period_ms: int = 5_000, periods: int = 12) -> None:
+        self.periods = periods
         self._period_ms = period_ms
         self._ring = [LatencyHistogram() for _ in range(periods)]
         self._period = 0

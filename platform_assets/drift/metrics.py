@@ -105,7 +105,7 @@ class _WatchCollector(Collector):
         problems = GaugeMetricFamily("drift_problems", "Parts that do not work now", labels=("line",))
         problems.add_metric(line, len(self._watch.problems))
         yield problems
-        measured = self._watch.decay()
+        measured = self._watch.decay
         if measured is None or measured[1].slope is None:
             return
         version, slope = measured[0], measured[1].slope

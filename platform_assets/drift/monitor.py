@@ -35,6 +35,8 @@ LATENCY: Final = "latency"
 """The pseudo-column of the monitor's own state changes."""
 ERROR: Final = "error"
 """|label − score|, watched where the profile has it: what drifts there is the concept."""
+SOURCE: Final = "source"
+"""The category column that tells the mix of a window, watched or not."""
 WindowName = Literal["l1", "l2", "count"]
 """The early and the late window over event time, and the newest `window_events` events."""
 _MOST_IDS: Final = 2**18
@@ -180,6 +182,7 @@ class Monitor:
         self._counters = Counters()
         self._rolling_latency = RollingLatency()
         self._latency_state: State = states.get(LATENCY, CLEAR)
+        self._periods_met = 0
         self.latency_since_start = LatencyHistogram()
         """From an event's time to the first l1 or l2 verdict that contains it."""
 
@@ -234,6 +237,18 @@ class Monitor:
                 waiting, self._pending, self._pending_events = self._pending, [], 0
                 self._queue([*self._thinned(waiting, 0.5)])
 
+    def succeed(self, before: "Monitor") -> None:
+        """Take over what waits in the queue of another monitor of the same model version, which ends."""
+        waiting = before.drained()
+        with self._lock:
+            self._queue(waiting)
+
+    def drained(self) -> list["_Arrival"]:
+        """What waits in the queue, which is empty now."""
+        with self._lock:
+            waiting, self._pending, self._pending_events = self._pending, [], 0
+        return waiting
+
     def tick(self) -> Tick:
         """Take up what has been received, and judge every window that has something new in it."""
         found = Tick([], [])
@@ -241,15 +256,13 @@ class Monitor:
         with self._lock:
             if self._pending_events < self._most_pending_events // 4:
                 self._sample_rate = min(1.0, 2 * self._sample_rate)
-            arrivals, self._pending, self._pending_events = self._pending, [], 0
-        for (source, sample_rate, _), together in groupby(arrivals, key=_alike):
+        for (source, sample_rate, _), together in groupby(self.drained(), key=_alike):
             self._take_up([*together], source, sample_rate, found)
         self._move(self._watermark.at(self._clock()), found)
         self._judge(self._windows.end, found)
         for name, column in self._columns.items():
             if (verdict := column.news()) is not None:
                 found.verdicts.append(self._count_verdict(name, verdict))
-        # Once a period, so that a figure at the border does not change state with every tick.
         if period_begun:
             found.changes.extend(self._latency_changes())
         return found
@@ -313,7 +326,7 @@ class Monitor:
         self._windows.count(times[first], sample_rate=sample_rate)
         labelled = ~np.isnan(batch.label)
         labelled[labelled] = self._labelled_ids.unseen(batch.event_ids[labelled])
-        sources = batch.columns.get("source", _nothing(len(batch)))
+        sources = batch.columns.get(SOURCE, _nothing(len(batch)))
         for name, column in self._columns.items():
             rows = labelled if name == ERROR else first
             bins = column.profile.index(_values(name, batch, column.profile)[rows])
@@ -393,8 +406,12 @@ class Monitor:
         latency = self.latency
         if latency.count < _LATENCIES_FOR_P99:
             return []
-        state: State = ALARM if latency.p99_ms > self.policy.deadline_ms else CLEAR
-        if state == self._latency_state:
+        broken = latency.p99_ms > self.policy.deadline_ms
+        self._periods_met = 0 if broken else self._periods_met + 1
+        # Cleared by as many good periods as an alarm is measured over: a figure at the border changes nothing.
+        settled = broken or self._periods_met >= self._rolling_latency.periods
+        state: State = ALARM if broken else CLEAR
+        if state == self._latency_state or not settled:
             return []
         self._latency_state = state
         return [StateChange(LATENCY, state, None)]

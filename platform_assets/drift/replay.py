@@ -1,20 +1,20 @@
-"""Prediction events from files, through the same monitor as live ones, on a clock that follows the events."""
+"""Prediction events from files, through the same watch as live ones, on a clock that follows the events."""
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
-from platform_assets.drift.alarms import State
 from platform_assets.drift.errors import DriftError
-from platform_assets.drift.event import EventBatch, PredictionEvent, milliseconds
-from platform_assets.drift.monitor import Monitor, Tick
-from platform_assets.drift.spec import DriftSpec
-from platform_assets.drift.watch import ProfileOf
+from platform_assets.drift.event import PredictionEvent, milliseconds
+from platform_assets.drift.monitor import StateChange
+from platform_assets.drift.watch import RefusedEventError, Watch
 
+_KEEP_MS: Final = 60_000
+"""Of event time: what a minute of events says fits into the buffer of the log."""
 _EVENT_FIELDS: Final = frozenset(PredictionEvent.__dataclass_fields__) - {"columns"}
 
 
@@ -45,60 +45,52 @@ def read_events(path: Path) -> list[PredictionEvent]:
 
 
 def replay(
-    files: Iterable[Path],
-    *,
-    policy: DriftSpec,
-    profile_of: ProfileOf,
-    states: Mapping[str, State] = MappingProxyType({}),
-    speed: float = 0.0,
-) -> Iterator[tuple[Monitor, Tick]]:
-    """What the monitor of each line and model version says, slot by slot, as the files' events go by.
+    files: Iterable[Path], watch: Watch, clock: ManualClock, *, speed: float = 0.0
+) -> Iterator[StateChange]:
+    """The changes of state that a watch finds, slot by slot, as the files' events go by.
+
+    As with live events, verdicts are stored and the changes of the deployed version are recorded.
 
     Args:
         files: As `read_events` takes them; all their events are put into the order of their times.
-        policy: How they are watched.
-        profile_of: Gives the reference profile of a line's model version.
-        states: The state of each column to begin with.
+        watch: Takes the events; not started.
+        clock: The watch's clock.
         speed: Seconds of events in one second; 0: as fast as possible.
+
+    Raises:
+        DriftError: A file cannot be read, an event cannot be taken, or what was found not be kept; events
+            before it were taken.
     """
-    events = sorted(
-        (event for path in files for event in read_events(path)), key=lambda each: each.event_time
-    )
-    clock, monitors = ManualClock(), dict[tuple[str, int], Monitor]()
+    slot_ms, kept_ms = watch.policy.slot_ms, 0
+    events = sorted((each for path in files for each in read_events(path)), key=lambda each: each.event_time)
     started = time.monotonic()
-    for end_ms, slot in _slots(events, policy.slot_ms):
+    for slot, together in groupby(events, key=lambda each: milliseconds(each.event_time) // slot_ms):
+        clock.now_ms = (slot + 1) * slot_ms
         if speed:
-            first_ms = milliseconds(events[0].event_time)
-            time.sleep(max(0.0, started + (end_ms - first_ms) / 1000 / speed - time.monotonic()))
-        clock.now_ms = end_ms
-        for (line, version), batch in slot.items():
-            if (line, version) not in monitors:
-                _, profile = profile_of(line, version)
-                monitors[line, version] = Monitor(line, version, profile, policy, clock=clock, states=states)
-            monitors[line, version].receive(EventBatch.of(batch))
-        for monitor in monitors.values():
-            yield monitor, monitor.tick()
+            passed_ms = clock.now_ms - milliseconds(events[0].event_time)
+            time.sleep(max(0.0, started + passed_ms / 1000 / speed - time.monotonic()))
+        _take(watch, [*together])
+        yield from watch.tick()
+        if clock.now_ms - kept_ms >= _KEEP_MS:
+            _keep(watch)
+            kept_ms = clock.now_ms
     # Silence ends the last windows.
-    clock.now_ms += policy.l2_ms
-    for monitor in monitors.values():
-        yield monitor, monitor.tick()
+    clock.now_ms += watch.policy.l2_ms
+    yield from watch.tick()
+    _keep(watch)
 
 
-def _slots(
-    events: list[PredictionEvent], slot_ms: int
-) -> Iterator[tuple[int, dict[tuple[str, int], list[PredictionEvent]]]]:
-    """The end of each slot that holds events, and its events by line and model version."""
-    held: dict[tuple[str, int], list[PredictionEvent]] = {}
-    end_ms = 0
-    for event in events:
-        end_of_event_ms = (milliseconds(event.event_time) // slot_ms + 1) * slot_ms
-        if held and end_of_event_ms != end_ms:
-            yield end_ms, held
-            held = {}
-        end_ms = end_of_event_ms
-        held.setdefault((event.line, event.model_version), []).append(event)
-    if held:
-        yield end_ms, held
+def _take(watch: Watch, events: list[PredictionEvent]) -> None:
+    try:
+        watch.receive(events)
+    except RefusedEventError as refusal:
+        raise DriftError(f"event {events[refusal.row - 1].event_id}: {refusal.problem}") from refusal
+
+
+def _keep(watch: Watch) -> None:
+    watch.keep(everything=True)
+    if watch.problems:
+        raise DriftError("; ".join(f"{part}: {problem}" for part, problem in watch.problems.items()))
 
 
 def _json_rows(path: Path) -> Iterator[Any]:

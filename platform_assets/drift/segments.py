@@ -104,8 +104,8 @@ class DriftLog:
         self._shed = {kind: shed for kind, shed in self._shed.items() if kind[0] != model_version}
 
     def add_labels(self, batch: "EventBatch", model_version: int) -> None:
-        """Keep the events of a batch whose label has come."""
-        known = np.flatnonzero(~np.isnan(batch.label))
+        """Keep the events of a batch whose label has come; one without a score tells nothing by it."""
+        known = np.flatnonzero(~np.isnan(batch.label) & np.isfinite(batch.score))
         columns = (batch.event_time_ms[known], batch.event_ids[known], batch.score[known], batch.label[known])
         rows = [
             (moment(time_ms), model_version, event_id, score, int(label))

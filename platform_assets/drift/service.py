@@ -18,6 +18,7 @@ from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import PredictionEvent
 from platform_assets.drift.metrics import registry_of
 from platform_assets.drift.watch import RefusedEventError, Watch
+from resources.errors import PlatformError
 
 _LARGEST_BODY_BYTES: Final = 4 << 20
 
@@ -59,6 +60,9 @@ def watch_service(watch: Watch, *, token: str | None = None) -> FastAPI:
             return {"taken": await run_in_threadpool(take, body, sender)}
         except RefusedEventError as problem:
             raise HTTPException(422, {"row": problem.row, "problem": str(problem)}) from None
+        except PlatformError as problem:
+            # Not the sender's fault, and nothing was taken: it may send them again.
+            raise HTTPException(503, f"cannot be taken now, send it again: {problem}") from None
 
     @app.get("/metrics")
     def metrics() -> Response:

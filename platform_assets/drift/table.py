@@ -44,7 +44,7 @@ def publish_drift_table(store: ObjectStore, warehouse: Warehouse, *, env: str, l
     table, segments = TABLE.format(line=line), segment_keys(store, "verdicts", env=env, line=line)
     current = warehouse.current(table)
     parts = []
-    if current is not None:
+    if current is not None and current.rows:
         published = warehouse.read(table, current.snapshot_id).cast(_schema())
         days = pc.cast(published["minute"], pa.date32())
         newest = pc.max(days).as_py()

@@ -4,7 +4,8 @@
                                                   └──▶ verdicts ──▶ DriftLog ──▶ segments
 
 `tick` is what the deadline is measured on and touches memory alone. Whatever may have to wait (ledger,
-object store, loading a profile) is done by `keep`, in a thread of its own.
+object store, loading a profile) is done by `keep`, in a thread of its own; so is `measure_decay`, which
+reads a month of labels.
 
 A line is in the state of its deployed release: only that version's changes are recorded. A new release
 starts in the state in which the line is, so that it is the one to clear an alarm.
@@ -23,14 +24,13 @@ from platform_assets.drift.binning import CategoryBinning
 from platform_assets.drift.decay import DecayRate, labelled_days, model_decay_rate
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import EventBatch, PredictionEvent
-from platform_assets.drift.monitor import Monitor, StateChange, WindowVerdict, wall_clock_ms
+from platform_assets.drift.monitor import SOURCE, Monitor, StateChange, WindowVerdict, wall_clock_ms
 from platform_assets.drift.record import record_change, states
 from platform_assets.drift.segments import DriftLog
 from platform_assets.drift.sketch import ReferenceProfile
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
-from resources.errors import PlatformError
 from resources.object_store import ObjectStore
 
 ProfileOf: TypeAlias = Callable[[str, int], tuple[str, ReferenceProfile]]
@@ -52,8 +52,8 @@ class RefusedEventError(DriftError):
 
     def __init__(self, row: int, problem: str) -> None:
         super().__init__(f"row {row}: {problem}; nothing of this request was taken")
-        self.row = row
-        """Counted from 1."""
+        self.row, self.problem = row, problem
+        """The row is counted from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ class Watch:
         self._ledger, self._store, self._env = ledger, store, env
         self._profile_of, self._clock = profile_of, clock
         self._watched: dict[int, Watched] = {}
-        self._watching = Lock()
+        self._watching, self._handing_over = Lock(), Lock()
+        self._ticked: dict[int, Watched] = {}
         self._activation: str | None = None
         self._active_version: int | None = None
         self._changes: deque[tuple[int, str, StateChange]] = deque()
@@ -113,7 +114,7 @@ class Watch:
         self._changed, self._stopped = Event(), Event()
         self._threads: list[Thread] = []
         self._ticked_at = time.monotonic()
-        self._looked_up_at = self._flushed_at = self._decay_at = float("-inf")
+        self._looked_up_at = self._flushed_at = float("-inf")
         self._decay: tuple[int, DecayRate] | None = None
         self._problems: dict[str, str] = {}
         self.verdicts_total = 0
@@ -132,6 +133,7 @@ class Watch:
         Raises:
             RefusedEventError: An event is of another line, or of a version that cannot be watched, or a
                 column of it holds text where the reference holds numbers, or the other way round.
+            PlatformError: The profile of a version cannot be loaded now; a later call may succeed.
         """
         by_version: dict[int, list[PredictionEvent]] = {}
         monitors: dict[int, Watched] = {}
@@ -141,14 +143,16 @@ class Watch:
             if event.model_version not in monitors:
                 try:
                     monitors[event.model_version] = self.watched(event.model_version)
-                except PlatformError as problem:
+                except DriftError as problem:
                     raise RefusedEventError(row, f"model_version: {problem}") from problem
             if misfit := monitors[event.model_version].misfit(event):
                 raise RefusedEventError(row, misfit)
             by_version.setdefault(event.model_version, []).append(event)
         for version, of_version in by_version.items():
-            batch = EventBatch.of(of_version)
-            monitors[version].monitor.receive(batch, source)
+            batch = EventBatch.of(of_version, columns={*monitors[version].is_text, SOURCE})
+            # The monitor may have been replaced meanwhile.
+            with self._handing_over:
+                self._watched.get(version, monitors[version]).monitor.receive(batch, source)
             self.log.add_labels(batch, version)
 
     def watched(self, version: int) -> Watched:
@@ -180,11 +184,13 @@ class Watch:
                 ),
                 {name: isinstance(each.binning, CategoryBinning) for name, each in profile.columns.items()},
             )
-            self.log.forget(version)
-            # A new dict: whoever iterates over the old one is not disturbed.
-            self._watched = {number: each for number, each in self._watched.items() if number in kept} | {
-                version: begun
-            }
+            with self._handing_over:
+                if before := self._watched.get(version):
+                    begun.monitor.succeed(before.monitor)
+                # A new dict: whoever iterates over the old one is not disturbed.
+                self._watched = {number: each for number, each in self._watched.items() if number in kept} | {
+                    version: begun
+                }
             return begun
 
     # --- What comes out ------------------------------------------------------------------------------------
@@ -192,13 +198,17 @@ class Watch:
     def tick(self) -> list[StateChange]:
         """Let every monitor judge what has come; the changes, which the next `keep` records."""
         changes = []
-        for version, watched in self._watched.items():
+        watching = self._watched
+        for version, watched in watching.items():
+            if self._ticked.get(version) is not watched:
+                self.log.forget(version)
             found = watched.monitor.tick()
             self.verdicts_total += len(found.verdicts)
             self.log.add(found.verdicts, watched.monitor.counters, watched.monitor.latency)
             self._newest |= {(version, each.column, each.window): each for each in found.verdicts}
             self._changes += [(version, watched.release_id, change) for change in found.changes]
             changes += found.changes
+        self._ticked = watching
         self._ticked_at = time.monotonic()
         if changes:
             self._changed.set()
@@ -243,16 +253,20 @@ class Watch:
         )
         return self._problems | late
 
+    @property
     def decay(self) -> tuple[int, DecayRate] | None:
-        """How fast the newest model version with labels decays; looked at anew every ten minutes."""
-        now = time.monotonic()
-        if now - self._decay_at >= _DECAY_SECONDS:
-            self._decay_at = now
-            self._attempt("decay", self._measure_decay)
+        """How fast the newest model version with labels decayed when it was last measured."""
         return self._decay
 
+    def measure_decay(self) -> None:
+        """Measure `decay` from the labels in the store."""
+        by_version = labelled_days(self._store, env=self._env, line=self.line)
+        if by_version:
+            version = max(by_version)
+            self._decay = version, model_decay_rate(by_version[version])
+
     def start(self) -> None:
-        """Tick and keep, each in a thread of its own."""
+        """Tick, keep and measure decay, each in a thread of its own."""
         self._threads = [
             Thread(
                 target=self._repeat,
@@ -263,13 +277,14 @@ class Watch:
             for step, seconds, woken in (
                 (self.tick, TICK_SECONDS, self._stopped),
                 (self.keep, _KEEP_SECONDS, self._changed),
+                (self.measure_decay, _DECAY_SECONDS, self._stopped),
             )
         ]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End both threads; what was received is judged, recorded and written."""
+        """End the threads; what was received is judged, recorded and written."""
         self._stopped.set()
         self._changed.set()
         for thread in self._threads:
@@ -316,9 +331,3 @@ class Watch:
         # A monitor from before has states of its own by now; the line's are what this release is to clear.
         self._begin(version, anew=True)
         self._activation = activation.hash
-
-    def _measure_decay(self) -> None:
-        by_version = labelled_days(self._store, env=self._env, line=self.line)
-        if by_version:
-            version = max(by_version)
-            self._decay = version, model_decay_rate(by_version[version])

@@ -135,6 +135,8 @@ def roll_back(ledger: Ledger, plan: Rollback, *, reason: str, now: datetime) -> 
         reason=f"rollback to {plan.asked.name}: {reason}",
         requirements=plan.requirements,
         pin=True,
+        # Once it is unpinned, runs go on from the values that the release was made of.
+        retraining=releases.retraining_of(ledger, plan.asked.line, plan.target.release_id),
         now=now,
     )
 

@@ -128,6 +128,13 @@ def active(ledger: Ledger, line: str) -> Release | None:
     return None if activation is None else release(ledger, line, activation.body["release_id"])
 
 
+def retraining_of(ledger: Ledger, line: str, release_id: str) -> str | None:
+    """Hash of the request that a release followed when it was last activated; None where it followed none."""
+    activations = ledger.entries(kind=ACTIVATION, subject=line)
+    made = [entry.body.get("retraining") for entry in activations if entry.body["release_id"] == release_id]
+    return made[-1] if made else None
+
+
 def data_of(features: FeaturesVersion) -> set[tuple[str, str]]:
     """The tables behind features, each with the snapshot's id and with its content hash."""
     snapshots = (features.snapshot, features.dataset.snapshot)

@@ -33,7 +33,7 @@ class Retraining(BaseModel):
     basis: str
     """Identity of the spec that the definitions were made of when this was asked for."""
     source_commit: str | None = None
-    """The commit whose spec this is; None where no commit was pushed."""
+    """The pushed commit whose spec this is, or goes on from; None where the line's file is followed."""
     evidence: dict[str, JsonValue]
     """Repository, author and changed paths of a push; columns, window and ledger entries of a drift."""
 

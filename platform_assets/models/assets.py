@@ -165,6 +165,7 @@ def spec_commit(
             training_settings(pushed) == training_settings(spec)
             and all(getattr(pushed, field) == getattr(features, field) for field in TokensSpec.model_fields)
             and tuple(without_secrets(uri) for uri, _ in sources_of(pushed)) == features.dataset.sources
+            and pushed.train_rows == features.dataset.train_rows
         )
         if asked.source_commit and agrees:
             return asked.source_commit

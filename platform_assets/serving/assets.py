@@ -12,6 +12,7 @@ from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
 from platform_assets.governance.requirements import resolve
+from platform_assets.governance.retraining import requested
 from platform_assets.governance.verdict import Requirement, demand
 from platform_assets.references import CardVersion, DeploymentVersion
 from platform_assets.serving.inference_service import inference_service, to_yaml
@@ -87,6 +88,10 @@ def deployment_asset(
     ) -> dg.MaterializeResult[DeploymentVersion]:
         with foreseen_failures():
             now = datetime.now(UTC)
+            followed = context.run.tags.get(RETRAINING_TAG, retraining)
+            if followed is not None:
+                # Anybody may tag a run, and what an activation names is what later runs go on from.
+                requested(ledger, line, followed)
             registered, model = card.registered, card.registered.report.model
             resolved = resolve(requirements, model, rule_set_hashes)
             verdicts = demand(ledger, f"deploy of {line}", resolved, now=now)
@@ -124,7 +129,7 @@ def deployment_asset(
                 release.release_id,
                 reason=f"materialized in run {context.run.run_id}",
                 requirements=resolved,
-                retraining=context.run.tags.get(RETRAINING_TAG, retraining),
+                retraining=followed,
                 now=now,
             )
             point_at(model_registry, release)

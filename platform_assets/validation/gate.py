@@ -194,7 +194,9 @@ def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> _Deci
 def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> _Decision:
     others = inputs.other_sources
     if others is None:
-        raise ValidationError("the other sources in training were not looked for")
+        raise ValidationError(
+            "nobody knows which sources in training are not the line's own: make the dataset anew, which records it"
+        )
     if not others:
         return _Decision(holds=True, observed=None, reason="no other source in training")
     if not inputs.has_production and all(each.production_auc is None for each in others):

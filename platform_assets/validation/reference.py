@@ -61,7 +61,7 @@ def _weights(sources: "NDArray[np.object_]", mix: Mapping[str, float]) -> "NDArr
     if not set(mix) & set(names):
         raise ValidationError(f"{told % ', '.join(mix)}; name one of these, or train on them too")
     if missing := sorted(set(mix) - set(names)):
-        log.warning(told + "; the reference leaves it out", ", ".join(missing))
+        log.warning("%s; the reference leaves it out", told % ", ".join(missing))
     m = np.array([mix.get(name, 0.0) for name in names])
     weights: NDArray[np.float64] = (m / n)[source_of_row]
     return weights

@@ -118,7 +118,10 @@ def assess(
             has_production=production is not None,
             production_auc=in_production.auc if in_production else None,
             score_drift=next((finding for finding in drift if finding.gated), None),
-            other_sources=other_sources,
+            # Of an older dataset of several sources nobody knows which are the others.
+            other_sources=other_sources
+            if model.features.dataset.first_sources or len(training_sources) == 1
+            else None,
         ),
     )
     return ValidationReport(

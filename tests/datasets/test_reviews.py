@@ -88,7 +88,7 @@ def plans(draw: st.DrawFn) -> SplitSpec:
 PLAN = SplitSpec(test=0.2, validation=0.2, block_rows=10, guard_rows=3)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(plan=plans(), blocks=st.integers(3, 9), extra=st.integers(0, 5), seed=st.integers(0, 9))
 def test_rows_of_two_splits_are_never_close(plan, blocks, extra, seed):
     """In the order of one source and label, rows of two splits are more than guard_rows apart.
@@ -115,7 +115,7 @@ def test_rows_of_two_splits_are_never_close(plan, blocks, extra, seed):
     assert left_out == prepare(plan, imdb=films(rows, seed=seed)).guard_rows
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(plan=plans(), blocks=st.integers(3, 30))
 def test_splits_have_the_shares_asked_for(plan, blocks):
     """Test and validation get their share of the blocks, to the nearest block and at least one."""
@@ -130,7 +130,7 @@ def test_splits_have_the_shares_asked_for(plan, blocks):
     }
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(plan=plans(), data=st.data())
 def test_no_text_is_in_two_splits(plan, data):
     """Repeated texts, in whatever case and spacing, and texts under both labels never reach two splits."""
@@ -152,7 +152,7 @@ def test_no_text_is_in_two_splits(plan, data):
     assert len(prepared.frame) == len(rows) - prepared.conflicts - prepared.duplicates - prepared.guard_rows
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(plan=plans(), seed=st.integers(0, 9), train_rows=st.none() | st.integers(16, 20))
 def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     """Twice the same spec and files: the same rows in the same order, the same splits, the same hash."""
@@ -163,7 +163,7 @@ def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     assert tuple(first.frame.columns) == COLUMNS
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(plan=plans(), first=st.booleans())
 def test_another_source_changes_no_split(plan, first):
     """A second source, named before or after, leaves every row of the first where it was."""
@@ -176,7 +176,7 @@ def test_another_source_changes_no_split(plan, first):
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(plan=plans(), data=st.data())
 def test_frozen_splits_survive_texts_that_sources_share(plan, data):
     """Rows of the first source stay where they were, whatever later sources repeat or contradict.
@@ -252,7 +252,7 @@ def test_the_seed_moves_the_blocks():
     assert splits[0] != splits[1]
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     sizes=st.tuples(*[st.integers(30, 120)] * 3),
     share=st.floats(0.2, 1),

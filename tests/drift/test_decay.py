@@ -69,6 +69,18 @@ def test_a_bad_week_is_no_trend():
     assert widths[1] > 3 * widths[0]
 
 
+def test_the_interval_also_covers_where_days_scatter():
+    """Of models that go up and down from day to day but do not decay, not many more than 5 % get an interval without 0."""
+    rng = np.random.default_rng(11)
+    missed = 0
+    for _ in range(300):
+        slope = model_decay_rate(
+            [day_of(day, rng, rows=400, separation=rng.normal(1.5, 0.4)) for day in range(5)]
+        ).slope
+        missed += not slope.low <= 0 <= slope.high
+    assert missed <= 27  # of Binomial(300, 0.05), all but 2·10^-3; by the normal quantile it would be 45
+
+
 @settings(max_examples=20)
 @given(st.permutations(range(6)))
 def test_the_order_of_days_does_not_matter(order):
@@ -137,6 +149,7 @@ def test_labels_that_come_later_are_read_by_day_and_version(tmp_path):
     label("d", 2, 0.4, 0, version=2)
     log.flush()
     label("a", 1, 0.2, 0)
+    label("e", 1, math.nan, 0)
     log.flush()
     found = labelled_days(store, env="dev", line="line")
     assert sorted(found) == [1, 2]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from platform_assets.drift import assets
 from platform_assets.drift.assets import drift_asset, drift_schedule
 from platform_assets.drift.event import EventBatch, milliseconds
 from platform_assets.drift.latency import LatencyHistogram
@@ -78,18 +79,19 @@ def test_a_line_that_was_never_watched(materialize):
     assert metadata["states"] == {}
 
 
-def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger):
-    """Seven at most, as images that the UI shows; every row counts."""
-    for day in range(9):
+def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeypatch):
+    """As many days as are shown, as images that the UI shows; every row counts."""
+    monkeypatch.setattr(assets, "_DAYS_SHOWN", 2)
+    for day in range(4):
         log.add([verdict(NOON + timedelta(days=day))], Counters(), LatencyHistogram())
     log.flush()
     record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
     metadata = materialize()
-    assert metadata["dagster/row_count"] == 9
+    assert metadata["dagster/row_count"] == 4
     assert metadata["states"] == {"score": "alarm"}
     pictures = {name: text for name, text in metadata.items() if name.startswith("drift ")}
-    assert sorted(pictures) == [f"drift 2026-11-{day}" for day in range(24, 31)]
-    encoded = pictures["drift 2026-11-30"].partition("base64,")[2].rstrip(")")
+    assert sorted(pictures) == [f"drift 2026-11-{day}" for day in (24, 25)]
+    encoded = pictures["drift 2026-11-25"].partition("base64,")[2].rstrip(")")
     assert base64.b64decode(encoded).startswith(b"\x89PNG")
 
 

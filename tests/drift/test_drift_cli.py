@@ -9,13 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
+from platform_assets.drift.delivery import deliver
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.record import record_change
-from platform_assets.systems import open_ledger
+from platform_assets.systems import open_ledger, open_object_store
 from resources.settings import PlatformSettings
 from tests.drift.test_drift_assets import NOON, verdict
-from tests.drift.watching import LINE
+from tests.drift.watching import LINE, Stream, make_profile, release_version
 
 
 @pytest.fixture
@@ -70,6 +71,31 @@ def test_replay_of_a_file_that_is_none_names_it(run, files, tmp_path):
     (tmp_path / "C.parquet").write_text("nothing of the kind")
     with pytest.raises(DriftError, match=r"C\.parquet"):
         run("replay", "--reference", files[0], "--events", tmp_path / "C.parquet")
+
+
+def test_watch_replays_files_of_events(run, tmp_path):
+    """Through the release's own profile: it prints changes and counts, and leaves them in the ledger."""
+    settings = PlatformSettings()
+    release_version(open_ledger(settings), open_object_store(settings), 1, make_profile())
+    stream = Stream()
+    deliver([*stream.events(100), *stream.events(400, drifted=True)], str(tmp_path / "events.jsonl"))
+    *changes, counted = run("watch", LINE, "--replay", tmp_path / "events.jsonl").splitlines()
+    assert [change.split()[2:4] for change in changes] == [["words", "alarm"], ["words", "confirmed"]]
+    assert counted.startswith("version 1: 500 received, 500 absorbed, 0 sampled out")
+    assert json.loads(run("status", LINE, "--json"))["columns"]["words"]["state"] == "confirmed"
+
+
+def test_the_speed_of_no_replay_is_refused(run):
+    """It would be ignored."""
+    with pytest.raises(DriftError, match="--replay"):
+        run("watch", LINE, "--speed", 2)
+
+
+def test_an_open_port_without_a_token_is_refused(run, monkeypatch):
+    """Whoever may send events may cause alarms, and so retrainings."""
+    monkeypatch.delenv("PLATFORM_EVENTS_TOKEN", raising=False)
+    with pytest.raises(DriftError, match="set PLATFORM_EVENTS_TOKEN"):
+        run("watch", "reviews_sentiment", "--host", "0.0.0.0")
 
 
 def test_status_of_a_line_that_was_never_watched(run):

@@ -131,6 +131,17 @@ def test_batch_puts_events_side_by_side():
     assert len(EventBatch.of([])) == 0
 
 
+def test_what_is_missing_is_no_category():
+    """A text that is null is missing like one that was not sent; a column without any value is left out."""
+    events = [
+        make_event(event_id=str(row), columns={"source": value, "words": math.nan})
+        for row, value in enumerate(("rt", math.nan))
+    ]
+    batch = EventBatch.of(events)
+    assert list(batch.columns) == ["source"]
+    assert batch.columns["source"].tolist() == ["rt", None]
+
+
 def test_batch_of_uneven_columns_is_refused():
     """Every column has as many rows as there are ids."""
     batch = EventBatch.of([make_event()])

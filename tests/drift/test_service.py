@@ -18,7 +18,7 @@ from platform_assets.drift.segments import DriftLog
 from platform_assets.drift.service import events_of, watch_service
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.governance.ledger import Ledger
-from resources.object_store import LocalObjectStore
+from resources.object_store import LocalObjectStore, ObjectStoreError
 from tests.drift.watching import ENV, LINE, POLICY, START_MS, WINDOW, Stream, in_batches, make_profile
 
 PROFILE = make_profile()
@@ -210,15 +210,27 @@ def test_the_latency_histogram_is_one(client, watch):
 def test_decay_is_a_metric_once_there_are_labels(client, watch, store):
     """As `model_decay_rate`, with its interval; before there are enough days it is absent."""
     assert not any(key[0] == "model_decay_rate" for key in samples(client))
-    watch._decay_at = float("-inf")
     log, stream = DriftLog(store, env=ENV, line=LINE), Stream()
     for day in range(4):
         stream.now_ms = START_MS - day * int(timedelta(days=1).total_seconds() * 1000)
         log.add_labels(EventBatch.of(stream.events(100, labelled=True)), 1)
     log.flush()
+    watch.measure_decay()
     found = samples(client)
     low, rate, high = (found[f"model_decay_rate{end}", "1"] for end in ("_low", "", "_high"))
     assert low < rate < high
+
+
+def test_a_store_that_is_away_is_not_the_fault_of_the_sender(client, watch):
+    """A profile that cannot be loaded now is a 503, so that the events come again; nothing was taken."""
+
+    def unreachable(line, version):
+        raise ObjectStoreError("the bucket does not answer")
+
+    watch._profile_of = unreachable
+    answer = client.post("/v1/events", json=documents())
+    assert (answer.status_code, pending(watch)) == (503, 0)
+    assert "the bucket does not answer" in answer.json()["detail"]
 
 
 def test_the_newest_verdicts_are_told(client, watch):

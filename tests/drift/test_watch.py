@@ -1,6 +1,9 @@
 """The watch of a line: states survive restarts and releases, and only what is deployed speaks for the line."""
 
 import json
+import math
+import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -155,6 +158,34 @@ def test_the_newest_two_versions_are_watched(open_watch):
     assert list(watch.by_version) == [2, 3]
 
 
+def test_a_release_that_comes_amid_the_events_loses_none(open_watch, clock, ledger, store):
+    """Neither what waits for a tick, nor what a sender hands over while the monitor is replaced."""
+    release_version(ledger, store, 1, PROFILE)
+    watch, stream = open_watch(released_profiles(ledger, store)), Stream()
+    events = stream.events(20)
+    watch.receive(events[:10])
+    before = watch.by_version[1]
+    release_version(ledger, store, 1, PROFILE, replicas=2)
+    watch.keep(everything=True)
+    assert watch.by_version[1] is not before
+    watch.receive(events[10:])
+    clock.now_ms = stream.now_ms
+    watch.tick()
+    assert (before.monitor.pending_events, watch.by_version[1].monitor.counters.absorbed) == (0, 20)
+
+
+def test_columns_that_nobody_watches_cost_nothing(open_watch, ledger):
+    """A sender cannot fill the memory by a column for each event; one without a value is as good as absent."""
+    watch = open_watch()
+    events = [
+        replace(event, columns=event.columns | {f"column {number}": 1.0, "source": math.nan})
+        for number, event in enumerate(Stream().events(5))
+    ]
+    watch.receive(events)
+    (arrival,) = watch.watched(1).monitor._pending
+    assert list(arrival.batch.columns) == ["words"]
+
+
 def test_versions_without_a_profile_are_refused(ledger, store, open_watch):
     """An unknown version, and a release from before there were profiles, say what to do."""
     release_version(ledger, store, 4, None)
@@ -243,45 +274,54 @@ def as_parquet(events, path):
     return path
 
 
-def changes_of(files, **options):
+@pytest.fixture
+def changes_of(open_watch, clock):
     """Column and state of each change that a replay finds."""
-    ticks = replay(files, policy=POLICY, profile_of=lambda line, version: ("r", PROFILE), **options)
-    return [(change.column, change.state) for _, tick in ticks for change in tick.changes]
+
+    def changes_of(files, watch=None, **options):
+        found = replay(files, watch or open_watch(), clock, **options)
+        return [(change.column, change.state) for change in found]
+
+    return changes_of
 
 
-def test_files_replay_as_the_live_stream(tmp_path):
-    """From either format, in one file or several, in whatever order."""
+def test_files_replay_as_the_live_stream(changes_of, ledger, tmp_path):
+    """From either format, in one file or several, in whatever order; what is found is recorded."""
     stream = Stream()
     calm, drifted = stream.events(2 * WINDOW), stream.events(3 * WINDOW, drifted=True)
     expected = [("words", "alarm"), ("words", "confirmed")]
     lines = [as_json_lines(drifted, tmp_path / "2.jsonl"), as_json_lines(calm, tmp_path / "1.jsonl")]
     assert changes_of(lines) == expected
-    assert changes_of([as_parquet([*calm, *drifted], tmp_path / "all.parquet")]) == expected
+    assert [(column, state) for column, state, _ in recorded(ledger)] == expected
+    # The line stands confirmed now, so it is the end of it that the same stream tells.
+    parquet = as_parquet([*calm, *drifted], tmp_path / "all.parquet")
+    assert changes_of([parquet]) == [("words", "clear"), *expected]
 
 
-def test_a_replay_begins_in_a_given_state(tmp_path):
-    """So that an analyst can see when it would have cleared."""
-    path = as_json_lines(Stream().events(3 * WINDOW), tmp_path / "events.jsonl")
-    assert changes_of([path], states={"words": "confirmed"}) == [("words", "clear")]
-
-
-def test_every_event_is_in_a_verdict(tmp_path):
-    """Also the last ones, whose windows only silence ends."""
-    path = as_json_lines(Stream().events(30), tmp_path / "events.jsonl")
-    ticks = list(replay([path], policy=POLICY, profile_of=lambda line, version: ("r", PROFILE)))
-    monitor = ticks[-1][0]
+def test_every_replayed_event_is_in_a_verdict(changes_of, open_watch, store, tmp_path):
+    """Also the last ones, whose windows only silence ends; and every verdict is stored."""
+    watch = open_watch()
+    changes_of([as_json_lines(Stream().events(30), tmp_path / "events.jsonl")], watch)
+    monitor = watch.by_version[1].monitor
     assert (monitor.counters.absorbed, monitor.latency_since_start.count) == (30, 30)
+    (keys,) = segment_keys(store, "verdicts", env=ENV, line=LINE).values()
+    assert sum(part.num_rows for part in read_segments(store, keys)) == watch.verdicts_total
 
 
-def test_the_speed_is_kept(tmp_path):
+def test_the_speed_is_kept(changes_of, tmp_path):
     """A tenth of a second of events at double speed takes at least half of that."""
-    import time
-
     path = as_json_lines(Stream().events(20), tmp_path / "events.jsonl")
-    changes_of([path])
     started = time.monotonic()
     changes_of([path], speed=2.0)
     assert time.monotonic() - started >= 0.04
+
+
+def test_a_replay_names_the_event_that_cannot_be_taken(changes_of, open_watch, tmp_path):
+    """And a ledger that cannot be written ends it, rather than losing what it found."""
+    path = as_json_lines(Stream().events(3), tmp_path / "events.jsonl")
+    path.write_text(path.read_text().replace(LINE, "another", 2).replace("another", LINE, 1))
+    with pytest.raises(DriftError, match=r"event 1-\d+-2: line is 'another'"):
+        changes_of([path])
 
 
 def test_a_bad_row_names_file_and_row(tmp_path):

@@ -127,7 +127,7 @@ SCHEDULE = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(SCHEDULE, st.randoms(use_true_random=False))
 def test_windows_hold_exactly_the_events_of_their_span(schedule, random):
     """Jitter, late events, repeated ids: each window is the brute-force count, and each event is told once.

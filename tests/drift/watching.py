@@ -24,7 +24,7 @@ from tests.governance.conftest import example
 LINE, ENV = "reviews_sentiment", "dev"
 START_MS = milliseconds(datetime(2026, 11, 22, 12, tzinfo=UTC))
 EVENT_MS = 5
-WINDOW = 100
+WINDOW = 50
 POLICY = DriftSpec(window_events=WINDOW, expected_run_length=100_000, cool_down_seconds=0.0)
 
 
@@ -79,7 +79,9 @@ def in_batches(events: list[PredictionEvent], size: int = 4) -> Iterator[list[Pr
     return (events[start : start + size] for start in range(0, len(events), size))
 
 
-def release_version(ledger, store, version: int, profile: ReferenceProfile | None) -> releases.Release:
+def release_version(
+    ledger, store, version: int, profile: ReferenceProfile | None, **deployment: object
+) -> releases.Release:
     """A release of a model version, with its profile in the store, made the active one."""
     key = None
     if profile is not None:
@@ -106,7 +108,10 @@ def release_version(ledger, store, version: int, profile: ReferenceProfile | Non
         evaluation_id="run-1",
     )
     release = releases.Release(
-        line=LINE, card=example(CardVersion, registered=registered), deployment={}, verdicts=(passed.hash,)
+        line=LINE,
+        card=example(CardVersion, registered=registered),
+        deployment=deployment,
+        verdicts=(passed.hash,),
     )
     releases.record(ledger, release)
     requirement = Requirement(subject_kind="model", rule_set="gate.auc")

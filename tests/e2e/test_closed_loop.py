@@ -47,7 +47,7 @@ GATES = {
     "auc_drop_by_source": "<= 0.05",
 }
 WINDOW = 250
-EVENT_MS = 10
+EVENT_MS = 300
 
 
 @pytest.fixture(scope="module")

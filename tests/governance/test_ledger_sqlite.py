@@ -54,6 +54,18 @@ def test_a_ledger_that_vanished_does_not_come_back_empty(ledger, three, location
     assert not location.exists()
 
 
+def test_a_ledger_that_is_kept_open_is_like_any_other(ledger, location):
+    """Its log stays and nothing is written back at every append; others read and append meanwhile."""
+    log = location.with_name(f"{location.name}-wal")
+    with ledger.kept_open():
+        mine = ledger.append("note", "line", fingerprint="1", body={})
+        assert log.exists()
+        theirs = Ledger.open(location, principal="grace").append("note", "line", fingerprint="2", body={})
+        assert list(ledger.entries()) == [mine, theirs]
+    assert not log.exists()
+    assert ledger.verify().entries == 2
+
+
 def test_what_a_killed_creation_left_behind_is_cleared_away(location):
     """A draft that never became the ledger does not stay, nor does it become the ledger."""
     leftovers = [location.with_name(f".{location.name}.draft{end}") for end in ("", "-wal", "-shm")]

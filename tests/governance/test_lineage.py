@@ -50,7 +50,7 @@ def registered(number: int) -> RegisteredVersion:
 def release_number(ledger, judge, clock, require):
     """Records and activates the release of the registered model `number`."""
 
-    def release_number(number: int) -> Release:
+    def release_number(number: int, retraining: str | None = None) -> Release:
         candidate = registered(number)
         model = candidate.report.model
         passed = judge(subject=f"{LINE}_model@{model.version}", evaluation_id=f"run-{number}")
@@ -65,6 +65,7 @@ def release_number(ledger, judge, clock, require):
             made.release_id,
             reason="routine",
             requirements=[require(subject=f"{LINE}_model@{model.version}")],
+            retraining=retraining,
             now=clock.time,
         )
         clock.advance(hours=1)
@@ -100,6 +101,21 @@ def test_any_asset_of_a_release_leads_back_to_the_whole_of_it(ledger, clock, rel
     assert activation.body["reason"] == f"rollback to {LINE}_{stage}@{version}: wrong labels"
     assert pin_state(ledger, LINE).release_id == old.release_id
     assert ledger.verify().ok
+
+
+def test_a_rollback_names_the_retraining_that_made_its_target(ledger, clock, release_number):
+    """Once it is unpinned, runs go on from the values of that release, and not from the file's."""
+    release_number(1, retraining="hash of a request")
+    release_number(2, retraining="hash of another")
+    release_number(3)
+
+    to_first, to_third = (
+        roll_back(ledger, plan(ledger, clock, f"{LINE}_version@{number}"), reason="r", now=clock.time)
+        for number in (1, 3)
+    )
+
+    assert to_first.body["retraining"] == "hash of a request"
+    assert "retraining" not in to_third.body
 
 
 def test_a_rollback_repeated_changes_nothing(ledger, clock, release_number):

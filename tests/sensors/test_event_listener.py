@@ -196,8 +196,11 @@ def test_a_repository_that_nobody_watches_is_ignored(client, taken):
     assert taken == []
 
 
-def test_a_push_that_cannot_be_recorded_is_asked_for_again(open_client, taken):
-    """503 with Retry-After, and nothing is remembered: the next delivery of the same body is queued."""
+def test_a_push_that_cannot_be_recorded_is_asked_for_again(open_client, taken, caplog):
+    """503 with Retry-After, and nothing is remembered: the next delivery of the same body is queued.
+
+    The operator reads the cause, the sender does not.
+    """
     broken = [True]
 
     def accept(params):
@@ -211,6 +214,7 @@ def test_a_push_that_cannot_be_recorded_is_asked_for_again(open_client, taken):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert "disk" not in answer.text
+    assert caplog.text.count("OSError: disk is full") == 2
     broken.clear()
     assert deliver(client, "github_push").json()["result"] == "queued"
     assert taken == [GITHUB]

@@ -130,9 +130,7 @@ class Platform:
 @pytest.fixture
 def origin(tmp_path: Path) -> Origin:
     """A repository with one commit."""
-    origin = Origin(tmp_path)
-    origin.push({"README.md": "models", SPEC: spec_text()})
-    return origin
+    return Origin(tmp_path, files={"README.md": "models", SPEC: spec_text()})
 
 
 @pytest.fixture
@@ -218,6 +216,46 @@ def test_pushes_are_taken_in_order(platform: Platform, origin: Origin) -> None:
     requests = platform.drain()
     seeds = [request.run_config["ops"][f"{LINE}_model"]["config"]["seed"] for request in requests]
     assert seeds == [1, 2, 3]
+
+
+def test_a_webhook_that_comes_late_undoes_nothing(platform: Platform, origin: Origin) -> None:
+    """The branch has gone on, and that was queued: the older commit is not trained after the newer one."""
+    first = origin.push({SPEC: spec_text(seed=1)})
+    second = origin.push({SPEC: spec_text(seed=2)})
+    third = origin.push({SPEC: spec_text(seed=3)})
+    for sha in (third, first, second):
+        enqueue(platform.ledger, Push(f"file://{origin.path}", MAIN, sha))
+
+    requests = platform.drain()
+
+    assert [request.tags["platform/sha"] for request in requests] == [third]
+    assert [outcome for outcome, _ in platform.decisions()] == ["retraining", "superseded", "superseded"]
+    assert third in platform.decisions()[1][1]
+
+
+def test_a_webhook_of_before_the_first_sight_starts_nothing(platform: Platform, origin: Origin) -> None:
+    """It may be sent again at any time; the branch stood further on when it was first looked at."""
+    old = origin.git("rev-parse", "HEAD")
+    origin.push({SPEC: spec_text(seed=1)})
+    later = Platform(platform.settings.home / "later", origin)
+    later.poll()
+    enqueue(later.ledger, Push(f"file://{origin.path}", MAIN, old))
+
+    assert later.drain() == []
+    assert later.decisions()[0][0] == "superseded"
+
+
+def test_a_push_that_nobody_foresaw_holds_up_no_other(platform: Platform, origin: Origin) -> None:
+    """A name that no file system takes is one: the push waits where people see it, and the next is trained."""
+    origin.push({"models/long/training-spec.yaml": spec_text(contract="x" * 5000)})
+    platform.poll()
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+
+    assert len(platform.drain()) == 1
+
+    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    assert "OSError" in str(waiting)
 
 
 # --- Branches come, go and are rewritten -----------------------------------------------------------
@@ -451,6 +489,21 @@ def test_a_push_whose_code_was_overtaken_ends_in_the_later_one(platform: Platfor
     assert platform.review(code=running_code(origin.clone)) == []
     assert len(platform.requests()) == 1
     assert first != second
+
+
+def test_a_push_that_waits_for_code_does_not_end_in_a_late_one(platform: Platform, origin: Origin) -> None:
+    """What is queued behind it may be older: training that would go back."""
+    older = origin.push(platform_code(1) | {PACKAGED: spec_text(seed=1)})
+    runs_here = running_code(origin.clone)
+    newer = origin.push(platform_code(2) | {PACKAGED: spec_text(seed=2)})
+    for sha in (newer, older):
+        enqueue(platform.ledger, Push(f"file://{origin.path}", MAIN, sha))
+
+    (waiting,) = platform.review(code=runs_here)
+
+    assert "needs deploy" in waiting
+    assert platform.requests() == []
+    assert [outcome for outcome, _ in platform.decisions()] == ["superseded"]
 
 
 def test_two_waiting_pushes_of_one_spec_end_in_one_run_of_the_later(

@@ -65,6 +65,8 @@ class Line:
     contract: Contract
     retraining: str | None = None
     """Ledger entry of the request whose values stand in the spec instead of the file's."""
+    file_basis: str | None = None
+    """Identity of the file's spec, where another's values stand in its place."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -89,8 +91,8 @@ class Line:
 
     @cached_property
     def basis(self) -> str:
-        """Identity of the spec, whatever its layout."""
-        return fingerprint_of(**self.spec.model_dump(mode="json"))
+        """Identity of the file's spec, whatever its layout."""
+        return self.file_basis or fingerprint_of(**self.spec.model_dump(mode="json"))
 
     def fixed_differences(self, spec: TrainingSpec) -> list[str]:
         """Fields in which `spec` differs and that no run may change: they belong to the definitions."""
@@ -116,7 +118,8 @@ class Line:
             return self
         entry_hash, retraining = found
         spec = with_launched(self.spec, retraining.config)
-        return replace(self, manifest=replace(self.manifest, content=spec), retraining=entry_hash)
+        manifest = replace(self.manifest, content=spec)
+        return replace(self, manifest=manifest, retraining=entry_hash, file_basis=self.basis)
 
     @cached_property
     def job(self) -> Any:
@@ -138,7 +141,7 @@ class Line:
         return [
             dataset_asset(self.name, spec, self.contract),
             features_asset(self.name, spec),
-            model_asset(spec, self.manifest.path, self.retraining),
+            model_asset(spec, self.manifest.path, self.basis, self.retraining),
             validation_asset(self.name, spec.gates, spec.drift),
             version_asset(self.name, self.requirements, self.rule_set_hashes),
             card_asset(self.name, spec.card.model_dump(), self.requirements, self.rule_set_hashes),

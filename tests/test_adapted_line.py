@@ -19,6 +19,7 @@ from tests.governance.conftest import example
 from tests.line_factory import write_spec
 
 COMMIT = "c" * 40
+REQUIRES = {"deploy": [{"subject": "model", "rule_set": "gate.auc"}]}
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_a_line_follows_the_retraining_that_made_its_active_release(ask, activat
     assert adapted.spec.train_data_uri == ("a.csv", "b.csv")
     assert adapted.spec.gates == line.spec.gates
     assert adapted.retraining == request.hash
-    assert adapted.adapted(ledger) is adapted
+    assert adapted.basis == line.basis
+    assert adapted.adapted(ledger) == adapted
 
 
 def test_a_release_made_of_the_file_ends_it(ask, activate, line, ledger):
@@ -149,7 +151,7 @@ def features(line: Line) -> FeaturesVersion:
 
 def commit(ledger: Ledger, request: Entry, spec: TrainingSpec, features: FeaturesVersion, line: Line) -> str:
     """What the model would claim as its source commit."""
-    return spec_commit(ledger, request.hash, spec, features, line.manifest.path)
+    return spec_commit(ledger, request.hash, spec, features, line.manifest.path, basis=line.basis)
 
 
 def test_a_model_claims_the_pushed_commit_when_it_used_its_values(ask, line, ledger, features):
@@ -179,3 +181,12 @@ def test_a_model_on_fewer_rows_does_not_claim_the_commit(ask, line, ledger, feat
     request = ask(train_rows=16)
 
     assert commit(ledger, request, line.spec, features, line) != COMMIT
+
+
+def test_a_model_under_other_rules_does_not_claim_the_commit(ask, line, ledger, features, tmp_path):
+    """The definitions were deployed anew between the request and the run: gates and splits may differ."""
+    request = ask(epochs=2)
+    spec = line.spec.model_copy(update={"epochs": 2})
+    deployed_anew = load_line(write_spec(tmp_path / "anew", gates={"auc": "> 0.8"}, requires=REQUIRES))
+
+    assert commit(ledger, request, spec, features, deployed_anew) != COMMIT

@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.drift.alarms import ALARM, CLEAR, State
+from platform_assets.drift.alarms import ALARM, CLEAR, CONFIRMED, State
 from platform_assets.governance.ledger import GENESIS, Entry, Ledger, fingerprint_of
 
 if TYPE_CHECKING:
     from platform_assets.drift.monitor import StateChange
 
 KIND = "drift"
+# A second monitor of the line, which is behind, does not take back what has been confirmed.
+_NO_CHANGE: dict[State, set[State]] = {CLEAR: {CLEAR}, ALARM: {ALARM}, CONFIRMED: {CONFIRMED, ALARM}}
 
 
 def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChange") -> Entry:
@@ -30,7 +32,7 @@ def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChan
     """
     with ledger.exclusive() as writer:
         before = newest_changes(ledger, line).get(change.column)
-        if before is not None and before.body["state"] == change.state:
+        if before is not None and change.state in _NO_CHANGE[before.body["state"]]:
             return before
         body = {
             "column": change.column,

@@ -57,12 +57,15 @@ def pod_tags(spec: TrainingSpec) -> dict[str, object]:
     return {"dagster-k8s/config": {"container_config": {"resources": {"limits": limits, "requests": limits}}}}
 
 
-def model_asset(spec: TrainingSpec, spec_path: Path, retraining: str | None = None) -> dg.AssetsDefinition:
+def model_asset(
+    spec: TrainingSpec, spec_path: Path, basis: str, retraining: str | None = None
+) -> dg.AssetsDefinition:
     """`<line>_model`.
 
     Args:
         spec: The line's spec.
         spec_path: Its file.
+        basis: Identity of the file's spec.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
     """
     launched = launchpad(spec, HyperParameters.model_fields)
@@ -131,6 +134,7 @@ def model_asset(spec: TrainingSpec, spec_path: Path, retraining: str | None = No
                             resolved,
                             features,
                             spec_path,
+                            basis=basis,
                         ),
                         code_commit=code_commit(),
                     )
@@ -151,7 +155,13 @@ def model_asset(spec: TrainingSpec, spec_path: Path, retraining: str | None = No
 
 
 def spec_commit(
-    ledger: Ledger, retraining: str | None, spec: TrainingSpec, features: FeaturesVersion, spec_path: Path
+    ledger: Ledger,
+    retraining: str | None,
+    spec: TrainingSpec,
+    features: FeaturesVersion,
+    spec_path: Path,
+    *,
+    basis: str,
 ) -> str:
     """The commit of the spec that this model was trained by.
 
@@ -162,7 +172,9 @@ def spec_commit(
         asked = requested(ledger, spec.line, retraining)
         pushed = with_launched(spec, asked.config)
         agrees = (
-            training_settings(pushed) == training_settings(spec)
+            # What no run may change was compared with the commit when this was asked for.
+            asked.basis == basis
+            and training_settings(pushed) == training_settings(spec)
             and all(getattr(pushed, field) == getattr(features, field) for field in TokensSpec.model_fields)
             and tuple(without_secrets(uri) for uri, _ in sources_of(pushed)) == features.dataset.sources
             and pushed.train_rows == features.dataset.train_rows

@@ -78,6 +78,14 @@ def test_the_same_change_twice_is_one_entry(ledger):
     assert recorded(ledger) == [("score", "alarm")]
 
 
+def test_a_second_monitor_that_is_behind_takes_nothing_back(ledger):
+    """Its alarm after another's confirmation is old news; its all-clear counts."""
+    for state in ("alarm", "confirmed", "alarm", "clear"):
+        record_change(ledger, LINE, "a1b2", change(state))
+
+    assert [state for _, state in recorded(ledger)] == ["alarm", "confirmed", "clear"]
+
+
 def test_a_state_comes_back_as_a_change_of_its_own(ledger):
     """Alarm, clear and alarm again are three entries, each naming the state before it."""
     for minute, state in enumerate(("alarm", "confirmed", "clear", "alarm")):

@@ -17,20 +17,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import ACTIVATION
 from resources.settings import PlatformSettings
-from tests.line_factory import ROOT, command, environment, platform_assets, write_spec
+from tests.line_factory import ROOT, SMALL_SPEC, command, environment, platform_assets, write_spec
 
 LINE = "reviews_small"
-QUICK = {
-    "train_rows": 320,
-    "max_length": 24,
-    # Kills are tested here, not the model: so few rows reach what so few rows can.
-    "gates": {
-        "auc": "> 0.55",
-        "beats_baseline": True,
-        "score_drift_ks": "<= 0.15",
-        "auc_drop_from_production": "<= 0.3",
-    },
-}
 MOMENTS = (
     "contract_core_text",
     "step 10 of",
@@ -123,7 +112,7 @@ def unreferenced(settings: PlatformSettings) -> list[str]:
 
 def test_killed_at_each_named_moment_in_turn(tmp_path: Path) -> None:
     """Each start goes on where the killed one stopped; the last one finishes the work once."""
-    home, spec = tmp_path / "platform", write_spec(tmp_path, **QUICK)
+    home, spec = tmp_path / "platform", SMALL_SPEC
     for moment in MOMENTS:
         kill_when_told(home, spec, moment)
 
@@ -142,13 +131,13 @@ def test_killed_at_each_named_moment_in_turn(tmp_path: Path) -> None:
 def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     """Twenty runs, each of a new model, each killed at a random moment and then run again to its end."""
     home, chance = tmp_path / "platform", random.Random(20)
-    spec = write_spec(tmp_path, **QUICK)
+    spec = SMALL_SPEC
     began = time.monotonic()
     assert platform_assets(home, "run", "--spec", spec).returncode == 0
     whole_run_seconds = time.monotonic() - began
     killed = 0
     for seed in range(100, 120):
-        spec = write_spec(tmp_path, **QUICK, seed=seed)
+        spec = write_spec(tmp_path, seed=seed)
         process = start(home, spec)
         try:
             process.communicate(timeout=chance.uniform(0.5, whole_run_seconds))

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.e2e.ui_server import CHROMIUM, ROOT, chromium, lineage_url, open_picture, served_ui
+from tests.e2e.ui_server import CHROMIUM, chromium, lineage_url, open_picture, served_ui
+from tests.line_factory import SMALL_SPEC
 
 pytestmark = pytest.mark.e2e
 if CHROMIUM is None:
     pytest.skip("NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)", allow_module_level=True)
 
 LINE = "reviews_small"
-SPEC = ROOT / "tests" / "fixtures" / LINE / "training-spec.yaml"
 STAGES = ("dataset", "features", "model", "validation", "version", "card", "deployment")
 CHECKS = {
     "dataset": (
@@ -41,7 +41,8 @@ Look = Callable[[Path, str], AbstractContextManager[Page]]
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The UI of a platform that knows one line and has never run it."""
-    with served_ui(tmp_path_factory.mktemp("ui") / "home", PLATFORM_SPECS=json.dumps([str(SPEC)])) as url:
+    specs = json.dumps([str(SMALL_SPEC)])
+    with served_ui(tmp_path_factory.mktemp("ui") / "home", PLATFORM_SPECS=specs) as url:
         yield url
 
 
@@ -100,7 +101,7 @@ def test_a_run_shows_what_the_training_loop_reports(look, run, tmp_path):
     """Messages of logic that knows no Dagster, logged in a step's own process, are events of the run."""
     with look(tmp_path, run) as page:
         page.get_by_placeholder("Filter…").fill("rows/s")
-        expect(page.get_by_text(re.compile(r"step 38 of 38: loss \d\.\d+, \d+\.\d rows/s"))).to_be_visible()
+        expect(page.get_by_text(re.compile(r"step 20 of 20: loss \d\.\d+, \d+\.\d rows/s"))).to_be_visible()
 
 
 @pytest.mark.parametrize("stage", CHECKS)

@@ -241,7 +241,7 @@ def test_model_that_does_not_beat_the_baseline_is_blocked(
     """A model that has learnt nothing loses to TF-IDF, whatever bound the AUC gate has."""
     gates = {**_gates(), "auc": "> 0.1", "auc_drop_from_production": "<= 0.9"}
     spec = write_spec(
-        tmp_path, gates=gates, learning_rate=1e-9, head_learning_rate=1e-9, train_rows=400, seed=3
+        tmp_path, gates=gates, learning_rate=1e-9, head_learning_rate=1e-9, train_rows=400, max_length=8
     )
     before = release.active(ledger, LINE)
 
@@ -401,14 +401,14 @@ def _resolved(line: object, active: object) -> list[object]:
 
 def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledger: Ledger) -> None:
     """The run uses the value; the next ordinary run sees that the spec says otherwise and goes back."""
-    result, _ = materialize_alone(settings, SMALL_SPEC, "dataset", train_rows=320)
+    result, _ = materialize_alone(settings, SMALL_SPEC, "dataset", train_rows=240)
 
     line = load_line(SMALL_SPEC)
     with open_instance(settings) as instance:
         steps = {step.stage: step for step in plan(line, instance, ledger, settings)}
         status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
     assert result.success
-    assert status["rows_by_split"]["train"] == 320
+    assert status["rows_by_split"]["train"] == 240
     assert steps["dataset"].runs
 
 

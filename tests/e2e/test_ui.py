@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.e2e.ui_server import CHROMIUM, chromium, lineage_url, open_picture, served_ui
+from tests.e2e.ui_server import CHROMIUM, chromium, lineage_url, open_picture, served_ui, wait_until_ended
 from tests.line_factory import SMALL_SPEC
 
 pytestmark = pytest.mark.e2e
@@ -74,9 +74,11 @@ def run(ui: str, look: Look, tmp_path_factory: pytest.TempPathFactory) -> str:
     with look(tmp_path_factory.mktemp("run"), lineage_url(ui, LINE)) as page:
         page.get_by_role("button", name="Materialize all").click()
         page.get_by_text("View", exact=True).click()
-        ended = page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
-        ended.wait_for(timeout=RUN_SECONDS * 1000)
-        return page.url
+        page.wait_for_url(re.compile("/runs/"))
+        url = page.url
+    # Not looked at meanwhile: drawing a run as it goes takes a core of its own.
+    wait_until_ended(ui, url.rpartition("/")[2].partition("?")[0], seconds=RUN_SECONDS)
+    return url
 
 
 def test_lineage_page_shows_every_asset_of_the_line(look, ui, tmp_path):

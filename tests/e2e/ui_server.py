@@ -1,5 +1,6 @@
 """A real `platform-assets ui` and a real Chromium to look at it with."""
 
+import json
 import os
 import shutil
 import signal
@@ -99,6 +100,25 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def wait_until_ended(ui: str, run_id: str, *, seconds: float) -> None:
+    """Return once a run has ended, however it did.
+
+    Raises:
+        TimeoutError: it has not by then.
+    """
+    query = {"query": f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ endTime }} }} }}'}
+    asked = urllib.request.Request(
+        f"{ui}/graphql", json.dumps(query).encode(), {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            if json.load(answer)["data"]["runOrError"].get("endTime"):
+                return
+        time.sleep(_POLL_SECONDS)
+    raise TimeoutError(f"run {run_id} has not ended after {seconds} s")
 
 
 def lineage_url(ui: str, line: str) -> str:

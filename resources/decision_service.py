@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
+from resources.http_body import bounded_body
 from resources.policy_engine import Decision, PolicyEngine
 
 TOKEN_VARIABLE = "PLATFORM_DECISION_TOKEN"  # noqa: S105 - the name of a variable
@@ -37,7 +38,7 @@ def decision_service(
         sent = request.headers.get("authorization", "")
         if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
             raise HTTPException(401, "send the token as Authorization: Bearer …")
-        asked = _input_of(await _body_of(request))
+        asked = _input_of(await bounded_body(request, most_bytes=_LARGEST_BODY_BYTES))
         decision = await run_in_threadpool(engine.decide, asked)
         if not decision.allow:
             await run_in_threadpool(record, asked, decision)
@@ -57,15 +58,6 @@ def decision_service(
         return {}
 
     return app
-
-
-async def _body_of(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_BODY_BYTES:
-            raise HTTPException(413, f"a request has at most {_LARGEST_BODY_BYTES} bytes")
-    return bytes(body)
 
 
 def _input_of(body: bytes) -> dict[str, Any]:

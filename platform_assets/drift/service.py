@@ -19,6 +19,7 @@ from platform_assets.drift.event import PredictionEvent
 from platform_assets.drift.metrics import registry_of
 from platform_assets.drift.watch import RefusedEventError, Watch
 from resources.errors import PlatformError
+from resources.http_body import bounded_body
 
 _LARGEST_BODY_BYTES: Final = 4 << 20
 
@@ -54,7 +55,7 @@ def watch_service(watch: Watch, *, token: str | None = None) -> FastAPI:
         sent = request.headers.get("authorization", "")
         if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
             raise HTTPException(401, "send the token as Authorization: Bearer …")
-        body = await _body_of(request)
+        body = await bounded_body(request, most_bytes=_LARGEST_BODY_BYTES, advice=": send several")
         sender = source or (request.client.host if request.client else "")
         try:
             return {"taken": await run_in_threadpool(take, body, sender)}
@@ -112,15 +113,6 @@ def _event(row: int, document: Any) -> PredictionEvent:
         return PredictionEvent.from_json(document)
     except DriftError as problem:
         raise RefusedEventError(row, str(problem)) from None
-
-
-async def _body_of(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_BODY_BYTES:
-            raise HTTPException(413, f"a request has at most {_LARGEST_BODY_BYTES} bytes: send several")
-    return bytes(body)
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

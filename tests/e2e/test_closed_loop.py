@@ -281,6 +281,7 @@ def test_the_line_goes_on_from_what_was_retrained(loop: Loop, closed: Closed) ->
     assert [step.stage for step in steps if step.runs] == []
 
 
+# Of the loop only this needs a browser; without one it is left out, loudly.
 @pytest.mark.skipif(
     CHROMIUM is None, reason="NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)"
 )

@@ -1,0 +1,3 @@
+-- Besides `platform`, which the server makes by itself: ledger, catalogue and locks.
+CREATE DATABASE dagster;
+CREATE DATABASE mlflow;

@@ -7,10 +7,10 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster check bench lock clean
+.PHONY: help demo ui test test-long test-cluster check k8s-render k8s-validate bench lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(VENV)/.demo  ## set everything up and bring the line reviews_sentiment up to date
 	$(PLATFORM_ASSETS) run reviews_sentiment
@@ -33,6 +33,12 @@ check: $(VENV)/.dev  ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+k8s-render: $(VENV)/.dev  ## the manifests as they would be applied
+	$(BIN)/python -m scripts.k8s render
+
+k8s-validate: $(VENV)/.dev  ## every manifest against the schemas of Kubernetes and the CRDs
+	$(BIN)/python -m scripts.k8s validate
+
 bench: $(VENV)/.dev  ## the ratios of docs/performance.md, measured on this machine
 	$(BIN)/python -m tests.benchmarks
 
@@ -52,6 +58,6 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml constraints.lock
 	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
 	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo,dev]'
-	@touch $@
+	@touch $(VENV)/.demo $@

@@ -12,12 +12,13 @@ from platform_assets.drift.assets import drift_asset, drift_schedule
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
 from platform_assets.line import Line, load_lines
 from platform_assets.step import ReferenceIOManager
-from platform_assets.systems import open_ledger, open_object_store, open_warehouse
-from resources.model_registry import MlflowRegistry
+from platform_assets.systems import open_ledger, open_model_registry, open_object_store, open_warehouse
 from resources.run_tracking import RunTracking
 from resources.settings import PlatformSettings
 from sensors.drift import drift_sensor
 from sensors.git_push import git_sensors
+
+_LOST_POD_RETRIES = 3
 
 
 def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
         "settings": settings,
         "warehouse": open_warehouse(settings),
         "object_store": open_object_store(settings),
-        "model_registry": MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path),
+        "model_registry": open_model_registry(settings),
         "run_tracking": RunTracking(settings.resolved_tracking_uri),
         "ledger": ledger,
         # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
@@ -39,10 +40,14 @@ def platform_resources(settings: PlatformSettings) -> dict[str, Any]:
 
 def step_executor(settings: PlatformSettings) -> dg.ExecutorDefinition:
     """Pods on a cluster; on one machine, processes forked from one that has imported the definitions."""
-    if settings.profile == "cluster":
+    if settings.profile == "cluster" and settings.step_pods == "all":
         from dagster_k8s import k8s_job_executor
 
-        return k8s_job_executor
+        return k8s_job_executor.configured({"enable_owner_references": True})
+    if settings.profile == "cluster":
+        from platform_assets.executor import run_pod_executor
+
+        return run_pod_executor
     return dg.multiprocess_executor.configured(
         {"start_method": {"forkserver": {"preload_modules": ["platform_assets.definitions"]}}}
     )
@@ -53,10 +58,11 @@ def build_definitions(
 ) -> dg.Definitions:
     """Definitions of these lines on these systems, each line as its active release has adapted it."""
     resources = platform_resources(settings)
+    lost_pod_retries = _LOST_POD_RETRIES if settings.profile == "cluster" else 0
     adapted = [line.adapted(resources["ledger"]) for line in lines]
     return dg.Definitions(
         assets=[
-            *(asset for line in adapted for asset in line.assets()),
+            *(asset for line in adapted for asset in line.assets(lost_pod_retries=lost_pod_retries)),
             *(drift_asset(line.name) for line in lines),
             schema_changes_asset(),
             retention_asset(content_hash),

@@ -135,13 +135,17 @@ class Line:
         """Asset key of a stage."""
         return dg.AssetKey(f"{self.name}_{stage}")
 
-    def assets(self) -> list[dg.AssetsDefinition]:
-        """The line's assets, in the order of `STAGES`."""
+    def assets(self, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
+        """The line's assets, in the order of `STAGES`.
+
+        Args:
+            lost_pod_retries: How often training is tried again after its pod was lost.
+        """
         spec, deployment = self.spec, self.spec.deployment.model_dump(mode="json")
         return [
             dataset_asset(self.name, spec, self.contract),
             features_asset(self.name, spec),
-            model_asset(spec, self.manifest.path, self.basis, self.retraining),
+            model_asset(spec, self.manifest.path, self.basis, self.retraining, lost_pod_retries),
             validation_asset(self.name, spec.gates, spec.drift),
             version_asset(self.name, self.requirements, self.rule_set_hashes),
             card_asset(self.name, spec.card.model_dump(), self.requirements, self.rule_set_hashes),

@@ -4,11 +4,13 @@ A leaf above the domains' logic: asset modules import it, logic never does.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_type_hints
 
 import dagster as dg
+from dagster import DagsterError
 from pydantic import BaseModel, create_model
 from pydantic import ValidationError as PydanticValidationError
 
@@ -20,6 +22,10 @@ FINGERPRINT_KEY = "fingerprint"
 REUSED_KEY = "reused"
 RETRAINING_TAG = "platform/retraining"
 """Names, on a run, the ledger entry of the request that it follows."""
+POD_TAG = "dagster-k8s/config"
+"""What a step asks of Kubernetes, in dagster-k8s' own form; a step that has it gets a pod of its own."""
+MAX_MEMORY_TAG = "platform/max-memory"
+"""What a step may have at most after it ran out of memory, e.g. `16Gi`."""
 _RECORDS_SEARCHED = 25
 
 R = TypeVar("R", bound=Reference)
@@ -101,6 +107,19 @@ def foreseen_failures() -> Iterator[None]:
     except PlatformError as problem:
         logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
+
+
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """For steps that are tried again when their pod is lost: an error of the code itself would come again."""
+    try:
+        yield
+    except (dg.Failure, DagsterError):
+        raise
+    except Exception as problem:
+        # Not foreseen, so a bug: everything known about it is told.
+        told = "".join(traceback.format_exception(problem))
+        raise dg.Failure(description=told, allow_retries=False) from problem
 
 
 def launchpad(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:

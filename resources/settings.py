@@ -5,15 +5,32 @@ Secrets are never fields here: adapters take them from their own environment var
 """
 
 import getpass
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
+from resources.row_salt import SALT_VARIABLE
+
+_SHARED = {
+    "ledger_uri": "postgresql://user@host:5432/database",
+    "catalog_uri": "postgresql://user@host:5432/database",
+    "warehouse_uri": "s3://bucket/warehouse",
+    "objects_uri": "s3://bucket/objects",
+    "tracking_uri": "http://mlflow:5000",
+}
+"""What every pod must find in the same place, with an example of such a place."""
+_OF_ONE_MACHINE = {"", "file", "sqlite"}
+
+
+class SettingsError(ResourceError):
+    """Settings that contradict each other."""
 
 
 class PrincipalLabels(BaseModel):
@@ -95,11 +112,14 @@ class PlatformSettings(BaseSettings):
     )
 
     profile: Literal["local", "cluster"] = "local"
-    """`local`: steps are processes of this machine. `cluster`: steps become pods."""
+    """`local`: everything on this machine. `cluster`: runs are pods, and all state is shared."""
+    step_pods: Literal["resources", "all"] = "resources"
+    """On a cluster: `resources` gives a pod to each step that asks for resources of its own, and runs the rest
+    in the run's pod; `all` gives one to every step (dagster-k8s' own executor)."""
     home: Path = Path(".platform")
     principal: Principal = Field(default_factory=Principal)
     catalog_uri: str | None = None
-    """SQLAlchemy URL of the Iceberg catalogue; default: SQLite under `home`."""
+    """SQLAlchemy URL of the Iceberg catalogue, e.g. `postgresql://…`; default: SQLite under `home`."""
     warehouse_uri: str | None = None
     """Root of the table files, e.g. `s3://bucket/warehouse`; default: a folder under `home`."""
     objects_uri: str | None = None
@@ -109,8 +129,12 @@ class PlatformSettings(BaseSettings):
     s3_region: str = "us-east-1"
     ledger_uri: str | None = None
     """`postgresql://…` of the ledger; default: SQLite under `home`."""
+    locks_uri: str | None = None
+    """`postgresql://…` of the locks that machines share; default: the ledger's, or files under `home`."""
     tracking_uri: str | None = None
-    """MLflow tracking and registry; default: SQLite under `home`."""
+    """MLflow tracking and registry, e.g. `http://mlflow:5000`; default: SQLite under `home`."""
+    checkpoint_interval_seconds: float = Field(default=20.0, gt=0)
+    """Training saves its state this often, or less often where saving takes long."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
@@ -121,6 +145,17 @@ class PlatformSettings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().resolve()
 
+    @field_validator("tracking_uri")
+    @classmethod
+    def _names_a_server(cls, uri: str | None) -> str | None:
+        # MLflow's messages repeat its address.
+        if uri and urlsplit(uri).scheme in {"http", "https"} and "@" in urlsplit(uri).netloc:
+            raise ValueError(
+                "leave user and password out of it: MLflow takes MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri
+
     @field_validator("git_repositories")
     @classmethod
     def _each_once(cls, repositories: tuple[WatchedRepository, ...]) -> tuple[WatchedRepository, ...]:
@@ -128,6 +163,25 @@ class PlatformSettings(BaseSettings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} stands twice; keep one")
         return repositories
+
+    @model_validator(mode="after")
+    def _shares_all_state(self) -> Self:
+        """A pod's disk ends with the pod, and no other pod sees it."""
+        if self.profile == "cluster":
+            variables = {field: f"{self.model_config['env_prefix']}{field.upper()}" for field in _SHARED}
+            missing = [
+                f"{field} ({variables[field]}, e.g. {example})"
+                for field, example in _SHARED.items()
+                if _is_of_one_machine(getattr(self, field))
+            ]
+            if not os.environ.get(SALT_VARIABLE):
+                missing.append(f"the salt of row hashes ({SALT_VARIABLE}, from a secret)")
+            if missing:
+                raise SettingsError(
+                    "profile cluster: these would lie on a pod's disk, where other pods do not find them and "
+                    f"which ends with the pod; set {'; '.join(missing)}"
+                )
+        return self
 
     @property
     def env(self) -> str:
@@ -161,7 +215,7 @@ class PlatformSettings(BaseSettings):
 
     @property
     def locks_path(self) -> Path:
-        """Lock files that serialise writers on this machine."""
+        """Lock files that serialise writers on this machine, where no database does."""
         return self.home / "locks"
 
     @cached_property
@@ -178,3 +232,8 @@ class PlatformSettings(BaseSettings):
     def resolved_tracking_uri(self) -> str:
         """MLflow URI."""
         return self.tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.sqlite'}"
+
+
+def _is_of_one_machine(uri: str | None) -> bool:
+    """Whether it is a path, or names one."""
+    return urlsplit(uri or "").scheme.partition("+")[0] in _OF_ONE_MACHINE

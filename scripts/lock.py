@@ -24,11 +24,11 @@ def main() -> None:
         subprocess.run([*command, "--report", str(report), TORCH, f"{ROOT}[{EXTRAS}]"], check=True)
         resolved = json.loads(report.read_text(encoding="utf-8"))["install"]
     pins = sorted(f"{each['metadata']['name'].lower()}=={each['metadata']['version']}" for each in resolved)
-    # A local version label (2.13.0+cpu) would refuse the other builds; NVIDIA's packages follow torch's own pins.
+    # A local version label (2.13.0+cpu) would refuse the other builds; what is CUDA's follows torch's own pins.
     kept = [
         pin.partition("+")[0]
         for pin in pins
-        if not pin.startswith(("platform-assets==", "nvidia-", "triton=="))
+        if not pin.startswith(("platform-assets==", "nvidia-", "cuda-", "triton=="))
     ]
     LOCK.write_text(HEADER + "\n".join(kept) + "\n", encoding="utf-8")
     print(f"{LOCK.name}: {len(kept)} packages")

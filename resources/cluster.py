@@ -1,0 +1,276 @@
+"""A Kubernetes namespace, as far as steps need it: Jobs, their pods, and what became of them.
+
+Reads are bounded in time, so that an API server that does not answer delays nobody for long.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from resources.errors import ResourceError
+
+_REQUEST_TIMEOUT_SECONDS: Final = 10
+_NOT_FOUND, _CONFLICT = 404, 409
+_TRANSIENT_STATUS: Final = frozenset({401, 429, 500, 502, 503, 504})
+_POLL_SECONDS: Final = 5.0
+_MEMORY: Final = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
+_MEBIBYTES: Final = {"Mi": 1, "Gi": 1024}
+
+log = logging.getLogger(__name__)
+
+
+class ClusterError(ResourceError):
+    """A Job failed, or cannot be made."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """The API server does not answer, or says that it cannot just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """What Kubernetes knows of one pod."""
+
+    name: str
+    phase: str
+    reason: str | None = None
+    """Of the pod as a whole, e.g. `Evicted`."""
+    message: str | None = None
+    out_of_memory: bool = False
+    exit_code: int | None = None
+    waiting_for: str | None = None
+    """Why a container does not start, e.g. `ErrImagePull: …`."""
+    unschedulable: str | None = None
+    """Why no node takes it, e.g. `0/1 nodes are available: 1 Insufficient nvidia.com/gpu.`"""
+    disrupted: str | None = None
+    """Why Kubernetes itself ended it, e.g. `PreemptionByScheduler`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What Kubernetes knows of one Job and its pods."""
+
+    name: str
+    age_seconds: float
+    succeeded: bool
+    failed: bool
+    memory_limit: str | None
+    pods: tuple[PodState, ...]
+    """Oldest first."""
+    warnings: tuple[str, ...] = ()
+    """Newest last: why it has no pod."""
+
+
+class Cluster:
+    """One namespace of a cluster.
+
+    Args:
+        namespace: Where the Jobs are.
+        batch_api, core_api: Of the Kubernetes client, or None for those of the process's own configuration.
+    """
+
+    def __init__(self, namespace: str, *, batch_api: Any = None, core_api: Any = None) -> None:
+        self.namespace = namespace
+        self._given = (batch_api, core_api)
+
+    @classmethod
+    def of_this_pod(cls) -> "Cluster":
+        """The namespace that this pod runs in.
+
+        Raises:
+            ClusterError: this process runs in no pod.
+        """
+        import kubernetes
+        from kubernetes.config.config_exception import ConfigException
+
+        try:
+            kubernetes.config.load_incluster_config()
+            with open(_NAMESPACE_FILE, encoding="ascii") as file:  # noqa: PTH123 - one of the kubelet's own paths
+                return cls(file.read().strip())
+        except (ConfigException, OSError) as problem:
+            raise ClusterError(
+                f"this process runs in no pod ({problem}): Jobs can be made from inside a cluster only"
+            ) from None
+
+    @cached_property
+    def _batch(self) -> Any:
+        import kubernetes
+
+        return self._given[0] or kubernetes.client.BatchV1Api()
+
+    @cached_property
+    def _core(self) -> Any:
+        import kubernetes
+
+        return self._given[1] or kubernetes.client.CoreV1Api()
+
+    def job(self, name: str) -> JobState | None:
+        """The Job with this name and its pods; None where there is none.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+        """
+        found = self._ask(
+            lambda: self._batch.read_namespaced_job(
+                name, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        if found is None:
+            return None
+        pods = self._ask(
+            lambda: self._core.list_namespaced_pod(
+                self.namespace, label_selector=f"job-name={name}", _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        by_age = sorted(pods.items, key=lambda pod: pod.metadata.creation_timestamp)
+        states = tuple(pod_state(pod) for pod in by_age)
+        return JobState(
+            name=name,
+            age_seconds=time.time() - found.metadata.creation_timestamp.timestamp(),
+            succeeded=bool(found.status.succeeded),
+            failed=bool(found.status.failed),
+            memory_limit=_memory_limit(found),
+            pods=states,
+            warnings=() if states else self._warnings(name),
+        )
+
+    def owner_of(self, pod: str) -> tuple[str, str] | None:
+        """Name and uid of the Job that a pod belongs to; None where it belongs to none."""
+        found = self._ask(
+            lambda: self._core.read_namespaced_pod(
+                pod, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        owners = (found.metadata.owner_references or []) if found is not None else []
+        return next(((owner.name, owner.uid) for owner in owners if owner.kind == "Job"), None)
+
+    def create_job(self, job: Any) -> None:
+        """Make a Job; one that is there already is left as it is."""
+        self._create(self._batch.create_namespaced_job, job)
+
+    def create_service(self, service: Any) -> None:
+        """Make a Service; one that is there already is left as it is."""
+        self._create(self._core.create_namespaced_service, service)
+
+    def delete_job(self, name: str) -> bool:
+        """Remove a Job with its pods; False where there is none."""
+        return self._delete(self._batch.delete_namespaced_job, name, propagation_policy="Background")
+
+    def delete_service(self, name: str) -> bool:
+        """Remove a Service; False where there is none."""
+        return self._delete(self._core.delete_namespaced_service, name)
+
+    def _create(self, create: Callable[..., Any], body: Any) -> None:
+        import kubernetes
+
+        try:
+            self._ask(lambda: create(self.namespace, body, _request_timeout=_REQUEST_TIMEOUT_SECONDS))
+        except kubernetes.client.rest.ApiException as problem:
+            # Names say what they are for: it was made by a request whose answer was lost, or before a restart.
+            if problem.status != _CONFLICT:
+                raise ClusterError(f"Kubernetes refuses: {_said(problem)}") from problem
+
+    def _delete(self, delete: Callable[..., Any], name: str, **options: Any) -> bool:
+        answer = self._ask(
+            lambda: delete(name, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS, **options)
+        )
+        return answer is not None
+
+    def _warnings(self, job: str) -> tuple[str, ...]:
+        events = self._ask(
+            lambda: self._core.list_namespaced_event(
+                self.namespace,
+                field_selector=f"involvedObject.kind=Job,involvedObject.name={job},type=Warning",
+                _request_timeout=_REQUEST_TIMEOUT_SECONDS,
+            )
+        )
+        return tuple(f"{event.reason}: {event.message}" for event in events.items)
+
+    @staticmethod
+    def _ask(request: Callable[[], Any]) -> Any:
+        """The answer, None for what does not exist.
+
+        Raises:
+            ClusterUnreachableError: there is no answer, or none just now.
+        """
+        import kubernetes
+        import urllib3
+
+        try:
+            return request()
+        except kubernetes.client.rest.ApiException as problem:
+            if problem.status == _NOT_FOUND:
+                return None
+            if problem.status in _TRANSIENT_STATUS or not problem.status:
+                raise ClusterUnreachableError(
+                    f"the Kubernetes API cannot answer: {_said(problem)}"
+                ) from problem
+            raise
+        except urllib3.exceptions.HTTPError as problem:
+            raise ClusterUnreachableError(f"the Kubernetes API does not answer: {problem}") from problem
+
+
+_NAMESPACE_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+
+def pod_state(pod: Any) -> PodState:
+    """What matters of the Kubernetes client's pod."""
+    status = pod.status
+    containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
+    ended = [each.state.terminated for each in containers if each.state and each.state.terminated]
+    waiting = [each.state.waiting for each in containers if each.state and each.state.waiting]
+    conditions = {each.type: each for each in status.conditions or []}
+    scheduled, disrupted = conditions.get("PodScheduled"), conditions.get("DisruptionTarget")
+    failed = next((each for each in ended if each.exit_code), None)
+    return PodState(
+        name=pod.metadata.name,
+        phase=status.phase or "Unknown",
+        reason=status.reason,
+        message=status.message,
+        out_of_memory=any(each.reason == "OOMKilled" for each in ended),
+        exit_code=failed.exit_code if failed else (0 if ended else None),
+        waiting_for=next((_told(each) for each in waiting if each.reason != "ContainerCreating"), None),
+        unschedulable=_told(scheduled) if scheduled and scheduled.reason == "Unschedulable" else None,
+        disrupted=_told(disrupted) if disrupted and disrupted.status == "True" else None,
+    )
+
+
+def _told(said: Any) -> str:
+    return f"{said.reason}: {said.message}" if said.message else str(said.reason)
+
+
+def _said(problem: Any) -> str:
+    """The API server's own words, where it sent any."""
+    try:
+        return str(json.loads(problem.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{problem.status} {problem.reason}"
+
+
+def _memory_limit(job: Any) -> str | None:
+    resources = job.spec.template.spec.containers[0].resources
+    limits: Mapping[str, str] = (resources.limits if resources else None) or {}
+    return limits.get("memory")
+
+
+def mebibytes(quantity: str) -> int:
+    """A memory quantity such as `512Mi` or `8Gi`, in MiB.
+
+    Raises:
+        ValueError: it is no whole number of Mi or Gi.
+    """
+    found = _MEMORY.fullmatch(quantity)
+    if found is None:
+        raise ValueError(f"memory {quantity!r} is no whole number of Mi or Gi")
+    return int(found[1]) * _MEBIBYTES[found[2]]
+
+
+def quantity_of(size_mebibytes: int) -> str:
+    """The shortest quantity of so many MiB."""
+    whole, rest = divmod(size_mebibytes, 1024)
+    return f"{size_mebibytes}Mi" if rest else f"{whole}Gi"

@@ -1,0 +1,217 @@
+"""The reviews line as pods: the same results as on a laptop, whatever happens to its pods."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import pytest
+from dagster import DagsterEventType as Kind
+
+from platform_assets.governance import release
+from platform_assets.governance.ledger import Ledger
+from platform_assets.references import ModelVersion, ReportVersion
+from platform_assets.step import recorded_reference
+from resources.model_registry import MlflowRegistry
+from tests.cluster.platform import IMAGE, LINES
+from tests.cluster.waiting import wait_for
+from tests.line_factory import platform_assets
+
+pytestmark = pytest.mark.cluster
+
+OUTAGE_SECONDS = 60
+
+
+def judgements(ledger: Ledger, line: str) -> list[tuple[str, ...]]:
+    """What must not depend on where the line `line` runs, in order."""
+    return [
+        (entry.kind, entry.subject, str(entry.body.get("rule_set_hash")), str(entry.body.get("outcome")))
+        for entry in ledger.entries()
+        if entry.subject.startswith(line)
+    ]
+
+
+@contextmanager
+def held_gpu(platform) -> Iterator[None]:
+    """A pod outside Dagster has the GPU."""
+    container = {"name": "holder", "image": IMAGE, "command": ["sleep", "3600"]}
+    container["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
+    platform.apply({"kind": "Pod", "metadata": {"name": "gpu-holder"}, "spec": {"containers": [container]}})
+    try:
+        platform.kubectl("wait", "--for=condition=Ready", "pod/gpu-holder", "--timeout=120s")
+        yield
+    finally:
+        platform.kubectl("delete", "pod", "gpu-holder", "--now")
+
+
+@contextmanager
+def silent_api_server() -> Iterator[None]:
+    """The API server answers nobody."""
+    found = subprocess.run(
+        ["pgrep", "-x", "kube-apiserver"], capture_output=True, text=True, check=False
+    ).stdout
+    if not found:
+        pytest.skip("NO API SERVER OF THIS MACHINE: its outage is not tested")
+    subprocess.run(["kill", f"-{signal.SIGSTOP}", *found.split()], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["kill", f"-{signal.SIGCONT}", *found.split()], check=True)
+
+
+def test_training_waits_for_its_gpu_and_the_line_ends_as_on_a_laptop(platform, tmp_path):
+    """Run pod, light steps in it, training in a pod of its own with the GPU; ledger and AUC are those of a laptop."""
+    line = "reviews_small"
+    with held_gpu(platform):
+        run_id = platform.launch(line)
+
+        def unschedulable() -> list[dict]:
+            pods = platform.pods(run_id, f"{line}_model")
+            return [
+                condition
+                for pod in pods
+                if pod["status"]["phase"] == "Pending"
+                for condition in pod["status"].get("conditions", ())
+                if condition.get("reason") == "Unschedulable"
+            ]
+
+        (condition,) = wait_for(unschedulable, "the training pod is Pending for want of a GPU", seconds=300)
+        assert "Insufficient nvidia.com/gpu" in condition["message"]
+        wait_for(
+            lambda: [
+                e for e in platform.events(run_id, Kind.ENGINE_EVENT) if condition["message"] in e.message
+            ],
+            "the run tells what it waits for",
+        )
+        assert not platform.events(run_id, Kind.STEP_FAILURE)
+
+    run = platform.finished(run_id)
+    assert run.is_success, platform.story(run_id)
+
+    (training,) = platform.pods(run_id, f"{line}_model")
+    spec = training["spec"]
+    assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert spec["nodeSelector"] == {"accelerator": "nvidia"}
+    step_pods = [pod for pod in platform.pods(run_id) if "dagster/op" in pod["metadata"]["labels"]]
+    assert len(step_pods) == 1
+    assert release.active(platform.ledger, line) is not None
+
+    home = tmp_path / "laptop"
+    here = platform_assets(
+        home,
+        "run",
+        "--spec",
+        platform.specs / f"{line}.yaml",
+        PLATFORM_PRINCIPAL__USER="tests",
+        PLATFORM_ROW_SALT=platform.hidden["PLATFORM_ROW_SALT"],
+    )
+    assert here.returncode == 0, here.stderr
+    laptop = Ledger.open(home / "ledger" / "ledger.sqlite", principal="tests")
+    assert judgements(platform.ledger, line) == judgements(laptop, line)
+    assert platform.ledger.verify().ok
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        local = recorded_reference(instance, dg.AssetKey(f"{line}_validation"), ReportVersion)
+    pods = recorded_reference(platform.instance, dg.AssetKey(f"{line}_validation"), ReportVersion)
+    assert (
+        pods.model.features.dataset.snapshot.content_hash
+        == local.model.features.dataset.snapshot.content_hash
+    )
+    assert pods.metrics["auc"] == pytest.approx(local.metrics["auc"], abs=0.005)
+
+
+def test_a_deleted_training_pod_goes_on_from_its_checkpoint(platform):
+    """The run recovers by itself, repeats fewer steps than from the start, and registers one version."""
+    line = "reviews_killed"
+    # As the UI and a backfill do: a run of chosen assets, and not the line's own job.
+    run_id = platform.launch(line, "dataset", "features", "model", "validation", "version")
+
+    def trained_steps() -> int:
+        told = [
+            entry.user_message for entry in platform.instance.all_logs(run_id) if entry.dagster_event is None
+        ]
+        return max((int(text.split()[1]) for text in told if text.startswith("step ")), default=0)
+
+    killed_after = wait_for(
+        lambda: trained_steps() if trained_steps() > 100 else 0, "training is in the middle", seconds=400
+    )
+    (pod,) = platform.pods(run_id, f"{line}_model")
+    platform.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=5")
+    run = platform.finished(run_id)
+
+    assert run.is_success, platform.story(run_id)
+    assert len(platform.events(run_id, Kind.STEP_UP_FOR_RETRY)) == 1
+    assert platform.events(run_id, Kind.STEP_RESTARTED)
+    told = "\n".join(entry.user_message for entry in platform.instance.all_logs(run_id))
+    (resumed_at,) = [int(part.split()[0].rstrip(")")) for part in told.split("goes on after step ")[1:]]
+    assert resumed_at > 0, f"all {killed_after} steps were repeated"
+    registry = MlflowRegistry(platform.shown["PLATFORM_TRACKING_URI"], locks=platform.locks)
+    model = recorded_reference(platform.instance, dg.AssetKey(f"{line}_model"), ModelVersion)
+    assert registry.find(line, model.fingerprint) == 1
+
+
+def test_a_pod_over_its_memory_is_tried_with_more_and_then_reported(platform):
+    """Out of memory is told apart from a failure of the code; the bound of the spec holds."""
+    line = "reviews_hungry"
+    run_id = platform.launch(line)
+    run = platform.finished(run_id)
+
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    limits = [
+        pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
+        for pod in platform.pods(run_id, f"{line}_model")
+    ]
+    assert limits == [LINES[line]["resources"]["memory"], LINES[line]["resources"]["max_memory"]]
+    (again,) = platform.events(run_id, Kind.STEP_UP_FOR_RETRY)
+    assert (
+        "ran out of memory and was killed at its limit of 200Mi; the next attempt may have 300Mi"
+        in again.event_specific_data.error.message
+    )
+    (failure,) = platform.events(run_id, Kind.STEP_FAILURE)
+    assert (
+        "ran out of memory and was killed at its limit of 300Mi; it may have no more"
+        in failure.event_specific_data.error.message
+    )
+
+
+def test_two_trainings_take_turns_while_the_api_server_is_away(platform):
+    """A pool of one GPU lets one of them train at a time; an outage of a minute harms neither."""
+    wait = {"config": {"epochs": 12}}
+    runs = [
+        platform.launch(line, "model", config={"ops": {f"{line}_model": wait}})
+        for line in ("reviews_small", "reviews_killed")
+    ]
+
+    def begun() -> list[str]:
+        return [run_id for run_id in runs if platform.events(run_id, Kind.STEP_START)]
+
+    wait_for(begun, "one of them trains", seconds=300)
+    with silent_api_server():
+        ends = time.monotonic() + OUTAGE_SECONDS
+        # What the outage lasts is what is tested, so it is waited for.
+        time.sleep(ends - time.monotonic())
+    ended = [platform.finished(run_id) for run_id in runs]
+
+    assert all(run.is_success for run in ended), "\n\n".join(platform.story(run_id) for run_id in runs)
+    spans = sorted(
+        (start.timestamp, end.timestamp)
+        for run_id in runs
+        for start in platform.entries(run_id, Kind.STEP_START)
+        for end in platform.entries(run_id, Kind.STEP_SUCCESS)
+    )
+    assert spans[0][1] <= spans[1][0]
+    assert not [event for run_id in runs for event in platform.events(run_id, Kind.STEP_UP_FOR_RETRY)]
+
+
+def test_a_run_that_is_ended_takes_its_training_pod_along(platform):
+    """No pod holds a GPU for a run that is over."""
+    line = "reviews_killed"
+    run_id = platform.launch(line, "model", config={"ops": {f"{line}_model": {"config": {"epochs": 900}}}})
+    wait_for(lambda: platform.events(run_id, Kind.STEP_START), "training has begun", seconds=300)
+
+    platform.instance.run_launcher.terminate(run_id)
+
+    run = platform.finished(run_id)
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    wait_for(lambda: not platform.pods(run_id), "its pods are gone", seconds=90)

@@ -1,32 +1,42 @@
-"""One run of a line from the command line: clean up, plan, execute what is stale, tell the outcome."""
+"""Runs from the command line: a line brought up to date, or one asset of it as a step of somebody else's workflow."""
 
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from filelock import FileLock, Timeout
+from pydantic import JsonValue
 
 from platform_assets.definitions import build_definitions
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import PinState, pin_state
 from platform_assets.line import Line, Step, plan
-from platform_assets.references import STAGES
+from platform_assets.references import STAGES, AssetReference
+from platform_assets.step import REFERENCE_KEY, recorded_reference
+from platform_assets.systems import open_locks
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
+from resources.locks import LockTimeoutError
 from resources.settings import PlatformSettings
 
 PROCESS_TAG = "platform/process"
+_WAIT_POLL_SECONDS = 5.0
+_VERSIONS_SEARCHED = 1000
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 class RunError(PlatformError):
-    """A run cannot be started."""
+    """A run cannot be started, or what it was to make was not made."""
+
+
+class InterruptedRunError(RunError):
+    """A run was ended from outside, by SIGTERM or Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,16 @@ class RunOutcome:
     pin: PinState | None
 
 
+@dataclass(frozen=True, slots=True)
+class Materialization:
+    """One asset, materialized by itself."""
+
+    run_id: str
+    reference: AssetReference
+    checks: dict[str, bool]
+    """Whether each check of the asset passed."""
+
+
 def open_instance(settings: PlatformSettings) -> dg.DagsterInstance:
     """The Dagster instance of these settings; an own `DAGSTER_HOME` in the environment comes first."""
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
@@ -74,21 +94,116 @@ def run_line(line: Line, settings: PlatformSettings) -> RunOutcome:
         if pin is not None:
             steps = plan(line, instance, ledger, settings)
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
-        _end_dead_runs(instance, line)
+        _end_dead_runs(instance, line, settings)
         _sweep(resources)
         steps = plan(line, instance, ledger, settings)
         stale = [step for step in steps if step.runs]
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
-        result = definitions.resolve_job_def(line.name).execute_in_process(
-            instance=instance,
-            asset_selection=[step.key for step in stale],
-            # A logger that is not named here is not used: Dagster falls back to its own.
-            run_config={"loggers": {"console": {}}},
-            tags={PROCESS_TAG: process_identity(os.getpid())},
-            raise_on_error=False,
-        )
+        result = _execute(definitions, line, instance, [step.key for step in stale])
         return _outcome(line, steps, result, instance)
+
+
+def materialize(
+    line: Line,
+    stage: str,
+    settings: PlatformSettings,
+    *,
+    made_from: str | None = None,
+    config: Mapping[str, JsonValue] | None = None,
+    tags: Mapping[str, str] | None = None,
+    wait_seconds: float = 0.0,
+) -> Materialization:
+    """One asset of the line, materialized whether or not anything has changed.
+
+    Args:
+        line: The line.
+        stage: One of `STAGES`.
+        settings: Where everything is.
+        made_from: Data version of the asset before it that it must be made from; None for the newest.
+        config: Values that this run uses instead of the spec's.
+        tags: Further tags of the run.
+        wait_seconds: How long other runs of the line may take to end.
+
+    Raises:
+        InterruptedRunError: this process was told to end.
+        RunError: the asset failed, another run of the line does not end, the line is pinned, or there is
+            no such version to make it from.
+    """
+    deadline = time.monotonic() + wait_seconds
+    with _only_run(line, settings, wait_seconds=wait_seconds), open_instance(settings) as instance:
+        definitions = build_definitions(settings, [line], loggers={"console": progress_logger})
+        resources = definitions.resources or {}
+        if pin := pin_state(resources["ledger"], line.name):
+            raise RunError(
+                f"{line.name} is pinned to release {pin.release_id} by {pin.by} ({pin.reason}), and nothing was "
+                f"changed; `platform-assets unpin {line.name}` lets go of it"
+            )
+        _wait_for_others(instance, line, settings, deadline)
+        _sweep(resources)
+        if made_from is not None:
+            _make_newest(instance, line, _stage_before(stage), made_from)
+        ops = line.run_config({stage: config}) if config else {}
+        result = _execute(definitions, line, instance, [line.key(stage)], config=ops, tags=tags)
+        if failure := _failure(result):
+            raise (InterruptedRunError if _was_interrupted(result) else RunError)(failure)
+        reference = recorded_reference(instance, line.key(stage), STAGES[stage], run_id=result.run_id)
+        if not result.success or reference is None:
+            raise RunError(f"run {result.run_id} of {line.name}_{stage} came to nothing; see it in the UI")
+        checks = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+        return Materialization(result.run_id, reference, checks)
+
+
+def _execute(
+    definitions: dg.Definitions,
+    line: Line,
+    instance: dg.DagsterInstance,
+    keys: Sequence[dg.AssetKey],
+    *,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    return definitions.resolve_job_def(line.name).execute_in_process(
+        instance=instance,
+        asset_selection=list(keys),
+        # A logger that is not named here is not used: Dagster falls back to its own.
+        run_config={"loggers": {"console": {}}, **(config or {})},
+        tags={**(tags or {}), PROCESS_TAG: process_identity(os.getpid())},
+        raise_on_error=False,
+    )
+
+
+def _stage_before(stage: str) -> str:
+    stages = list(STAGES)
+    at = stages.index(stage)
+    if not at:
+        raise RunError(f"a {stage} is made from no other asset; leave out the version to make it from")
+    return stages[at - 1]
+
+
+def _make_newest(instance: dg.DagsterInstance, line: Line, stage: str, version: str) -> None:
+    """Let the asset's materialization of this version be its newest, as it was when it was made.
+
+    Steps read the newest. Whoever runs them one by one may have left out the step before (a cache answered
+    in its place), or somebody may have run it in between for another purpose.
+
+    Raises:
+        RunError: the asset never had this version, or the event log has forgotten it.
+    """
+    key = line.key(stage)
+    newest = recorded_reference(instance, key, STAGES[stage])
+    if newest is not None and newest.version == version:
+        return
+    for record in instance.fetch_materializations(key, limit=_VERSIONS_SEARCHED).records:
+        materialization = record.asset_materialization
+        told = materialization.metadata.get(REFERENCE_KEY) if materialization else None
+        if materialization and told and STAGES[stage].model_validate(told.value).version == version:
+            instance.report_runless_asset_event(materialization)
+            return
+    raise RunError(
+        f"no materialization of {key.to_user_string()} has version {version}: materialize it again, and where a "
+        "cache answered in its place, without the cache"
+    )
 
 
 def _unexecuted(steps: list[Step], pin: PinState | None) -> tuple[StepOutcome, ...]:
@@ -102,7 +217,7 @@ def _outcome(
     line: Line, steps: list[Step], result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
 ) -> RunOutcome:
     stats = {stats.step_key: stats for stats in instance.get_run_step_stats(result.run_id)}
-    failures = {event.step_key: event for event in result.all_events if event.is_step_failure}
+    failures = {event.step_key for event in _failures(result)}
     outcomes = []
     for step in steps:
         found = stats.get(step.key.to_python_identifier())
@@ -114,8 +229,15 @@ def _outcome(
         else:
             outcome = "done" if found and found.status and found.status.value == "SUCCESS" else "skipped"
         outcomes.append(StepOutcome(step.stage, outcome, seconds, step.reason))
-    failure = "\n".join(_failure_text(event) for event in failures.values()) or None
-    return RunOutcome(line.name, result.run_id, result.success, tuple(outcomes), failure, None)
+    return RunOutcome(line.name, result.run_id, result.success, tuple(outcomes), _failure(result), None)
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
+    return [event for event in result.all_events if event.is_step_failure]
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str | None:
+    return "\n".join(_failure_text(event) for event in _failures(result)) or None
 
 
 def _failure_text(event: dg.DagsterEvent) -> str:
@@ -127,19 +249,41 @@ def _failure_text(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {data.error.to_string() if data.error else event.message}"
 
 
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    errors = [event.step_failure_data.error for event in _failures(result)]
+    return any(error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors)
+
+
 @contextmanager
-def _only_run(line: Line, settings: PlatformSettings) -> Iterator[None]:
-    settings.locks_path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.locks_path / f"line-{line.name}.lock", timeout=0):
-            yield
-    except Timeout:
-        raise RunError(
-            f"another run of {line.name} is in progress on this machine; wait for it to end"
-        ) from None
+def _only_run(line: Line, settings: PlatformSettings, *, wait_seconds: float = 0.0) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(open_locks(settings).hold(f"line-{line.name}", timeout_seconds=wait_seconds))
+        except LockTimeoutError as problem:
+            raise RunError(f"another run of {line.name} is in progress: {problem}") from None
+        yield
 
 
-def _end_dead_runs(instance: dg.DagsterInstance, line: Line) -> None:
+def _wait_for_others(
+    instance: dg.DagsterInstance, line: Line, settings: PlatformSettings, deadline: float
+) -> None:
+    """Returns once Dagster itself runs nothing of the line; its own runs do not take the line's lock.
+
+    Raises:
+        RunError: the deadline is over.
+    """
+    while True:
+        try:
+            _end_dead_runs(instance, line, settings)
+        except RunError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_WAIT_POLL_SECONDS)
+        else:
+            return
+
+
+def _end_dead_runs(instance: dg.DagsterInstance, line: Line, settings: PlatformSettings) -> None:
     """Mark runs whose process was killed as failed: nobody else will, and the UI would show them for ever.
 
     Raises:
@@ -151,7 +295,7 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line) -> None:
         if run.tags.get(LINE_TAG) != line.name and not keys & set(run.asset_selection or ()):
             continue
         identity = run.tags.get(PROCESS_TAG)
-        if identity is None or not _is_dead(identity):
+        if identity is None or not _is_dead(identity, settings):
             raise RunError(
                 f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI"
             )
@@ -168,9 +312,13 @@ def process_identity(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{started}"
 
 
-def _is_dead(identity: str) -> bool:
+def _is_dead(identity: str, settings: PlatformSettings) -> bool:
+    """Whether the process is gone; asked only by who holds the line's lock."""
     host, pid, _ = identity.rsplit(":", 2)
-    return host == socket.gethostname() and process_identity(int(pid)) != identity
+    if host != socket.gethostname():
+        # On a cluster all machines share the lock, and the process would still hold it.
+        return settings.profile == "cluster"
+    return process_identity(int(pid)) != identity
 
 
 def _sweep(resources: Mapping[str, Any]) -> None:

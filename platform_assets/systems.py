@@ -2,6 +2,8 @@
 
 from platform_assets.governance.access import record_denial
 from platform_assets.governance.ledger import Ledger
+from resources.locks import FileLocks, Locks, PostgresLocks
+from resources.model_registry import MlflowRegistry
 from resources.object_store import LocalObjectStore, ObjectStore
 from resources.policed_object_store import PolicedObjectStore
 from resources.policy_engine import RegoEngine
@@ -15,6 +17,17 @@ def open_ledger(settings: PlatformSettings) -> Ledger:
     return Ledger.open(settings.ledger_uri or settings.ledger_path, principal=settings.principal.user)
 
 
+def open_locks(settings: PlatformSettings) -> Locks:
+    """What holds writers apart: the database that machines share, else files of this one."""
+    uri = settings.locks_uri or settings.ledger_uri
+    return PostgresLocks(uri) if uri else FileLocks(settings.locks_path)
+
+
+def open_model_registry(settings: PlatformSettings) -> MlflowRegistry:
+    """The registered versions."""
+    return MlflowRegistry(settings.resolved_tracking_uri, locks=open_locks(settings))
+
+
 def open_warehouse(settings: PlatformSettings) -> IcebergWarehouse:
     """The versioned tables; on S3, behind the same server as the objects."""
     properties = {}
@@ -26,7 +39,7 @@ def open_warehouse(settings: PlatformSettings) -> IcebergWarehouse:
     return IcebergWarehouse(
         settings.resolved_catalog_uri,
         settings.resolved_warehouse_uri,
-        locks=settings.locks_path,
+        locks=open_locks(settings),
         properties=properties,
     )
 

@@ -6,9 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
-
 from resources.errors import ResourceError
+from resources.locks import Locks
 
 FINGERPRINT_TAG = "fingerprint"
 _LOCK_TIMEOUT_SECONDS = 600
@@ -41,9 +40,14 @@ class ModelRegistry(Protocol):
 
 
 class MlflowRegistry:
-    """MLflow's registry; a lock on this machine makes find-then-register one act."""
+    """MLflow's registry; a lock makes find-then-register one act, which MLflow itself does not offer.
 
-    def __init__(self, tracking_uri: str, *, locks: Path) -> None:
+    Args:
+        tracking_uri: `http://…` of an MLflow server, or the SQLAlchemy URL of a registry without one.
+        locks: must reach as far as the registry does.
+    """
+
+    def __init__(self, tracking_uri: str, *, locks: Locks) -> None:
         self._tracking_uri = tracking_uri
         self._locks = locks
 
@@ -53,38 +57,29 @@ class MlflowRegistry:
 
         return MlflowClient(tracking_uri=prepared(self._tracking_uri), registry_uri=self._tracking_uri)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._locks / "registry.lock", timeout=_LOCK_TIMEOUT_SECONDS):
-            yield
-
     def register(
         self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]
     ) -> int:
         """See `ModelRegistry.register`."""
-        from mlflow.exceptions import MlflowException
-
-        with self._locked():
+        with self._locks.hold("registry", timeout_seconds=_LOCK_TIMEOUT_SECONDS):
             existing = self.find(name, fingerprint)
             if existing is not None:
                 self.tag(name, existing, tags)
                 return existing
-            try:
-                self._client.get_registered_model(name)
-            except MlflowException:
-                self._client.create_registered_model(name)
-            # Tags travel with the creation: a killed process cannot leave a version without a fingerprint.
-            created = self._client.create_model_version(
-                name, source, run_id=run_id, tags={FINGERPRINT_TAG: fingerprint, **tags}
-            )
+            with _explained(f"model {name} cannot be registered"):
+                self._ensure_model(name)
+                # Tags travel with the creation: a killed process cannot leave a version without a fingerprint.
+                created = self._client.create_model_version(
+                    name, source, run_id=run_id, tags={FINGERPRINT_TAG: fingerprint, **tags}
+                )
             return int(created.version)
 
     def find(self, name: str, fingerprint: str) -> int | None:
         """See `ModelRegistry.find`."""
-        found = self._client.search_model_versions(
-            f"name = '{name}' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
-        )
+        with _explained(f"versions of model {name} cannot be looked up"):
+            found = self._client.search_model_versions(
+                f"name = '{name}' and tags.{FINGERPRINT_TAG} = '{fingerprint}'"
+            )
         if len(found) > 1:
             numbers = ", ".join(sorted(str(version.version) for version in found))
             raise RegistryError(
@@ -94,20 +89,49 @@ class MlflowRegistry:
 
     def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
         """See `ModelRegistry.tag`."""
-        for key, value in tags.items():
-            self._client.set_model_version_tag(name, str(number), key, value)
+        with _explained(f"version {number} of model {name} cannot be tagged"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(number), key, value)
 
     def point(self, name: str, alias: str, number: int) -> None:
         """See `ModelRegistry.point`."""
-        self._client.set_registered_model_alias(name, alias, str(number))
+        with _explained(f"alias {alias} cannot be set to version {number} of model {name}"):
+            self._client.set_registered_model_alias(name, alias, str(number))
+
+    def _ensure_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_registered_model(name)
+        except MlflowException as problem:
+            if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self._client.create_registered_model(name)
+
+
+@contextmanager
+def _explained(failure: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as problem:
+        raise RegistryError(
+            f"{failure}: {problem}; check PLATFORM_TRACKING_URI, MLFLOW_TRACKING_…, and that the server runs"
+        ) from problem
 
 
 def prepared(tracking_uri: str) -> str:
     """The URI itself, once the folder of a SQLite store exists and MLflow's log is quiet."""
     import logging
 
-    # A fresh SQLite store logs each of its schema migrations, and every new experiment.
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    # A fresh SQLite store logs each of its schema migrations, every new experiment and every new version.
+    for name in (
+        "alembic",
+        "mlflow.store.db.utils",
+        "mlflow.store.model_registry.abstract_store",
+        "mlflow.tracking.fluent",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

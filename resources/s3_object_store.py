@@ -256,6 +256,7 @@ class S3ObjectStore:
 
     @property
     def _lock(self) -> FileLock:
+        """Of the copies, which are this machine's; in the bucket each act is whole by itself."""
         self._incoming.mkdir(parents=True, exist_ok=True)
         return FileLock(self._lock_file)
 

@@ -17,18 +17,19 @@ Readers that matter never follow `main`; they read by snapshot id.
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
-from filelock import FileLock
-
 from resources.errors import ResourceError
+from resources.locks import Held, Locks
 from resources.object_store import GdprClass
+from resources.postgres import ADDRESS_ADVICE, address_of, is_postgres
 from resources.provenance import UNVERSIONED
 
 if TYPE_CHECKING:
@@ -198,14 +199,14 @@ class IcebergWarehouse:
     """Iceberg tables in a SQL catalogue; files on this machine or behind any URI that pyiceberg's FileIO reads.
 
     Args:
-        catalog_uri: SQLAlchemy URL of the catalogue.
+        catalog_uri: SQLAlchemy URL of the catalogue; `postgresql://…` is reached by psycopg2.
         warehouse_uri: root of the table files.
-        locks: folder for the lock that serialises writers and the sweep on this machine.
+        locks: serialise all who write or sweep; they must reach as far as the catalogue does.
         properties: passed to the FileIO, e.g. `s3.endpoint`.
     """
 
     def __init__(
-        self, catalog_uri: str, warehouse_uri: str, *, locks: Path, properties: dict[str, str] | None = None
+        self, catalog_uri: str, warehouse_uri: str, *, locks: Locks, properties: dict[str, str] | None = None
     ) -> None:
         self._catalog_uri = catalog_uri
         self._warehouse_uri = warehouse_uri
@@ -215,18 +216,32 @@ class IcebergWarehouse:
     @cached_property
     def _catalog(self) -> Any:
         from pyiceberg.catalog.sql import SqlCatalog
+        from sqlalchemy.exc import SQLAlchemyError
 
         if self._catalog_uri.startswith("sqlite:///"):
             Path(self._catalog_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(
-            "platform", uri=self._catalog_uri, warehouse=self._warehouse_uri, **self._properties
-        )
+        uri, address = _driven(self._catalog_uri)
+        try:
+            # Of two processes that find a new database, one creates the tables.
+            with self._locks.hold("catalog", timeout_seconds=_LOCK_TIMEOUT_SECONDS):
+                return SqlCatalog(
+                    "platform",
+                    uri=uri,
+                    warehouse=self._warehouse_uri,
+                    # A process that waited for hours finds out that the server was started anew.
+                    pool_pre_ping="true",
+                    **self._properties,
+                )
+        except (SQLAlchemyError, ModuleNotFoundError) as problem:
+            # The driver's own words; SQLAlchemy's may repeat the address.
+            reason = " ".join(str(getattr(problem, "orig", None) or type(problem).__name__).split())
+            raise WarehouseError(
+                f"the catalogue of tables at {address} cannot be opened ({reason}); "
+                "check PLATFORM_CATALOG_URI, PGPASSWORD, and that the server runs"
+            ) from problem
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._locks / "warehouse.lock", timeout=_LOCK_TIMEOUT_SECONDS):
-            yield
+    def _locked(self) -> AbstractContextManager[Held]:
+        return self._locks.hold("warehouse", timeout_seconds=_LOCK_TIMEOUT_SECONDS)
 
     # --- Write, audit, publish -------------------------------------------------------------------------
 
@@ -243,12 +258,14 @@ class IcebergWarehouse:
         time_column: str | None = None,
     ) -> Snapshot:
         """See `Warehouse.stage`."""
+        from pyiceberg.table.update.snapshot import ManageSnapshots
+
         policy = _checked(
             table,
             TablePolicy(gdpr_class, retention_days, subject_column, time_column),
             rows.schema,
         )
-        with self._locked():
+        with self._locked() as held:
             self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
             # create_table_if_not_exists would write a metadata file before it finds the table.
             if self._catalog.table_exists(table):
@@ -265,12 +282,15 @@ class IcebergWarehouse:
             if target.current_snapshot() is None:
                 # Iceberg takes branches only from an existing snapshot: `main` starts with no rows.
                 target.append(rows.slice(0, 0))
-            if AUDIT_BRANCH in target.metadata.refs:
-                with target.manage_snapshots() as refs:
-                    refs.remove_branch(AUDIT_BRANCH)
-            # A branch that does not exist begins empty, so the append is the whole version.
             carried = {_CONTENT_HASH: content_hash, _SOURCE_COMMIT: source_commit}
-            target.append(rows, branch=AUDIT_BRANCH, snapshot_properties=carried)
+            with target.transaction() as change:
+                if AUDIT_BRANCH in target.metadata.refs:
+                    with ManageSnapshots(change) as refs:
+                        refs.remove_branch(AUDIT_BRANCH)
+                # A branch that does not exist begins empty, so the append is the whole version.
+                change.append(rows, branch=AUDIT_BRANCH, snapshot_properties=carried)
+                # Without the lock, a sweep may have taken the new files for a dead writer's.
+                held.check()
             staged = _at(target.refresh(), table, AUDIT_BRANCH)
             if staged is None or staged.rows != rows.num_rows:
                 found = staged.rows if staged else 0
@@ -383,7 +403,7 @@ class IcebergWarehouse:
     ) -> list[Rewrite]:
         """See `Warehouse.rewrite`."""
         rewrites: list[Rewrite] = []
-        with self._locked():
+        with self._locked() as held:
             target = self._unheld(table)
             for old in _kept(target, table):
                 if not _loss(target, old, keep, columns):
@@ -391,17 +411,17 @@ class IcebergWarehouse:
                 rows = _rows(target, int(old.snapshot_id))
                 left = rows.filter(keep(old, rows.select(list(columns))))
                 log.info("table %s: version %s is being written again", table, old.content_hash[:12])
-                new = _replace(target, old, left, content_hash(left))
+                new = _replace(target, old, left, content_hash(left), held)
                 log.info(
                     "table %s: version %s has become %s", table, old.content_hash[:12], new.content_hash[:12]
                 )
                 rewrites.append(Rewrite(old, new, old.rows - new.rows))
-            self._clear(target)
+            self._clear(target, held)
         return rewrites
 
     def drop(self, table: str, snapshot_ids: Sequence[str], *, also_current: bool = True) -> None:
         """See `Warehouse.drop`."""
-        with self._locked():
+        with self._locked() as held:
             target = self._unheld(table)
             current = _at(target, table, _MAIN)
             if current and current.snapshot_id in snapshot_ids and not also_current:
@@ -412,9 +432,9 @@ class IcebergWarehouse:
                 _known_id(target, table, snapshot_id)
             for old in _kept(target, table):
                 if old.snapshot_id in snapshot_ids:
-                    _drop(target, old)
+                    _drop(target, old, held)
                     log.info("table %s: version %s is dropped", table, old.content_hash[:12])
-            self._clear(target)
+            self._clear(target, held)
 
     def sweep(self) -> int:
         """Remove files that no snapshot refers to, and snapshots that were never published.
@@ -422,11 +442,11 @@ class IcebergWarehouse:
         A killed writer leaves such files. The newest write stays, published or not, so that a failed
         contract can be looked into; of a table under legal hold everything stays. Returns how many files went.
         """
-        with self._locked():
+        with self._locked() as held:
             loaded = [self._load(table) for table in self.tables()]
-            return sum(self._clear(target) for target in loaded if not _policy_of(target).legal_hold)
+            return sum(self._clear(target, held) for target in loaded if not _policy_of(target).legal_hold)
 
-    def _clear(self, target: Any) -> int:
+    def _clear(self, target: Any, held: Held) -> int:
         from pyarrow import fs
         from pyiceberg.io.pyarrow import PyArrowFileIO
 
@@ -439,6 +459,8 @@ class IcebergWarehouse:
         removed = 0
         for file in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
             if file.type == fs.FileType.File and file.path not in referenced:
+                # Without the lock, it may be a file that another writer is about to refer to.
+                held.check()
                 filesystem.delete_file(file.path)
                 removed += 1
         return removed
@@ -464,6 +486,18 @@ class IcebergWarehouse:
                 if attempt == _LOAD_ATTEMPTS - 1:
                     raise
         raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first")
+
+
+def _driven(catalog_uri: str) -> tuple[str, str]:
+    """The address with the driver that we install, and how messages name it."""
+    if not is_postgres(catalog_uri):
+        return catalog_uri, catalog_uri if catalog_uri.startswith("sqlite:") else "PLATFORM_CATALOG_URI"
+    if find_spec("psycopg2") is None:
+        raise WarehouseError("a catalogue in Postgres needs psycopg2: install the extra `cluster`")
+    address = address_of(catalog_uri)
+    if address is None:
+        raise WarehouseError(f"the address of the catalogue {ADDRESS_ADVICE}")
+    return f"postgresql+psycopg2://{catalog_uri.partition('://')[2]}", address
 
 
 # --- Policy as table properties ------------------------------------------------------------------------
@@ -624,7 +658,7 @@ def _known_id(target: Any, table: str, snapshot_id: str) -> int:
 # --- Taking out ----------------------------------------------------------------------------------------
 
 
-def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str) -> Snapshot:
+def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, held: Held) -> Snapshot:
     """Put `left` in the place of a version, in one commit; an equal version takes the place by itself."""
     from pyiceberg.table.update import SetCurrentSchemaUpdate
 
@@ -653,16 +687,18 @@ def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str) ->
             new_id = _append_alone(change, left, carried)
             change._apply((SetCurrentSchemaUpdate(schema_id=now_id),))  # noqa: SLF001
         _move_refs(change, old, new_id, content_hash)
+        held.check()
     return next(each for each in _snapshots(target, table) if each.snapshot_id == str(new_id))
 
 
-def _drop(target: Any, old: Snapshot) -> None:
+def _drop(target: Any, old: Snapshot, held: Held) -> None:
     """Remove a version in one commit; `main` falls back to an empty beginning if it was there."""
     with target.transaction() as change:
         new_id = None
         if str(target.metadata.refs[_MAIN].snapshot_id) == old.snapshot_id:
             new_id = _append_alone(change, target.schema().as_arrow().empty_table(), {})
         _move_refs(change, old, new_id, content_hash=None)
+        held.check()
 
 
 def _append_alone(change: Any, rows: "pa.Table", carried: dict[str, str]) -> int:

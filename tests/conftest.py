@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,6 @@ from uuid import uuid4
 
 import hypothesis
 import pytest
-
-from resources.settings import PlatformSettings
 
 # Before anything imports transformers: no test asks the model hub, whatever a model is called.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -186,20 +184,6 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with servers.mlflow(folder / "server", "127.0.0.1", database, {}) as url:
         wait_for(servers.answers(f"{url}/health"), "MLflow is up", seconds=300)
         yield url
-
-
-@pytest.fixture
-def cluster_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PlatformSettings]:
-    """Builds settings of the profile `cluster`; what is not given leads nowhere."""
-    monkeypatch.setenv("PLATFORM_ROW_SALT", "a salt of the tests only")
-    nowhere = {
-        "ledger_uri": "postgresql://platform@postgres.invalid/platform",
-        "catalog_uri": "postgresql://platform@postgres.invalid/platform",
-        "warehouse_uri": "s3://platform/warehouse",
-        "objects_uri": "s3://platform/objects",
-        "tracking_uri": "http://mlflow.invalid:5000",
-    }
-    return lambda **given: PlatformSettings(**({"home": tmp_path, "profile": "cluster"} | nowhere | given))
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:

@@ -135,6 +135,7 @@ def test_everything_that_the_spec_asks_for_is_in_the_pod():
         node_selector={"accelerator": "nvidia"},
         tolerations=[{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
         runtime_class="nvidia",
+        priority_class="training",
     )
 
     tags = pod_tags(resources)
@@ -150,6 +151,7 @@ def test_everything_that_the_spec_asks_for_is_in_the_pod():
         "node_selector": {"accelerator": "nvidia"},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
         "runtime_class_name": "nvidia",
+        "priority_class_name": "training",
     }
 
 

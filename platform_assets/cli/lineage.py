@@ -11,7 +11,7 @@ import typer
 from platform_assets.cli.common import AsJson, LineName, print_json
 from platform_assets.governance.errors import LineageError
 from platform_assets.references import TABLES
-from platform_assets.systems import open_ledger, open_warehouse
+from platform_assets.systems import open_ledger, open_model_registry, open_warehouse
 from resources.settings import PlatformSettings
 
 app = typer.Typer(no_args_is_help=True)
@@ -32,7 +32,6 @@ def rollback(
     from platform_assets.governance.lineage import AssetVersion, plan_rollback, roll_back
     from platform_assets.line import load_lines
     from platform_assets.serving.assets import point_at
-    from resources.model_registry import MlflowRegistry
 
     settings = PlatformSettings()
     ledger, asked, now = open_ledger(settings), AssetVersion.parse(version), datetime.now(UTC)
@@ -45,7 +44,7 @@ def rollback(
     plan = plan_rollback(ledger, asked, rules_now=rules_now, now=now)
     if not dry_run:
         activation = roll_back(ledger, plan, reason=reason, now=now)
-        registry = MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path)
+        registry = open_model_registry(settings)
         # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.
         point_at(registry, plan.target)
     if as_json:

@@ -35,6 +35,7 @@ from platform_assets.governance.errors import LedgerConflictError, LedgerError
 from platform_assets.governance.head import EMPTY, Head, HeadDocument
 from platform_assets.governance.ledger_sqlite import SqliteStore
 from platform_assets.governance.ledger_store import COLUMNS, Row, Session, Store
+from resources.postgres import is_postgres
 
 __all__ = [
     "EMPTY",
@@ -308,7 +309,7 @@ class Writer:
 def _open_store(location: Path | str) -> Store:
     if isinstance(location, Path):
         return SqliteStore.open(location)
-    if not location.startswith(("postgresql://", "postgres://")):
+    if not is_postgres(location):
         # The address itself is not told: it may hold a password.
         raise LedgerError("a ledger is a file, or a database at postgresql://…: correct its address")
     try:

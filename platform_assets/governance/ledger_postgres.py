@@ -4,11 +4,10 @@ Shared by any number of threads and processes on any number of machines. The tri
 with SQL; what they cannot stop, verification finds. A role that appends needs USAGE on the schema,
 SELECT and INSERT on `entries`, SELECT and UPDATE on `head`; one that reads needs SELECT.
 
-The password belongs into the address, `PGPASSWORD` or `~/.pgpass`; no message shows it.
+The password is taken from `PGPASSWORD`, `PGPASSFILE` or the address; no message shows it.
 """
 
 import os
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,11 +15,11 @@ from typing import Any, Self
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class
-from psycopg2.extensions import parse_dsn
 
 from platform_assets.governance.errors import LedgerError
 from platform_assets.governance.head import Head
 from platform_assets.governance.ledger_store import Row, select
+from resources.postgres import ADDRESS_ADVICE, address_of
 
 _FORMAT = "platform-assets ledger, format 1"  # comment on the schema: whose schema this is
 _TURN = 0x50414C31  # "PAL1": the advisory lock of whoever writes or creates
@@ -221,15 +220,9 @@ def _name_of(url: str) -> str:
     """The address for messages, without user and password.
 
     Raises:
-        LedgerError: It cannot be parsed, or a stray character makes part of the password look like host,
-            port or database, which messages do show.
+        LedgerError: It has no such form that is safe to show.
     """
-    with suppress(psycopg2.ProgrammingError):
-        parts = parse_dsn(url)
-        host, port, database = (parts.get(part, "") for part in ("host", "port", "dbname"))
-        if re.fullmatch(r"[^@]*:[\d,]*/[^@]*", name := f"{host}:{port}/{database}"):
-            return f"postgresql://{name}"
-    raise LedgerError(
-        "the ledger's address must be postgresql://user:password@host:port/database; "
-        "in a password, write / as %2F, @ as %40 and % as %25"
-    )
+    address = address_of(url)
+    if address is None:
+        raise LedgerError(f"the ledger's address {ADDRESS_ADVICE}")
+    return address

@@ -38,6 +38,8 @@ def pod_tags(resources: ResourcesSpec) -> dict[str, Any]:
         pod["tolerations"] = [each.model_dump(exclude_none=True) for each in resources.tolerations]
     if resources.runtime_class:
         pod["runtime_class_name"] = resources.runtime_class
+    if resources.priority_class:
+        pod["priority_class_name"] = resources.priority_class
     config = {"container_config": container} | ({"pod_spec_config": pod} if pod else {})
     return {POD_TAG: config, MAX_MEMORY_TAG: max_memory(resources)}
 

@@ -49,6 +49,8 @@ class ResourcesSpec(Section):
     tolerations: Many[TolerationSpec] = ()
     runtime_class: str | None = None
     """Name of a Kubernetes RuntimeClass, e.g. `nvidia`."""
+    priority_class: str | None = None
+    """Name of a Kubernetes PriorityClass; default: that of the run's pod."""
 
     @model_validator(mode="after")
     def _within_bounds(self) -> Self:

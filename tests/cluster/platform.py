@@ -291,7 +291,9 @@ class ClusterPlatform:
             run = self.instance.get_run_by_id(run_id)
             return run if run is not None and run.is_finished else None
 
-        return wait_for(ended, f"run {run_id} ends\n{self.story(run_id)}", seconds=seconds, every=1)
+        return wait_for(
+            ended, f"run {run_id} ends", seconds=seconds, every=1, otherwise=lambda: self.story(run_id)
+        )
 
     def story(self, run_id: str) -> str:
         """What the event log tells of a run, a line an event."""

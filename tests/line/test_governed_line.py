@@ -18,7 +18,7 @@ from platform_assets.manifest import ManifestError
 from platform_assets.runner import RunOutcome, open_instance
 from platform_assets.status import line_status
 from platform_assets.step import RETRAINING_TAG
-from resources.model_registry import MlflowRegistry
+from platform_assets.systems import open_model_registry
 from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, materialize_alone, platform_assets, write_spec
@@ -74,12 +74,7 @@ def test_trace_leads_from_release_to_commit_data_and_verdicts(
     assert model.code_commit
     assert len(active.verdicts) == 9
     assert all(ledger.get(entry) is not None for entry in active.verdicts)
-    assert (
-        MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path).find(
-            LINE, model.fingerprint
-        )
-        == 1
-    )
+    assert open_model_registry(settings).find(LINE, model.fingerprint) == 1
 
 
 def test_predict_answers_from_the_active_release(home: Path, ledger: Ledger) -> None:
@@ -230,7 +225,7 @@ def test_auc_below_the_gate_blocks_and_says_so_again(
         assert "> 0.99" in outcome.failure
     assert outcomes(first)["model"] == "reused"
     assert release.active(ledger, LINE) == before
-    registry = MlflowRegistry(settings.resolved_tracking_uri, locks=settings.locks_path)
+    registry = open_model_registry(settings)
     tags = registry._client.get_model_version(LINE, "1").tags
     assert tags["gate_status"] == "blocked"
 

@@ -1,19 +1,20 @@
-"""Stages and publishes versions of a table and prints each one's number once it is current: tests run and kill it."""
+"""Stages and publishes versions of a table and prints each one's number once it is current: tests run and kill it.
+
+`stager.py TABLE FIRST [COUNT]`: in the warehouse that the settings in its environment lead to.
+"""
 
 import sys
-from itertools import count
-from pathlib import Path
+from itertools import count, islice
 
 import pyarrow as pa
 
 from platform_assets.datasets.snapshots import content_hash
-from resources.warehouse import IcebergWarehouse
+from platform_assets.systems import open_warehouse
+from resources.settings import PlatformSettings
 
-home, table, first = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-warehouse = IcebergWarehouse(
-    f"sqlite:///{home / 'catalog.sqlite'}", str(home / "warehouse"), locks=home / "locks"
-)
-for version in count(first):
+table, first, *limit = sys.argv[1:]
+warehouse = open_warehouse(PlatformSettings())
+for version in islice(count(int(first)), *map(int, limit or ["1000000"])):
     rows = pa.table({"version": [version] * 100, "text": [f"row {row}" for row in range(100)]})
     staged = warehouse.stage(
         table,

@@ -1,30 +1,54 @@
-"""The registry: one version for one fingerprint, whoever registers it and how often."""
+"""MLflow, as a file and as a server: one version for one fingerprint, and one run for one training."""
 
 import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import dagster as dg
 import pytest
 
-from resources.model_registry import MlflowRegistry, RegistryError
+from resources.locks import FileLocks
+from resources.model_registry import MlflowRegistry, RegistryError, prepared
+from resources.run_tracking import RunTracking
+from tests.conftest import free_ports
+from tests.resources.holder import opened
 
 RACED = "reviews_sentiment"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a registry is."""
+
+    tracking_uri: str
+    locks: str
+    """A folder, or the address of a database."""
+
+    def open(self) -> MlflowRegistry:
+        """The registry, as another process would open it."""
+        return MlflowRegistry(self.tracking_uri, locks=opened(self.locks))
+
+
+@pytest.fixture(scope="module", params=["file", "server"])
+def place(request, tmp_path_factory) -> Place:
+    """On this machine without a server, or behind one with locks in Postgres, as pods reach it."""
+    if request.param == "file":
+        home = tmp_path_factory.mktemp("registry")
+        return Place(f"sqlite:///{home / 'mlflow' / 'mlflow.sqlite'}", str(home / "locks"))
+    locks = request.getfixturevalue("postgres_server").get_uri()
+    return Place(request.getfixturevalue("mlflow_server"), locks)
+
+
 @pytest.fixture(scope="module")
-def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
-    """A home whose registry two processes made at once, registering three models; and what they printed."""
-    home = tmp_path_factory.mktemp("registry")
+def raced(place) -> list[list[str]]:
+    """What two processes printed that registered three models at once, before anybody had used the registry."""
     command = [
-        sys.executable,
-        Path(__file__).with_name("registrar.py"),
-        uri_of(home),
-        home / "locks",
-        RACED,
-        "3",
+        *(sys.executable, Path(__file__).with_name("registrar.py")),
+        *(place.tracking_uri, place.locks, RACED, "3"),
     ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with ExitStack() as stack:
@@ -32,19 +56,13 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str
             stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
             for _ in range(2)
         ]
-        return home, [process.communicate()[0].split() for process in processes]
+        return [process.communicate()[0].split() for process in processes]
 
 
 @pytest.fixture
-def home(raced):
-    """Where the registry of this module lies."""
-    return raced[0]
-
-
-@pytest.fixture
-def registry(home):
+def registry(place, raced):
     """The registry of this module."""
-    return opened(home)
+    return place.open()
 
 
 @pytest.fixture
@@ -53,19 +71,11 @@ def name():
     return f"model_{uuid4().hex[:8]}"
 
 
-def uri_of(home: Path) -> str:
-    """The registry's address."""
-    return f"sqlite:///{home / 'mlflow' / 'mlflow.sqlite'}"
-
-
-def opened(home: Path) -> MlflowRegistry:
-    """The registry of a home, as another process would open it."""
-    return MlflowRegistry(uri_of(home), locks=home / "locks")
-
-
 def register(registry: MlflowRegistry, name: str, fingerprint: str = "f0", **tags: str) -> int:
     """Register a model that was trained somewhere."""
-    return registry.register(name, fingerprint=fingerprint, source="file:///models/1", run_id="", tags=tags)
+    return registry.register(
+        name, fingerprint=fingerprint, source="s3://bucket/models/1", run_id="", tags=tags
+    )
 
 
 def stored(registry: MlflowRegistry, name: str) -> dict[int, dict[str, str]]:
@@ -74,12 +84,12 @@ def stored(registry: MlflowRegistry, name: str) -> dict[int, dict[str, str]]:
     return {int(version.version): dict(version.tags) for version in found}
 
 
-def test_a_fingerprint_is_registered_once(registry, home, name):
+def test_a_fingerprint_is_registered_once(registry, place, name):
     """Registering again, also from a fresh process's view, finds the version; a new fingerprint gets the next."""
     assert registry.find(name, "f0") is None
     assert register(registry, name) == 1
     assert register(registry, name) == 1
-    assert register(opened(home), name) == 1
+    assert register(place.open(), name) == 1
     assert register(registry, name, "f1") == 2
     assert (registry.find(name, "f0"), registry.find(name, "f1"), registry.find(name, "f2")) == (1, 2, None)
     assert set(stored(registry, name)) == {1, 2}
@@ -135,5 +145,71 @@ def test_two_versions_of_one_fingerprint_are_told(registry, name):
 
 def test_processes_that_register_at_once_make_one_version(raced, registry):
     """Two processes start without a registry and register the same three models: each gets the same three numbers."""
-    assert raced[1] == [["1", "2", "3"]] * 2
+    assert raced == [["1", "2", "3"]] * 2
     assert set(stored(registry, RACED)) == {1, 2, 3}
+
+
+def test_a_source_carries_over(registry, name):
+    """Where the model's files lie is what the platform's object store said, on the server too."""
+    register(registry, name)
+    (version,) = registry._client.search_model_versions(f"name = '{name}'")
+    assert version.source == "s3://bucket/models/1"
+
+
+def test_a_server_that_does_not_answer_is_told(tmp_path, monkeypatch):
+    """What could not be done, and the settings to look at."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (port,) = free_ports(1)
+    registry = MlflowRegistry(f"http://127.0.0.1:{port}", locks=FileLocks(tmp_path))
+    for act in (
+        lambda: registry.register("model", fingerprint="f0", source="s3://b/1", run_id="", tags={}),
+        lambda: registry.tag("model", 1, {"release": "passed"}),
+        lambda: registry.point("model", "production", 1),
+    ):
+        with pytest.raises(RegistryError, match=rf"model.*{port}.*PLATFORM_TRACKING_URI"):
+            act()
+
+
+# --- Run tracking --------------------------------------------------------------------------------------
+
+
+def test_a_training_that_goes_on_elsewhere_finds_its_run(place, name):
+    """A second process of the same training continues the run of the first; another training has its own."""
+    from mlflow import MlflowClient
+
+    tracking = RunTracking(place.tracking_uri)
+
+    def train(identity: str, step: int, *, lost: bool) -> str:
+        ids = []
+
+        @dg.op
+        def training(context: dg.OpExecutionContext) -> None:
+            with tracking.run(context, experiment=name, identity=identity, tags={"line": name}) as run:
+                ids.append(run.run_id)
+                run.params({"epochs": 2})
+                run.metrics({"loss": 1 / step}, step=step)
+                if lost:
+                    raise dg.Failure("the pod is gone", allow_retries=False)
+
+        @dg.job
+        def line() -> None:
+            training()
+
+        assert line.execute_in_process(raise_on_error=False).success is not lost
+        return ids[0]
+
+    first = train("a", 1, lost=True)
+    client = MlflowClient(prepared(place.tracking_uri))
+    assert client.get_run(first).info.status == "FAILED"
+    assert train("a", 2, lost=False) == first
+    assert train("b", 1, lost=False) != first
+    found = client.get_run(first)
+    assert (found.info.status, found.data.params, found.data.tags["line"]) == (
+        "FINISHED",
+        {"epochs": "2"},
+        name,
+    )
+    assert [(each.step, each.value) for each in client.get_metric_history(first, "loss")] == [
+        (1, 1.0),
+        (2, 0.5),
+    ]

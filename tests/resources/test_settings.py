@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from resources.settings import PlatformSettings
+from resources.errors import PlatformError
+from resources.settings import PlatformSettings, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,50 @@ def test_settings_stay_as_they_were_read(environment):
     settings = PlatformSettings()
     with pytest.raises(ValidationError):
         settings.profile = "cluster"
+
+
+SHARED = {
+    "PLATFORM_LEDGER_URI": "postgresql://platform@postgres/platform",
+    "PLATFORM_CATALOG_URI": "postgresql://platform@postgres/platform",
+    "PLATFORM_WAREHOUSE_URI": "s3://platform/warehouse",
+    "PLATFORM_OBJECTS_URI": "s3://platform/objects",
+    "PLATFORM_TRACKING_URI": "http://mlflow:5000",
+    "PLATFORM_ROW_SALT": "a salt of the tests only",
+}
+"""What a cluster needs."""
+
+
+def test_a_cluster_needs_all_state_outside_its_pods(environment):
+    """One error names everything that would lie on a pod's disk, each with its variable."""
+    environment.setenv("PLATFORM_PROFILE", "cluster")
+    with pytest.raises(SettingsError) as refusal:
+        PlatformSettings()
+    assert [name for name in SHARED if name in str(refusal.value)] == [*SHARED]
+    assert isinstance(refusal.value, PlatformError)
+    for name, value in SHARED.items():
+        environment.setenv(name, value)
+    assert PlatformSettings().profile == "cluster"
+
+
+@pytest.mark.parametrize("value", ["", "sqlite:////data/state.sqlite", "file:///data", "/data", "data"])
+@pytest.mark.parametrize("variable", SHARED)
+def test_a_cluster_refuses_what_lies_on_a_pods_disk(environment, variable, value):
+    """A path is a path under any scheme; the one field that is wrong is named, and no other."""
+    environment.setenv("PLATFORM_PROFILE", "cluster")
+    for name, shared in SHARED.items():
+        environment.setenv(name, shared)
+    environment.setenv(variable, "" if variable == "PLATFORM_ROW_SALT" else value)
+    with pytest.raises(SettingsError) as refusal:
+        PlatformSettings()
+    assert [name for name in SHARED if name in str(refusal.value)] == [variable]
+
+
+def test_a_password_of_the_tracking_server_is_refused(environment):
+    """MLflow repeats its address in its messages; the refusal does not."""
+    environment.setenv("PLATFORM_TRACKING_URI", "https://ada:s3cret@mlflow:5000")
+    with pytest.raises(ValidationError, match="MLFLOW_TRACKING_PASSWORD") as refusal:
+        PlatformSettings()
+    assert "s3cret" not in str(refusal.value)
 
 
 def test_other_specs_can_be_served(environment):

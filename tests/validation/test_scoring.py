@@ -24,6 +24,7 @@ from platform_assets.references import (
     TableSnapshot,
 )
 from platform_assets.validation.scoring import ProductionScores, production_scores, training_sources
+from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
 from resources.warehouse import IcebergWarehouse
 from tests.governance.conftest import example
@@ -84,7 +85,7 @@ class Line:
 def line(tmp_path):
     """A line without anything."""
     catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
-    warehouse = IcebergWarehouse(catalog, str(tmp_path / "warehouse"), locks=tmp_path / "locks")
+    warehouse = IcebergWarehouse(catalog, str(tmp_path / "warehouse"), locks=FileLocks(tmp_path / "locks"))
     return Line(warehouse, LocalObjectStore(tmp_path / "objects"))
 
 

@@ -101,12 +101,12 @@ def evaluation_of(context: dg.AssetExecutionContext) -> str:
 
 @contextmanager
 def foreseen_failures() -> Iterator[None]:
-    """Ends the step with the message alone on an error that we foresaw; Dagster does not retry it."""
+    """Ends the step with the message alone on an error that we foresaw; Dagster retries what passes by itself."""
     try:
         yield
     except PlatformError as problem:
         logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
-        raise dg.Failure(description=str(problem), allow_retries=False) from problem
+        raise dg.Failure(description=str(problem), allow_retries=problem.passes) from problem
 
 
 @contextmanager

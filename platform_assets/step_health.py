@@ -7,11 +7,10 @@ so do we, since they call for different things: more memory, the same again, and
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from resources.cluster import JobState, PodState, mebibytes, quantity_of
+from resources.cluster import JobState, mebibytes, outside_cause, quantity_of
 
 START_PATIENCE_SECONDS: Final = 300.0
 """How long an image that cannot be pulled, or a pod that cannot be made, is taken for a passing trouble."""
-_KILLED, _TERMINATED = 137, 143
 
 Kind = Literal["running", "waiting", "out_of_memory", "preempted", "crashed", "never_started"]
 
@@ -70,22 +69,13 @@ def _ended(job: JobState) -> StepHealth:
             "preempted", f"the pod of {job.name} was taken away before it could say what became of the step"
         )
     newest = pods[-1]
-    if outside := _outside_cause(newest):
+    if outside := outside_cause(newest):
         return StepHealth("preempted", f"the pod {newest.name} was ended from outside: {outside}")
     return StepHealth(
         "crashed",
         f"the process of the pod {newest.name} ended with {newest.exit_code} and without a word; "
         f"see kubectl logs {newest.name}",
     )
-
-
-def _outside_cause(pod: PodState) -> str | None:
-    if pod.disrupted:
-        return pod.disrupted
-    if pod.reason:
-        return f"{pod.reason}: {pod.message}" if pod.message else pod.reason
-    # Python never ends like this by itself.
-    return {_KILLED: "SIGKILL", _TERMINATED: "SIGTERM"}.get(pod.exit_code or 0)
 
 
 def memory_of_next_attempt(previous: JobState | None, *, most: str | None) -> str | None:

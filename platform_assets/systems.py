@@ -2,6 +2,7 @@
 
 from platform_assets.governance.access import record_denial
 from platform_assets.governance.ledger import Ledger
+from resources.cluster import ClusterJobs
 from resources.locks import FileLocks, Locks, PostgresLocks
 from resources.model_registry import MlflowRegistry
 from resources.object_store import LocalObjectStore, ObjectStore
@@ -26,6 +27,11 @@ def open_locks(settings: PlatformSettings) -> Locks:
 def open_model_registry(settings: PlatformSettings) -> MlflowRegistry:
     """The registered versions."""
     return MlflowRegistry(settings.resolved_tracking_uri, locks=open_locks(settings))
+
+
+def open_job_runner() -> ClusterJobs:
+    """Jobs beside the pod of this process."""
+    return ClusterJobs.of_this_pod()
 
 
 def open_warehouse(settings: PlatformSettings) -> IcebergWarehouse:

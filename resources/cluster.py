@@ -5,9 +5,10 @@ Reads are bounded in time, so that an API server that does not answer delays nob
 
 import json
 import logging
+import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +17,7 @@ from resources.errors import ResourceError
 
 _REQUEST_TIMEOUT_SECONDS: Final = 10
 _NOT_FOUND, _CONFLICT = 404, 409
+_KILLED, _TERMINATED = 137, 143
 _TRANSIENT_STATUS: Final = frozenset({401, 429, 500, 502, 503, 504})
 _POLL_SECONDS: Final = 5.0
 _MEMORY: Final = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
@@ -30,6 +32,14 @@ class ClusterError(ResourceError):
 
 class ClusterUnreachableError(ClusterError):
     """The API server does not answer, or says that it cannot just now."""
+
+    passes = True
+
+
+class PodsLostError(ClusterError):
+    """Pods were taken away, or had too little memory."""
+
+    passes = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +142,7 @@ class Cluster:
         return JobState(
             name=name,
             age_seconds=time.time() - found.metadata.creation_timestamp.timestamp(),
-            succeeded=bool(found.status.succeeded),
+            succeeded=(found.status.succeeded or 0) >= (found.spec.completions or 1),
             failed=bool(found.status.failed),
             memory_limit=_memory_limit(found),
             pods=states,
@@ -148,6 +158,21 @@ class Cluster:
         )
         owners = (found.metadata.owner_references or []) if found is not None else []
         return next(((owner.name, owner.uid) for owner in owners if owner.kind == "Job"), None)
+
+    def image_of(self, pod: str) -> str:
+        """The image of a pod's first container.
+
+        Raises:
+            ClusterError: there is no such pod.
+        """
+        found = self._ask(
+            lambda: self._core.read_namespaced_pod(
+                pod, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        if found is None:
+            raise ClusterError(f"namespace {self.namespace} has no pod {pod}")
+        return str(found.spec.containers[0].image)
 
     def create_job(self, job: Any) -> None:
         """Make a Job; one that is there already is left as it is."""
@@ -213,6 +238,113 @@ class Cluster:
             raise
         except urllib3.exceptions.HTTPError as problem:
             raise ClusterUnreachableError(f"the Kubernetes API does not answer: {problem}") from problem
+
+
+class ClusterJobs:
+    """Runs Jobs beside the pod of this process, to their end.
+
+    Args:
+        cluster: The namespace of this pod.
+        pod: This pod's name.
+    """
+
+    def __init__(self, cluster: Cluster, pod: str) -> None:
+        self._cluster = cluster
+        self._pod = pod
+
+    @classmethod
+    def of_this_pod(cls) -> "ClusterJobs":
+        """Jobs beside this pod.
+
+        Raises:
+            ClusterError: this process runs in no pod.
+        """
+        return cls(Cluster.of_this_pod(), os.environ.get("HOSTNAME", ""))
+
+    @property
+    def image(self) -> str:
+        """The image that this process runs from."""
+        return self._cluster.image_of(self._pod)
+
+    @property
+    def namespace(self) -> str:
+        """Where Jobs are made."""
+        return self._cluster.namespace
+
+    def run(self, manifests: Sequence[Mapping[str, Any]]) -> None:
+        """Make these Services and Jobs, wait until the Jobs have succeeded, and remove them all.
+
+        What is there already is taken up as it is; where this process is ended, it stays for the next one.
+
+        Raises:
+            PodsLostError: pods were taken away or had too little memory, or a Job is gone.
+            ClusterError: a container ended with an error of its own, or Kubernetes refuses an object.
+        """
+        try:
+            for manifest in manifests:
+                create = (
+                    self._cluster.create_job if manifest["kind"] == "Job" else self._cluster.create_service
+                )
+                create(manifest)
+            for manifest in manifests:
+                if manifest["kind"] == "Job":
+                    self._wait_for(manifest["metadata"]["name"])
+        except Exception:
+            self._remove(manifests)
+            raise
+        self._remove(manifests)
+
+    def _wait_for(self, name: str) -> None:
+        told: set[str] = set()
+        while True:
+            try:
+                job = self._cluster.job(name)
+            except ClusterUnreachableError as problem:
+                # It says nothing about the Job, which goes on.
+                log.warning("%s; the Job %s is taken to run on", problem, name)
+            else:
+                if job is None:
+                    raise PodsLostError(f"the Job {name} is gone; somebody has deleted it")
+                if job.succeeded:
+                    return
+                if job.failed:
+                    raise _failure_of(job)
+                for reason in {pod.unschedulable or pod.waiting_for for pod in job.pods} - {None, *told}:
+                    told.add(str(reason))
+                    log.info("the Job %s waits: %s", name, reason)
+            time.sleep(_POLL_SECONDS)
+
+    def _remove(self, manifests: Sequence[Mapping[str, Any]]) -> None:
+        for manifest in manifests:
+            delete = self._cluster.delete_job if manifest["kind"] == "Job" else self._cluster.delete_service
+            try:
+                delete(manifest["metadata"]["name"])
+            except ClusterUnreachableError as problem:
+                log.warning("%s %s stays behind: %s", manifest["kind"], manifest["metadata"]["name"], problem)
+
+
+def _failure_of(job: JobState) -> ClusterError:
+    for pod in job.pods:
+        if pod.out_of_memory:
+            return PodsLostError(f"the pod {pod.name} ran out of memory at its limit of {job.memory_limit}")
+        if outside := outside_cause(pod):
+            return PodsLostError(f"the pod {pod.name} was ended from outside: {outside}")
+    failed = next((pod for pod in job.pods if pod.exit_code), None)
+    if failed is None:
+        return PodsLostError(f"the pods of {job.name} were taken away")
+    return ClusterError(
+        f"the pod {failed.name} of {job.name} ended with {failed.exit_code}; see kubectl logs {failed.name}"
+    )
+
+
+def outside_cause(pod: PodState) -> str | None:
+    """What ended a pod from outside; None where its own program did."""
+    if pod.disrupted:
+        return pod.disrupted
+    if pod.reason:
+        return f"{pod.reason}: {pod.message}" if pod.message else pod.reason
+    # Python never ends like this by itself.
+    return {_KILLED: "SIGKILL", _TERMINATED: "SIGTERM"}.get(pod.exit_code or 0)
 
 
 _NAMESPACE_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"

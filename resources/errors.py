@@ -19,6 +19,9 @@ traceback.
 class PlatformError(Exception):
     """A condition we foresaw: the message is written for the person who must act on it."""
 
+    passes = False
+    """Whether the same act may succeed a little later, with nobody doing anything about it."""
+
 
 class ResourceError(PlatformError):
     """An outside system refused, is misconfigured or cannot be reached."""

@@ -67,6 +67,8 @@ class LockTimeoutError(LockError):
 class LockLostError(LockError):
     """A lock ended before its holder did, so somebody else may have acted at the same time."""
 
+    passes = True
+
 
 class Held(Protocol):
     """A lock while it is held."""

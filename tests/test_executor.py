@@ -21,10 +21,12 @@ from dagster_k8s.executor import K8sStepHandler
 from platform_assets.definitions import build_definitions, step_executor
 from platform_assets.executor import run_pod_executor
 from platform_assets.line import load_lines
-from platform_assets.models.pod import pod_tags
+from platform_assets.models.errors import TrainingError
+from platform_assets.models.pod import gpu_pool, pod_tags
 from platform_assets.models.training_spec import ResourcesSpec
-from platform_assets.step import MAX_MEMORY_TAG, POD_TAG, without_retries
+from platform_assets.step import MAX_MEMORY_TAG, POD_TAG, foreseen_failures, without_retries
 from platform_assets.step_process import step_arguments
+from resources.locks import LockLostError
 from resources.settings import PlatformSettings
 
 SIGNATURES = {
@@ -155,6 +157,18 @@ def test_everything_that_the_spec_asks_for_is_in_the_pod():
     }
 
 
+def test_with_several_nodes_the_step_itself_needs_no_gpu():
+    """It makes the Job whose pods have them, and must not keep one of them away."""
+    several = ResourcesSpec(gpu=4, nodes=2, memory="64Gi", node_selector={"accelerator": "nvidia"})
+
+    config = pod_tags(several)[POD_TAG]
+
+    assert "nvidia.com/gpu" not in config["container_config"]["resources"]["limits"]
+    assert "pod_spec_config" not in config
+    assert gpu_pool(several) is None
+    assert gpu_pool(several.model_copy(update={"nodes": 1})) == "gpu"
+
+
 def test_dagster_k8s_takes_these_tags():
     """Its own check refuses a key that it does not know."""
     from dagster_k8s.job import get_user_defined_k8s_config
@@ -174,6 +188,15 @@ def test_an_error_of_the_code_itself_is_never_tried_again():
     assert failed.value.allow_retries is False
     assert "KeyError: 'a bug'" in failed.value.description
     assert "test_executor.py" in failed.value.description
+
+
+@pytest.mark.parametrize(("error", "again"), [(LockLostError, True), (TrainingError, False)])
+def test_what_passes_by_itself_may_be_tried_again(error, again):
+    """A lock whose database was away comes back; a wrong learning rate stays wrong."""
+    with pytest.raises(dg.Failure) as failed, without_retries(), foreseen_failures():
+        raise error("told")
+
+    assert failed.value.allow_retries is again
 
 
 def test_a_foreseen_failure_keeps_its_words():

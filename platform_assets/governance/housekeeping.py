@@ -31,7 +31,7 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
     @dg.asset(
         name=RETENTION_SWEEP,
         group_name="governance",
-        description="Removes objects, table versions and rows that are past their days; never what is under legal hold.",
+        description="Removes what is past its days, never what is under legal hold, and what killed runs have left behind.",
     )
     def retention_sweep(
         object_store: dg.ResourceParam[ObjectStore],
@@ -54,9 +54,12 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
                     f"{len(report.problems)} of what is past its days could not be removed:\n  "
                     + "\n  ".join(report.problems)
                 )
+            # Where runs are pods, nobody else clears away what killed ones have left.
+            leftovers = warehouse.sweep() + object_store.sweep()
             return dg.MaterializeResult(
                 metadata={
                     **report.counts,
+                    "leftovers": leftovers,
                     "deleted": len(report.deleted),
                     "stays": len(report.spared),
                     "verdict": report.verdict.hash,

@@ -1,10 +1,9 @@
 """The model asset: train once per fingerprint, keep the files, tell the tracker."""
 
-import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
-from filelock import FileLock
 
 from platform_assets.datasets.reviews import sources_of
 from platform_assets.datasets.sources import without_secrets
@@ -14,9 +13,12 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.retraining import requested
 from platform_assets.models.hyper_parameters import HyperParameters
+from platform_assets.models.job_files import JobInputs
+from platform_assets.models.pod import gpu_pool, pod_tags
 from platform_assets.models.store import find_model, object_prefix, save_model
-from platform_assets.models.training import TrainingConfig, train
+from platform_assets.models.training import TrainingConfig
 from platform_assets.models.training_spec import TrainingSpec, with_launched
+from platform_assets.models.workplace import Workplace
 from platform_assets.references import FeaturesVersion, ModelVersion
 from platform_assets.step import (
     RETRAINING_TAG,
@@ -24,14 +26,21 @@ from platform_assets.step import (
     launchpad,
     materialized,
     with_overrides,
+    without_retries,
 )
+from platform_assets.systems import open_job_runner, open_locks
+from resources.locks import Held
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit, source_commit
 from resources.run_tracking import RunTracking
 from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse
 
-CODE = code_version("platform_assets.models.training", "platform_assets.models.classifier")
+CODE = code_version(
+    *("platform_assets.models.training", "platform_assets.models.batches"),
+    *("platform_assets.models.world", "platform_assets.models.classifier"),
+)
+_RETRY_DELAY_SECONDS = 2.0
 
 
 def model_fingerprint(spec: TrainingSpec, *, features_version: str, model_name: str) -> str:
@@ -49,16 +58,12 @@ def training_settings(spec: TrainingSpec) -> dict[str, str | int | float | bool 
     return spec.model_dump(include=set(HyperParameters.model_fields))
 
 
-def pod_tags(spec: TrainingSpec) -> dict[str, object]:
-    """What the training step asks of Kubernetes; only an executor that makes pods reads it."""
-    limits = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
-    if spec.resources.gpu:
-        limits["nvidia.com/gpu"] = str(spec.resources.gpu)
-    return {"dagster-k8s/config": {"container_config": {"resources": {"limits": limits, "requests": limits}}}}
-
-
 def model_asset(
-    spec: TrainingSpec, spec_path: Path, basis: str, retraining: str | None = None
+    spec: TrainingSpec,
+    spec_path: Path,
+    basis: str,
+    retraining: str | None = None,
+    lost_pod_retries: int = 0,
 ) -> dg.AssetsDefinition:
     """`<line>_model`.
 
@@ -67,8 +72,12 @@ def model_asset(
         spec_path: Its file.
         basis: Identity of the file's spec.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
+        lost_pod_retries: How often it is tried again after its pod was lost.
     """
     launched = launchpad(spec, HyperParameters.model_fields)
+    retries = dg.RetryPolicy(
+        max_retries=lost_pod_retries, delay=_RETRY_DELAY_SECONDS, backoff=dg.Backoff.EXPONENTIAL
+    )
 
     @dg.asset(
         name=f"{spec.line}_model",
@@ -76,7 +85,9 @@ def model_asset(
         description="Fine-tuned weights; equal configuration and data give equal weights on a CPU.",
         kinds={"pytorch", "mlflow"},
         code_version=CODE,
-        op_tags=pod_tags(spec),
+        op_tags=pod_tags(spec.resources),
+        pool=gpu_pool(spec.resources),
+        retry_policy=retries if lost_pod_retries else None,
         ins={"features": dg.AssetIn(f"{spec.line}_features")},
     )
     def model(
@@ -89,19 +100,31 @@ def model_asset(
         settings: dg.ResourceParam[PlatformSettings],
         config: launched,  # type: ignore[valid-type]
     ) -> dg.MaterializeResult[ModelVersion]:
-        with foreseen_failures():
+        with without_retries(), foreseen_failures():
             resolved = with_overrides(spec, config)
             identity = model_fingerprint(
                 resolved, features_version=features.version, model_name=features.model_name
             )
             prefix = object_prefix(settings.env, spec.line, identity)
-            scratch = settings.checkpoints_path / identity[:16]
+            workplace = Workplace(settings, object_store, prefix=prefix)
             with _only_trainer(settings, identity):
                 reference = find_model(object_store, prefix, features)
                 reused = reference is not None
                 if reference is None:
                     tokenizer, training = _training_inputs(resolved, features)
-                    tokens = warehouse.read(features.snapshot.table, features.snapshot.snapshot_id)
+                    inputs = JobInputs(
+                        warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),
+                        training,
+                        spec_commit(
+                            ledger,
+                            context.run.tags.get(RETRAINING_TAG, retraining),
+                            resolved,
+                            features,
+                            spec_path,
+                            basis=basis,
+                        ),
+                        features.dataset.gdpr_class,
+                    )
                     parameters = {
                         **training_settings(resolved),
                         "model_name": features.model_name,
@@ -111,11 +134,10 @@ def model_asset(
                         context, experiment=spec.line, identity=identity, tags={"line": spec.line}
                     ) as tracked:
                         tracked.params(parameters)
-                        result = train(
-                            tokens,
-                            training,
-                            output=scratch / "model",
-                            checkpoints=scratch,
+                        result = workplace.train(
+                            inputs,
+                            resolved,
+                            open_job_runner=open_job_runner,
                             on_progress=lambda step, metrics: tracked.metrics(metrics, step=step),
                         )
                         tracking_run_id = tracked.run_id
@@ -128,18 +150,11 @@ def model_asset(
                         prefix=prefix,
                         tracking_run_id=tracking_run_id,
                         settings=parameters,
-                        source_commit=spec_commit(
-                            ledger,
-                            context.run.tags.get(RETRAINING_TAG, retraining),
-                            resolved,
-                            features,
-                            spec_path,
-                            basis=basis,
-                        ),
+                        source_commit=inputs.source_commit,
                         code_commit=code_commit(),
                     )
                 # Kept until the model is whole in the store: a step killed before this goes on from it.
-                shutil.rmtree(scratch, ignore_errors=True)
+                workplace.clear()
             return materialized(
                 reference,
                 fingerprint=identity,
@@ -197,7 +212,6 @@ def _training_inputs(spec: TrainingSpec, features: FeaturesVersion) -> tuple[Tex
     )
 
 
-def _only_trainer(settings: PlatformSettings, identity: str) -> FileLock:
+def _only_trainer(settings: PlatformSettings, identity: str) -> AbstractContextManager[Held]:
     """Two runs that want the same model would write one checkpoint: the second waits, and finds the model."""
-    settings.locks_path.mkdir(parents=True, exist_ok=True)
-    return FileLock(settings.locks_path / f"model-{identity[:16]}.lock")
+    return open_locks(settings).hold(f"model-{identity[:16]}")

@@ -20,11 +20,20 @@ def container_resources(resources: ResourcesSpec) -> dict[str, dict[str, str]]:
     return {"limits": amounts, "requests": amounts}
 
 
+def gpu_pool(resources: ResourcesSpec) -> str | None:
+    """The pool that the training step belongs to; with several nodes its Job's pods have the GPUs, not the step."""
+    return GPU_POOL if resources.gpu and resources.nodes == 1 else None
+
+
 def pod_tags(resources: ResourcesSpec) -> dict[str, Any]:
     """Tags of the training step.
 
     They stand on the step and not on a job: only so they reach it from automation, backfills and the UI alike.
+    With several nodes, the step makes a Job of pods that train, and waits for it.
     """
+    if resources.nodes > 1:
+        waiting = ResourcesSpec(cpu="250m", memory="1Gi", max_memory="8Gi")
+        return pod_tags(waiting)
     container: dict[str, Any] = {"resources": container_resources(resources)}
     pod: dict[str, Any] = {}
     if resources.shared_memory:

@@ -1,8 +1,6 @@
-"""Fine-tuning a text encoder: one module for a function call, `python -m`, and `torchrun`.
+"""Fine-tuning a text encoder, in this process or together with others.
 
-    result = train(tokens, config, output=folder, checkpoints=folder)
-    python -m platform_assets.models.training --tokens tokens.parquet --config config.json --output folder
-    torchrun --nproc-per-node 2 -m platform_assets.models.training …
+    result = train(tokens, config, output=folder, checkpoints=FolderCheckpoints(folder))
 
 What makes it fast where nothing else is: batches of similar length padded to the longest text in them,
 frozen embeddings, half precision where the hardware has it, no dropout inside the encoder for short runs.
@@ -11,25 +9,26 @@ Symbols: N rows, B rows in a global batch, L tokens in the longest text of a bat
 W processes. Every process builds the same batches and takes every W-th row of each.
 """
 
-import argparse
 import hashlib
-import json
 import logging
 import math
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from platform_assets.models.batches import Row, batches_of, padded
+from platform_assets.models.checkpoints import Checkpoints, TrainingState
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.hyper_parameters import HyperParameters
+from platform_assets.models.world import World, processes_of_this_machine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_FILE = "checkpoint.pt"
-_CHECKPOINT_INTERVAL_SECONDS = 20.0
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _MINIMUM_REPORT_STEPS = 10
 _OPERATIONS_PER_SECOND = {
@@ -49,8 +46,6 @@ _OPERATIONS_PER_SECOND = {
 }
 """By device and whether precision is halved; of one CPU thread, or of one GPU. Good for an announcement, no more."""
 _REPORTS = 100
-_BUCKET_BATCHES = 32
-_PAD_MULTIPLE = 8
 _LAYER_NUMBER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 ProgressCallback = Callable[[int, dict[str, float]], None]
@@ -66,7 +61,7 @@ class TrainingConfig(HyperParameters):
     mixed_precision: bool = True
     pad_id: int = 0
     threads: int | None = None
-    """CPU threads; None for all that this process may use."""
+    """CPU threads of each process; None for its share of all that it may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,10 @@ class Hardware:
     precision: str
     """`float32`, `bfloat16` or `float16`: the type of the encoder's matrix products."""
     threads: int
+    """Of each process."""
     name: str
+    processes: int = 1
+    """How many trained together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,8 @@ def train(
     config: TrainingConfig,
     *,
     output: Path,
-    checkpoints: Path,
+    checkpoints: Checkpoints,
+    checkpoint_interval_seconds: float = 20.0,
     on_progress: ProgressCallback | None = None,
 ) -> TrainingResult:
     """Fine-tune on the rows of split `train`; equal input gives equal weights on a CPU.
@@ -109,8 +108,9 @@ def train(
         config: hyper-parameters and the encoder to start from.
         output: folder to be filled with config.json, model.safetensors and head.safetensors; it appears
             whole or not at all.
-        checkpoints: folder of this model's checkpoint. A killed run that is started again with the same
+        checkpoints: keeps this model's checkpoint. A killed run that is started again with the same
             input continues from there and ends with the same weights.
+        checkpoint_interval_seconds: shortest time between two checkpoints.
         on_progress: called at the first step, every ten steps or more, and at the last step.
 
     Raises:
@@ -121,26 +121,24 @@ def train(
 
     rows = _training_rows(tokens)
     hardware = _prepare_hardware(config)
-    world = _World.join(hardware.device)
+    world = World.join(hardware.device)
+    hardware = replace(hardware, processes=world.size)
+    if min(len(rows), config.batch_size) < world.size:
+        log.warning(
+            "a batch of %s rows leaves some of the %s processes without any: raise batch_size, or ask for less",
+            min(len(rows), config.batch_size), world.size,
+        )  # fmt: skip
     torch.manual_seed(config.seed)
-    model = build_classifier(config.model_location, dropout=config.dropout).to(world.device)
-    if config.freeze_embeddings:
-        for name, parameter in model.encoder.named_parameters():
-            if name.startswith("embeddings."):
-                parameter.requires_grad = False
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config), fused=True)
-    steps_per_epoch = math.ceil(len(rows) / config.batch_size)
-    total_steps = steps_per_epoch * config.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, _linear_schedule(total_steps, config.warmup_fraction)
-    )
-    scaler = torch.amp.GradScaler(enabled=hardware.precision == "float16")
-    checkpoint = _Checkpoint(checkpoints / CHECKPOINT_FILE, model, optimizer, schedule, scaler)
-    first_step, seconds_before = checkpoint.restore(world.device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    tokens_in_all = config.epochs * sum(len(ids) for ids, _ in rows)
+    model = build_classifier(config.model_location, dropout=config.dropout)
+    identity = _identity(rows, config, model)
+    total_steps = math.ceil(len(rows) / config.batch_size) * config.epochs
+    learner = _Learner(model.to(world.device), config, total_steps, hardware, world)
+    state = TrainingState(
+        learner.parts, checkpoints, identity=identity, world=world, interval_seconds=checkpoint_interval_seconds
+    )  # fmt: skip
+    first_step = state.restore()
     seconds_in_all = estimate_seconds(
-        tokens_in_all, sum(parameter.numel() for parameter in parameters), hardware
+        config.epochs * sum(len(ids) for ids, _ in rows), learner.trained_parameters, hardware
     )
     log.info(
         "training on %s rows: %s steps of %s on %s in %s, roughly %.0f minutes in all%s",
@@ -148,46 +146,19 @@ def train(
         max(1.0, seconds_in_all / 60), f"; goes on after step {first_step}" if first_step else "",
     )  # fmt: skip
     reporter = _Reporter(total_steps, on_progress if world.rank == 0 else None)
-    started = time.monotonic()
-    saved_at = started
-    loss_value = math.nan
-    model.train()
-    for step, batch in enumerate(_batches(rows, config), start=1):
-        if step <= first_step:
-            continue
-        mine = batch[world.rank :: world.size]
-        # A batch of fewer rows than processes leaves some without any: those take a row of no weight.
-        weight = world.size / len(batch) if len(mine) else 0.0
-        ids, mask, labels = _padded(
-            [rows[row] for row in mine] or [rows[batch[0]]], config.pad_id, world.device
-        )
-        with _autocast(hardware):
-            logits = model(ids, mask)
-        # Averaging gradients over W processes divides by W: this sum is the mean over the global batch.
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") * weight
-        scaler.scale(loss).backward()
-        world.average_gradients(parameters)
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        if reporter.due(step):
-            loss_value = world.mean(loss)
-            if not math.isfinite(loss_value):
-                raise TrainingError(
-                    f"the loss is {loss_value} at step {step} of {total_steps}; lower learning_rate or clip_norm"
-                )
-            reporter.report(step, loss_value, schedule.get_last_lr()[-1], len(batch))
-        if (
-            world.rank == 0
-            and step < total_steps
-            and time.monotonic() - saved_at > _CHECKPOINT_INTERVAL_SECONDS
-        ):
-            checkpoint.save(step, seconds_before + time.monotonic() - started)
-            saved_at = time.monotonic()
-    seconds = seconds_before + time.monotonic() - started
+    loss = math.nan
+    batches = batches_of(rows, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+    with state.kept_when_ended(lambda: learner.settled_step):
+        for step, batch in enumerate(batches, start=1):
+            if step <= first_step:
+                continue
+            part = learner.learn([rows[row] for row in batch], step)
+            if reporter.due(step):
+                loss = _finite(world.mean(part), step, total_steps)
+                reporter.report(step, loss, learner.rate, len(batch))
+            if step < total_steps:
+                state.save_when_due(step)
+    seconds = state.seconds
     weights = _save_model(model, config, output) if world.rank == 0 else ""
     world.leave()
     return TrainingResult(
@@ -195,7 +166,7 @@ def train(
         weights_sha256=weights,
         steps=total_steps,
         resumed_at_step=first_step,
-        final_loss=loss_value,
+        final_loss=loss,
         train_seconds=seconds,
         rows=len(rows),
         hardware=hardware,
@@ -250,7 +221,7 @@ def score(
     with torch.inference_mode(), _autocast(hardware):
         for start in range(0, len(order), batch_rows):
             chosen = order[start : start + batch_rows]
-            ids, mask, _ = _padded([(token_ids[row], 0) for row in chosen], pad_id, device)
+            ids, mask, _ = padded([(token_ids[row], 0) for row in chosen], pad_id, device)
             scores[chosen] = model(ids, mask).float().softmax(dim=1)[:, 1].double().cpu().numpy()
             if time.monotonic() - told > _PROGRESS_INTERVAL_SECONDS:
                 told = time.monotonic()
@@ -265,7 +236,7 @@ def detect_hardware(*, gpu: int, mixed_precision: bool, threads: int | None = No
     """
     import torch
 
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or max(1, len(os.sched_getaffinity(0)) // processes_of_this_machine())
     if gpu and torch.cuda.is_available():
         precision = "float32"
         if mixed_precision:
@@ -275,6 +246,19 @@ def detect_hardware(*, gpu: int, mixed_precision: bool, threads: int | None = No
         log.warning("the spec asks for %s GPU and this machine has none: running on the CPU", gpu)
     precision = "bfloat16" if mixed_precision and _cpu_multiplies_bfloat16() else "float32"
     return Hardware("cpu", precision, threads, f"CPU with {threads} threads")
+
+
+def usable_gpus(gpu: int) -> int:
+    """How many of the GPUs that a spec asks for this machine has; fewer cost a warning."""
+    if gpu <= 1:
+        return gpu
+    import torch
+
+    usable = min(gpu, int(torch.cuda.device_count()))
+    # Of none at all, whoever trains on the CPU instead warns.
+    if 0 < usable < gpu:
+        log.warning("the spec asks for %s GPUs and this machine has %s: training on those", gpu, usable)
+    return usable
 
 
 def estimate_seconds(tokens: int, parameters: int, hardware: Hardware) -> float:
@@ -316,9 +300,6 @@ def _autocast(hardware: Hardware) -> Any:
     return torch.autocast(hardware.device, getattr(torch, hardware.precision))
 
 
-Row = tuple["NDArray[np.int32]", int]
-
-
 def _training_rows(tokens: "pa.Table") -> list[Row]:
     import pyarrow.compute as pc
 
@@ -339,37 +320,6 @@ def token_lists(tokens: "pa.Table") -> "list[NDArray[np.int32]]":
     values = column.flatten().to_numpy()
     lengths = column.value_lengths().to_numpy()
     return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
-
-
-def _batches(rows: list[Row], config: TrainingConfig) -> Iterator["NDArray[np.int64]"]:
-    """Row numbers of every batch of every epoch: shuffled, then grouped by length within large chunks."""
-    lengths = np.array([len(ids) for ids, _ in rows])
-    for epoch in range(config.epochs):
-        random = np.random.default_rng((config.seed, epoch))
-        shuffled = random.permutation(len(rows))
-        chunk = config.batch_size * _BUCKET_BATCHES
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(shuffled), chunk):
-            part = shuffled[start : start + chunk]
-            part = part[np.argsort(lengths[part], kind="stable")]
-            batches += [part[at : at + config.batch_size] for at in range(0, len(part), config.batch_size)]
-        for number in random.permutation(len(batches)):
-            yield batches[number]
-
-
-def _padded(rows: list[Row], pad_id: int, device: Any) -> tuple[Any, Any, Any]:
-    """Token ids (B, L), mask (B, L) and labels (B,), L rounded up to a multiple of 8."""
-    import torch
-
-    longest = max((len(ids) for ids, _ in rows), default=1)
-    width = -(-longest // _PAD_MULTIPLE) * _PAD_MULTIPLE
-    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(rows), width), dtype=np.int64)
-    for at, (tokens, _) in enumerate(rows):
-        ids[at, : len(tokens)] = tokens
-        mask[at, : len(tokens)] = 1
-    labels = np.array([label for _, label in rows], dtype=np.int64)
-    return tuple(torch.from_numpy(array).to(device) for array in (ids, mask, labels))
 
 
 def _parameter_groups(model: Any, config: TrainingConfig) -> list[dict[str, Any]]:
@@ -403,36 +353,101 @@ def _linear_schedule(total_steps: int, warmup_fraction: float) -> Callable[[int]
     return factor
 
 
-class _Checkpoint:
-    """State between two steps, written to a temporary file and renamed: it is whole or it is not there."""
+def _finite(loss: float, step: int, total_steps: int) -> float:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss is {loss} at step {step} of {total_steps}; lower learning_rate or clip_norm"
+        )
+    return loss
 
-    def __init__(self, path: Path, model: Any, optimizer: Any, schedule: Any, scaler: Any) -> None:
-        self._path = path
-        self._parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
 
-    def save(self, step: int, seconds: float) -> None:
+class _Learner:
+    """A model and all that moves it, one step at a time."""
+
+    def __init__(
+        self, model: Any, config: TrainingConfig, total_steps: int, hardware: Hardware, world: World
+    ) -> None:
         import torch
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        incoming = self._path.with_suffix(".incoming")
-        state = {name: part.state_dict() for name, part in self._parts.items()}
-        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-        torch.save({**state, "random": random, "step": step, "seconds": seconds}, incoming)
-        incoming.replace(self._path)
+        if config.freeze_embeddings:
+            for name, parameter in model.encoder.named_parameters():
+                if name.startswith("embeddings."):
+                    parameter.requires_grad = False
+        self._model = model.train()
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(_parameter_groups(model, config), fused=True)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, _linear_schedule(total_steps, config.warmup_fraction)
+        )
+        self._scaler = torch.amp.GradScaler(enabled=hardware.precision == "float16")
+        self._config = config
+        self._hardware = hardware
+        self._world = world
+        self.settled_step: int | None = None
+        """The step that all parts stand at; None while some of them have moved on and others have not."""
 
-    def restore(self, device: Any) -> tuple[int, float]:
-        """Load the state, if there is any; returns the step it was taken after and the seconds spent."""
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that a step changes."""
+        return {
+            "model": self._model,
+            "optimizer": self._optimizer,
+            "schedule": self._schedule,
+            "scaler": self._scaler,
+        }
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers are learnt."""
+        return sum(parameter.numel() for parameter in self._parameters)
+
+    @property
+    def rate(self) -> float:
+        """The next step's learning rate of the head."""
+        return float(self._schedule.get_last_lr()[-1])
+
+    def learn(self, batch: list[Row], step: int) -> Any:
+        """Take one step on a global batch; this process's part of the loss."""
         import torch
 
-        if not self._path.exists():
-            return 0, 0.0
-        state = torch.load(self._path, map_location=device, weights_only=True)
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["random"]["cpu"].cpu())
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["random"]["cuda"]])
-        return int(state["step"]), float(state["seconds"])
+        world = self._world
+        # What a step draws follows from its number: a run that goes on draws the same, each process its own.
+        drawn = np.random.SeedSequence((self._config.seed, step, world.rank)).generate_state(1, np.uint64)
+        torch.manual_seed(int(drawn[0]))
+        mine = batch[world.rank :: world.size]
+        # A batch of fewer rows than processes leaves some without any: those take a row of no weight.
+        weight = world.size / len(batch) if mine else 0.0
+        ids, mask, labels = padded(mine or batch[:1], self._config.pad_id, world.device)
+        with _autocast(self._hardware):
+            logits = self._model(ids, mask)
+        # Averaging gradients over W processes divides by W: this sum is the mean over the global batch.
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") * weight
+        self._scaler.scale(loss).backward()
+        world.average_gradients(self._parameters)
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
+        self.settled_step = None
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        self.settled_step = step
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+
+def _identity(rows: list[Row], config: TrainingConfig, model: Any) -> str:
+    """Of everything that decides what the weights become, whichever machine computes them."""
+    import torch
+
+    elsewhere = {"model_location", "threads", "gpu", "mixed_precision"}
+    digest = hashlib.sha256(config.model_dump_json(exclude=elsewhere).encode())
+    digest.update(np.array([(len(ids), label) for ids, label in rows], dtype=np.int64).tobytes())
+    for ids, _ in rows:
+        digest.update(ids.tobytes())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 class _Reporter:
@@ -463,57 +478,6 @@ class _Reporter:
             self._callback(step, measured)
 
 
-@dataclass(frozen=True, slots=True)
-class _World:
-    """The processes that train together; alone, every operation is the identity."""
-
-    rank: int
-    size: int
-    device: Any
-
-    @classmethod
-    def join(cls, device: str) -> "_World":
-        import torch
-
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        rank = int(os.environ.get("RANK", "0"))
-        if size > 1:
-            torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-        if device == "cuda":
-            return cls(rank, size, torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
-        return cls(rank, size, torch.device("cpu"))
-
-    def average_gradients(self, parameters: list[Any]) -> None:
-        if self.size == 1:
-            return
-        import torch
-
-        # One flat buffer: a reduction per tensor would wait for the network a hundred times a step.
-        present = [parameter for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([parameter.grad.reshape(-1) for parameter in present])
-        torch.distributed.all_reduce(flat)
-        flat /= self.size
-        offset = 0
-        for parameter in present:
-            parameter.grad.copy_(flat[offset : offset + parameter.numel()].view_as(parameter))
-            offset += parameter.numel()
-
-    def mean(self, value: Any) -> float:
-        import torch
-
-        value = value.detach().clone()
-        if self.size > 1:
-            torch.distributed.all_reduce(value)
-        return float(value) / self.size
-
-    def leave(self) -> None:
-        if self.size > 1:
-            import torch
-
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
-
-
 def _save_model(model: Any, config: TrainingConfig, output: Path) -> str:
     """Write the model's folder and return the hash of its weights."""
     incoming = output.with_name(output.name + ".incoming")
@@ -525,32 +489,3 @@ def _save_model(model: Any, config: TrainingConfig, output: Path) -> str:
         digest.update((incoming / name).read_bytes())
     incoming.replace(output)
     return digest.hexdigest()
-
-
-def main() -> None:
-    """Entry point of `python -m` and `torchrun`."""
-    import pyarrow.parquet as pq
-
-    parser = argparse.ArgumentParser(description="Fine-tune a text encoder.")
-    parser.add_argument("--tokens", type=Path, required=True, help="Parquet file: token_ids, label, split")
-    parser.add_argument(
-        "--config", type=Path, required=True, help="JSON file with the fields of TrainingConfig"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder for the model's files")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="folder for the checkpoint")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    losses: list[dict[str, float]] = []
-    result = train(
-        pq.read_table(arguments.tokens),
-        TrainingConfig.model_validate_json(arguments.config.read_bytes()),
-        output=arguments.output,
-        checkpoints=arguments.checkpoints,
-        on_progress=lambda step, metrics: losses.append({"step": step, **metrics}),
-    )
-    if int(os.environ.get("RANK", "0")) == 0:
-        print(json.dumps({**asdict(result), "output": str(result.output), "progress": losses}))  # noqa: T201 - the result
-
-
-if __name__ == "__main__":
-    main()

@@ -29,6 +29,7 @@ from tests.benchmarks.monitor import measure_monitor
 from tests.benchmarks.overhead import measure_overhead
 from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
+from tests.benchmarks.scale_out import measure_scale_out
 from tests.benchmarks.sketch import measure_sketch
 from tests.cluster.platform import reachable_host
 
@@ -65,6 +66,7 @@ def main() -> int:
         "decay": measure_decay,
         "listener": measure_listener,
         "pods": measure_pods,
+        "scale_out": measure_scale_out,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])

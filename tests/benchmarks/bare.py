@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from platform_assets.datasets.reviews import prepare_reviews, read_reviews
 from platform_assets.features.tokens import load_tokenizer, model_location, token_features
+from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.training import TrainingConfig, score, token_lists, train
 from platform_assets.models.training_spec import read_training_spec
@@ -39,7 +40,7 @@ def main(spec_path: Path, folder: Path) -> None:
         mixed_precision=spec.resources.mixed_precision,
         pad_id=tokenizer.pad_id,
     )
-    trained = train(tokens, config, output=folder / "model", checkpoints=folder)
+    trained = train(tokens, config, output=folder / "model", checkpoints=FolderCheckpoints(folder))
 
     from platform_assets.models.classifier import TextClassifier
 

@@ -1,11 +1,9 @@
 """Training with the real encoder on a handful of rows: repeatable, resumable, the same on two processes."""
 
-import json
 import logging
-import os
 import random
+import signal
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,92 +12,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from platform_assets.features.tokens import load_tokenizer
+from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.scorer import SavedClassifier
-from platform_assets.models.training import TrainingConfig, token_lists, train
-from tests.conftest import free_ports
+from platform_assets.models.training import TrainingConfig, token_lists, train, usable_gpus
+from tests.models.conftest import (
+    EAGER,
+    PROCESS,
+    ROWS,
+    Stopped,
+    assert_alike,
+    kill_at,
+    result_of,
+    start,
+    stop_at,
+    torchrun,
+    wait_until,
+    weights,
+)
 
-ROWS = 84
 LAYERS = 6
-# Otherwise only a run of minutes would leave a checkpoint behind.
-EAGER = """
-import platform_assets.models.training as training
-training._CHECKPOINT_INTERVAL_SECONDS = 0.0
-training.main()
-"""
-
-
-@pytest.fixture(scope="module")
-def tokenizer(encoder):
-    """The encoder's tokenizer, 16 tokens a text."""
-    return load_tokenizer(encoder, max_length=16, head_fraction=0.25)
-
-
-@pytest.fixture(scope="module")
-def config(encoder, tokenizer):
-    """Twelve steps on the CPU in full precision, every rate large enough to show."""
-    return TrainingConfig(
-        model_location=encoder,
-        epochs=1,
-        batch_size=7,
-        learning_rate=1e-3,
-        head_learning_rate=1e-2,
-        layer_decay=0.5,
-        warmup_fraction=0.1,
-        weight_decay=0.0,
-        dropout=0.1,
-        clip_norm=1.0,
-        freeze_embeddings=True,
-        seed=7,
-        gpu=0,
-        mixed_precision=False,
-        pad_id=tokenizer.pad_id,
-    )
-
-
-@pytest.fixture(scope="module")
-def make_tokens(tokenizer):
-    """Builds a table of short texts whose opinion stands in one word."""
-
-    def make_tokens(
-        rows: int = ROWS, *, labels: list[int | None] | None = None, split: str = "train"
-    ) -> pa.Table:
-        random_words = random.Random(3)
-        labels = labels or [row % 2 for row in range(rows)]
-        texts = [
-            " ".join(
-                [
-                    *random_words.choices(["the", "film", "was", "plot"], k=row % 9),
-                    ["awful", "great"][bool(label)],
-                ]
-            )
-            for row, label in enumerate(labels)
-        ]
-        return pa.table(
-            {
-                "token_ids": pa.array(tokenizer.encode(texts)[0], pa.list_(pa.int32())),
-                "label": pa.array(labels, pa.int32()),
-                "split": [split] * rows,
-            }
-        )
-
-    return make_tokens
-
-
-@pytest.fixture(scope="module")
-def trained(make_tokens, config, tmp_path_factory):
-    """An uninterrupted run, and the losses that it reported."""
-    folder = tmp_path_factory.mktemp("trained")
-    reported = {}
-    result = train(
-        make_tokens(),
-        config,
-        output=folder / "model",
-        checkpoints=folder,
-        on_progress=lambda step, metrics: reported.update({step: metrics}),
-    )
-    return result, reported
 
 
 @pytest.fixture
@@ -112,43 +44,18 @@ def arguments(make_tokens, config, tmp_path):
         return [
             *("--tokens", str(tmp_path / "tokens.parquet"), "--config", str(tmp_path / "config.json")),
             *("--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")),
+            *("--checkpoint-interval", "0"),
         ]
 
     return arguments
 
 
-def start(*command: str) -> subprocess.Popen[str]:
-    """A Python process that finds the package where this one does; its log and its result are one stream."""
-    return subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-
-
-def result_of(process: subprocess.Popen[str]) -> dict:
-    """What a training process that ends well prints as its last line."""
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
-    return json.loads(output.splitlines()[-1])
-
-
-def kill_at(process: subprocess.Popen[str], told: str) -> None:
-    """Kill the process once it has told this."""
-    assert process.stdout is not None
-    with process.stdout:
-        assert any(line.startswith(told) for line in process.stdout)
-        process.kill()
-    assert process.wait() == -9
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a model folder."""
-    from safetensors.numpy import load_file
-
-    return load_file(folder / "model.safetensors") | load_file(folder / "head.safetensors")
+@pytest.fixture
+def eager(tmp_path):
+    """A program that trains and saves after every step."""
+    program = tmp_path / "eager.py"
+    program.write_text(EAGER)
+    return str(program)
 
 
 def test_a_run_learns_and_reports(trained):
@@ -166,7 +73,7 @@ def test_a_run_learns_and_reports(trained):
 
 def test_the_same_input_gives_the_same_weights(trained, make_tokens, config, tmp_path):
     """Repeated on a CPU, a run ends with the same bytes; another seed ends with others."""
-    again = train(make_tokens(), config, output=tmp_path / "a", checkpoints=tmp_path)
+    again = train(make_tokens(), config, output=tmp_path / "a", checkpoints=FolderCheckpoints(tmp_path))
     assert again.weights_sha256 == trained[0].weights_sha256
     short = make_tokens(14)
     first, second = (
@@ -174,23 +81,23 @@ def test_the_same_input_gives_the_same_weights(trained, make_tokens, config, tmp
             short,
             config.model_copy(update={"seed": seed}),
             output=tmp_path / str(seed),
-            checkpoints=tmp_path / str(seed),
+            checkpoints=FolderCheckpoints(tmp_path / str(seed)),
         )
         for seed in (1, 2)
     )
     assert first.weights_sha256 != second.weights_sha256
 
 
-def test_a_killed_run_goes_on_where_it_was(trained, make_tokens, config, arguments, tmp_path):
+def test_a_killed_run_goes_on_where_it_was(trained, make_tokens, config, arguments, eager, tmp_path):
     """Killed at its tenth step and started again, a run repeats no more than a step and ends with the same weights."""
-    kill_at(start("-c", EAGER, *arguments()), "step 10 of 12")
+    kill_at(start(eager, *arguments()), "step 10 of 12")
     assert not (tmp_path / "model").exists()
     reported = []
     resumed = train(
         make_tokens(),
         config,
         output=tmp_path / "model",
-        checkpoints=tmp_path / "checkpoints",
+        checkpoints=FolderCheckpoints(tmp_path / "checkpoints"),
         on_progress=lambda step, metrics: reported.append(step),
     )
     assert resumed.resumed_at_step in {9, 10, 11}
@@ -200,9 +107,9 @@ def test_a_killed_run_goes_on_where_it_was(trained, make_tokens, config, argumen
 
 
 @pytest.mark.long
-def test_a_run_survives_twenty_kills(trained, arguments):
+def test_a_run_survives_twenty_kills(trained, arguments, eager):
     """Killed at any moment, also while a checkpoint is written, a run ends with the weights of an undisturbed one."""
-    command = ("-c", EAGER, *arguments())
+    command = (eager, *arguments())
     for _ in range(20):
         process = start(*command)
         assert process.stdout is not None
@@ -216,32 +123,100 @@ def test_a_run_survives_twenty_kills(trained, arguments):
     assert result_of(start(*command))["weights_sha256"] == trained[0].weights_sha256
 
 
-def test_two_processes_train_as_one(make_tokens, config, arguments, tmp_path):
-    """Two processes of torchrun follow the loss curve of one, also where a batch holds fewer rows than processes."""
-    tokens, alike = make_tokens(22), config.model_copy(update={"dropout": 0.0, "epochs": 3})
-    alone = {}
-    train(
-        tokens,
-        alike,
-        output=tmp_path / "alone",
-        checkpoints=tmp_path / "alone-checkpoints",
-        on_progress=lambda step, metrics: alone.update({step: metrics["loss"]}),
+def test_a_run_that_is_asked_to_end_saves_first(trained, make_tokens, config, arguments, tmp_path):
+    """SIGTERM between two checkpoints, as a pod gets it, costs no step that was done."""
+    rarely = [*arguments()[:-1], "3600"]
+    process = start("-m", PROCESS, *rarely)
+    wait_until(process, "step 10 of 12")
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not (tmp_path / "model").exists()
+    resumed = train(
+        make_tokens(),
+        config,
+        output=tmp_path / "model",
+        checkpoints=FolderCheckpoints(tmp_path / "checkpoints"),
     )
-    together = result_of(
-        start(
-            *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_ports(1)[0])),
-            *(
-                "-m",
-                "platform_assets.models.training",
-                *arguments(tokens, alike.model_copy(update={"threads": 1})),
-            ),
-        )
+    assert resumed.resumed_at_step >= 10
+    assert resumed.weights_sha256 == trained[0].weights_sha256
+
+
+@pytest.fixture(scope="module")
+def alike(make_tokens, config):
+    """Twenty-two rows, so that the last batch of each epoch holds one, and a configuration without chance."""
+    return make_tokens(22), config.model_copy(update={"dropout": 0.0, "epochs": 6, "threads": 1})
+
+
+@pytest.fixture(scope="module")
+def alone(alike, tmp_path_factory):
+    """What one process makes of them, and its losses."""
+    folder = tmp_path_factory.mktemp("alone")
+    losses = {}
+    result = train(
+        *alike,
+        output=folder / "model",
+        checkpoints=FolderCheckpoints(folder),
+        on_progress=lambda step, metrics: losses.update({step: metrics["loss"]}),
     )
+    return result, losses
+
+
+def test_two_processes_train_as_one(alike, alone, arguments, tmp_path):
+    """Two processes follow the loss curve of one, also where a batch holds fewer rows than processes."""
+    together = result_of(start(*torchrun(2, "-m", PROCESS, *arguments(*alike))))
     losses = {told["step"]: told["loss"] for told in together["progress"]}
-    assert list(losses) == list(alone) == [1, 10, 12]
-    assert losses == pytest.approx(alone, rel=1e-2, abs=1e-4)
-    ours, theirs = weights(tmp_path / "alone"), weights(tmp_path / "model")
-    assert all(np.allclose(ours[name], theirs[name], atol=5e-3) for name in ours)
+    assert list(losses) == list(alone[1]) == [1, 10, 20, 24]
+    assert losses == pytest.approx(alone[1], rel=1e-2, abs=1e-4)
+    assert_alike(weights(alone[0].output), weights(tmp_path / "model"))
+    assert together["hardware"]["processes"] == 2
+    assert alone[0].hardware.processes == 1
+    assert "leaves some" not in together["log"]
+
+
+def test_two_processes_go_on_where_one_was(alike, alone, arguments, tmp_path):
+    """The checkpoint of one process is taken up by two, that of two by one, and the end is the same."""
+    output, checkpoints = tmp_path / "model", FolderCheckpoints(tmp_path / "checkpoints")
+    with pytest.raises(Stopped):
+        train(*alike, output=output, checkpoints=checkpoints, on_progress=stop_at(10))
+    process = start(*torchrun(2, "-m", PROCESS, *arguments(*alike)))
+    wait_until(process, "step 20 of 24")
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate()[0]
+    assert process.returncode != 0, told
+    assert not output.exists()
+    ended = train(*alike, output=output, checkpoints=checkpoints)
+    # The two have saved once at least, after their first step.
+    assert ended.resumed_at_step > 10
+    assert_alike(weights(alone[0].output), weights(output))
+
+
+def test_processes_go_on_only_where_all_can(make_tokens, config, arguments, tmp_path):
+    """Where one of two processes has no checkpoint both start anew; where a batch has one row, the other idles.
+
+    Each is told once, and the model is that of one process.
+    """
+    tokens = make_tokens(4)
+    single = config.model_copy(update={"batch_size": 1, "dropout": 0.0, "threads": 1, "epochs": 3})
+    with pytest.raises(Stopped):
+        train(
+            tokens,
+            single,
+            output=tmp_path / "model",
+            checkpoints=FolderCheckpoints(tmp_path / "checkpoints-0"),
+            on_progress=stop_at(10),
+        )
+    program = tmp_path / "apart.py"
+    program.write_text(
+        f"import os, sys\nsys.argv[-1] += '-' + os.environ['RANK']\nfrom {PROCESS} import main\nmain()\n"
+    )
+    apart = [*arguments(tokens, single), "--checkpoints", str(tmp_path / "checkpoints")]
+    together = result_of(start(*torchrun(2, str(program), *apart)))
+    assert together["resumed_at_step"] == 0
+    assert together["log"].count("the processes do not find the same checkpoint") == 1
+    assert together["log"].count("a batch of 1 rows leaves some of the 2 processes without any") == 1
+    train(tokens, single, output=tmp_path / "alone", checkpoints=FolderCheckpoints(tmp_path / "a"))
+    assert_alike(weights(tmp_path / "alone"), weights(tmp_path / "model"))
 
 
 def test_lower_layers_learn_more_slowly(trained, config, encoder):
@@ -262,7 +237,7 @@ def test_frozen_embeddings_stay(trained, make_tokens, config, encoder, tmp_path)
         make_tokens(14),
         config.model_copy(update={"freeze_embeddings": False}),
         output=tmp_path / "model",
-        checkpoints=tmp_path,
+        checkpoints=FolderCheckpoints(tmp_path),
     )
     name = "embeddings.word_embeddings.weight"
     assert np.array_equal(weights(trained[0].output)[name], before[name])
@@ -283,7 +258,7 @@ def test_a_loss_that_is_no_number_ends_the_run(make_tokens, config, tmp_path):
             make_tokens(28),
             config.model_copy(update={"learning_rate": 1e30}),
             output=tmp_path / "model",
-            checkpoints=tmp_path,
+            checkpoints=FolderCheckpoints(tmp_path),
         )
     assert not (tmp_path / "model").exists()
 
@@ -300,7 +275,7 @@ def test_rows_that_cannot_be_trained_on_are_an_error(make_tokens, config, tmp_pa
     """Other labels than the two, missing ones, and no row at all: the count is told before anything is loaded."""
     tokens = make_tokens(len(labels), labels=labels, split=split)
     with pytest.raises(TrainingError, match=expected):
-        train(tokens, config, output=tmp_path / "model", checkpoints=tmp_path)
+        train(tokens, config, output=tmp_path / "model", checkpoints=FolderCheckpoints(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -312,7 +287,7 @@ def test_an_encoder_that_cannot_be_loaded_is_an_error(make_tokens, config, tmp_p
             make_tokens(2),
             config.model_copy(update={"model_location": location}),
             output=tmp_path / "model",
-            checkpoints=tmp_path,
+            checkpoints=FolderCheckpoints(tmp_path),
         )
 
 
@@ -327,13 +302,28 @@ def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, config, tmp_path, 
             make_tokens(7),
             config.model_copy(update={"gpu": 1}),
             output=tmp_path / "model",
-            checkpoints=tmp_path,
+            checkpoints=FolderCheckpoints(tmp_path),
         )
     assert result.hardware.device == "cpu"
     (warning,) = [
         record.getMessage() for record in caplog.records if record.name.startswith("platform_assets")
     ]
     assert warning == "the spec asks for 1 GPU and this machine has none: running on the CPU"
+
+
+@pytest.mark.parametrize(
+    ("asked", "visible", "used"), [(0, 8, 0), (1, 0, 1), (4, 8, 4), (4, 2, 2), (4, 0, 0)]
+)
+def test_no_more_gpus_are_used_than_there_are(monkeypatch, caplog, asked, visible, used):
+    """As many as asked for, or all that are there, with a warning; of none at all the training itself warns."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    with caplog.at_level(logging.WARNING, logger="platform_assets"):
+        assert usable_gpus(asked) == used
+    warned = [record.getMessage() for record in caplog.records]
+    expected = "the spec asks for 4 GPUs and this machine has 2: training on those"
+    assert warned == ([expected] if (asked, visible) == (4, 2) else [])
 
 
 @pytest.fixture(scope="module")

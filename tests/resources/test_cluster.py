@@ -1,5 +1,6 @@
 """What is read out of Kubernetes' own objects."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -11,7 +12,10 @@ from kubernetes.client.rest import ApiException
 from resources.cluster import (
     Cluster,
     ClusterError,
+    ClusterJobs,
     ClusterUnreachableError,
+    JobState,
+    PodState,
     mebibytes,
     pod_state,
     quantity_of,
@@ -203,3 +207,100 @@ def test_a_quantity_that_is_none():
     """Named, with what would do."""
     with pytest.raises(ValueError, match="'8G' is no whole number of Mi or Gi"):
         mebibytes("8G")
+
+
+class Scripted(Cluster):
+    """A namespace in which a Job goes through these states."""
+
+    def __init__(self, *states):
+        super().__init__("ns")
+        self.states = list(states)
+        self.made, self.removed = [], []
+
+    def job(self, name):
+        """The next state."""
+        state = self.states.pop(0)
+        if isinstance(state, BaseException):
+            raise state
+        return state
+
+    def create_job(self, job):
+        """Noted."""
+        self.made.append("job")
+
+    def create_service(self, service):
+        """Noted."""
+        self.made.append("service")
+
+    def delete_job(self, name):
+        """Noted."""
+        self.removed.append(name)
+        return True
+
+    def delete_service(self, name):
+        """Noted."""
+        self.removed.append(name)
+        return True
+
+
+RUNNING = JobState("train", 1.0, succeeded=False, failed=False, memory_limit="2Gi", pods=())
+MANIFESTS = [{"kind": kind, "metadata": {"name": f"a-{kind.lower()}"}} for kind in ("Service", "Job")]
+
+
+def lost(**how):
+    """The Job after one of its pods ended like this."""
+    return replace(RUNNING, failed=True, pods=(PodState("train-0", "Failed", **how),))
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """States are scripted, so nothing is waited for."""
+    monkeypatch.setattr("resources.cluster._POLL_SECONDS", 0)
+
+
+def test_a_job_runs_to_its_end_through_an_outage_and_is_removed():
+    """The Service is there before the pods look for each other."""
+    done = replace(RUNNING, succeeded=True)
+    cluster = Scripted(RUNNING, ClusterUnreachableError("away"), RUNNING, done)
+
+    ClusterJobs(cluster, "pod").run(MANIFESTS)
+
+    assert cluster.made == ["service", "job"]
+    assert cluster.removed == ["a-service", "a-job"]
+
+
+@pytest.mark.parametrize(
+    ("state", "passes", "told"),
+    [
+        (lost(exit_code=1), False, "ended with 1; see kubectl logs train-0"),
+        (lost(exit_code=137, out_of_memory=True), True, "ran out of memory at its limit of 2Gi"),
+        (lost(reason="Evicted"), True, "ended from outside: Evicted"),
+        (replace(RUNNING, failed=True), True, "were taken away"),
+        (None, True, "is gone"),
+    ],
+)
+def test_a_job_that_ends_badly_says_whether_to_try_again(state, passes, told):
+    """And leaves nothing behind that would hold GPUs."""
+    cluster = Scripted(RUNNING, state)
+
+    with pytest.raises(ClusterError, match=told) as failed:
+        ClusterJobs(cluster, "pod").run(MANIFESTS)
+
+    assert failed.value.passes is passes
+    assert cluster.removed == ["a-service", "a-job"]
+
+
+def test_a_job_stays_when_this_process_is_ended():
+    """The next attempt takes it up."""
+    cluster = Scripted(RUNNING, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        ClusterJobs(cluster, "pod").run(MANIFESTS)
+
+    assert cluster.removed == []
+
+
+def test_a_process_outside_of_a_cluster_cannot_make_jobs():
+    """One error says so."""
+    with pytest.raises(ClusterError, match="runs in no pod"):
+        ClusterJobs.of_this_pod()

@@ -1,0 +1,156 @@
+"""Where one model is trained: in this process, in one process for each GPU of this machine, or on several nodes."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from platform_assets.models.checkpoints import FolderCheckpoints
+from platform_assets.models.distributed import TRAINING_MODULE, JobRunner, training_job
+from platform_assets.models.errors import TrainingError
+from platform_assets.models.job_files import JobFiles, JobInputs
+from platform_assets.models.training import (
+    Hardware,
+    ProgressCallback,
+    TrainingResult,
+    train,
+    usable_gpus,
+)
+from platform_assets.models.training_spec import TrainingSpec
+from resources.object_store import ObjectStore
+from resources.settings import PlatformSettings
+
+_GRACE_SECONDS: Final = 25.0
+"""For processes that are asked to end; Kubernetes waits 30 s for all of it."""
+
+log = logging.getLogger(__name__)
+
+
+class Workplace:
+    """The place of one model. What lies there outlives a killed step, and goes once the model is whole."""
+
+    def __init__(self, settings: PlatformSettings, store: ObjectStore, *, prefix: str) -> None:
+        """Touches nothing yet.
+
+        Args:
+            settings: of this process; others are started with the same.
+            store: keeps what must outlive a pod, or reach another process.
+            prefix: key of the model's files, `models/<env>/<line>/<version>`.
+        """
+        self._settings = settings
+        self._files = JobFiles(store, f"{prefix}.checkpoint")
+        self._scratch = settings.checkpoints_path / PurePosixPath(prefix).name
+
+    def train(
+        self,
+        inputs: JobInputs,
+        spec: TrainingSpec,
+        *,
+        open_job_runner: Callable[[], JobRunner],
+        on_progress: ProgressCallback,
+    ) -> TrainingResult:
+        """Train where the spec's resources and this machine say.
+
+        Args:
+            inputs: what to train on, and how.
+            spec: names nodes and GPUs, and what a pod of them needs.
+            open_job_runner: called where the spec asks for several nodes and this is a cluster.
+            on_progress: told of each report; by other processes, when they have ended.
+
+        Raises:
+            TrainingError: training cannot start or went wrong.
+        """
+        nodes, on_cluster = spec.resources.nodes, self._settings.profile == "cluster"
+        if nodes > 1 and on_cluster:
+            runner = open_job_runner()
+            manifests = training_job(
+                spec, prefix=self._files.prefix, image=runner.image, namespace=runner.namespace
+            )
+            return self._train_elsewhere(inputs, lambda: runner.run(manifests), on_progress)
+        if nodes > 1:
+            log.warning("the spec asks for %s nodes and this is one machine: training on it alone", nodes)
+        processes = usable_gpus(inputs.config.gpu)
+        if processes > 1:
+            return self._train_elsewhere(inputs, lambda: self._launch(processes), on_progress)
+        return train(
+            inputs.tokens,
+            inputs.config,
+            output=self._scratch / "model",
+            checkpoints=(
+                self._files.checkpoints(inputs.source_commit)
+                if on_cluster
+                else FolderCheckpoints(self._scratch)
+            ),
+            checkpoint_interval_seconds=self._settings.checkpoint_interval_seconds,
+            on_progress=on_progress,
+        )
+
+    def clear(self) -> None:
+        """Remove what is left of the training."""
+        self._files.clear()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _launch(self, processes: int) -> None:
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(f"--nproc-per-node={processes}", "-m", TRAINING_MODULE),
+            *("--attached", "--job", self._files.prefix),
+        ]
+        run_attached(command, environment_of(self._settings, os.environ))
+
+    def _train_elsewhere(
+        self, inputs: JobInputs, launch: Callable[[], None], on_progress: ProgressCallback
+    ) -> TrainingResult:
+        # They may have ended well after this step was lost, in an attempt before this one.
+        told = self._files.result()
+        if told is None:
+            self._files.put_inputs(inputs)
+            launch()
+            told = self._files.result()
+        if told is None:
+            raise TrainingError(
+                f"the processes that train {self._files.prefix} ended without a result; their log says why"
+            )
+        output = self._scratch / "model"
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(self._files.model(), output)
+        for report in told.pop("progress"):
+            on_progress(int(report.pop("step")), report)
+        return TrainingResult(**told | {"output": output, "hardware": Hardware(**told["hardware"])})
+
+
+def run_attached(command: list[str], environment: Mapping[str, str]) -> None:
+    """Run a command that ends with this process: when this one is asked to end, and when it is killed.
+
+    Raises:
+        TrainingError: it does not end well.
+    """
+    # Its standard input ends when this process does, in whatever way.
+    with subprocess.Popen(command, env=dict(environment), stdin=subprocess.PIPE) as process:
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    if status:
+        raise TrainingError(f"the training processes ended with {status}; the log above says why")
+
+
+def environment_of(settings: PlatformSettings, environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment whose processes have these settings, and of the given one all that is no setting."""
+    names = {f"PLATFORM_{field.upper()}" for field in type(settings).model_fields}
+    kept = {name: value for name, value in environment.items() if name.partition("__")[0] not in names}
+    values: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
+    return kept | {
+        f"PLATFORM_{field.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for field, value in values.items()
+    }

@@ -1,0 +1,76 @@
+"""Training from the object store: killed, and started again on another disk."""
+
+import pytest
+
+from platform_assets.models.errors import TrainingError
+from platform_assets.models.job_files import JobFiles, JobInputs
+from platform_assets.models.workplace import environment_of
+from platform_assets.systems import open_object_store
+from resources.settings import PlatformSettings
+from tests.models.conftest import EAGER, PROCESS, environment, kill_at, result_of, start, weights
+
+PREFIX = "models/dev/reviews_small/0123456789abcdef.checkpoint"
+
+
+@pytest.fixture
+def inputs(make_tokens, config):
+    """What a job is made of."""
+    return JobInputs(make_tokens(), config, "0c0ffee", "personal")
+
+
+@pytest.fixture
+def settings(s3_bucket, s3_endpoint, tmp_path):
+    """Settings of a platform whose objects lie in a bucket."""
+    return PlatformSettings(
+        home=tmp_path / "home",
+        objects_uri=f"s3://{s3_bucket}/objects",
+        s3_endpoint=s3_endpoint,
+        checkpoint_interval_seconds=1e-6,
+    )
+
+
+def test_inputs_and_result_come_back(settings, inputs, tmp_path):
+    """What one process puts, another finds, with its class; until the job is cleared."""
+    files = JobFiles(open_object_store(settings), PREFIX)
+    with pytest.raises(TrainingError, match="has no inputs"):
+        files.inputs()
+    files.put_inputs(inputs)
+    assert files.inputs() == inputs
+    assert files.result() is None
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    files.put_result(model, {"steps": 12}, source_commit="0c0ffee")
+    assert files.result() == {"steps": 12}
+    assert [file.name for file in files.model().iterdir()] == ["config.json"]
+    files.clear()
+    assert files.result() is None
+    assert list(open_object_store(settings).list(PREFIX)) == []
+
+
+def test_a_killed_job_goes_on_on_another_disk(trained, settings, inputs, tmp_path):
+    """Killed at its tenth step, a job is taken up from the store alone and ends with the weights of an undisturbed run."""
+    files = JobFiles(open_object_store(settings), PREFIX)
+    files.put_inputs(inputs)
+    program = tmp_path / "eager.py"
+    program.write_text(EAGER)
+    first = environment_of(settings, environment())
+    kill_at(start(str(program), "--job", PREFIX, **first), "step 10 of 12")
+    assert files.result() is None
+    # The disk of a pod goes with it.
+    settings = settings.model_copy(update={"home": tmp_path / "another"})
+    told = result_of(start("-m", PROCESS, "--job", PREFIX, **environment_of(settings, environment())))
+    assert told["resumed_at_step"] in {9, 10, 11}
+    assert told["weights_sha256"] == trained[0].weights_sha256
+    assert weights(files.model()).keys() == weights(trained[0].output).keys()
+    assert files.result()["weights_sha256"] == trained[0].weights_sha256
+
+
+def test_a_job_whose_inputs_are_gone_says_so(tmp_path):
+    """One sentence and no traceback."""
+    settings = PlatformSettings(home=tmp_path)
+    process = start("-m", PROCESS, "--job", PREFIX, **environment_of(settings, environment()))
+    told = process.communicate()[0]
+    assert process.returncode == 1
+    assert f"error: training job {PREFIX} has no inputs" in told
+    assert "Traceback" not in told

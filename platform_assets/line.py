@@ -33,6 +33,9 @@ from platform_assets.governance.verdict import Requirement, unmet
 from platform_assets.manifest import Manifest
 from platform_assets.model_cards.assets import card_asset, card_fingerprint
 from platform_assets.models.assets import model_asset, model_fingerprint
+from platform_assets.models.errors import TrainingError
+from platform_assets.models.job_files import files_prefix
+from platform_assets.models.store import object_prefix
 from platform_assets.models.training_spec import TrainingSpec, launchable, read_training_spec, with_launched
 from platform_assets.references import (
     STAGES,
@@ -280,6 +283,24 @@ def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], er
                 line.rule_set_hashes,
                 card_version=versions["card"],
             )
+
+
+def training_prefix(line: Line, instance: dg.DagsterInstance, settings: PlatformSettings) -> str:
+    """Key of the files through which several nodes would train the line's model now.
+
+    Raises:
+        TrainingError: there are no features yet, or the spec asks for one node.
+    """
+    spec = line.spec
+    if spec.resources.nodes == 1:
+        raise TrainingError(f"{line.name} trains on one node: set resources.nodes in {line.manifest.path}")
+    features = recorded_reference(instance, line.key("features"), FeaturesVersion)
+    if features is None:
+        raise TrainingError(
+            f"{line.name}_features was never materialized, and the Job's name follows from it; run the line first"
+        )
+    identity = model_fingerprint(spec, features_version=features.version, model_name=features.model_name)
+    return files_prefix(object_prefix(settings.env, line.name, identity))
 
 
 def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> object:

@@ -13,6 +13,8 @@ _CODE_SUFFIXES = (".py", ".rego", ".yaml", ".jsonld", ".j2")
 _CODE_PREFIXES = ("platform_assets/", "resources/", "sensors/", "k8s/policy/")
 _PACKAGED_MANIFESTS = "resources/k8s/"
 """Where a wheel has what the repository has under k8s/."""
+_CODE_TREE = "resources/code-tree.txt"
+"""In an image: the commit that it was built of, and what `git ls-tree -r` says of that commit's code."""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -52,7 +54,7 @@ def descends(file: Path, commit: str, earlier: str) -> bool:
 
 @lru_cache(maxsize=1)
 def code_commit() -> str:
-    """The commit of the running code (`+dirty` where the tree differs), or the installed wheel's version."""
+    """The commit of the running code (`+dirty` where the files differ), or the installed wheel's version."""
     root = Path(__file__).resolve().parent.parent
     commit = _git(root, "rev-parse", "HEAD")
     top = _git(root, "rev-parse", "--show-toplevel")
@@ -60,10 +62,22 @@ def code_commit() -> str:
     if commit and top and Path(top) == root:
         present = [name for name in CODE_FOLDERS if (root / name).exists()]
         return commit if _git(root, "status", "--porcelain", "--", *present) == "" else f"{commit}+dirty"
+    if (root / _CODE_TREE).is_file():
+        return _built_commit(root)
     try:
         return f"platform-assets {version('platform-assets')}"
     except PackageNotFoundError:
         return UNVERSIONED
+
+
+def _built_commit(root: Path) -> str:
+    """The commit that the image's build names, as far as the files that run are the ones that Git has there."""
+    commit, *entries = (root / _CODE_TREE).read_text(encoding="utf-8").splitlines()
+    blobs = {
+        path: attributes.split()[2] for attributes, _, path in (each.partition("\t") for each in entries)
+    }
+    committed = {path: blob for path, blob in blobs.items() if is_code(path)}
+    return commit if commit.endswith("+dirty") or committed == running_code(root) else f"{commit}+dirty"
 
 
 def is_code(path: str) -> bool:

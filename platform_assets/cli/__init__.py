@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from platform_assets.cli import breaker, contracts, drift, ledger, lineage, lines, listen, policy, retention
+from platform_assets.cli import (
+    breaker,
+    contracts,
+    drift,
+    export,
+    ledger,
+    lineage,
+    lines,
+    listen,
+    materialize,
+    policy,
+    retention,
+)
 from resources.errors import PlatformError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -13,10 +25,12 @@ app.add_typer(lineage.app)
 app.add_typer(breaker.app, name="breaker")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(drift.app, name="drift")
+app.add_typer(export.app, name="export")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policy.app, name="policy")
 app.add_typer(retention.app, name="retention")
 app.command()(listen.listen)
+app.command()(materialize.materialize)
 app.command()(retention.erase)
 
 

@@ -39,6 +39,11 @@ class JobInputs:
     """Of the rows that the tokens were made of."""
 
 
+def files_prefix(model_prefix: str) -> str:
+    """Key of what is left of a training until the model at `model_prefix` is whole."""
+    return f"{model_prefix}.checkpoint"
+
+
 class JobFiles:
     """The files of one training job."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.distributed import TRAINING_MODULE, JobRunner, training_job
 from platform_assets.models.errors import TrainingError
-from platform_assets.models.job_files import JobFiles, JobInputs
+from platform_assets.models.job_files import JobFiles, JobInputs, files_prefix
 from platform_assets.models.training import (
     Hardware,
     ProgressCallback,
@@ -43,7 +43,7 @@ class Workplace:
             prefix: key of the model's files, `models/<env>/<line>/<version>`.
         """
         self._settings = settings
-        self._files = JobFiles(store, f"{prefix}.checkpoint")
+        self._files = JobFiles(store, files_prefix(prefix))
         self._scratch = settings.checkpoints_path / PurePosixPath(prefix).name
 
     def train(

@@ -99,9 +99,9 @@ def measure_pods(folder: Path) -> Pods:
             "no cluster: set KUBECONFIG, and PLATFORM_TEST_HOST to this machine's address as pods see it"
         )
     costs, starts = {}, []
-    with cluster_platform(folder, host) as platform:
+    with cluster_platform(folder, host) as platform, platform.code_server(__name__):
         for name in JOBS:
-            run_id = platform.launch_job(name, module="tests.benchmarks.pods")
+            run_id = platform.launch_job(name, module=__name__)
             if not platform.finished(run_id, seconds=SECONDS).is_success:
                 raise BenchmarkError(f"{name}: {platform.story(run_id)}")
             when = {

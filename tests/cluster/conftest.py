@@ -1,6 +1,8 @@
 """One platform on the cluster for all its tests: its servers and pods take a minute to start."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -8,13 +10,15 @@ from tests.cluster.platform import ClusterPlatform, cluster_platform, reachable_
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterPlatform]:
+def platform() -> Iterator[ClusterPlatform]:
     """The platform, with its daemon running."""
     host = reachable_host()
     if host is None:
         pytest.skip(
             "NO CLUSTER: set KUBECONFIG, and PLATFORM_TEST_HOST to this machine's address as pods see it"
         )
-    folder = tmp_path_factory.mktemp("cluster")
-    with cluster_platform(folder, host) as made:
-        yield made
+    # Not below pytest's own folder: it shuts that to other users, and Postgres runs as one.
+    with TemporaryDirectory(prefix="platform-cluster-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        with cluster_platform(Path(folder), host) as made:
+            yield made

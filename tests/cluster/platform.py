@@ -23,6 +23,7 @@ import yaml
 from platform_assets.governance.ledger import Ledger
 from tests.cluster import servers
 from tests.cluster.waiting import wait_for
+from tests.conftest import free_ports
 from tests.line_factory import ROOT, write_spec
 
 NAMESPACE = os.environ.get("PLATFORM_TEST_NAMESPACE", "platform")
@@ -31,6 +32,7 @@ IMAGE = os.environ.get("PLATFORM_TEST_IMAGE", "localhost/platform-test:1")
 SPECS_MOUNT = "/etc/platform/specs"
 DAGSTER_HOME = "/opt/dagster/home"
 SCRATCH = "/scratch"
+LOCATION = "platform_assets.definitions"
 RUN_SECONDS = 420
 
 GPU_POD = {
@@ -43,7 +45,7 @@ GPU_POD = {
 LINES: dict[str, dict[str, Any]] = {
     "reviews_small": {"resources": GPU_POD},
     # Long enough to be killed in the middle.
-    "reviews_killed": {"resources": GPU_POD, "epochs": 40},
+    "reviews_killed": {"resources": GPU_POD, "epochs": 15},
     # torch alone needs more than the first limit, and training more than the last.
     "reviews_hungry": {"resources": {"gpu": 0, "cpu": "1", "memory": "200Mi", "max_memory": "300Mi"}},
 }
@@ -88,22 +90,14 @@ def cluster_platform(folder: Path, host: str) -> Iterator["ClusterPlatform"]:
         made = ClusterPlatform(folder, postgres, shown, hidden, s3)
         made.install()
         patch.setenv("DAGSTER_HOME", str(made.dagster_home))
-        daemon = subprocess.Popen(
-            [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-m", "platform_assets.definitions"],
-            env=made.environment,
-            cwd=ROOT,
-            stdout=(folder / "daemon.log").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            with dg.DagsterInstance.from_config(str(made.dagster_home)) as instance:
-                made.instance = instance
-                yield made
-        finally:
-            os.killpg(daemon.pid, 9)
-            daemon.wait()
-            made.kubectl("delete", "jobs,pods", "--all", "--wait=false")
+        stack.enter_context(made.code_server())
+        with (
+            made.process("dagster-daemon", "run", "-w", str(made.workspace)),
+            dg.DagsterInstance.from_config(str(made.dagster_home)) as instance,
+        ):
+            made.instance = instance
+            yield made
+        made.kubectl("delete", "jobs,pods", "--all", "--wait=false")
 
 
 def _make_bucket(endpoint: str, key: str, secret: str) -> None:
@@ -153,6 +147,49 @@ class ClusterPlatform:
             "PLATFORM_HOME": str(self.folder / "home"),
             "PLATFORM_SPECS": here,
         }
+
+    @property
+    def workspace(self) -> Path:
+        """Where the code server is, for those who ask it."""
+        return self.folder / "workspace.yaml"
+
+    @contextmanager
+    def process(self, program: str, *arguments: str) -> Iterator[None]:
+        """One of Dagster's programs, with the platform's settings, until the end of the block."""
+        with (self.folder / f"{program}-{arguments[0]}.log").open("wb") as log:
+            running = subprocess.Popen(
+                [str(Path(sys.executable).parent / program), *arguments],
+                env=self.environment,
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield
+        finally:
+            os.killpg(running.pid, 9)
+            running.wait()
+
+    @contextmanager
+    def code_server(self, module: str = LOCATION) -> Iterator[None]:
+        """The server of a code location, as its own Deployment would be; nobody starts one of their own then."""
+        (port,) = free_ports(1)
+        servers = [{"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": module}}]
+        self.workspace.write_text(yaml.safe_dump({"load_from": servers}))
+        with self.process("dagster", "api", "grpc", "-m", module, "-h", "127.0.0.1", "-p", str(port)):
+            check = [
+                str(Path(sys.executable).parent / "dagster"),
+                "api",
+                "grpc-health-check",
+                "-p",
+                str(port),
+            ]
+            wait_for(
+                lambda: subprocess.run(check, capture_output=True, check=False).returncode == 0,
+                "the code server is up",
+            )
+            yield
 
     def install(self) -> None:
         """Everything that an overlay of k8s/ would bring, with this machine's addresses."""
@@ -253,7 +290,7 @@ class ClusterPlatform:
         *,
         assets: Sequence[str] = (),
         config: dict[str, Any] | None = None,
-        module: str = "platform_assets.definitions",
+        module: str = LOCATION,
     ) -> str:
         """Launch a job through Dagster's API, as its UI does, and give the run's id."""
         selector: dict[str, Any] = {
@@ -268,7 +305,7 @@ class ClusterPlatform:
         }
         done = subprocess.run(
             [
-                *(str(Path(sys.executable).parent / "dagster-graphql"), "-m", module),
+                *(str(Path(sys.executable).parent / "dagster-graphql"), "-w", str(self.workspace)),
                 *("-p", "launchPipelineExecution", "-v", json.dumps(variables)),
             ],
             env=self.environment,
@@ -278,7 +315,6 @@ class ClusterPlatform:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        # The code server it starts logs to the same stream.
         answered = next(line for line in done.stdout.splitlines() if line.startswith('{"data"'))
         answer = json.loads(answered)["data"]["launchPipelineExecution"]
         assert "run" in answer, answer

@@ -1,6 +1,7 @@
 """Provenance: the commit that a file and the code stand at, and never one that did not run."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -158,3 +159,59 @@ def test_code_inside_somebody_elses_repository_has_the_version_of_its_wheel(repo
     code_commit.cache_clear()
     assert commit not in claimed
     assert claimed == UNVERSIONED or claimed.startswith("platform-assets ")
+
+
+@pytest.fixture
+def image(checkout, tmp_path, monkeypatch):
+    """What an image holds of a commit: its code without Git, and the record that the build made of it."""
+    checkout.write("k8s/policy/access.rego", "package access")
+    checkout.write("platform_assets/models/line/training-spec.yaml", "line: a")
+    commit = checkout.commit()
+    folders = ("platform_assets", "resources", "sensors", "k8s/policy")
+    tree = checkout.git("-c", "core.quotePath=false", "ls-tree", "-r", commit, "--", *folders)
+    site = tmp_path / "site-packages"
+    shutil.copytree(checkout.root, site, ignore=shutil.ignore_patterns(".git", "k8s"))
+    shutil.copytree(checkout.root / "k8s", site / "resources" / "k8s")
+    (site / "resources" / "code-tree.txt").write_text(f"{commit}\n{tree}\n")
+    monkeypatch.setattr(provenance, "__file__", str(site / "resources" / "provenance.py"))
+    code_commit.cache_clear()
+    return site, commit
+
+
+def test_an_image_claims_the_commit_whose_code_it_holds(image):
+    """File by file what Git has there, wherever a wheel puts it."""
+    _, commit = image
+    assert code_commit() == commit
+
+
+def test_specs_of_an_image_are_input_and_may_differ(image):
+    """They carry a commit of their own."""
+    site, commit = image
+    (site / "platform_assets/models/line/training-spec.yaml").write_text("line: b")
+    assert code_commit() == commit
+
+
+@pytest.mark.parametrize(
+    "name", ["platform_assets/line.py", "sensors/new.py", "resources/k8s/policy/access.rego"]
+)
+def test_an_image_whose_code_differs_is_dirty(image, name):
+    """A record alone proves nothing: changed and added files are seen, whoever wrote the record."""
+    site, commit = image
+    (site / name).parent.mkdir(exist_ok=True)
+    (site / name).write_text("changed = True")
+    assert code_commit() == f"{commit}+dirty"
+
+
+def test_an_image_that_lacks_code_of_its_commit_is_dirty(image):
+    """A file that was left out is a difference, too."""
+    site, commit = image
+    (site / "platform_assets/line.py").unlink()
+    assert code_commit() == f"{commit}+dirty"
+
+
+def test_an_image_of_a_changed_checkout_says_so(image):
+    """What the build itself called dirty never becomes clean: requirements and manifests count there as well."""
+    site, commit = image
+    record = site / "resources" / "code-tree.txt"
+    record.write_text(record.read_text().replace(commit, f"{commit}+dirty", 1))
+    assert code_commit() == f"{commit}+dirty"

@@ -1,0 +1,147 @@
+"""One asset as a step of somebody else's workflow: how it takes its turn, and how it ends when it is told to."""
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from platform_assets import runner
+from platform_assets.line import load_line
+from platform_assets.runner import PROCESS_TAG, RunError, open_instance
+from resources.dagster_home import LINE_TAG
+from resources.settings import PlatformSettings
+from tests.export.factory import LINE
+from tests.line_factory import SMALL_SPEC, command, environment, platform_assets
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of its own."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def add_started_run(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
+    """A run of the line that has begun and not ended."""
+    run = dg.DagsterRun(LINE, status=dg.DagsterRunStatus.STARTED, tags={LINE_TAG: LINE, **tags})
+    return instance.add_run(run)
+
+
+def cluster_settings(home: Path) -> PlatformSettings:
+    """Settings of a cluster, as far as the runner looks at them."""
+    return PlatformSettings.model_construct(profile="cluster", home=home)
+
+
+def test_run_of_a_lost_pod_is_ended_by_who_holds_the_lines_lock(instance, tmp_path):
+    """Its process would still hold the lock, which all machines of a cluster share."""
+    lost = add_started_run(instance, **{PROCESS_TAG: "another-pod:7:1234"})
+
+    runner._end_dead_runs(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path))
+
+    assert instance.get_run_by_id(lost.run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("profile", "tags"), [("local", {PROCESS_TAG: "another-machine:7:1234"}), ("cluster", {})]
+)
+def test_run_that_may_be_alive_is_left_alone(instance, tmp_path, profile, tags):
+    """One of a machine that does not share the lock, and one that Dagster itself has launched."""
+    alive = add_started_run(instance, **tags)
+    settings = PlatformSettings.model_construct(profile=profile, home=tmp_path)
+
+    with pytest.raises(RunError, match="is in progress"):
+        runner._end_dead_runs(instance, load_line(SMALL_SPEC), settings)
+
+    assert instance.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED
+
+
+def test_step_waits_for_a_run_that_dagster_launched(instance, tmp_path, monkeypatch):
+    """The run ends during the first wait, and the step goes on."""
+    run = add_started_run(instance)
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        instance.report_run_failed(run, "ended")
+
+    monkeypatch.setattr(runner.time, "sleep", sleep)
+    deadline = runner.time.monotonic() + 60
+
+    runner._wait_for_others(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path), deadline)
+
+    assert len(waits) == 1
+
+
+def test_step_does_not_wait_beyond_its_time(instance, tmp_path):
+    """What blocks it is named."""
+    run = add_started_run(instance)
+
+    with pytest.raises(RunError, match=run.run_id):
+        runner._wait_for_others(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path), deadline=0)
+
+
+def test_two_steps_of_a_line_take_turns(tmp_path):
+    """The second begins when the first is over, and one that may not wait is refused at once."""
+    line, settings = load_line(SMALL_SPEC), PlatformSettings(home=tmp_path)
+    order, entered = [], threading.Event()
+
+    def second() -> None:
+        entered.set()
+        with runner._only_run(line, settings, wait_seconds=60):
+            order.append("second")
+
+    with runner._only_run(line, settings):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        entered.wait()
+        with pytest.raises(RunError, match="another run of reviews_small"), runner._only_run(line, settings):
+            pytest.fail("two runs at once")
+        order.append("first")
+    waiting.join()
+
+    assert order == ["first", "second"]
+
+
+def test_step_that_is_told_to_end_says_so_by_its_status_and_can_be_run_again(tmp_path, monkeypatch):
+    """143, as a shell tells SIGTERM: a runtime may try again what a failure would repeat. The run is no zombie."""
+    home = tmp_path / "platform"
+    step = command("materialize", LINE, "dataset", "--spec", SMALL_SPEC)
+    with subprocess.Popen(step, env=environment(home), stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if f"▶ {LINE}_dataset" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        told = process.stderr.read()
+        status = process.wait()
+
+    assert status == 143
+    assert "was told to end before it was done" in told
+    assert "Traceback" not in told
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    with open_instance(PlatformSettings(home=home)) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert platform_assets(home, "materialize", LINE, "dataset", "--spec", SMALL_SPEC).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("models",), "there is no asset reviews_small_models; a line has dataset, features, model"),
+        (("dataset", "--from", "abc"), "a dataset is made from no other asset"),
+        (("features", "--from", "abc"), "no materialization of reviews_small_dataset has version abc"),
+        (("features",), "reviews_small_dataset was never materialized"),
+        (("model", "--set", "epochs=0"), "--set epochs: Input should be greater than or equal to 1"),
+        (("model", "--basis", "123"), "was exported from 123: export it again"),
+    ],
+)
+def test_what_cannot_be_made_is_one_error(in_process, tmp_path, arguments, told):
+    """Exit status 1 and the reason, without a traceback."""
+    steps, run_step = in_process(tmp_path, SMALL_SPEC)
+
+    assert run_step(["platform-assets", "materialize", LINE, *arguments]) == 1
+    assert told in steps[0].stderr
+    assert "Traceback" not in steps[0].stderr

@@ -151,7 +151,7 @@ def test_steps_get_settings_secrets_and_instance_by_reference(kfp_python):
         assert asked["secretAsEnv"][0]["secretName"] == "platform-secrets"
         assert asked["configMapAsVolume"][0]["configMapName"] == "dagster-instance"
         assert asked["securityContext"] == {"runAsUser": "65532", "runAsNonRoot": True}
-    assert not re.search(r"/home/|/root|/tmp|/work/", text)
+    assert not re.search(r"/home/|/root|/tmp", text)
 
 
 def test_equal_lines_compile_to_equal_text(kfp_python):

@@ -425,11 +425,8 @@ def test_kernels_come_compiled(inside):
 @pytest.mark.long
 def test_a_cpu_of_another_class_compiles_its_own_kernels(inside):
     """The kernels of the image are not forced upon a target that they were not made for."""
-    script = (
-        "import os; os.environ |= {'NUMBA_CPU_NAME': 'x86-64', 'NUMBA_CPU_FEATURES': ''}; "
-        "import platform_assets.drift.kernels"
-    )
-    told = output(inside("python", "-c", script, NUMBA_DEBUG_CACHE="1"))
+    target = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "", "NUMBA_DEBUG_CACHE": "1"}
+    told = output(inside("python", "-c", "import platform_assets.drift.kernels", **target))
     assert "data saved to" in told
     assert "data loaded from" not in told
 

@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster check k8s-render k8s-validate bench lock clean
+.PHONY: help demo ui test test-long test-cluster check k8s-render k8s-validate kfp bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,6 +39,8 @@ k8s-render: $(VENV)/.dev  ## the manifests as they would be applied
 k8s-validate: $(VENV)/.dev  ## every manifest against the schemas of Kubernetes and the CRDs
 	$(BIN)/python -m scripts.k8s validate
 
+kfp: .kfp-venv/.done  ## the environment of the KFP SDK, which holds other packages back
+
 bench: $(VENV)/.dev  ## the ratios of docs/performance.md, measured on this machine
 	$(BIN)/python -m tests.benchmarks
 
@@ -46,7 +48,7 @@ lock: $(VENV)/.torch  ## resolve constraints.lock anew
 	$(BIN)/python scripts/lock.py
 
 clean:  ## remove the environment and all local state
-	rm -rf $(VENV) .platform
+	rm -rf $(VENV) .kfp-venv .platform
 
 # torch goes first and by itself: a build for this machine's hardware must be there before anything asks for one.
 $(VENV)/.torch: Makefile
@@ -61,3 +63,8 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml constraints.lock
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
 	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo,dev]'
 	@touch $(VENV)/.demo $@
+
+.kfp-venv/.done: constraints-kfp.lock
+	$(PYTHON) -m venv .kfp-venv
+	.kfp-venv/bin/pip --disable-pip-version-check install --quiet --requirement constraints-kfp.lock
+	@touch $@

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _HEALTH_INTERVAL_SECONDS: Final = 5
 _EVENT_INTERVAL_SECONDS: Final = 0.25
+_ENDED_ON_PURPOSE: Final = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 _PRELOADED: Final = ["__main__", "platform_assets.definitions", "dagster_postgres"]
 """Imported once: the program itself, which every forked process would run through again, the definitions, and
 what opens the instance."""
@@ -66,6 +67,18 @@ class PodExecutor(StepDelegatingExecutor):
             check_step_health_interval_seconds=_HEALTH_INTERVAL_SECONDS,
             should_verify_step=True,
         )
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
+        """Run the plan; a run that somebody has ended takes its pods along.
+
+        Dagster leaves them alone wherever a lost run would be resumed, also when it was ended on purpose.
+        """
+        try:
+            yield from super().execute(plan_context, execution_plan)
+        finally:
+            run = plan_context.instance.get_run_by_id(plan_context.run_id)
+            if run is not None and run.status in _ENDED_ON_PURPOSE:
+                self._handler.end_pods()
 
     def log_failure_or_retry_event_after_error(
         self, step_context: Any, err_info: Any, known_state: Any
@@ -109,6 +122,11 @@ class MixedStepHandler(StepHandler):
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         """End the step."""
         yield from self._handler_of(step_handler_context).terminate_step(step_handler_context)
+
+    def end_pods(self) -> None:
+        """Remove the Jobs of all steps that have not ended."""
+        if "_pods" in self.__dict__:
+            self._pods.end_all()
 
     def may_retry(self, step_key: str) -> bool:
         """Whether a lost step may be tried again; a process dies of its own program, so never there."""

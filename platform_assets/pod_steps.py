@@ -49,6 +49,7 @@ class PodStepHandler(K8sStepHandler):
         self._cluster = Cluster(launcher.job_namespace)
         self._api_client = _PatientClient(self._cluster)
         self._memory: dict[str, str] = {}
+        self._jobs: set[str] = set()
         self._ended: set[str] = set()
         self._told: dict[str, str] = {}
         self._retriable: dict[str, bool] = {}
@@ -70,6 +71,7 @@ class PodStepHandler(K8sStepHandler):
             if previous is not None and not previous.failed:
                 # Kubernetes has put another pod in the place of the one that was deleted: it would hold the GPU.
                 _patiently(lambda: self._cluster.delete_job(before))
+        self._jobs.add(self._get_k8s_step_job_name(step_handler_context))
         slim = copy(step_handler_context)
         slim._execute_step_args = step_arguments(slim.execute_step_args, verified=True)  # noqa: SLF001
         yield from super().launch_step(slim)
@@ -78,6 +80,7 @@ class PodStepHandler(K8sStepHandler):
         """Whether the step's pod runs, or waits for a node; what it waits for is told once."""
         step_key = self._get_step_key(step_handler_context)
         job_name = self._get_k8s_step_job_name(step_handler_context)
+        self._jobs.add(job_name)
         try:
             job = self._cluster.job(job_name)
         except ClusterUnreachableError as problem:
@@ -106,6 +109,11 @@ class PodStepHandler(K8sStepHandler):
             _tell(step_handler_context, step_key, found.told)
         return CheckStepHealthResult.healthy()
 
+    def end_all(self) -> None:
+        """Remove the Jobs that have not ended, with their pods."""
+        for name in sorted(self._jobs - self._ended):
+            self._cluster.delete_job(name)
+
     def may_retry(self, step_key: str) -> bool:
         """Whether another attempt of a lost step may end better."""
         return self._retriable.get(step_key, False)
@@ -130,7 +138,8 @@ class PodStepHandler(K8sStepHandler):
             amounts = {"memory": memory}
             extra["container_config"] = {"resources": {"limits": amounts, "requests": amounts}}
         if owner := self._run_job:
-            # Of the run's Job and not of its pod: training goes on while a lost run pod is replaced.
+            # Of the run's Job and not of its pod: training goes on while a lost run pod is replaced. Jobs of old
+            # runs are removed with what belongs to them.
             extra["job_metadata"] = {
                 "owner_references": [
                     {"api_version": "batch/v1", "kind": "Job", "name": owner[0], "uid": owner[1]}

@@ -180,9 +180,9 @@ def test_a_pod_over_its_memory_is_tried_with_more_and_then_reported(platform):
 
 def test_two_trainings_take_turns_while_the_api_server_is_away(platform):
     """A pool of one GPU lets one of them train at a time; an outage of a minute harms neither."""
-    wait = {"config": {"epochs": 12}}
+    longer = {"config": {"epochs": 6}}
     runs = [
-        platform.launch(line, "model", config={"ops": {f"{line}_model": wait}})
+        platform.launch(line, "model", config={"ops": {f"{line}_model": longer}})
         for line in ("reviews_small", "reviews_killed")
     ]
 

@@ -25,7 +25,7 @@ test-long: $(VENV)/.dev  ## the counts that take long: kills, seeds
 	$(BIN)/pytest -m long
 
 test-cluster: $(VENV)/.dev  ## the tests that need KUBECONFIG
-	$(BIN)/pytest -m cluster
+	$(BIN)/pytest -m cluster -p no:randomly  # in order: what one run has made, a later one builds on
 
 check: $(VENV)/.dev  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from platform_assets.references import ModelVersion, ReportVersion
 from platform_assets.step import recorded_reference
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry
-from tests.cluster.platform import IMAGE, LINES
+from tests.cluster.platform import IMAGE, LINES, RUN_SECONDS
 from tests.cluster.waiting import wait_for
 from tests.line_factory import platform_assets
 
@@ -210,11 +210,18 @@ def test_two_trainings_take_turns_while_the_api_server_is_away(platform):
 def test_a_run_that_is_ended_takes_its_training_pod_along(platform):
     """No pod holds a GPU for a run that is over."""
     line = "reviews_killed"
-    run_id = platform.launch(line, "model", config={"ops": {f"{line}_model": {"config": {"epochs": 900}}}})
-    wait_for(lambda: platform.events(run_id, Kind.STEP_START), "training has begun", seconds=300)
+    longer = {f"{line}_model": {"config": {"epochs": 900}}}
+    run_id = platform.launch(line, "dataset", "features", "model", config={"ops": longer})
+    wait_for(
+        lambda: [
+            each for each in platform.events(run_id, Kind.STEP_START) if each.step_key == f"{line}_model"
+        ],
+        "training has begun",
+        seconds=RUN_SECONDS,
+    )
 
     platform.instance.run_launcher.terminate(run_id)
 
     run = platform.finished(run_id)
     assert run.status is dg.DagsterRunStatus.CANCELED
-    wait_for(lambda: not platform.pods(run_id), "its pods are gone", seconds=90)
+    wait_for(lambda: not platform.pods(run_id, f"{line}_model"), "its training pod is gone", seconds=120)

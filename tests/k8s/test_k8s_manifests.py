@@ -324,18 +324,20 @@ def rights(objects: Objects) -> dict[str, set[tuple[str, str]]]:
 
 
 def test_each_account_may_do_what_it_does(objects: Objects) -> None:
-    """Watching for three of them, ending runs, starting them for two, and Services for runs alone."""
+    """Watching and ending runs, starting them for all but the webserver, and Services for what trains on nodes."""
     watching = {
         *((name, verb) for name in ("jobs", "jobs/status", "pods", "pods/log") for verb in ("get", "list")),
         ("events", "list"),
     }
     ending = {("jobs", "delete"), ("pods", "delete")}
+    starting = {("jobs", "create")}
+    meeting = {("services", "create"), ("services", "delete"), ("services", "get")}
+    reporting = {("workflowtaskresults", "create"), ("workflowtaskresults", "patch")}
     assert rights(objects) == {
         "platform-assets-webserver": watching | ending,
-        "platform-assets-daemon": watching | ending | {("jobs", "create")},
-        "platform-assets-run": watching
-        | ending
-        | {("jobs", "create"), ("services", "create"), ("services", "delete"), ("services", "get")},
+        "platform-assets-daemon": watching | ending | starting,
+        "platform-assets-run": watching | ending | starting | meeting,
+        "platform-assets-workflow": watching | ending | starting | meeting | reporting,
     }
     assert of_kind(objects, "ClusterRole", "ClusterRoleBinding") == []
 

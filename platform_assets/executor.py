@@ -4,7 +4,7 @@ A pod costs seconds before its first line of ours runs, and most assets of a lin
 step gets a Kubernetes Job when its tag `dagster-k8s/config` says what it needs, as training does; all others
 are forked inside the run's pod from a process that has imported the definitions (docs/adr/0020).
 
-Here, in `pod_steps` and in `step_process` alone are Dagster's private classes used; tests/test_executor.py holds them to their form.
+Here, in `pod_steps`, in `step_process` and in `run_launcher` alone are Dagster's private classes used; tests/test_executor.py holds them to their form.
 """
 
 import multiprocessing
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _HEALTH_INTERVAL_SECONDS: Final = 5
 _EVENT_INTERVAL_SECONDS: Final = 0.25
 _ENDED_ON_PURPOSE: Final = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
+_LAUNCHERS_OF_PODS: Final = ("PlatformRunLauncher", "K8sRunLauncher")
 _PRELOADED: Final = ["__main__", "platform_assets.definitions", "dagster_postgres"]
 """Imported once: the program itself, which every forked process would run through again, the definitions, and
 what opens the instance."""
@@ -47,9 +48,9 @@ def run_pod_executor(init_context: InitExecutorContext) -> StepDelegatingExecuto
     """Steps with resources of their own as pods, the others as processes of the run's pod."""
     # By name: to make a launcher is to import the Kubernetes client, which light steps have no need of.
     launcher = init_context.instance.get_ref().run_launcher_data
-    if launcher is None or launcher.class_name != "K8sRunLauncher":
+    if launcher is None or launcher.class_name not in _LAUNCHERS_OF_PODS:
         raise dg.DagsterInvariantViolationError(
-            "PLATFORM_PROFILE=cluster makes pods for steps and needs K8sRunLauncher in dagster.yaml; "
+            f"PLATFORM_PROFILE=cluster makes pods for steps and needs {' or '.join(_LAUNCHERS_OF_PODS)} in dagster.yaml; "
             f"this instance has {launcher.class_name if launcher else 'none'}"
         )
     return PodExecutor(init_context.instance)

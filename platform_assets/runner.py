@@ -2,12 +2,11 @@
 
 import logging
 import os
-import socket
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,6 +16,7 @@ from platform_assets.definitions import build_definitions
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import PinState, pin_state
 from platform_assets.line import Line, Step, plan
+from platform_assets.process_runs import is_gone, line_lock, process_of, process_tag
 from platform_assets.references import STAGES, AssetReference
 from platform_assets.step import REFERENCE_KEY, recorded_reference
 from platform_assets.systems import open_locks
@@ -25,7 +25,6 @@ from resources.errors import PlatformError
 from resources.locks import LockTimeoutError
 from resources.settings import PlatformSettings
 
-PROCESS_TAG = "platform/process"
 _WAIT_POLL_SECONDS = 5.0
 _VERSIONS_SEARCHED = 1000
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -163,12 +162,14 @@ def _execute(
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
+    run_id = str(uuid.uuid4())
     return definitions.resolve_job_def(line.name).execute_in_process(
+        run_id=run_id,
         instance=instance,
         asset_selection=list(keys),
         # A logger that is not named here is not used: Dagster falls back to its own.
         run_config={"loggers": {"console": {}}, **(config or {})},
-        tags={**(tags or {}), PROCESS_TAG: process_identity(os.getpid())},
+        tags={**(tags or {}), **process_tag(run_id)},
         raise_on_error=False,
     )
 
@@ -258,7 +259,7 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 def _only_run(line: Line, settings: PlatformSettings, *, wait_seconds: float = 0.0) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(open_locks(settings).hold(f"line-{line.name}", timeout_seconds=wait_seconds))
+            stack.enter_context(open_locks(settings).hold(line_lock(line.name), timeout_seconds=wait_seconds))
         except LockTimeoutError as problem:
             raise RunError(f"another run of {line.name} is in progress: {problem}") from None
         yield
@@ -294,31 +295,13 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line, settings: PlatformS
         # Runs of single assets, as the UI starts them, carry no tag of the line.
         if run.tags.get(LINE_TAG) != line.name and not keys & set(run.asset_selection or ()):
             continue
-        identity = run.tags.get(PROCESS_TAG)
-        if identity is None or not _is_dead(identity, settings):
+        process = process_of(run)
+        # On a cluster all machines share the lock.
+        if process is None or not is_gone(process, lock_is_shared=settings.profile == "cluster"):
             raise RunError(
                 f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI"
             )
         instance.report_run_failed(run, "its process was killed")
-
-
-def process_identity(pid: int) -> str:
-    """Host, process id and start time: tells a process from a later one with the same id."""
-    try:
-        # Field 22 of /proc/<pid>/stat; the name in field 2 may hold blanks, so count from its closing bracket.
-        started = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except OSError:
-        started = "gone"
-    return f"{socket.gethostname()}:{pid}:{started}"
-
-
-def _is_dead(identity: str, settings: PlatformSettings) -> bool:
-    """Whether the process is gone; asked only by who holds the line's lock."""
-    host, pid, _ = identity.rsplit(":", 2)
-    if host != socket.gethostname():
-        # On a cluster all machines share the lock, and the process would still hold it.
-        return settings.profile == "cluster"
-    return process_identity(int(pid)) != identity
 
 
 def _sweep(resources: Mapping[str, Any]) -> None:

@@ -109,7 +109,9 @@ def test_the_executor_demands_a_launcher_of_pods():
     with dg.instance_for_test() as instance:
         context = SimpleNamespace(instance=instance)
 
-        with pytest.raises(dg.DagsterInvariantViolationError, match="needs K8sRunLauncher"):
+        with pytest.raises(
+            dg.DagsterInvariantViolationError, match="needs PlatformRunLauncher or K8sRunLauncher"
+        ):
             run_pod_executor.executor_creation_fn(context)
 
 

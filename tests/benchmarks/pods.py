@@ -17,7 +17,7 @@ from platform_assets.definitions import step_executor
 from platform_assets.step import POD_TAG
 from resources.settings import PlatformSettings
 from tests.benchmarks.measure import BenchmarkError
-from tests.cluster.platform import cluster_platform, reachable_host
+from tests.cluster.deployment import cluster_platform, reachable_host
 
 STEPS = 6
 SECONDS = 600

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.cluster.platform import ClusterPlatform, cluster_platform, reachable_host
+from tests.cluster.deployment import ClusterPlatform, cluster_platform, reachable_host
 
 
 @pytest.fixture(scope="session")

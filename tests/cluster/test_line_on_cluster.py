@@ -1,5 +1,7 @@
 """The reviews line as pods: the same results as on a laptop, whatever happens to its pods."""
 
+import json
+import os
 import signal
 import subprocess
 import time
@@ -16,7 +18,7 @@ from platform_assets.references import ModelVersion, ReportVersion
 from platform_assets.step import recorded_reference
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry
-from tests.cluster.platform import IMAGE, LINES, RUN_SECONDS
+from tests.cluster.deployment import IMAGE, LINES, RUN_SECONDS
 from tests.cluster.waiting import wait_for
 from tests.line_factory import platform_assets
 
@@ -60,6 +62,15 @@ def silent_api_server() -> Iterator[None]:
         yield
     finally:
         subprocess.run(["kill", f"-{signal.SIGCONT}", *found.split()], check=True)
+
+
+def kill_program(pattern: str) -> None:
+    """Kill the one process of this machine with such a command line, as a lost node would."""
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout
+    if not found:
+        pytest.skip("PODS OF ANOTHER MACHINE: none of their processes can be killed")
+    (pid,) = found.split()
+    os.kill(int(pid), signal.SIGKILL)
 
 
 def test_training_waits_for_its_gpu_and_the_line_ends_as_on_a_laptop(platform, tmp_path):
@@ -128,14 +139,10 @@ def test_a_deleted_training_pod_goes_on_from_its_checkpoint(platform):
     # As the UI and a backfill do: a run of chosen assets, and not the line's own job.
     run_id = platform.launch(line, "dataset", "features", "model", "validation", "version")
 
-    def trained_steps() -> int:
-        told = [
-            entry.user_message for entry in platform.instance.all_logs(run_id) if entry.dagster_event is None
-        ]
-        return max((int(text.split()[1]) for text in told if text.startswith("step ")), default=0)
-
     killed_after = wait_for(
-        lambda: trained_steps() if trained_steps() > 60 else 0, "training is in the middle", seconds=400
+        lambda: steps if (steps := platform.trained_steps(run_id)) > 60 else 0,
+        "training is in the middle",
+        seconds=400,
     )
     (pod,) = platform.pods(run_id, f"{line}_model")
     platform.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=5")
@@ -152,6 +159,43 @@ def test_a_deleted_training_pod_goes_on_from_its_checkpoint(platform):
     )
     model = recorded_reference(platform.instance, dg.AssetKey(f"{line}_model"), ModelVersion)
     assert registry.find(line, model.fingerprint) == 1
+
+
+def test_a_killed_run_pod_is_replaced_while_training_goes_on(platform):
+    """The run goes on in another pod; the training pod is the same one all the time."""
+    line = "reviews_killed"
+    longer = {f"{line}_model": {"config": {"epochs": 20}}}
+    run_id = platform.launch(line, "dataset", "features", "model", config={"ops": longer})
+    wait_for(lambda: platform.trained_steps(run_id) > 20, "training has begun", seconds=RUN_SECONDS)
+    kill_program(f"execute_run .*{run_id}")
+
+    run = platform.finished(run_id)
+
+    assert run.is_success, platform.story(run_id)
+    assert platform.instance.count_resume_run_attempts(run_id) == 1
+    assert not platform.events(run_id, Kind.STEP_UP_FOR_RETRY)
+    assert len(platform.pods(run_id, f"{line}_model")) == 1
+    begun = [event for event in platform.events(run_id, Kind.STEP_START) if event.step_key == f"{line}_model"]
+    assert len(begun) == 1
+
+
+def test_dagsters_own_executor_runs_the_line_too(platform):
+    """One setting, and every step is a pod; a step that asks for a GPU has it there as well."""
+    line = "reviews_small"
+    setting = {"name": "PLATFORM_STEP_PODS", "value": "all"}
+    tags = {"dagster-k8s/config": json.dumps({"container_config": {"env": [setting]}})}
+    run_id = platform.launch(line, "dataset", "features", "model", tags=tags)
+    run = platform.finished(run_id)
+
+    assert run.is_success, platform.story(run_id)
+    pods = {
+        pod["metadata"]["labels"]["dagster/op"]: pod["spec"]["containers"][0]["resources"]
+        for pod in platform.pods(run_id)
+        if "dagster/op" in pod["metadata"]["labels"]
+    }
+    assert [*pods] == [f"{line}_dataset", f"{line}_features", f"{line}_model"]
+    with_gpu = [op for op, resources in pods.items() if "nvidia.com/gpu" in resources.get("limits", {})]
+    assert with_gpu == [f"{line}_model"]
 
 
 def test_a_pod_over_its_memory_is_tried_with_more_and_then_reported(platform):

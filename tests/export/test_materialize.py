@@ -1,8 +1,11 @@
 """One asset as a step of somebody else's workflow: how it takes its turn, and how it ends when it is told to."""
 
+import os
 import signal
+import socket
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import pytest
 
 from platform_assets import runner
 from platform_assets.line import load_line
-from platform_assets.runner import PROCESS_TAG, RunError, open_instance
+from platform_assets.process_runs import PROCESS_TAG, process_identity
+from platform_assets.runner import RunError, open_instance
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
 from tests.export.factory import LINE
@@ -25,10 +29,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def add_started_run(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
-    """A run of the line that has begun and not ended."""
-    run = dg.DagsterRun(LINE, status=dg.DagsterRunStatus.STARTED, tags={LINE_TAG: LINE, **tags})
-    return instance.add_run(run)
+def add_started_run(
+    instance: dg.DagsterInstance, *, process: str | None = None, tag_of: str | None = None
+) -> dg.DagsterRun:
+    """A run of the line that has begun and not ended; with `process`, one that this process is.
+
+    `tag_of` is the run whose tag it has, its own where that is not given.
+    """
+    run_id = str(uuid.uuid4())
+    tags = {PROCESS_TAG: f"{process}/{tag_of or run_id}"} if process else {}
+    return instance.add_run(
+        dg.DagsterRun(LINE, run_id, status=dg.DagsterRunStatus.STARTED, tags={LINE_TAG: LINE, **tags})
+    )
 
 
 def cluster_settings(home: Path) -> PlatformSettings:
@@ -38,7 +50,7 @@ def cluster_settings(home: Path) -> PlatformSettings:
 
 def test_run_of_a_lost_pod_is_ended_by_who_holds_the_lines_lock(instance, tmp_path):
     """Its process would still hold the lock, which all machines of a cluster share."""
-    lost = add_started_run(instance, **{PROCESS_TAG: "another-pod:7:1234"})
+    lost = add_started_run(instance, process="another-pod:7:1234")
 
     runner._end_dead_runs(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path))
 
@@ -46,11 +58,21 @@ def test_run_of_a_lost_pod_is_ended_by_who_holds_the_lines_lock(instance, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("profile", "tags"), [("local", {PROCESS_TAG: "another-machine:7:1234"}), ("cluster", {})]
+    ("profile", "run"),
+    [
+        ("local", {"process": "another-machine:7:1234"}),
+        ("local", {"process": process_identity(os.getpid())}),
+        ("local", {"process": f"{socket.gethostname()}:1:gone", "tag_of": "the-run-it-repeats"}),
+        ("cluster", {}),
+        ("cluster", {"process": "another-pod:7:1234", "tag_of": "the-run-it-repeats"}),
+    ],
 )
-def test_run_that_may_be_alive_is_left_alone(instance, tmp_path, profile, tags):
-    """One of a machine that does not share the lock, and one that Dagster itself has launched."""
-    alive = add_started_run(instance, **tags)
+def test_run_that_may_be_alive_is_left_alone(instance, tmp_path, profile, run):
+    """One of a machine that does not share the lock, and those that Dagster has launched.
+
+    Of these, one that repeats a process's run in the UI has its tags.
+    """
+    alive = add_started_run(instance, **run)
     settings = PlatformSettings.model_construct(profile=profile, home=tmp_path)
 
     with pytest.raises(RunError, match="is in progress"):

@@ -1,5 +1,6 @@
 """The overlays, rendered once by the real kustomize."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,3 +29,15 @@ def by_overlay() -> dict[str, Objects]:
 def objects(request: pytest.FixtureRequest, by_overlay: dict[str, Objects]) -> Objects:
     """The objects of one overlay; the test runs for each."""
     return by_overlay[request.param]
+
+
+@pytest.fixture
+def in_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kubelet gives to a pod with a token: the run launcher looks for it when it is made."""
+    from kubernetes.config import incluster_config
+
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "kubernetes.invalid")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    for name in ("SERVICE_TOKEN_FILENAME", "SERVICE_CERT_FILENAME"):
+        (tmp_path / name).write_text("of the tests")
+        monkeypatch.setattr(incluster_config, name, str(tmp_path / name))

@@ -11,6 +11,7 @@ import yaml
 from dagster._config import process_config
 from dagster._core.instance import InstanceRef
 
+from platform_assets.run_launcher import PlatformRunLauncher
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.settings import PlatformSettings
 from tests.k8s.conftest import Objects
@@ -113,26 +114,13 @@ def test_lost_runs_are_resumed_and_failed_ones_are_not_repeated(home: Path) -> N
     assert here["run_retries"] == {"enabled": False}
 
 
-@pytest.fixture
-def in_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kubelet gives to a pod with a token: the run launcher looks for it when it is made."""
-    from kubernetes.config import incluster_config
-
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "kubernetes.invalid")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    for name in ("SERVICE_TOKEN_FILENAME", "SERVICE_CERT_FILENAME"):
-        (tmp_path / name).write_text("of the tests")
-        monkeypatch.setattr(incluster_config, name, str(tmp_path / name))
-
-
 @pytest.mark.usefixtures("in_pod")
 def test_pods_of_runs_may_do_no_more_than_others(home: Path) -> None:
     """They pass the same Pod Security, and get their environment from the same ConfigMap and Secret."""
-    from dagster_k8s import K8sRunLauncher
     from dagster_k8s.job import construct_dagster_k8s_job
 
     launcher = loaded(home).run_launcher
-    assert isinstance(launcher, K8sRunLauncher)
+    assert isinstance(launcher, PlatformRunLauncher)
     context = launcher.get_container_context_for_run(dg.DagsterRun(job_name="line"))
     job = construct_dagster_k8s_job(
         context.get_k8s_job_config(job_image="platform-assets:0.1.0", run_launcher=launcher),

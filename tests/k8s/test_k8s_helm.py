@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from dagster._core.launcher import RunLauncher
+from dagster._serdes import ConfigurableClassData
 from jsonschema.validators import validator_for
 
+from platform_assets.run_launcher import PlatformRunLauncher
 from scripts.k8s import MANIFESTS
 
 VALUES = yaml.safe_load((MANIFESTS / "helm/values.yaml").read_text())
@@ -52,7 +55,7 @@ def test_the_chart_takes_the_values(chart: tuple[Any, Any]) -> None:
     [
         {"dagsterDaemon": {"runMonitorings": {}}},
         {"concurrency": {"pools": {"defaultLimit": "many"}}},
-        {"runLauncher": {"config": {"k8sRunLauncher": {"envSecret": []}}}},
+        {"runLauncher": {"type": "OwnRunLauncher"}},
         {"dagit": {}},
     ],
 )
@@ -62,30 +65,40 @@ def test_the_chart_refuses_a_mistake(chart: tuple[Any, Any], spoiled: Any) -> No
 
 
 def test_runs_are_launched_alike() -> None:
-    """What the chart would write into its dagster.yaml is what ours says."""
-    launcher, ours = VALUES["runLauncher"]["config"]["k8sRunLauncher"], INSTANCE["run_launcher"]["config"]
-    assert [each["name"] for each in launcher["envConfigMaps"]] == ours["env_config_maps"]
-    assert [each["name"] for each in launcher["envSecrets"]] == ours["env_secrets"]
-    assert launcher["failPodOnRunFailure"] is ours["fail_pod_on_run_failure"] is True
-    assert VALUES["serviceAccount"]["name"] == ours["service_account_name"]
-    assert VALUES["global"]["dagsterHome"] == ours["dagster_home"]
-    for theirs, name in (
-        ("imagePullPolicy", "image_pull_policy"),
-        ("jobNamespace", "job_namespace"),
-        ("labels", "labels"),
-        ("loadInclusterConfig", "load_incluster_config"),
-        ("resources", "resources"),
-        ("securityContext", "security_context"),
-        ("volumeMounts", "volume_mounts"),
-        ("volumes", "volumes"),
+    """The launcher is ours, with our configuration but for the names that the chart gives."""
+    launcher = VALUES["runLauncher"]
+    assert launcher["type"] == "CustomRunLauncher"
+    theirs, ours = launcher["config"]["customRunLauncher"], INSTANCE["run_launcher"]
+    named_by_the_chart = {
+        "dagster_home": {"env": "DAGSTER_HOME"},
+        "env_config_maps": [
+            {"env": "DAGSTER_K8S_PIPELINE_RUN_ENV_CONFIGMAP"},
+            *ours["config"]["env_config_maps"],
+        ],
+        "instance_config_map": {"env": "DAGSTER_K8S_INSTANCE_CONFIG_MAP"},
+        "postgres_password_secret": {"env": "DAGSTER_K8S_PG_PASSWORD_SECRET"},
+    }
+    assert theirs == {**ours, "config": {**ours["config"], **named_by_the_chart}}
+    assert VALUES["serviceAccount"]["name"] == ours["config"]["service_account_name"]
+    assert VALUES["global"]["dagsterHome"] == ours["config"]["dagster_home"]
+
+
+@pytest.mark.usefixtures("in_pod")
+def test_dagster_takes_the_launchers_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the environment that the chart gives to its pods."""
+    for name in (
+        "DAGSTER_HOME",
+        "DAGSTER_K8S_INSTANCE_CONFIG_MAP",
+        "DAGSTER_K8S_PG_PASSWORD_SECRET",
+        "DAGSTER_K8S_PIPELINE_RUN_ENV_CONFIGMAP",
     ):
-        assert launcher[theirs] == ours[name], name
-    for theirs, name in (
-        ("jobSpecConfig", "job_spec_config"),
-        ("podSpecConfig", "pod_spec_config"),
-        ("podTemplateSpecMetadata", "pod_template_spec_metadata"),
-    ):
-        assert launcher["runK8sConfig"][theirs] == ours["run_k8s_config"][name], name
+        monkeypatch.setenv(name, f"of-{name.lower().replace('_', '-')}")
+    stated = VALUES["runLauncher"]["config"]["customRunLauncher"]
+    data = ConfigurableClassData(stated["module"], stated["class"], yaml.safe_dump(stated["config"]))
+    launcher = data.rehydrate(as_type=RunLauncher)
+    assert isinstance(launcher, PlatformRunLauncher)
+    assert launcher.env_config_maps == ["of-dagster-k8s-pipeline-run-env-configmap", "platform-settings"]
+    assert launcher.dagster_home == "of-dagster-home"
 
 
 def test_runs_are_watched_and_limited_alike() -> None:

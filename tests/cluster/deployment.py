@@ -235,8 +235,8 @@ class ClusterPlatform:
         return {
             "storage": {"postgres": {"postgres_db": database}},
             "run_launcher": {
-                "module": "dagster_k8s",
-                "class": "K8sRunLauncher",
+                "module": "platform_assets.run_launcher",
+                "class": "PlatformRunLauncher",
                 "config": {
                     "job_namespace": NAMESPACE,
                     "service_account_name": SERVICE_ACCOUNT,
@@ -278,11 +278,18 @@ class ClusterPlatform:
         """Make it so."""
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", **manifest}))
 
-    def launch(self, line: str, *stages: str, config: dict[str, Any] | None = None) -> str:
+    def launch(
+        self,
+        line: str,
+        *stages: str,
+        config: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> str:
         """Launch the line's job, or a run of single assets, and give the run's id."""
         if not stages:
-            return self.launch_job(line, config=config)
-        return self.launch_job("__ASSET_JOB", assets=[f"{line}_{stage}" for stage in stages], config=config)
+            return self.launch_job(line, config=config, tags=tags)
+        assets = [f"{line}_{stage}" for stage in stages]
+        return self.launch_job("__ASSET_JOB", assets=assets, config=config, tags=tags)
 
     def launch_job(
         self,
@@ -290,6 +297,7 @@ class ClusterPlatform:
         *,
         assets: Sequence[str] = (),
         config: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
         module: str = LOCATION,
     ) -> str:
         """Launch a job through Dagster's API, as its UI does, and give the run's id."""
@@ -301,7 +309,14 @@ class ClusterPlatform:
         if assets:
             selector["assetSelection"] = [{"path": [asset]} for asset in assets]
         variables = {
-            "executionParams": {"selector": selector, "runConfigData": config or {}, "mode": "default"}
+            "executionParams": {
+                "selector": selector,
+                "runConfigData": config or {},
+                "mode": "default",
+                "executionMetadata": {
+                    "tags": [{"key": name, "value": value} for name, value in (tags or {}).items()]
+                },
+            }
         }
         done = subprocess.run(
             [
@@ -342,6 +357,11 @@ class ClusterPlatform:
             named = event.event_type_value if event else "LOG"
             lines.append(f"{entry.timestamp:.1f} {named} {told[:1]} {error.message if error else ''}")
         return "\n".join(lines)
+
+    def trained_steps(self, run_id: str) -> int:
+        """The number of the last step of training that the run's log tells of."""
+        told = (entry.user_message for entry in self.instance.all_logs(run_id) if entry.dagster_event is None)
+        return max((int(text.split()[1]) for text in told if text.startswith("step ")), default=0)
 
     def events(self, run_id: str, *kinds: dg.DagsterEventType) -> list[dg.DagsterEvent]:
         """The run's events of these kinds, oldest first."""

@@ -239,7 +239,10 @@ class TestPostgresLocks(LocksContract):
                     )
                     ((waits,),) = cursor.fetchall()
             waiting.send_signal(signal.SIGINT)
-            assert waiting.wait(SECONDS) == -signal.SIGINT
+            try:
+                assert waiting.wait(SECONDS) == -signal.SIGINT
+            finally:
+                waiting.kill()
 
     def test_a_server_that_does_not_answer_is_named(self):
         """Which one, and the settings to look at."""

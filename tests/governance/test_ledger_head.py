@@ -152,7 +152,9 @@ def test_a_signature_must_be_there_and_by_the_right_key_where_one_is_demanded(ex
     head = export[0].head
     stranger = seal(head, time=NOON, key=Ed25519PrivateKey.generate())
     assert read_head(stranger.to_json()) == stranger
-    with pytest.raises(LedgerError, match=f"must be signed by .*; it is signed by {re.escape(stranger.public_key[:8])}"):
+    with pytest.raises(
+        LedgerError, match=f"must be signed by .*; it is signed by {re.escape(stranger.public_key[:8])}"
+    ):
         read_head(stranger.to_json(), public_key=PUBLIC_KEY)
     with pytest.raises(LedgerError, match="signed by nobody"):
         read_head(seal(head, time=NOON).to_json(), public_key=PUBLIC_KEY)

@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster check k8s-render k8s-validate kfp bench lock clean
+.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate kfp bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,10 +22,13 @@ test: $(VENV)/.dev  ## the tests of the first tier
 	$(BIN)/pytest -n auto
 
 test-long: $(VENV)/.dev  ## the counts that take long: kills, seeds
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m "long and not cluster"
 
 test-cluster: $(VENV)/.dev  ## the tests that need KUBECONFIG
-	$(BIN)/pytest -m cluster -p no:randomly  # in order: what one run has made, a later one builds on
+	$(BIN)/pytest -m "cluster and not long" tests/cluster
+
+test-cluster-long: $(VENV)/.dev  ## more of them: what pods and runs survive
+	$(BIN)/pytest -m "cluster and long" tests/cluster
 
 check: $(VENV)/.dev  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -6,53 +6,29 @@ Needs a cluster, as `tests/cluster` does:
 """
 
 import itertools
+import os
 import statistics
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType as Kind
 
-from platform_assets.definitions import step_executor
-from platform_assets.step import POD_TAG
+from resources.dagster_home import prepare_dagster_home
 from resources.settings import PlatformSettings
+from tests.benchmarks import chains
 from tests.benchmarks.measure import BenchmarkError
 from tests.cluster.deployment import cluster_platform, reachable_host
 
-STEPS = 6
 SECONDS = 600
 JOBS = {
+    "local": "on one machine: processes, definitions imported before",
     "processes": "our executor, light steps: processes of the run's pod",
     "pods": "our executor, steps with resources of their own: a pod each",
     "stock": "dagster-k8s' executor: a pod each",
 }
-_RESOURCES = {"container_config": {"resources": {"limits": {"memory": "1Gi"}}}}
-
-
-def _chain(name: str, executor: dg.ExecutorDefinition, tags: dict[str, object]) -> dg.JobDefinition:
-    @dg.op(name=f"link_of_{name}", ins={"before": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), tags=tags)
-    def link() -> None:
-        """Nothing: what is measured is all around it."""
-
-    @dg.job(name=name, executor_def=executor)
-    def chain() -> None:
-        last = link.alias(f"{name}_0")()
-        for at in range(1, STEPS):
-            last = link.alias(f"{name}_{at}")(last)
-
-    return chain
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    """A chain on each executor; the code location that run pods load."""
-    settings = PlatformSettings()
-    ours = step_executor(settings.model_copy(update={"step_pods": "resources"}))
-    stock = step_executor(settings.model_copy(update={"step_pods": "all"}))
-    tags: dict[str, object] = {POD_TAG: _RESOURCES}
-    return dg.Definitions(
-        jobs=[_chain("processes", ours, {}), _chain("pods", ours, tags), _chain("stock", stock, tags)]
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +74,51 @@ def measure_pods(folder: Path) -> Pods:
         raise BenchmarkError(
             "no cluster: set KUBECONFIG, and PLATFORM_TEST_HOST to this machine's address as pods see it"
         )
-    costs, starts = {}, []
-    with cluster_platform(folder, host) as platform, platform.code_server(__name__):
-        for name in JOBS:
-            run_id = platform.launch_job(name, module=__name__)
+    costs = {"local": _local_cost(folder / "laptop")}
+    starts = []
+    with cluster_platform(folder, host) as platform, platform.code_server(chains.__name__):
+        for name in ("processes", "pods", "stock"):
+            run_id = platform.launch_job(name, module=chains.__name__)
             if not platform.finished(run_id, seconds=SECONDS).is_success:
                 raise BenchmarkError(f"{name}: {platform.story(run_id)}")
-            when = {
-                kind: [entry.timestamp for entry in platform.entries(run_id, kind)]
-                for kind in (Kind.STEP_WORKER_STARTING, Kind.STEP_START, Kind.STEP_SUCCESS)
-            }
-            ends = when[Kind.STEP_SUCCESS]
-            (launched,) = platform.entries(run_id, Kind.RUN_STARTING)
-            starts.append(when[Kind.STEP_WORKER_STARTING][0] - launched.timestamp)
-            costs[name] = StepCost(
-                to_user_code=statistics.median(
-                    begun - asked
-                    for asked, begun in zip(
-                        when[Kind.STEP_WORKER_STARTING], when[Kind.STEP_START], strict=True
-                    )
-                ),
-                of_step=statistics.median(later - earlier for earlier, later in itertools.pairwise(ends)),
-            )
-    return Pods(STEPS, statistics.median(starts), costs)
+            (launched,) = _times(platform.instance, run_id, Kind.RUN_STARTING)
+            starts.append(_times(platform.instance, run_id, Kind.STEP_WORKER_STARTING)[0] - launched)
+            costs[name] = _cost(platform.instance, run_id)
+    return Pods(chains.STEPS, statistics.median(starts), costs)
+
+
+def _local_cost(home: Path) -> StepCost:
+    settings = PlatformSettings(home=home)
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(prepare_dagster_home(settings)),
+        "PLATFORM_HOME": str(home),
+    }
+    dagster = Path(sys.executable).with_name("dagster")
+    done = subprocess.run(
+        [dagster, "job", "execute", "-m", chains.__name__, "-j", "local"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"local: {done.stderr}")
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        (run,) = instance.get_runs()
+        return _cost(instance, run.run_id)
+
+
+def _cost(instance: dg.DagsterInstance, run_id: str) -> StepCost:
+    asked, begun, ended = (
+        _times(instance, run_id, kind)
+        for kind in (Kind.STEP_WORKER_STARTING, Kind.STEP_START, Kind.STEP_SUCCESS)
+    )
+    return StepCost(
+        to_user_code=statistics.median(start - ask for ask, start in zip(asked, begun, strict=True)),
+        of_step=statistics.median(later - earlier for earlier, later in itertools.pairwise(ended)),
+    )
+
+
+def _times(instance: dg.DagsterInstance, run_id: str, kind: Kind) -> list[float]:
+    return [entry.timestamp for entry in instance.all_logs(run_id, of_type=kind)]

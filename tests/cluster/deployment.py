@@ -44,6 +44,7 @@ GPU_POD = {
 }
 LINES: dict[str, dict[str, Any]] = {
     "reviews_small": {"resources": GPU_POD},
+    "reviews_other": {"resources": GPU_POD},
     # Long enough to be killed in the middle.
     "reviews_killed": {"resources": GPU_POD, "epochs": 15},
     # torch alone needs more than the first limit, and training more than the last.

@@ -54,11 +54,11 @@ def test_the_api_server_admits_every_object_that_it_knows(objects):
 
 
 def test_the_api_server_refuses_a_spoiled_one(objects):
-    """A Deployment whose pods are not those that it looks for."""
-    spoiled = deepcopy(next(each for each in objects["dev"] if each["kind"] == "Deployment"))
-    spoiled["spec"]["template"]["metadata"]["labels"] = {"app": "another"}
+    """A Service on a port that there is not."""
+    spoiled = deepcopy(next(each for each in objects["dev"] if each["kind"] == "Service"))
+    spoiled["spec"]["ports"][0]["port"] = 65536
 
     found = dry_run([("dev", spoiled)])
 
     assert (found.accepted, found.not_served) == ([], [])
-    assert "selector" in str(found.refused[0])
+    assert "65535" in str(found.refused[0])

@@ -1,4 +1,4 @@
-"""The code location that `pods` runs; it imports no more than one of the platform's own does."""
+"""Chains of steps that do nothing, as a code location; it imports no more than one of the platform's own does."""
 
 import dagster as dg
 
@@ -7,10 +7,12 @@ from platform_assets.step import POD_TAG
 from resources.settings import PlatformSettings
 
 STEPS = 6
-_RESOURCES = {"container_config": {"resources": {"limits": {"memory": "1Gi"}}}}
+RESOURCES = {"container_config": {"resources": {"limits": {"memory": "1Gi"}}}}
 
 
-def _chain(name: str, executor: dg.ExecutorDefinition, tags: dict[str, object]) -> dg.JobDefinition:
+def chain_of(name: str, executor: dg.ExecutorDefinition, tags: dict[str, object]) -> dg.JobDefinition:
+    """A job of `STEPS` steps, one after the other."""
+
     @dg.op(name=f"link_of_{name}", ins={"before": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), tags=tags)
     def link() -> None:
         """Nothing: what is measured is all around it."""
@@ -26,18 +28,13 @@ def _chain(name: str, executor: dg.ExecutorDefinition, tags: dict[str, object]) 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """A chain on each executor; the code location that run pods load."""
+    """On one machine, and as our executor runs them on a cluster."""
     settings = PlatformSettings()
-    ours, stock, local = (
-        step_executor(settings.model_copy(update=changes))
-        for changes in ({"step_pods": "resources"}, {"step_pods": "all"}, {"profile": "local"})
-    )
-    tags: dict[str, object] = {POD_TAG: _RESOURCES}
+    ours = step_executor(settings.model_copy(update={"step_pods": "resources"}))
     return dg.Definitions(
         jobs=[
-            _chain("local", local, {}),
-            _chain("processes", ours, {}),
-            _chain("pods", ours, tags),
-            _chain("stock", stock, tags),
+            chain_of("local", step_executor(settings.model_copy(update={"profile": "local"})), {}),
+            chain_of("processes", ours, {}),
+            chain_of("pods", ours, {POD_TAG: RESOURCES}),
         ]
     )

@@ -18,7 +18,7 @@ from dagster import DagsterEventType as Kind
 
 from resources.dagster_home import prepare_dagster_home
 from resources.settings import PlatformSettings
-from tests.benchmarks import chains
+from tests.benchmarks import chains, stock_chain
 from tests.benchmarks.measure import BenchmarkError
 from tests.cluster.deployment import cluster_platform, reachable_host
 
@@ -76,11 +76,12 @@ def measure_pods(folder: Path) -> Pods:
         )
     costs = {"local": _local_cost(folder / "laptop")}
     starts = []
-    with cluster_platform(folder, host) as platform, platform.code_server(chains.__name__):
-        for name in ("processes", "pods", "stock"):
-            run_id = platform.launch_job(name, module=chains.__name__)
-            if not platform.finished(run_id, seconds=SECONDS).is_success:
-                raise BenchmarkError(f"{name}: {platform.story(run_id)}")
+    with cluster_platform(folder, host) as platform:
+        for location, name in ((chains, "processes"), (chains, "pods"), (stock_chain, "stock")):
+            with platform.code_server(location.__name__):
+                run_id = platform.launch_job(name, module=location.__name__)
+                if not platform.finished(run_id, seconds=SECONDS).is_success:
+                    raise BenchmarkError(f"{name}: {platform.story(run_id)}")
             (launched,) = _times(platform.instance, run_id, Kind.RUN_STARTING)
             starts.append(_times(platform.instance, run_id, Kind.STEP_WORKER_STARTING)[0] - launched)
             costs[name] = _cost(platform.instance, run_id)

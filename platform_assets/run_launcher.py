@@ -19,7 +19,7 @@ from platform_assets.systems import open_locks
 from resources.cluster import Cluster, ClusterUnreachableError
 from resources.dagster_home import LINE_TAG
 from resources.locks import LockError, LockTimeoutError
-from resources.settings import PlatformSettings
+from resources.settings import LockSettings
 
 
 class PlatformRunLauncher(K8sRunLauncher):
@@ -66,7 +66,7 @@ class PlatformRunLauncher(K8sRunLauncher):
     def _health_of_process(self, run: DagsterRun) -> CheckRunHealthResult:
         try:
             # Whoever works on a line holds its lock, so who gets it knows that the process is gone.
-            with open_locks(PlatformSettings()).hold(line_lock(run.tags[LINE_TAG]), timeout_seconds=0):
+            with open_locks(LockSettings()).hold(line_lock(run.tags[LINE_TAG]), timeout_seconds=0):
                 now = self._instance.get_run_by_id(run.run_id)
                 if now is not None and not now.is_finished:
                     self._instance.report_run_failed(now, "its process was killed")

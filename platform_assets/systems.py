@@ -9,7 +9,7 @@ from resources.object_store import LocalObjectStore, ObjectStore
 from resources.policed_object_store import PolicedObjectStore
 from resources.policy_engine import RegoEngine
 from resources.s3_object_store import S3ObjectStore
-from resources.settings import PlatformSettings
+from resources.settings import LockSettings, PlatformSettings
 from resources.warehouse import IcebergWarehouse
 
 
@@ -18,7 +18,7 @@ def open_ledger(settings: PlatformSettings) -> Ledger:
     return Ledger.open(settings.ledger_uri or settings.ledger_path, principal=settings.principal.user)
 
 
-def open_locks(settings: PlatformSettings) -> Locks:
+def open_locks(settings: LockSettings) -> Locks:
     """What holds writers apart: the database that machines share, else files of this one."""
     uri = settings.locks_uri or settings.ledger_uri
     return PostgresLocks(uri) if uri else FileLocks(settings.locks_path)

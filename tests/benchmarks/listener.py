@@ -14,8 +14,8 @@ from pathlib import Path
 from platform_assets.governance.ledger import Ledger
 from sensors.push_queue import PUSH
 from tests.benchmarks.measure import BenchmarkError
-from tests.conftest import free_ports
 from tests.sensors.webhooks import PUSHES, SECRETS, delivery, payload
+from tests.servers import free_ports
 
 GOAL_MILLISECONDS = 50
 _WARM_UP = 50

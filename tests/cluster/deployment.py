@@ -21,10 +21,10 @@ import pytest
 import yaml
 
 from platform_assets.governance.ledger import Ledger
-from tests.cluster import servers
-from tests.cluster.waiting import wait_for
-from tests.conftest import free_ports
+from tests import servers
 from tests.line_factory import ROOT, write_spec
+from tests.servers import free_ports
+from tests.waiting import wait_for
 
 NAMESPACE = os.environ.get("PLATFORM_TEST_NAMESPACE", "platform")
 SERVICE_ACCOUNT = os.environ.get("PLATFORM_TEST_SERVICE_ACCOUNT", "dagster")

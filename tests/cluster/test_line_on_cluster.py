@@ -19,8 +19,8 @@ from platform_assets.step import recorded_reference
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry
 from tests.cluster.deployment import IMAGE, LINES, RUN_SECONDS
-from tests.cluster.waiting import wait_for
 from tests.line_factory import platform_assets
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

@@ -24,9 +24,9 @@ from platform_assets.drift.record import KIND, states
 from platform_assets.drift.segments import read_segments, segment_keys
 from platform_assets.governance.ledger import Ledger
 from resources.object_store import LocalObjectStore
-from tests.conftest import free_ports
 from tests.drift.watching import ENV, LINE, WINDOW, Stream
 from tests.line_factory import ROOT, environment
+from tests.servers import free_ports
 
 _START_ATTEMPTS = 600
 _STATES = ("clear", "alarm", "confirmed")

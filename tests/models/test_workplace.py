@@ -21,9 +21,9 @@ from platform_assets.models.training_spec import read_training_spec
 from platform_assets.models.workplace import Workplace, environment_of
 from platform_assets.systems import open_object_store
 from resources.settings import PlatformSettings, Principal
-from tests.conftest import free_ports
 from tests.line_factory import SMALL_SPEC
 from tests.models.conftest import PROCESS, assert_alike, environment, start, wait_until, weights
+from tests.servers import free_ports
 
 PREFIX = "models/dev/reviews_small/0123456789abcdef"
 

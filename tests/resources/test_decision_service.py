@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from resources.decision_service import decision_service
 from resources.policy_engine import RegoEngine
-from tests.conftest import free_ports
+from tests.servers import free_ports
 
 ALLOWED = {
     "method": "GET",

@@ -14,8 +14,8 @@ import pytest
 from platform_assets.systems import open_locks
 from resources.locks import FileLocks, LockError, LockLostError, LockTimeoutError, PostgresLocks
 from resources.settings import PlatformSettings
-from tests.conftest import free_ports
 from tests.resources.holder import opened
+from tests.servers import free_ports
 
 SECONDS = 60
 """Long enough for a busy machine; no test waits so long where the code is right."""

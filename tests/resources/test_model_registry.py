@@ -14,8 +14,8 @@ import pytest
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry, RegistryError, prepared
 from resources.run_tracking import RunTracking
-from tests.conftest import free_ports
 from tests.resources.holder import opened
+from tests.servers import free_ports
 
 RACED = "reviews_sentiment"
 

@@ -22,7 +22,7 @@ from resources.policed_object_store import AccessDeniedError, PolicedObjectStore
 from resources.policy_engine import RegoEngine
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import Principal, PrincipalLabels
-from tests.conftest import free_ports
+from tests.servers import free_ports
 
 KEY = "models/dev/reviews_sentiment/3f2a91c04b7e5d68/model.json"
 

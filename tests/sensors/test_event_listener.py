@@ -18,8 +18,8 @@ from sensors.push_queue import PUSH, Push
 from sensors.rate_limit import Rate, RateLimit
 from sensors.tekton import SecretRef
 from sensors.triggers import TriggerError, read_triggers, triggers_folder
-from tests.conftest import free_ports
 from tests.sensors.webhooks import PUSHES, SECRETS, SHA, delivery, payload, secret_of
+from tests.servers import free_ports
 
 TRIGGERS = read_triggers(triggers_folder())
 GITHUB = RetrainParams(*PUSHES["github"], SHA)

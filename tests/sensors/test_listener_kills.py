@@ -15,8 +15,8 @@ import pytest
 
 from platform_assets.governance.ledger import Ledger
 from sensors.push_queue import PUSH, Push
-from tests.conftest import free_ports
 from tests.sensors.webhooks import SECRETS, delivery, payload
+from tests.servers import free_ports
 
 PROGRAM = "import typer; from platform_assets.cli.listen import listen; typer.run(listen)"
 SENDERS = 2

@@ -1,35 +1,30 @@
-"""Postgres, an S3 store and MLflow as processes of this machine, at an address that pods reach."""
+"""Real servers as processes of this machine: Postgres, an S3 store and MLflow; pods reach them where `host` is not the loopback."""
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.waiting import wait_for
-from tests.conftest import free_ports
+from tests.waiting import wait_for
 
 NOBODY = 65534
 
 
-@dataclass(frozen=True)
-class Servers:
-    """Where they are, and what gets in."""
-
-    postgres: str
-    """`host:port`."""
-    s3: str
-    mlflow: str
-    bucket: str
-    secrets: dict[str, str]
-    """Environment variables that libraries take credentials from."""
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((host, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
 
 
 @contextmanager
@@ -124,10 +119,14 @@ def s3(folder: Path, host: str, key: str, secret: str) -> Iterator[str]:
         )
     endpoint = f"http://{host}:{ports['s3.port']}"
     try:
-        wait_for(answers(f"{endpoint}/healthz"), "the S3 server is up")
+        wait_for(
+            answers(f"{endpoint}/healthz"),
+            "the S3 server is up",
+            otherwise=lambda: (folder / "log").read_text()[-2000:],
+        )
         yield endpoint
     finally:
-        server.kill()
+        server.kill()  # a graceful stop takes half a minute, and nothing here is kept
         server.wait()
 
 

@@ -1,5 +1,8 @@
 """The outside systems that the settings choose. Nothing is connected to before it is used."""
 
+import os
+from typing import Final
+
 from platform_assets.governance.access import record_denial
 from platform_assets.governance.ledger import Ledger
 from resources.cluster import ClusterJobs
@@ -11,6 +14,8 @@ from resources.policy_engine import RegoEngine
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import LockSettings, PlatformSettings
 from resources.warehouse import IcebergWarehouse
+
+_REGION_VARIABLES: Final = {"AWS_DEFAULT_REGION", "AWS_REGION"}
 
 
 def open_ledger(settings: PlatformSettings) -> Ledger:
@@ -40,6 +45,10 @@ def open_warehouse(settings: PlatformSettings) -> IcebergWarehouse:
     if settings.resolved_warehouse_uri.startswith("s3://"):
         # Keys come from the AWS_* environment, as for every S3 library; they are no settings.
         properties["s3.region"] = settings.s3_region
+        # Before it looks at the region that it is given, the AWS SDK looks for one of its own, and at last asks the
+        # machine's metadata service. In a pod nobody answers there: three seconds for each file system.
+        if not _REGION_VARIABLES & os.environ.keys():
+            os.environ["AWS_DEFAULT_REGION"] = settings.s3_region
         if settings.s3_endpoint:
             properties["s3.endpoint"] = settings.s3_endpoint
     return IcebergWarehouse(

@@ -660,3 +660,17 @@ def test_settings_lead_table_files_to_the_same_s3_server(tmp_path, s3_bucket, s3
     assert warehouse.read(TABLE, first.new.snapshot_id).num_rows == 4
     assert warehouse.sweep() == 0
     assert not (tmp_path / "warehouse" / "datasets").exists()
+
+
+@pytest.mark.parametrize(("known", "expected"), [({}, "eu-west-1"), ({"AWS_REGION": "us-west-2"}, None)])
+def test_the_aws_sdk_need_not_ask_the_machine_for_its_region(tmp_path, monkeypatch, known, expected):
+    """It would, for seconds, wherever no metadata service answers; what somebody has set stays."""
+    for variable in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.setenv(variable, "")  # so that it is put back
+        monkeypatch.delenv(variable)
+    for variable, value in known.items():
+        monkeypatch.setenv(variable, value)
+
+    open_warehouse(PlatformSettings(home=tmp_path, warehouse_uri="s3://bucket/tables", s3_region="eu-west-1"))
+
+    assert os.environ.get("AWS_DEFAULT_REGION") == expected

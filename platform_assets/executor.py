@@ -70,15 +70,17 @@ class PodExecutor(StepDelegatingExecutor):
         )
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
-        """Run the plan; a run that somebody has ended takes its pods along.
+        """Run the plan; a run that somebody has ended takes its pods along, and their places in pools.
 
-        Dagster leaves them alone wherever a lost run would be resumed, also when it was ended on purpose.
+        Dagster leaves both alone wherever a lost run would be resumed, also when it was ended on purpose.
         """
+        instance = plan_context.instance
         try:
             yield from super().execute(plan_context, execution_plan)
         finally:
-            run = plan_context.instance.get_run_by_id(plan_context.run_id)
+            run = instance.get_run_by_id(plan_context.run_id)
             if run is not None and run.status in _ENDED_ON_PURPOSE:
+                instance.event_log_storage.free_concurrency_slots_for_run(plan_context.run_id)
                 self._handler.end_pods()
 
     def log_failure_or_retry_event_after_error(

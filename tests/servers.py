@@ -99,6 +99,7 @@ def s3(folder: Path, host: str, key: str, secret: str) -> Iterator[str]:
             [
                 *(
                     weed,
+                    f"-logdir={folder}",
                     "server",
                     "-filer",
                     "-s3",

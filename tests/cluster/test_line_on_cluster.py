@@ -257,7 +257,7 @@ def test_two_trainings_take_turns_while_the_api_server_is_away(platform):
 
 @pytest.mark.long
 def test_a_run_that_is_ended_takes_its_training_pod_along(platform):
-    """No pod holds a GPU for a run that is over."""
+    """No pod holds a GPU for a run that is over, and no place in the pool is left to it."""
     line = "reviews_killed"
     longer = {f"{line}_model": {"config": {"epochs": 900}}}
     run_id = platform.launch(line, "dataset", "features", "model", config={"ops": longer})
@@ -274,3 +274,4 @@ def test_a_run_that_is_ended_takes_its_training_pod_along(platform):
     run = platform.finished(run_id)
     assert run.status is dg.DagsterRunStatus.CANCELED
     wait_for(lambda: not platform.pods(run_id, f"{line}_model"), "its training pod is gone", seconds=120)
+    assert run_id not in platform.instance.event_log_storage.get_concurrency_info("gpu").active_run_ids

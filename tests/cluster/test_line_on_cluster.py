@@ -181,7 +181,6 @@ def test_a_killed_run_pod_is_replaced_while_training_goes_on(platform):
     assert len(begun) == 1
 
 
-@pytest.mark.long
 def test_dagsters_own_executor_runs_the_line_too(platform):
     """One setting, and every step is a pod; a step that asks for a GPU has it there as well."""
     line = "reviews_other"
@@ -201,7 +200,6 @@ def test_dagsters_own_executor_runs_the_line_too(platform):
     assert with_gpu == [f"{line}_model"]
 
 
-@pytest.mark.long
 def test_a_pod_over_its_memory_is_tried_with_more_and_then_reported(platform):
     """Out of memory is told apart from a failure of the code; the bound of the spec holds."""
     line = "reviews_hungry"
@@ -255,7 +253,6 @@ def test_two_trainings_take_turns_while_the_api_server_is_away(platform):
     assert not [event for run_id in runs for event in platform.events(run_id, Kind.STEP_UP_FOR_RETRY)]
 
 
-@pytest.mark.long
 def test_a_run_that_is_ended_takes_its_training_pod_along(platform):
     """No pod holds a GPU for a run that is over, and no place in the pool is left to it."""
     line = "reviews_killed"

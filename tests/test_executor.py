@@ -130,7 +130,7 @@ def test_training_alone_asks_for_a_pod_and_is_tried_again_when_it_loses_it(tmp_p
 
 
 def test_everything_that_the_spec_asks_for_is_in_the_pod():
-    """GPU, node, taints, runtime class and shared memory, in dagster-k8s' own form."""
+    """GPU, node, taints, runtime class and shared memory, as fields of a pod."""
     resources = ResourcesSpec(
         gpu=2,
         cpu="4",
@@ -148,14 +148,14 @@ def test_everything_that_the_spec_asks_for_is_in_the_pod():
     assert tags[MAX_MEMORY_TAG] == "32Gi"
     assert tags[POD_TAG]["container_config"] == {
         "resources": {"limits": amounts, "requests": amounts},
-        "volume_mounts": [{"name": "shared-memory", "mount_path": "/dev/shm"}],
+        "volumeMounts": [{"name": "shared-memory", "mountPath": "/dev/shm"}],
     }
     assert tags[POD_TAG]["pod_spec_config"] == {
-        "volumes": [{"name": "shared-memory", "empty_dir": {"medium": "Memory", "size_limit": "2Gi"}}],
-        "node_selector": {"accelerator": "nvidia"},
+        "volumes": [{"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}],
+        "nodeSelector": {"accelerator": "nvidia"},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        "runtime_class_name": "nvidia",
-        "priority_class_name": "training",
+        "runtimeClassName": "nvidia",
+        "priorityClassName": "training",
     }
 
 
@@ -180,6 +180,8 @@ def test_dagster_k8s_takes_these_tags():
     found = get_user_defined_k8s_config({POD_TAG: json.dumps(tags[POD_TAG])})
 
     assert found.pod_spec_config["runtime_class_name"] == "nvidia"
+    (mount,) = found.container_config["volume_mounts"]
+    assert mount["mount_path"] == "/dev/shm"
 
 
 def test_an_error_of_the_code_itself_is_never_tried_again():

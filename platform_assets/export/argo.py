@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from platform_assets.export.workflow import AUC, VERSION, LineWorkflow, WorkflowStep, spelled
-from platform_assets.models.pod import container_resources
+from platform_assets.models.pod import container_resources, placement, shared_memory
 from platform_assets.models.training_spec import ResourcesSpec
 
 NAMESPACE: Final = "platform-assets"
@@ -142,23 +142,16 @@ def _template(workflow: LineWorkflow, step: WorkflowStep) -> dict[str, Any]:
 
 def _ask_for(template: dict[str, Any], container: dict[str, Any], resources: ResourcesSpec) -> None:
     """Put what training asks of Kubernetes into its template."""
-    template["priorityClassName"] = "platform-assets-training"
     container["resources"] = {kind: dict(amounts) for kind, amounts in container_resources(resources).items()}
-    if resources.shared_memory:
-        template["volumes"] = [
-            {
-                "name": "shared-memory",
-                "emptyDir": {"medium": "Memory", "sizeLimit": resources.shared_memory},
-            }
-        ]
-        container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
-    if resources.node_selector:
-        template["nodeSelector"] = dict(resources.node_selector)
-    if resources.tolerations:
-        template["tolerations"] = [each.model_dump(exclude_none=True) for each in resources.tolerations]
-    if resources.runtime_class:
+    volumes, mounts = shared_memory(resources)
+    if volumes:
+        template["volumes"] = volumes
+        container["volumeMounts"] += mounts
+    stated = placement(resources)
+    if runtime_class := stated.pop("runtimeClassName", None):
         # A template has no field for it.
-        template["podSpecPatch"] = json.dumps({"runtimeClassName": resources.runtime_class})
+        template["podSpecPatch"] = json.dumps({"runtimeClassName": runtime_class})
+    template |= {"priorityClassName": "platform-assets-training", **stated}
 
 
 def _output_path(figure: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final, Protocol
 
-from platform_assets.models.pod import container_resources
+from platform_assets.models.pod import container_resources, placement, shared_memory
 from platform_assets.models.training_spec import ResourcesSpec, TrainingSpec
 
 RENDEZVOUS_PORT: Final = 29500
@@ -120,13 +120,8 @@ def _pod(
     spec: TrainingSpec, job: str, prefix: str, image: str, service_account: str, config_map: str, secret: str
 ) -> dict[str, Any]:
     resources = spec.resources
-    volumes: list[dict[str, Any]] = [{"name": "scratch", "emptyDir": {}}]
-    mounts = [{"name": "scratch", "mountPath": "/scratch"}]
-    if resources.shared_memory:
-        shared = {"medium": "Memory", "sizeLimit": resources.shared_memory}
-        volumes.append({"name": "shared-memory", "emptyDir": shared})
-        mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - the device
-    pod: dict[str, Any] = {
+    volumes, mounts = shared_memory(resources)
+    return {
         "restartPolicy": "Never",
         "subdomain": job,
         "serviceAccountName": service_account,
@@ -160,20 +155,12 @@ def _pod(
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"]},
                 },
-                "volumeMounts": mounts,
+                "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}, *mounts],
             }
         ],
-        "volumes": volumes,
+        "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes],
+        **placement(resources),
     }
-    if resources.node_selector:
-        pod["nodeSelector"] = dict(resources.node_selector)
-    if resources.tolerations:
-        pod["tolerations"] = [each.model_dump(exclude_none=True) for each in resources.tolerations]
-    if resources.runtime_class:
-        pod["runtimeClassName"] = resources.runtime_class
-    if resources.priority_class:
-        pod["priorityClassName"] = resources.priority_class
-    return pod
 
 
 def _command(resources: ResourcesSpec, job: str, prefix: str) -> list[str]:

@@ -34,23 +34,33 @@ def pod_tags(resources: ResourcesSpec) -> dict[str, Any]:
     if resources.nodes > 1:
         waiting = ResourcesSpec(cpu="250m", memory="1Gi", max_memory="8Gi")
         return pod_tags(waiting)
-    container: dict[str, Any] = {"resources": container_resources(resources)}
-    pod: dict[str, Any] = {}
-    if resources.shared_memory:
-        container["volume_mounts"] = [{"name": _SHARED_MEMORY, "mount_path": "/dev/shm"}]  # noqa: S108 - the device
-        pod["volumes"] = [
-            {"name": _SHARED_MEMORY, "empty_dir": {"medium": "Memory", "size_limit": resources.shared_memory}}
-        ]
-    if resources.node_selector:
-        pod["node_selector"] = dict(resources.node_selector)
-    if resources.tolerations:
-        pod["tolerations"] = [each.model_dump(exclude_none=True) for each in resources.tolerations]
-    if resources.runtime_class:
-        pod["runtime_class_name"] = resources.runtime_class
-    if resources.priority_class:
-        pod["priority_class_name"] = resources.priority_class
+    volumes, mounts = shared_memory(resources)
+    container = {"resources": container_resources(resources)} | ({"volumeMounts": mounts} if mounts else {})
+    pod = placement(resources) | ({"volumes": volumes} if volumes else {})
     config = {"container_config": container} | ({"pod_spec_config": pod} if pod else {})
     return {POD_TAG: config, MAX_MEMORY_TAG: max_memory(resources)}
+
+
+def placement(resources: ResourcesSpec) -> dict[str, Any]:
+    """Where a pod that trains may run, as fields of its spec; only those that the training spec states."""
+    stated = {
+        "nodeSelector": dict(resources.node_selector),
+        "tolerations": [each.model_dump(exclude_none=True) for each in resources.tolerations],
+        "runtimeClassName": resources.runtime_class,
+        "priorityClassName": resources.priority_class,
+    }
+    return {field: value for field, value in stated.items() if value}
+
+
+def shared_memory(resources: ResourcesSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts of /dev/shm in the size that the training spec states; none where it states none."""
+    if not resources.shared_memory:
+        return [], []
+    in_memory = {"medium": "Memory", "sizeLimit": resources.shared_memory}
+    return (
+        [{"name": _SHARED_MEMORY, "emptyDir": in_memory}],
+        [{"name": _SHARED_MEMORY, "mountPath": "/dev/shm"}],  # noqa: S108 - the device
+    )
 
 
 def max_memory(resources: ResourcesSpec) -> str:

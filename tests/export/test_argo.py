@@ -22,6 +22,7 @@ GPU_RESOURCES = {
     "node_selector": {"accelerator": "a100"},
     "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
     "runtime_class": "nvidia",
+    "priority_class": "urgent",
 }
 
 
@@ -190,6 +191,7 @@ def test_training_asks_for_what_the_spec_says_and_no_other_step_does():
 
     assert model["container"]["resources"] == {"limits": amounts, "requests": amounts}
     assert model["nodeSelector"] == {"accelerator": "a100"}
+    assert model["priorityClassName"] == "urgent"
     assert model["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert model["volumes"][0]["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
     assert model["container"]["volumeMounts"][-1] == {"name": "shared-memory", "mountPath": "/dev/shm"}

@@ -25,6 +25,8 @@ from resources.errors import ResourceError
 from resources.postgres import ADDRESS_ADVICE, address_of, is_postgres
 
 _CONNECT_TIMEOUT_SECONDS = 15.0
+# Short: nobody queues for a file, and a process that takes it again and again lets it go for milliseconds only.
+_POLL_SECONDS = 0.005
 # On both ends: either notices within a minute that the other's machine is gone.
 _CLIENT_OPTIONS = {
     "keepalives_idle": 30,
@@ -106,7 +108,8 @@ class FileLocks:
         """See `Locks.hold`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / f"{name}.lock"
-        lock = FileLock(file, timeout=-1 if timeout_seconds is None else timeout_seconds)
+        timeout = -1 if timeout_seconds is None else timeout_seconds
+        lock = FileLock(file, timeout=timeout, poll_interval=_POLL_SECONDS)
         try:
             lock.acquire()
         except Timeout:

@@ -10,7 +10,7 @@ from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift.assets import drift_asset, drift_schedule
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
-from platform_assets.line import Line, load_lines
+from platform_assets.lines.line import Line, load_lines
 from platform_assets.step import ReferenceIOManager
 from platform_assets.systems import open_ledger, open_model_registry, open_object_store, open_warehouse
 from resources.run_tracking import RunTracking
@@ -45,7 +45,7 @@ def step_executor(settings: PlatformSettings) -> dg.ExecutorDefinition:
 
         return k8s_job_executor.configured({"enable_owner_references": True})
     if settings.profile == "cluster":
-        from platform_assets.executor import run_pod_executor
+        from platform_assets.execution.executor import run_pod_executor
 
         return run_pod_executor
     return dg.multiprocess_executor.configured(

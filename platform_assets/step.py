@@ -20,12 +20,6 @@ from resources.errors import PlatformError
 REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
 REUSED_KEY = "reused"
-RETRAINING_TAG = "platform/retraining"
-"""Names, on a run, the ledger entry of the request that it follows."""
-POD_TAG = "dagster-k8s/config"
-"""What a step asks of Kubernetes, in dagster-k8s' own form; a step that has it gets a pod of its own."""
-MAX_MEMORY_TAG = "platform/max-memory"
-"""What a step may have at most after it ran out of memory, e.g. `16Gi`."""
 _RECORDS_SEARCHED = 25
 
 R = TypeVar("R", bound=Reference)

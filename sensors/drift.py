@@ -19,7 +19,7 @@ from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import Retraining
-from platform_assets.line import Line
+from platform_assets.lines.line import Line
 from platform_assets.models.training_spec import TrainingSpec, launchable
 from platform_assets.systems import open_ledger
 from resources.settings import PlatformSettings

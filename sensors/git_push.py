@@ -14,7 +14,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.governance.ledger import Ledger
-from platform_assets.line import Line
+from platform_assets.lines.line import Line
 from platform_assets.systems import open_ledger
 from resources.git_names import BRANCH_PREFIX
 from resources.git_remote import GitRemote, GitRemoteError, open_remotes

@@ -36,7 +36,7 @@ from platform_assets.governance.errors import LedgerError
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import pin_state
 from platform_assets.governance.retraining import Retraining
-from platform_assets.line import SPEC_FILE, Line, load_line
+from platform_assets.lines.line import SPEC_FILE, Line, load_line
 from platform_assets.models.training_spec import launchable, read_training_spec
 from resources.errors import PlatformError
 from resources.git_remote import Blob, Commit, GitRemote, GitRemoteError, UnreachableError

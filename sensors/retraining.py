@@ -8,9 +8,9 @@ from pydantic import JsonValue
 
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import KIND, Retraining
-from platform_assets.line import Line
+from platform_assets.lines.line import Line
 from platform_assets.references import STAGES
-from platform_assets.step import RETRAINING_TAG
+from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 
 TRIGGER_TAG = "platform/trigger"

@@ -11,8 +11,8 @@ import dagster as dg
 import yaml
 
 from platform_assets.definitions import build_definitions
-from platform_assets.line import load_line
-from platform_assets.runner import open_instance
+from platform_assets.lines.line import load_line
+from platform_assets.lines.runner import open_instance
 from resources.settings import PlatformSettings
 
 ROOT = Path(__file__).resolve().parent.parent

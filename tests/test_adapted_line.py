@@ -11,7 +11,7 @@ from platform_assets.governance.errors import GovernanceError
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION
 from platform_assets.governance.retraining import Retraining
-from platform_assets.line import Line, load_line
+from platform_assets.lines.line import Line, load_line
 from platform_assets.models.assets import spec_commit
 from platform_assets.models.training_spec import TrainingSpec, launchable, with_launched
 from platform_assets.references import DatasetVersion, FeaturesVersion

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.definitions import build_definitions
-from platform_assets.line import load_line, load_lines
+from platform_assets.lines.line import load_line, load_lines
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, SMALL_SPEC, environment
 

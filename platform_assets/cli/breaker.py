@@ -46,7 +46,7 @@ def close(
     """Let the next materialization try: it closes the breaker if it passes, and opens it again otherwise."""
     from platform_assets.datasets.assets import publish_schema_changes
     from platform_assets.datasets.schema_breaker import half_open
-    from platform_assets.runner import open_instance
+    from platform_assets.lines.runner import open_instance
 
     settings = PlatformSettings()
     ledger = open_ledger(settings)

@@ -10,7 +10,7 @@ import typer
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
-    from platform_assets.line import Line
+    from platform_assets.lines.line import Line
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LineName = Annotated[str, typer.Argument(help="Name of a model line, e.g. reviews_sentiment.")]
@@ -21,14 +21,14 @@ SpecFile = Annotated[
 
 def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "list[Line]":
     """The lines of the given spec, of the settings' specs, or all that ship."""
-    from platform_assets.line import load_lines
+    from platform_assets.lines.line import load_lines
 
     return load_lines((spec,) if spec else settings.specs)
 
 
 def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "Line":
     """The one line with this name; the only one where no name is given."""
-    from platform_assets.runner import RunError
+    from platform_assets.lines.runner import RunError
 
     lines = chosen_lines(settings, spec)
     chosen = [each for each in lines if name in (None, each.name)]

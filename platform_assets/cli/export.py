@@ -47,9 +47,9 @@ def job(
     output: Output = None,
 ) -> None:
     """The Indexed Job, with its Service, that trains a line on several nodes; the platform makes it by itself."""
-    from platform_assets.line import training_prefix
+    from platform_assets.lines.plan import training_prefix
+    from platform_assets.lines.runner import open_instance
     from platform_assets.models.distributed import training_job
-    from platform_assets.runner import open_instance
     from platform_assets.serving.inference_service import to_yaml
 
     settings = PlatformSettings()

@@ -30,7 +30,7 @@ def rollback(
 ) -> None:
     """Activate the release that holds a version, with all that belongs to it, and pin the line to it."""
     from platform_assets.governance.lineage import AssetVersion, plan_rollback, roll_back
-    from platform_assets.line import load_lines
+    from platform_assets.lines.line import load_lines
     from platform_assets.serving.assets import point_at
 
     settings = PlatformSettings()

@@ -13,8 +13,8 @@ from platform_assets.systems import open_ledger, open_object_store
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
-    from platform_assets.line import Line
-    from platform_assets.runner import RunOutcome
+    from platform_assets.lines.line import Line
+    from platform_assets.lines.runner import RunOutcome
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Bring a line up to date: run what has changed, reuse the rest, deploy if every verdict allows it."""
-    from platform_assets.runner import run_line
+    from platform_assets.lines.runner import run_line
 
     settings = PlatformSettings()
     chosen = chosen_line(settings, line, spec)
@@ -163,8 +163,8 @@ def ui(
 @app.command("plan")
 def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) -> None:
     """What `run` would do, and why."""
-    from platform_assets.line import plan
-    from platform_assets.runner import open_instance
+    from platform_assets.lines.plan import plan
+    from platform_assets.lines.runner import open_instance
 
     settings = PlatformSettings()
     chosen = chosen_line(settings, line, spec)
@@ -179,8 +179,8 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
 
 
 def _status(line: "Line", settings: PlatformSettings) -> dict[str, Any]:
-    from platform_assets.runner import open_instance
-    from platform_assets.status import line_status
+    from platform_assets.lines.runner import open_instance
+    from platform_assets.lines.status import line_status
 
     with open_instance(settings) as instance:
         return line_status(line, instance, open_ledger(settings), open_object_store(settings))

@@ -45,9 +45,9 @@ def materialize(
 ) -> None:
     """Materialize one asset of a line, and print its key figures as one line of JSON."""
     from platform_assets.export.workflow import ExportError, assigned, figure_texts, key_figures
+    from platform_assets.lines.runner import InterruptedRunError
+    from platform_assets.lines.runner import materialize as materialize_asset
     from platform_assets.references import STAGES
-    from platform_assets.runner import InterruptedRunError
-    from platform_assets.runner import materialize as materialize_asset
 
     settings = PlatformSettings()
     chosen = chosen_line(settings, line, spec)

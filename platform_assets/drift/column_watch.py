@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.drift.alarms import Alarm, State
-from platform_assets.drift.binning import Bins, Missing
-from platform_assets.drift.count_window import CountWindow, threshold
 from platform_assets.drift.event import Column
-from platform_assets.drift.sketch import ColumnProfile, compare
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.drift.windows import Window, sampling_bias
+from platform_assets.sketch.binning import Bins, Missing
+from platform_assets.sketch.count_window import CountWindow, threshold
+from platform_assets.sketch.sketch import ColumnProfile, compare
 
 
 class Measured(NamedTuple):

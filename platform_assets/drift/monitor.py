@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.drift.alarms import ALARM, CLEAR, State
-from platform_assets.drift.binning import CategoryBinning
 from platform_assets.drift.column_watch import ColumnWatch, CountVerdict, Measured
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import Column, EventBatch, moment
 from platform_assets.drift.latency import LatencyHistogram, RollingLatency
-from platform_assets.drift.sketch import ColumnProfile, ReferenceProfile
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.drift.windows import EventWindows, RecentIds, Watermark
+from platform_assets.sketch.binning import CategoryBinning
+from platform_assets.sketch.sketch import ColumnProfile, ReferenceProfile
 
 LATENCY: Final = "latency"
 """The pseudo-column of the monitor's own state changes."""

@@ -1,10 +1,10 @@
 """The reference profiles that releases carry."""
 
 from platform_assets.drift.errors import DriftError
-from platform_assets.drift.sketch import ReferenceProfile
 from platform_assets.drift.watch import ProfileOf
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
+from platform_assets.sketch.sketch import ReferenceProfile
 from resources.object_store import ObjectStore
 
 

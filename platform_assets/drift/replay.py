@@ -12,6 +12,7 @@ from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import PredictionEvent, milliseconds
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.watch import RefusedEventError, Watch
+from platform_assets.sketch.errors import SketchError
 
 _KEEP_MS: Final = 60_000
 """Of event time: what a minute of events says fits into the buffer of the log."""
@@ -39,7 +40,7 @@ def read_events(path: Path) -> list[PredictionEvent]:
     for number, row in enumerate(rows, start=1):
         try:
             events.append(PredictionEvent.from_json(row))
-        except DriftError as problem:
+        except (DriftError, SketchError) as problem:
             raise DriftError(f"{path}: row {number}: {problem}") from None
     return events
 

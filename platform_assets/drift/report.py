@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from platform_assets.drift.binning import kernels_for
 from platform_assets.drift.errors import DriftError
-from platform_assets.drift.significance import holm
-from platform_assets.drift.sketch import ColumnProfile, Histogram, ReferenceProfile, compare
+from platform_assets.sketch.binning import kernels_for
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.significance import holm
+from platform_assets.sketch.sketch import ColumnProfile, Histogram, ReferenceProfile, compare
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,7 +125,7 @@ def _kind(kind: "pa.DataType") -> str | None:
 def _profile(file: "pq.ParquetFile", name: str) -> ColumnProfile:
     try:
         return ColumnProfile.of(_as_numpy(file.read([name], use_threads=False).column(0)))
-    except DriftError as error:
+    except (DriftError, SketchError) as error:
         raise DriftError(f"{name}: {error}") from error
 
 

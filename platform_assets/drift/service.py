@@ -18,6 +18,7 @@ from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import PredictionEvent
 from platform_assets.drift.metrics import registry_of
 from platform_assets.drift.watch import RefusedEventError, Watch
+from platform_assets.sketch.errors import SketchError
 from resources.errors import PlatformError
 from resources.http_body import bounded_body
 
@@ -111,7 +112,7 @@ def _parsed(row: int, text: bytes) -> Any:
 def _event(row: int, document: Any) -> PredictionEvent:
     try:
         return PredictionEvent.from_json(document)
-    except DriftError as problem:
+    except (DriftError, SketchError) as problem:
         raise RefusedEventError(row, str(problem)) from None
 
 

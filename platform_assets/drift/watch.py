@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Final, TypeAlias
 
-from platform_assets.drift.binning import CategoryBinning
 from platform_assets.drift.decay import DecayRate, labelled_days, model_decay_rate
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import EventBatch, PredictionEvent
 from platform_assets.drift.monitor import SOURCE, Monitor, StateChange, WindowVerdict, wall_clock_ms
 from platform_assets.drift.record import record_change, states
 from platform_assets.drift.segments import DriftLog
-from platform_assets.drift.sketch import ReferenceProfile
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
+from platform_assets.sketch.binning import CategoryBinning
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.sketch import ReferenceProfile
 from resources.object_store import ObjectStore
 
 ProfileOf: TypeAlias = Callable[[str, int], tuple[str, ReferenceProfile]]
@@ -143,7 +144,7 @@ class Watch:
             if event.model_version not in monitors:
                 try:
                     monitors[event.model_version] = self.watched(event.model_version)
-                except DriftError as problem:
+                except (DriftError, SketchError) as problem:
                     raise RefusedEventError(row, f"model_version: {problem}") from problem
             if misfit := monitors[event.model_version].misfit(event):
                 raise RefusedEventError(row, misfit)

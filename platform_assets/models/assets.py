@@ -20,15 +20,9 @@ from platform_assets.models.training import TrainingConfig
 from platform_assets.models.training_spec import TrainingSpec, with_launched
 from platform_assets.models.workplace import Workplace
 from platform_assets.references import FeaturesVersion, ModelVersion
-from platform_assets.step import (
-    RETRAINING_TAG,
-    foreseen_failures,
-    launchpad,
-    materialized,
-    with_overrides,
-    without_retries,
-)
+from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides, without_retries
 from platform_assets.systems import open_job_runner, open_locks
+from platform_assets.tags import RETRAINING_TAG
 from resources.locks import Held
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit, source_commit

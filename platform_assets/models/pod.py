@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from platform_assets.models.training_spec import ResourcesSpec
-from platform_assets.step import MAX_MEMORY_TAG, POD_TAG
+from platform_assets.tags import MAX_MEMORY_TAG, POD_TAG
 from resources.cluster import mebibytes, quantity_of
 
 GPU: Final = "nvidia.com/gpu"

@@ -16,7 +16,8 @@ from platform_assets.governance.retraining import requested
 from platform_assets.governance.verdict import Requirement, demand
 from platform_assets.references import CardVersion, DeploymentVersion
 from platform_assets.serving.inference_service import inference_service, to_yaml
-from platform_assets.step import RETRAINING_TAG, foreseen_failures, materialized
+from platform_assets.step import foreseen_failures, materialized
+from platform_assets.tags import RETRAINING_TAG
 from resources.model_registry import ModelRegistry
 from resources.object_store import ObjectStore
 from resources.settings import PlatformSettings

@@ -46,7 +46,7 @@ CODE = code_version(
         f"platform_assets.validation.{name}"
         for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures", "reference")
     ),
-    *(f"platform_assets.drift.{name}" for name in ("sketch", "binning", "packed")),
+    *(f"platform_assets.sketch.{name}" for name in ("sketch", "binning", "packed")),
 )
 SCORING_CODE = code_version("platform_assets.validation.scoring", "platform_assets.validation.baseline")
 _RETENTION_DAYS = 3650

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from platform_assets.drift.sketch import ColumnProfile, compare
+from platform_assets.sketch.sketch import ColumnProfile, compare
 from platform_assets.validation.errors import ValidationError
 
 _MIN_ROWS: Final = 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from platform_assets.drift.sketch import ReferenceProfile
+from platform_assets.sketch.sketch import ReferenceProfile
 from platform_assets.validation.errors import ValidationError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from multiprocessing import forkserver
 import dagster as dg
 
 from platform_assets.definitions import step_executor
-from platform_assets.runner import open_instance
+from platform_assets.lines.runner import open_instance
 from resources.settings import PlatformSettings
 
 LONGEST = 9

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from platform_assets.definitions import step_executor
-from platform_assets.step import POD_TAG
+from platform_assets.tags import POD_TAG
 from resources.settings import PlatformSettings
 
 STEPS = 6

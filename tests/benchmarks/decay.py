@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.drift.count_window import CountWindow, threshold
-from platform_assets.drift.sketch import ColumnProfile
+from platform_assets.sketch.count_window import CountWindow, threshold
+from platform_assets.sketch.sketch import ColumnProfile
 from tests.benchmarks.measure import BenchmarkError
 
 _WINDOW = 250

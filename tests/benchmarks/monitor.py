@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from platform_assets.drift.event import EventBatch
 from platform_assets.drift.monitor import Monitor, wall_clock_ms
-from platform_assets.drift.sketch import ReferenceProfile
 from platform_assets.drift.spec import DriftSpec
+from platform_assets.sketch.sketch import ReferenceProfile
 from tests.benchmarks.measure import BenchmarkError
 
 GOAL_P99_MS = 785.0

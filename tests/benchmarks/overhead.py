@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from platform_assets.line import SPEC_FILE, SPECS_FOLDER
+from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER
 from tests.benchmarks.measure import BenchmarkError, Cost, Measured, measure_together
 
 _TOLERANCE = 1e-9
-_PLATFORM_IMPORTS = "import platform_assets.cli, platform_assets.runner"
+_PLATFORM_IMPORTS = "import platform_assets.cli, platform_assets.lines.runner"
 _BARE_IMPORTS = "import tests.benchmarks.bare"
 
 

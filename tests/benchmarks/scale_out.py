@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from platform_assets.datasets.reviews import prepare_reviews, read_reviews
 from platform_assets.features.tokens import load_tokenizer, model_location, token_features
-from platform_assets.line import SPECS_FOLDER
+from platform_assets.lines.line import SPECS_FOLDER
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.training import TrainingConfig
 from platform_assets.models.training_spec import read_training_spec

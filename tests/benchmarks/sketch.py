@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from platform_assets.drift import kernels
-from platform_assets.drift.count_window import CountWindow, threshold
-from platform_assets.drift.sketch import ColumnProfile, KsResult, compare
+from platform_assets.sketch import kernels
+from platform_assets.sketch.count_window import CountWindow, threshold
+from platform_assets.sketch.sketch import ColumnProfile, KsResult, compare
 from tests.benchmarks.measure import BenchmarkError
 from tests.line_factory import ROOT
 

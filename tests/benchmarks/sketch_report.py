@@ -18,9 +18,9 @@ Compare = Callable[[], dict[str, float]]
 
 
 def _platform_assets(reference, events) -> Compare:
-    from platform_assets.drift import kernels  # noqa: F401 - as a process that reports more than once has them
     from platform_assets.drift.report import report
-    from platform_assets.drift.sketch import ReferenceProfile
+    from platform_assets.sketch import kernels  # noqa: F401 - as a process that reports more than once has them
+    from platform_assets.sketch.sketch import ReferenceProfile
 
     profile = ReferenceProfile.of({name: reference[name].to_numpy() for name in reference.column_names})
     columns = {name: events[name].to_numpy() for name in events.column_names}

@@ -5,7 +5,7 @@ import sys
 import dagster as dg
 
 from platform_assets.definitions import step_executor
-from platform_assets.step import POD_TAG
+from platform_assets.tags import POD_TAG
 from resources.settings import PlatformSettings
 from tests.benchmarks.chains import RESOURCES, chain_of
 

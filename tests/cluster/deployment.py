@@ -236,7 +236,7 @@ class ClusterPlatform:
         return {
             "storage": {"postgres": {"postgres_db": database}},
             "run_launcher": {
-                "module": "platform_assets.run_launcher",
+                "module": "platform_assets.execution.run_launcher",
                 "class": "PlatformRunLauncher",
                 "config": {
                     "job_namespace": NAMESPACE,

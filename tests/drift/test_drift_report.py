@@ -10,7 +10,7 @@ import pytest
 
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.report import compare_files, report
-from platform_assets.drift.sketch import ReferenceProfile
+from platform_assets.sketch.sketch import ReferenceProfile
 
 
 def table(rows, *, seed, shift=0.0):

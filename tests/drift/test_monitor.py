@@ -13,8 +13,8 @@ from scipy.stats import ks_2samp
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import EventBatch, milliseconds, moment
 from platform_assets.drift.monitor import Counters, Monitor
-from platform_assets.drift.sketch import ReferenceProfile
 from platform_assets.drift.spec import DriftSpec
+from platform_assets.sketch.sketch import ReferenceProfile
 
 START_MS = milliseconds(datetime(2026, 1, 31, 12, tzinfo=UTC))
 WINDOW = 50

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import numpy as np
 
 from platform_assets.drift.event import PredictionEvent, milliseconds, moment
-from platform_assets.drift.sketch import ReferenceProfile
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance import release as releases
 from platform_assets.governance import verdict
@@ -19,6 +18,7 @@ from platform_assets.references import (
     RegisteredVersion,
     ReportVersion,
 )
+from platform_assets.sketch.sketch import ReferenceProfile
 from tests.governance.conftest import example
 
 LINE, ENV = "reviews_sentiment", "dev"

@@ -21,16 +21,17 @@ from platform_assets.drift.profiles import released_profiles
 from platform_assets.drift.record import KIND as DRIFT
 from platform_assets.drift.record import states
 from platform_assets.drift.replay import ManualClock
-from platform_assets.drift.sketch import ReferenceProfile, compare
 from platform_assets.drift.watch import Watch
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
 from platform_assets.governance.retraining import KIND as RETRAINING
 from platform_assets.governance.verdict import KIND as VERDICT
-from platform_assets.line import Line, load_line, plan
-from platform_assets.runner import open_instance, run_line
+from platform_assets.lines.line import Line, load_line
+from platform_assets.lines.plan import plan
+from platform_assets.lines.runner import open_instance, run_line
 from platform_assets.serving.predictor import Predictor, prediction_events
+from platform_assets.sketch.sketch import ReferenceProfile, compare
 from platform_assets.systems import open_ledger, open_object_store
 from resources.settings import PlatformSettings
 from sensors.drift import drift_sensor

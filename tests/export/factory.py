@@ -15,9 +15,9 @@ import pytest
 from platform_assets.export.workflow import LineWorkflow, line_workflow
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
-from platform_assets.line import load_line
+from platform_assets.lines.line import load_line
+from platform_assets.lines.runner import open_instance
 from platform_assets.references import DeploymentVersion
-from platform_assets.runner import open_instance
 from platform_assets.step import recorded_reference
 from resources.settings import PlatformSettings
 from tests.export.runtimes import Execution

@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 import yaml
 
+from platform_assets.lines.runner import open_instance
 from platform_assets.references import STAGES, FeaturesVersion
-from platform_assets.runner import open_instance
 from platform_assets.step import recorded_reference
 from resources.settings import PlatformSettings
 from tests.export.factory import LINE, Exported, Outcome, export

@@ -12,10 +12,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from platform_assets import runner
-from platform_assets.line import load_line
-from platform_assets.process_runs import PROCESS_TAG, process_identity
-from platform_assets.runner import RunError, open_instance
+from platform_assets.execution.process_runs import PROCESS_TAG, process_identity
+from platform_assets.lines import runner
+from platform_assets.lines.line import load_line
+from platform_assets.lines.runner import RunError, open_instance
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
 from tests.export.factory import LINE

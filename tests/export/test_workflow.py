@@ -12,7 +12,7 @@ from platform_assets.export.workflow import (
     line_workflow,
     spelled,
 )
-from platform_assets.line import load_line
+from platform_assets.lines.line import load_line
 from platform_assets.models.training_spec import launchable
 from platform_assets.references import STAGES, DatasetVersion, TableSnapshot
 from tests.export.factory import make_workflow

@@ -417,7 +417,7 @@ def test_the_image_names_the_commit_of_its_code(inside, root_file_system):
 @pytest.mark.long
 def test_kernels_come_compiled(inside):
     """A process that needs them loads them all, and compiles none."""
-    told = output(inside("python", "-c", "import platform_assets.drift.kernels", NUMBA_DEBUG_CACHE="1"))
+    told = output(inside("python", "-c", "import platform_assets.sketch.kernels", NUMBA_DEBUG_CACHE="1"))
     assert "data loaded from" in told
     assert "data saved to" not in told
 
@@ -426,7 +426,7 @@ def test_kernels_come_compiled(inside):
 def test_a_cpu_of_another_class_compiles_its_own_kernels(inside):
     """The kernels of the image are not forced upon a target that they were not made for."""
     target = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "", "NUMBA_DEBUG_CACHE": "1"}
-    told = output(inside("python", "-c", "import platform_assets.drift.kernels", **target))
+    told = output(inside("python", "-c", "import platform_assets.sketch.kernels", **target))
     assert "data saved to" in told
     assert "data loaded from" not in told
 

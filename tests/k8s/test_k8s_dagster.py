@@ -11,7 +11,7 @@ import yaml
 from dagster._config import process_config
 from dagster._core.instance import InstanceRef
 
-from platform_assets.run_launcher import PlatformRunLauncher
+from platform_assets.execution.run_launcher import PlatformRunLauncher
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.settings import PlatformSettings
 from tests.k8s.conftest import Objects

@@ -11,7 +11,7 @@ from dagster._core.launcher import RunLauncher
 from dagster._serdes import ConfigurableClassData
 from jsonschema.validators import validator_for
 
-from platform_assets.run_launcher import PlatformRunLauncher
+from platform_assets.execution.run_launcher import PlatformRunLauncher
 from scripts.k8s import MANIFESTS
 
 VALUES = yaml.safe_load((MANIFESTS / "helm/values.yaml").read_text())

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from platform_assets.governance.ledger import Ledger
-from platform_assets.line import load_line
-from platform_assets.runner import RunOutcome, run_line
+from platform_assets.lines.line import load_line
+from platform_assets.lines.runner import RunOutcome, run_line
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, FinishedHome, platform_assets
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from platform_assets.features.tokens import load_tokenizer, model_location
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
-from platform_assets.runner import RunOutcome
+from platform_assets.lines.runner import RunOutcome
 from platform_assets.systems import open_object_store, open_warehouse
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, platform_assets

@@ -13,12 +13,13 @@ import pytest
 from platform_assets.definitions import build_definitions
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
-from platform_assets.line import load_line, plan
+from platform_assets.lines.line import load_line
+from platform_assets.lines.plan import plan
+from platform_assets.lines.runner import RunOutcome, open_instance
+from platform_assets.lines.status import line_status
 from platform_assets.manifest import ManifestError
-from platform_assets.runner import RunOutcome, open_instance
-from platform_assets.status import line_status
-from platform_assets.step import RETRAINING_TAG
 from platform_assets.systems import open_model_registry
+from platform_assets.tags import RETRAINING_TAG
 from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, materialize_alone, platform_assets, write_spec

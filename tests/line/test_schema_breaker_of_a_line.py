@@ -15,8 +15,8 @@ from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.datasets.schema_changes import TABLE
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
-from platform_assets.line import load_line
-from platform_assets.runner import RunOutcome, open_instance
+from platform_assets.lines.line import load_line
+from platform_assets.lines.runner import RunOutcome, open_instance
 from platform_assets.systems import open_warehouse
 from resources.settings import PlatformSettings
 from tests.line_factory import materialize_alone, platform_assets, write_spec

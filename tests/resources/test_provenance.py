@@ -55,7 +55,7 @@ def repository(tmp_path, monkeypatch):
 @pytest.fixture
 def checkout(repository, monkeypatch):
     """The repository as this project's own: the running code lies in it."""
-    repository.write("platform_assets/line.py", "")
+    repository.write("platform_assets/lines/line.py", "")
     path = repository.write("resources/provenance.py", "")
     monkeypatch.setattr(provenance, "__file__", str(path))
     code_commit.cache_clear()
@@ -120,7 +120,7 @@ def test_a_tree_that_git_cannot_compare_is_dirty(checkout):
     """Where the commit is known and its difference from the tree is not, cleanness is not claimed."""
     commit = checkout.commit()
     (checkout.root / ".git" / "index").write_bytes(b"garbage")
-    assert source_commit(checkout.root / "platform_assets/line.py") == f"{commit}+dirty"
+    assert source_commit(checkout.root / "platform_assets/lines/line.py") == f"{commit}+dirty"
     assert code_commit() == f"{commit}+dirty"
 
 
@@ -135,7 +135,7 @@ def test_the_code_has_the_commit_of_its_checkout(checkout):
 @pytest.mark.parametrize(
     ("name", "dirty"),
     [
-        ("platform_assets/line.py", True),
+        ("platform_assets/lines/line.py", True),
         ("platform_assets/new.py", True),
         ("pyproject.toml", True),
         ("docs/text.md", False),
@@ -192,7 +192,7 @@ def test_specs_of_an_image_are_input_and_may_differ(image):
 
 
 @pytest.mark.parametrize(
-    "name", ["platform_assets/line.py", "sensors/new.py", "resources/k8s/policy/access.rego"]
+    "name", ["platform_assets/lines/line.py", "sensors/new.py", "resources/k8s/policy/access.rego"]
 )
 def test_an_image_whose_code_differs_is_dirty(image, name):
     """A record alone proves nothing: changed and added files are seen, whoever wrote the record."""
@@ -205,7 +205,7 @@ def test_an_image_whose_code_differs_is_dirty(image, name):
 def test_an_image_that_lacks_code_of_its_commit_is_dirty(image):
     """A file that was left out is a difference, too."""
     site, commit = image
-    (site / "platform_assets/line.py").unlink()
+    (site / "platform_assets/lines/line.py").unlink()
     assert code_commit() == f"{commit}+dirty"
 
 

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from platform_assets.definitions import platform_resources
-from platform_assets.line import load_lines
+from platform_assets.lines.line import load_lines
 from resources.settings import PlatformSettings
 from sensors.git_push import git_sensors
 

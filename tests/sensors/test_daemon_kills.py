@@ -16,8 +16,8 @@ import pytest
 
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Ledger
-from platform_assets.step import RETRAINING_TAG
 from platform_assets.systems import open_ledger
+from platform_assets.tags import RETRAINING_TAG
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.push_queue import enqueue, push_of, queued
 from sensors.push_review import DECISION

@@ -14,10 +14,10 @@ from platform_assets.drift.record import KIND as DRIFT
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import Retraining
-from platform_assets.line import Line, load_line
+from platform_assets.lines.line import Line, load_line
 from platform_assets.models.training_spec import launchable
-from platform_assets.step import RETRAINING_TAG
 from platform_assets.systems import open_ledger
+from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
 from sensors.drift import Circumstances, drift_sensor, retraining_for

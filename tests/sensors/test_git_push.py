@@ -16,9 +16,9 @@ from platform_assets.datasets.schema_breaker import Circumstances, half_open, tr
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION, UNPIN
-from platform_assets.line import Line, load_line
-from platform_assets.step import RETRAINING_TAG
+from platform_assets.lines.line import Line, load_line
 from platform_assets.systems import open_ledger
+from platform_assets.tags import RETRAINING_TAG
 from resources.git_remote import Blob, open_remotes
 from resources.provenance import is_code, running_code
 from resources.settings import PlatformSettings, WatchedRepository
@@ -438,7 +438,7 @@ def platform_code(version: int) -> dict[str, str | None]:
     """A repository of a platform, as far as its code matters here."""
     return {
         "platform_assets/__init__.py": "",
-        "platform_assets/line.py": f"version = {version}",
+        "platform_assets/lines/line.py": f"version = {version}",
         "k8s/policy/authz.rego": "package x",
         "README.md": f"version {version}",
     }
@@ -451,10 +451,10 @@ def test_a_push_waits_for_its_code_and_is_trained_once_it_runs(platform: Platfor
     """Nothing is trained under a commit that did not run; deploying it is enough."""
     sha = origin.push(platform_code(1) | {PACKAGED: spec_text(seed=1)})
     platform.poll()
-    before = running_code(origin.clone) | {"platform_assets/line.py": "0" * 40}
+    before = running_code(origin.clone) | {"platform_assets/lines/line.py": "0" * 40}
     for _ in range(2):
         (waiting,) = platform.review(code=before)
-        assert "needs deploy: platform_assets/line.py is not the code that runs here" in waiting
+        assert "needs deploy: platform_assets/lines/line.py is not the code that runs here" in waiting
         assert sha[:12] in waiting
     assert platform.requests() == []
     assert platform.decisions() == []
@@ -629,7 +629,7 @@ def test_code_that_changed_under_a_running_process_stops_the_sensor(
     """Definitions and steps would not be of one commit: nothing starts until they are loaded anew."""
     origin.push({SPEC: spec_text(seed=1)})
     platform.poll()
-    monkeypatch.setattr("sensors.git_push.running_code", lambda: {"platform_assets/line.py": "changed"})
+    monkeypatch.setattr("sensors.git_push.running_code", lambda: {"platform_assets/lines/line.py": "changed"})
     assert "reload" in platform.tick("git_pushes").skip_reason.skip_message
     assert platform.requests() == []
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.drift.sketch import ReferenceProfile, compare
+from platform_assets.sketch.sketch import ReferenceProfile, compare
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.reference import COLUMNS, reference_profile
 from tests.validation.scored import make_scored

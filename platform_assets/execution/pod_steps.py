@@ -19,9 +19,9 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
-from platform_assets.step import MAX_MEMORY_TAG
-from platform_assets.step_health import judge, memory_of_next_attempt
-from platform_assets.step_process import step_arguments
+from platform_assets.execution.step_health import judge, memory_of_next_attempt
+from platform_assets.execution.step_process import step_arguments
+from platform_assets.tags import MAX_MEMORY_TAG
 from resources.cluster import Cluster, ClusterUnreachableError
 
 if TYPE_CHECKING:

@@ -13,12 +13,11 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from platform_assets.drift.errors import DriftError
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.layout import FAST_COMPARES
 
 Bins = NDArray[np.uint32]
 
-FAST_COMPARES: Final = 4
-"""Up to so many edges in a cell are all compared with; among more, the place is searched for by halving."""
 _CHUNK_ROWS: Final = 65_536
 """Values are taken in pieces, so that converting them (integers to floats) needs no memory to speak of."""
 _KERNEL_VALUES: Final = 10_000_000
@@ -245,26 +244,26 @@ def holds_categories(values: NDArray[Any]) -> bool:
     """Whether these are texts rather than numbers.
 
     Raises:
-        DriftError: They are neither.
+        SketchError: They are neither.
     """
     if values.dtype.kind == "O":
         known = next((value for value in values if value is not None and value == value), 0.0)  # noqa: PLR0124
         return isinstance(known, str)
     if values.dtype.kind not in "biufUT":
-        raise DriftError(f"values of type {values.dtype} cannot be compared: give numbers or texts")
+        raise SketchError(f"values of type {values.dtype} cannot be compared: give numbers or texts")
     return values.dtype.kind in "UT"
 
 
 def _numbers(values: ArrayLike) -> NDArray[Any]:
     numbers = np.asarray(values)
     if numbers.ndim != 1:
-        raise DriftError(f"a column has one dimension, not the shape {numbers.shape}")
+        raise SketchError(f"a column has one dimension, not the shape {numbers.shape}")
     if numbers.dtype.kind in "biuf":
         return numbers
     try:
         return numbers.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise DriftError(f"a column of numbers holds something else: {error}") from error
+        raise SketchError(f"a column of numbers holds something else: {error}") from error
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
@@ -276,13 +275,13 @@ def _chunks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.floating[Any
 
 def loaded_kernels() -> Any:
     """The compiled loops, if this process has them already; else None."""
-    return sys.modules.get("platform_assets.drift.kernels")
+    return sys.modules.get("platform_assets.sketch.kernels")
 
 
 def kernels_for(values: int) -> Any:
     """The compiled loops, if they are loaded or so many values make that worth it; else None."""
     if values >= _KERNEL_VALUES:
-        from platform_assets.drift import kernels
+        from platform_assets.sketch import kernels
 
         return kernels
     return loaded_kernels()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import ks_2samp, kstwo, kstwobign
 
-from platform_assets.drift.binning import FAST_COMPARES, Missing, NumericBinning
-from platform_assets.drift.errors import DriftError
-from platform_assets.drift.significance import EXACT_ROWS, holm, p_value
-from platform_assets.drift.sketch import (
+from platform_assets.sketch.binning import FAST_COMPARES, Missing, NumericBinning
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.significance import EXACT_ROWS, holm, p_value
+from platform_assets.sketch.sketch import (
     SAMPLING_CONFIDENCE,
     ColumnProfile,
     Histogram,
@@ -24,7 +24,7 @@ from platform_assets.drift.sketch import (
 )
 
 DATA = Path(__file__).parent / "data"
-KERNELS = "platform_assets.drift.kernels"
+KERNELS = "platform_assets.sketch.kernels"
 
 numbers = st.one_of(
     st.integers(-4, 4).map(float),
@@ -82,7 +82,7 @@ class TestBins:
     @few
     def test_both_ways_find_the_bin_of_the_definition(self, reference, values, bins, dtype):
         """Bin i is (edges[i-1], edges[i]], for any value and any edges, in compiled loops and in numpy."""
-        from platform_assets.drift import kernels
+        from platform_assets.sketch import kernels
 
         profile = ColumnProfile.of(reference, bins=bins)
         edges = profile.binning.edges
@@ -157,7 +157,7 @@ class TestBins:
     )
     def test_a_reference_that_is_none_is_refused(self, values, message):
         """The message says what is wrong with the column."""
-        with pytest.raises(DriftError, match=message):
+        with pytest.raises(SketchError, match=message):
             ColumnProfile.of(values)
 
 
@@ -214,7 +214,7 @@ class TestCertificate:
 
     def test_compiled_and_plain_comparison_agree(self):
         """To the last bit, so that a verdict does not depend on what a process has imported."""
-        from platform_assets.drift import kernels
+        from platform_assets.sketch import kernels
 
         random = np.random.default_rng(1)
         for shape in ("normal", "atoms", "mixed"):
@@ -274,7 +274,7 @@ class TestCertificate:
     @pytest.mark.parametrize("options", [{"sample_rate": 0.0}, {"sample_rate": 1.1}, {"top_k": 0}])
     def test_options_that_mean_nothing_are_refused(self, options):
         """They raise rather than widen nothing."""
-        with pytest.raises(DriftError):
+        with pytest.raises(SketchError):
             result(ColumnProfile.of([1.0, 2.0]), [1.0], **options)
 
 
@@ -329,9 +329,9 @@ class TestHistograms:
     def test_other_bins_are_refused(self):
         """Counts over other bins can be neither merged nor read."""
         one, other = ColumnProfile.of([1.0, 2.0]).histogram(), ColumnProfile.of([1.0, 3.0]).histogram()
-        with pytest.raises(DriftError, match="different profiles"):
+        with pytest.raises(SketchError, match="different profiles"):
             one.merge(other)
-        with pytest.raises(DriftError, match="another profile"):
+        with pytest.raises(SketchError, match="another profile"):
             Histogram.from_bytes(one.profile, other.to_bytes())
         one.merge(ColumnProfile.of([1.0, 2.0]).histogram())
 
@@ -380,16 +380,16 @@ class TestBytes:
     )
     def test_other_bytes_are_refused(self, damage, message):
         """Cut, foreign, later and damaged files are told apart."""
-        with pytest.raises(DriftError, match=message):
+        with pytest.raises(SketchError, match=message):
             ReferenceProfile.from_bytes(damage(self._profile().to_bytes()))
 
     def test_a_column_that_cannot_be_used_is_named(self):
         """So is the lack of any."""
-        with pytest.raises(DriftError, match="words: no reference row"):
+        with pytest.raises(SketchError, match="words: no reference row"):
             ReferenceProfile.of({"score": [1.0], "words": [math.nan]})
-        with pytest.raises(DriftError, match="at least one column"):
+        with pytest.raises(SketchError, match="at least one column"):
             ReferenceProfile.of({})
-        with pytest.raises(DriftError, match="weights must be finite"):
+        with pytest.raises(SketchError, match="weights must be finite"):
             ReferenceProfile.of({"score": [1.0]}, weights=np.array([-1.0]))
 
 
@@ -419,7 +419,7 @@ class TestSignificance:
     @given(st.floats(0.01, 5))
     def test_both_series_of_the_limit_distribution_are_right(self, x):
         """On either side of where they meet."""
-        from platform_assets.drift.significance import _kolmogorov
+        from platform_assets.sketch.significance import _kolmogorov
 
         assert _kolmogorov(x) == pytest.approx(kstwobign.sf(x), rel=1e-6, abs=1e-12)
 
@@ -437,7 +437,7 @@ def test_a_small_batch_pays_for_nothing_heavy():
     """Profiles and comparisons of a few thousand values load neither numba nor scipy nor pandas."""
     program = (
         "import sys, numpy as np\n"
-        "from platform_assets.drift.sketch import ColumnProfile, compare\n"
+        "from platform_assets.sketch.sketch import ColumnProfile, compare\n"
         "profile = ColumnProfile.of(np.arange(5000.0)); histogram = profile.histogram()\n"
         "histogram.add(np.arange(5000.0)); compare(profile, histogram)\n"
         "assert not {'numba', 'scipy', 'pandas', 'pyarrow'} & set(sys.modules), 'heavy'"

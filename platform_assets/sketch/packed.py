@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.drift.errors import DriftError
+from platform_assets.sketch.errors import SketchError
 
 _PREFIX: Final = struct.Struct("<8sHI")
 _DIGEST_BYTES: Final = 32
@@ -35,18 +35,18 @@ def unpack(kind: bytes, data: bytes) -> tuple[dict[str, Any], "Reader"]:
     """The header, and the arrays to be read in their order.
 
     Raises:
-        DriftError: The bytes are something else, of a later version, or damaged.
+        SketchError: The bytes are something else, of a later version, or damaged.
     """
     if len(data) < _PREFIX.size + _DIGEST_BYTES or not data.startswith(kind):
-        raise DriftError(f"these {len(data)} bytes are no {kind.decode()}")
+        raise SketchError(f"these {len(data)} bytes are no {kind.decode()}")
     _, version, length = _PREFIX.unpack_from(data)
     if version > VERSION:
-        raise DriftError(
+        raise SketchError(
             f"{kind.decode()} of format {version}: this code reads up to {VERSION}; install a newer one"
         )
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        raise DriftError(f"{kind.decode()}: the bytes are damaged (SHA-256 differs)")
+        raise SketchError(f"{kind.decode()}: the bytes are damaged (SHA-256 differs)")
     header = json.loads(body[_PREFIX.size : _PREFIX.size + length])
     return header, Reader(body, _PREFIX.size + length)
 

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from platform_assets.drift.binning import (
+from platform_assets.sketch.binning import (
     Binning,
     Bins,
     CategoryBinning,
@@ -32,9 +32,9 @@ from platform_assets.drift.binning import (
     holds_categories,
     loaded_kernels,
 )
-from platform_assets.drift.errors import DriftError
-from platform_assets.drift.packed import Reader, pack, unpack
-from platform_assets.drift.significance import p_value
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.packed import Reader, pack, unpack
+from platform_assets.sketch.significance import p_value
 
 DEFAULT_BINS: Final = 1024
 SAMPLING_CONFIDENCE: Final = 0.99
@@ -70,13 +70,13 @@ class ColumnProfile:
             weights: Of each row, shape (n,), not negative: as where a source is to count more than it has rows.
 
         Raises:
-            DriftError: No row can be compared, or the values, weights or bins cannot be used.
+            SketchError: No row can be compared, or the values, weights or bins cannot be used.
         """
         column = np.asarray(values)
         if bins < _FEWEST_BINS:
-            raise DriftError(f"{bins} bins: at least {_FEWEST_BINS} are needed")
+            raise SketchError(f"{bins} bins: at least {_FEWEST_BINS} are needed")
         if column.ndim != 1:
-            raise DriftError(f"a column has one dimension, not the shape {column.shape}")
+            raise SketchError(f"a column has one dimension, not the shape {column.shape}")
         profile = _of_categories if holds_categories(column) else _of_numbers
         weight = None if weights is None else _checked_weights(weights, column.shape)
         return cls(*profile(column, weight, bins))
@@ -123,13 +123,13 @@ def _of_numbers(
         and values.size
         and max(-int(values.min()), int(values.max())) > _EXACT_INTEGERS
     ):
-        raise DriftError(
+        raise SketchError(
             "integers beyond 2^53 are identifiers rather than measurements: they are not compared"
         )
     try:
         numbers = values.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise DriftError(f"a column of numbers holds something else: {error}") from error
+        raise SketchError(f"a column of numbers holds something else: {error}") from error
     finite = np.isfinite(numbers)
     missing = Missing(
         nan=int(np.isnan(numbers).sum()),
@@ -178,7 +178,7 @@ def _of_categories(
 
 def _some(rows: int, missing: Missing) -> int:
     if not rows:
-        raise DriftError(f"no reference row can be compared: {missing.rows} are missing, NaN or infinite")
+        raise SketchError(f"no reference row can be compared: {missing.rows} are missing, NaN or infinite")
     return rows
 
 
@@ -192,9 +192,9 @@ def _effective(rows: int, weights: NDArray[np.float64] | None) -> float:
 def _checked_weights(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     checked = np.asarray(weights, dtype=np.float64)
     if checked.shape != shape:
-        raise DriftError(f"weights of the shape {checked.shape} for values of the shape {shape}")
+        raise SketchError(f"weights of the shape {checked.shape} for values of the shape {shape}")
     if not (np.isfinite(checked) & (checked >= 0)).all():
-        raise DriftError("weights must be finite and not negative")
+        raise SketchError("weights must be finite and not negative")
     return checked
 
 
@@ -228,10 +228,10 @@ class Histogram:
         """Count what the other has counted.
 
         Raises:
-            DriftError: It has other bins.
+            SketchError: It has other bins.
         """
         if self.profile is not other.profile and self.profile.fingerprint != other.profile.fingerprint:
-            raise DriftError("histograms over the bins of different profiles cannot be merged")
+            raise SketchError("histograms over the bins of different profiles cannot be merged")
         self.counts += other.counts
         self.missing = self.missing.plus(other.missing)
 
@@ -249,11 +249,11 @@ class Histogram:
         """The histogram that was written over this profile.
 
         Raises:
-            DriftError: It was written over another one, or the bytes cannot be read.
+            SketchError: It was written over another one, or the bytes cannot be read.
         """
         header, arrays = unpack(_HISTOGRAM, data)
         if header["profile"] != profile.fingerprint:
-            raise DriftError("the histogram was counted over the bins of another profile")
+            raise SketchError("the histogram was counted over the bins of another profile")
         histogram = cls(profile)
         histogram.counts = arrays.take(header["bins"], "int64")
         histogram.missing = Missing(*header["missing"])
@@ -288,10 +288,10 @@ def compare(
             all the same, and the interval widens by what was not looked at.
 
     Raises:
-        DriftError: The sample rate is not one, or no bin is to be looked at.
+        SketchError: The sample rate is not one, or no bin is to be looked at.
     """
     if not 0 < sample_rate <= 1:
-        raise DriftError(f"sample rate {sample_rate}: must lie above 0 and not above 1")
+        raise SketchError(f"sample rate {sample_rate}: must lie above 0 and not above 1")
     counts, cumulative, inside = histogram.counts, profile.cumulative, profile.inside
     if top_k is not None:
         edges = _around_largest(counts * profile.total - profile.mass * histogram.rows, top_k)
@@ -335,7 +335,7 @@ def _distance(
 def _around_largest(differences: NDArray[np.float64], top_k: int) -> NDArray[np.intp]:
     """Positions of the edges on both sides of the `top_k` largest differences, and the outermost two."""
     if top_k < 1:
-        raise DriftError(f"top_k {top_k}: at least one bin must be looked at")
+        raise SketchError(f"top_k {top_k}: at least one bin must be looked at")
     bins = differences.size
     largest = np.argpartition(-np.abs(differences), min(top_k, bins) - 1)[:top_k]
     return np.unique(np.concatenate([[0, bins], largest, largest + 1]))
@@ -373,16 +373,16 @@ class ReferenceProfile:
             weights: Of each row, shape (n,).
 
         Raises:
-            DriftError: There is no column, or one cannot be used; the message names it.
+            SketchError: There is no column, or one cannot be used; the message names it.
         """
         if not columns:
-            raise DriftError("a reference profile needs at least one column")
+            raise SketchError("a reference profile needs at least one column")
         profiles = {}
         for name, values in columns.items():
             try:
                 profiles[name] = ColumnProfile.of(values, bins=bins, weights=weights)
-            except DriftError as error:
-                raise DriftError(f"{name}: {error}") from error
+            except SketchError as error:
+                raise SketchError(f"{name}: {error}") from error
         return cls(MappingProxyType(profiles))
 
     def to_bytes(self) -> bytes:
@@ -394,7 +394,7 @@ class ReferenceProfile:
         """The profile that was written.
 
         Raises:
-            DriftError: The bytes cannot be read.
+            SketchError: The bytes cannot be read.
         """
         header, arrays = unpack(_REFERENCE, data)
         return cls(MappingProxyType({each["name"]: _read_column(each, arrays) for each in header["columns"]}))

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from platform_assets.drift import kernels
-from platform_assets.drift.count_window import CountWindow, threshold
-from platform_assets.drift.errors import DriftError
-from platform_assets.drift.sketch import ColumnProfile, compare
+from platform_assets.sketch import kernels
+from platform_assets.sketch.count_window import CountWindow, threshold
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.sketch import ColumnProfile, compare
 
 RUN_LENGTH = 100_000
 WINDOW = 250
@@ -71,7 +71,7 @@ class TestWindow:
 
     def test_a_window_of_nothing_is_refused(self):
         """It would never be empty nor full."""
-        with pytest.raises(DriftError, match="at least one"):
+        with pytest.raises(SketchError, match="at least one"):
             CountWindow(ColumnProfile.of([1.0, 2.0]), 0)
 
 

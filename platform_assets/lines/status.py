@@ -11,7 +11,7 @@ from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import latest_verdict, unmet
-from platform_assets.line import Line
+from platform_assets.lines.line import Line
 from platform_assets.references import (
     STAGES,
     CardVersion,

@@ -22,7 +22,7 @@ import numpy as np
 from numba import float32, float64, int64, njit, types, uint32
 from numpy.typing import NDArray
 
-from platform_assets.drift.binning import FAST_COMPARES
+from platform_assets.sketch.layout import FAST_COMPARES
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from platform_assets.step_health import START_PATIENCE_SECONDS, judge, memory_of_next_attempt
+from platform_assets.execution.step_health import START_PATIENCE_SECONDS, judge, memory_of_next_attempt
 from resources.cluster import JobState, PodState
 
 RUNNING = JobState(

@@ -15,7 +15,7 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 from kubernetes import client
 
-from platform_assets.process_runs import PROCESS_TAG, line_lock, process_tag
+from platform_assets.execution.process_runs import PROCESS_TAG, line_lock, process_tag
 from resources.dagster_home import LINE_TAG
 from resources.locks import FileLocks
 from resources.settings import LockSettings
@@ -82,7 +82,7 @@ def instance(api_server, tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
         )
     )
     launcher = {
-        "module": "platform_assets.run_launcher",
+        "module": "platform_assets.execution.run_launcher",
         "class": "PlatformRunLauncher",
         "config": {
             "service_account_name": "runs",

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from platform_assets.drift.binning import Missing, NumericBinning
-from platform_assets.drift.errors import DriftError
-from platform_assets.drift.sketch import DEFAULT_BINS, ColumnProfile
+from platform_assets.sketch.binning import Missing, NumericBinning
+from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.sketch import DEFAULT_BINS, ColumnProfile
 
 _LARGEST_SIMULATED: Final = 1000
 _MOST_ROWS: Final = 1000
@@ -37,7 +37,7 @@ class CountWindow:
 
     def __init__(self, profile: ColumnProfile, size: int) -> None:
         if size < 1:
-            raise DriftError(f"a window of {size} values: at least one is needed")
+            raise SketchError(f"a window of {size} values: at least one is needed")
         self.profile = profile
         self.size = size
         self.ks = math.nan
@@ -58,7 +58,7 @@ class CountWindow:
 
     def push_index(self, index: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """As `push`, of values whose bins are known. One that cannot be compared changes nothing."""
-        from platform_assets.drift import kernels
+        from platform_assets.sketch import kernels
 
         if not index.size:
             return np.empty(0)
@@ -106,7 +106,7 @@ def threshold(
 @lru_cache(maxsize=64)
 def _null_rates(*, window: int, rows: int, bins: int, seed: int) -> NDArray[np.float64]:
     """Logarithm of the false alarms per window at each of `_HEIGHTS`."""
-    from platform_assets.drift import kernels
+    from platform_assets.sketch import kernels
 
     random = np.random.default_rng(seed)
     measured = _HEIGHTS[:401:10]

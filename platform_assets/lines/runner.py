@@ -13,10 +13,11 @@ import dagster as dg
 from pydantic import JsonValue
 
 from platform_assets.definitions import build_definitions
+from platform_assets.execution.process_runs import is_gone, line_lock, process_of, process_tag
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import PinState, pin_state
-from platform_assets.line import Line, Step, plan
-from platform_assets.process_runs import is_gone, line_lock, process_of, process_tag
+from platform_assets.lines.line import Line
+from platform_assets.lines.plan import Step, plan
 from platform_assets.references import STAGES, AssetReference
 from platform_assets.step import REFERENCE_KEY, recorded_reference
 from platform_assets.systems import open_locks

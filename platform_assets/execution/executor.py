@@ -29,11 +29,11 @@ from dagster._core.executor.step_delegating.step_handler.base import (
 )
 from dagster._serdes import serialize_value
 
-from platform_assets.step import POD_TAG
-from platform_assets.step_process import execute_step, step_arguments
+from platform_assets.execution.step_process import execute_step, step_arguments
+from platform_assets.tags import POD_TAG
 
 if TYPE_CHECKING:
-    from platform_assets.pod_steps import PodStepHandler
+    from platform_assets.execution.pod_steps import PodStepHandler
 
 _HEALTH_INTERVAL_SECONDS: Final = 5
 _EVENT_INTERVAL_SECONDS: Final = 0.25
@@ -106,7 +106,7 @@ class MixedStepHandler(StepHandler):
 
     @cached_property
     def _pods(self) -> "PodStepHandler":
-        from platform_assets.pod_steps import PodStepHandler
+        from platform_assets.execution.pod_steps import PodStepHandler
 
         return PodStepHandler(self._instance)
 

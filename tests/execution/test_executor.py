@@ -19,13 +19,14 @@ from dagster_k8s.client import DagsterKubernetesClient
 from dagster_k8s.executor import K8sStepHandler
 
 from platform_assets.definitions import build_definitions, step_executor
-from platform_assets.executor import run_pod_executor
-from platform_assets.line import load_lines
+from platform_assets.execution.executor import run_pod_executor
+from platform_assets.execution.step_process import step_arguments
+from platform_assets.lines.line import load_lines
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.pod import gpu_pool, pod_tags
 from platform_assets.models.training_spec import ResourcesSpec
-from platform_assets.step import MAX_MEMORY_TAG, POD_TAG, foreseen_failures, without_retries
-from platform_assets.step_process import step_arguments
+from platform_assets.step import foreseen_failures, without_retries
+from platform_assets.tags import MAX_MEMORY_TAG, POD_TAG
 from resources.locks import LockLostError
 from resources.settings import PlatformSettings
 
@@ -68,7 +69,11 @@ def test_what_is_used_of_dagsters_own_has_its_form(function, parameters):
 def test_the_kubernetes_client_is_imported_for_pods_alone():
     """It takes longer to import than a light step runs, and every process that loads the definitions would pay."""
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, platform_assets.executor; print('kubernetes' in sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, platform_assets.execution.executor; print('kubernetes' in sys.modules)",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,1 @@
+"""Model lines: a training spec becomes assets, a plan and a run."""

@@ -1,0 +1,174 @@
+"""What of a line must run, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from platform_assets.datasets.assets import current_source_hash, dataset_fingerprint
+from platform_assets.datasets.schema_breaker import breaker_state
+from platform_assets.features.assets import features_fingerprint
+from platform_assets.governance import release as releases
+from platform_assets.governance.assets import version_fingerprint
+from platform_assets.governance.erasure import Suppression
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.requirements import resolve
+from platform_assets.governance.verdict import unmet
+from platform_assets.lines.line import Line
+from platform_assets.model_cards.assets import card_fingerprint
+from platform_assets.models.assets import model_fingerprint
+from platform_assets.models.errors import TrainingError
+from platform_assets.models.job_files import files_prefix
+from platform_assets.models.store import object_prefix
+from platform_assets.references import (
+    STAGES,
+    AssetReference,
+    DatasetVersion,
+    DeploymentVersion,
+    FeaturesVersion,
+    ModelVersion,
+)
+from platform_assets.serving.assets import deployment_fingerprint
+from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
+from platform_assets.systems import open_warehouse
+from platform_assets.validation.assets import validation_fingerprint
+from resources.row_salt import row_salt
+from resources.settings import PlatformSettings
+from resources.warehouse import Warehouse, WarehouseError
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a plan says about one asset."""
+
+    stage: str
+    key: dg.AssetKey
+    runs: bool
+    reason: str
+
+
+def plan(
+    line: Line,
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    settings: PlatformSettings,
+    *,
+    now: datetime | None = None,
+) -> list[Step]:
+    """Which assets of the line must run, and why; in the order of `STAGES`.
+
+    An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
+    before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
+    """
+    line = line.adapted(ledger)
+    recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
+    versions = {stage: reference.version for stage, reference in recorded.items() if reference is not None}
+    stale = _stale(line, ledger, open_warehouse(settings), recorded, now or datetime.now(UTC))
+    erasures = Suppression.of(ledger, row_salt(settings.home)).hash
+    steps: list[Step] = []
+    for stage in STAGES:
+        reason = ""
+        if before := next((step for step in steps if step.runs), None):
+            reason = f"{before.stage} runs"
+        elif stage not in versions:
+            reason = "never materialized"
+        elif _current_fingerprint(line, stage, versions, erasures) != _recorded_fingerprint(
+            instance, line.key(stage)
+        ):
+            reason = "its configuration, code or input has changed"
+        elif stage in stale:
+            reason = stale[stage]
+        steps.append(Step(stage, line.key(stage), runs=bool(reason), reason=reason or "unchanged"))
+    return steps
+
+
+def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], erasures: str) -> str:
+    """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
+    spec, name = line.spec, line.name
+    match stage:
+        case "dataset":
+            sources = current_source_hash(spec)
+            return dataset_fingerprint(name, spec, line.contract, source_hash=sources, erasures=erasures)
+        case "features":
+            return features_fingerprint(name, spec, dataset_version=versions["dataset"])
+        case "model":
+            return model_fingerprint(spec, features_version=versions["features"], model_name=spec.model_name)
+        case "validation":
+            return validation_fingerprint(name, spec.gates, spec.drift, model_version=versions["model"])
+        case "version":
+            return version_fingerprint(name, report_version=versions["validation"])
+        case "card":
+            return card_fingerprint(
+                name,
+                spec.card.model_dump(),
+                registered_version=versions["version"],
+                report_version=versions["validation"],
+            )
+        case _:
+            return deployment_fingerprint(
+                name,
+                spec.deployment.model_dump(mode="json"),
+                line.requirements,
+                line.rule_set_hashes,
+                card_version=versions["card"],
+            )
+
+
+def training_prefix(line: Line, instance: dg.DagsterInstance, settings: PlatformSettings) -> str:
+    """Key of the files through which several nodes would train the line's model now.
+
+    Raises:
+        TrainingError: there are no features yet, or the spec asks for one node.
+    """
+    spec = line.spec
+    if spec.resources.nodes == 1:
+        raise TrainingError(f"{line.name} trains on one node: set resources.nodes in {line.manifest.path}")
+    features = recorded_reference(instance, line.key("features"), FeaturesVersion)
+    if features is None:
+        raise TrainingError(
+            f"{line.name}_features was never materialized, and the Job's name follows from it; run the line first"
+        )
+    identity = model_fingerprint(spec, features_version=features.version, model_name=features.model_name)
+    return files_prefix(object_prefix(settings.env, line.name, identity))
+
+
+def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> object:
+    materialization = recorded_materialization(instance, key)
+    value = materialization.metadata.get(FINGERPRINT_KEY) if materialization else None
+    return value.value if value else None
+
+
+def _stale(
+    line: Line,
+    ledger: Ledger,
+    warehouse: Warehouse,
+    recorded: Mapping[str, AssetReference | None],
+    now: datetime,
+) -> dict[str, str]:
+    """Reason by stage, for stages that must run although nothing they are made from has changed."""
+    model, deployment = recorded["model"], recorded["deployment"]
+    stale: dict[str, str] = {}
+    if isinstance(model, ModelVersion):
+        judged_by = {"dataset": "dataset", "model": "validation"}
+        for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now):
+            stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
+    for stage in ("dataset", "features"):
+        reference = recorded[stage]
+        if isinstance(reference, DatasetVersion | FeaturesVersion):
+            try:
+                left = warehouse.left_of(reference.snapshot.table, reference.snapshot.snapshot_id)
+            except WarehouseError as problem:
+                stale[stage] = str(problem)
+            else:
+                if left != reference.snapshot.snapshot_id:
+                    stale[stage] = "rows of it were erased or have expired"
+    breaker = breaker_state(ledger, f"{line.name}_dataset")
+    if breaker.state != "closed":
+        stale["dataset"] = f"its schema breaker is {breaker.state}"
+    active = releases.active(ledger, line.name)
+    if isinstance(deployment, DeploymentVersion) and (
+        active is None or active.release_id != deployment.release_id
+    ):
+        stale.setdefault("deployment", "its release is not the active one")
+    return stale

@@ -1,0 +1,1 @@
+"""Reference bins, certified distances and their significance: what validation and drift both measure with."""

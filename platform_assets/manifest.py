@@ -66,12 +66,44 @@ class Manifest(Generic[M]):
         return ManifestError(_complaint(self.path, self.lines, field, problem))
 
 
+@dataclass(frozen=True, slots=True)
+class Yaml:
+    """A file of keys and values that no model has looked at."""
+
+    path: Path
+    content: dict[str, Any]
+    lines: dict[FieldPath, int]
+
+
 def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
     """The manifest in `path`, validated by `model`.
 
     Raises:
         ManifestError: the file is missing, is not YAML, holds a duplicate key, or breaks the model; the
             message lists every problem with file, line and field.
+    """
+    return bound(read_yaml(path), model)
+
+
+def bound(yaml_file: Yaml, model: type[M]) -> Manifest[M]:
+    """The file as `model` reads it.
+
+    Raises:
+        ManifestError: it breaks the model.
+    """
+    path, lines = yaml_file.path, yaml_file.lines
+    try:
+        return Manifest(path, model.model_validate(yaml_file.content), lines)
+    except PydanticValidationError as problem:
+        found = [_complaint(path, lines, error["loc"], _sentence(error)) for error in problem.errors()]
+        raise ManifestError("\n".join(found)) from None
+
+
+def read_yaml(path: Path) -> Yaml:
+    """The keys and values in `path`.
+
+    Raises:
+        ManifestError: the file is missing, is not YAML, or holds a duplicate key; the message names file and line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -99,11 +131,7 @@ def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
         raise ManifestError(
             f"{path}:1: must hold keys and values, and is {'empty' if content is None else 'something else'}"
         )
-    try:
-        return Manifest(path, model.model_validate(content), lines)
-    except PydanticValidationError as problem:
-        found = [_complaint(path, lines, error["loc"], _sentence(error)) for error in problem.errors()]
-        raise ManifestError("\n".join(found)) from None
+    return Yaml(path, content, lines)
 
 
 def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Path) -> Any:

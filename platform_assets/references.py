@@ -9,9 +9,9 @@ A reference nests the reference it was made from, so any of them carries its who
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 from resources.object_store import GdprClass
 from resources.warehouse import Snapshot
@@ -69,6 +69,11 @@ class DatasetVersion(AssetReference):
     """A published dataset: it passed its contract before anybody could read it."""
 
     line: str
+    task: str = "text-classification"
+    """Name of the machine-learning task that the line is of; older records are of the only one there was."""
+    subject_namespace: str = "review"
+    subject_column: str = "review_id"
+    """Whose each row is: kind and column. Older records knew one kind."""
     snapshot: TableSnapshot
     rows_by_split: dict[str, int]
     sources: tuple[str, ...]
@@ -97,20 +102,31 @@ class DatasetVersion(AssetReference):
 
 
 class FeaturesVersion(AssetReference):
-    """Token ids of one dataset version under one tokenizer."""
+    """What a model reads of one dataset version, under one featurizer as it was fitted."""
 
     dataset: DatasetVersion
     snapshot: TableSnapshot
-    tokenizer_sha256: str
-    """Identity of vocabulary, normalisation and truncation."""
-    model_name: str
-    max_length: int
-    head_fraction: float
+    featurizer_sha256: str
+    """Identity of the fitted featurizer: what it makes of a row."""
+    recipe: dict[str, JsonValue]
+    """The values of the spec that it was made by."""
+    state_prefix: str | None = None
+    """Where its fitted state lies in the object store; None where the recipe says all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_record(cls, content: Any) -> Any:
+        """Records of the time when there was one featurizer name its parts as fields of their own."""
+        if not isinstance(content, dict) or "tokenizer_sha256" not in content:
+            return content
+        kept = {name: value for name, value in content.items() if name not in _FORMER_FIELDS}
+        recipe = {name: content[name] for name in _FORMER_RECIPE}
+        return {**kept, "featurizer_sha256": content["tokenizer_sha256"], "recipe": recipe}
 
     @property
     def version(self) -> str:
-        """The data version: what the table holds, and the tokenizer that a model on it will need."""
-        return hashlib.sha256(f"{self.snapshot.content_hash}|{self.tokenizer_sha256}".encode()).hexdigest()
+        """The data version: what the table holds, and the featurizer that a model on it will need."""
+        return hashlib.sha256(f"{self.snapshot.content_hash}|{self.featurizer_sha256}".encode()).hexdigest()
 
 
 class ModelVersion(AssetReference):
@@ -135,13 +151,17 @@ class ModelVersion(AssetReference):
         return self.fingerprint
 
 
+_FORMER_RECIPE = ("model_name", "max_length", "head_fraction")
+_FORMER_FIELDS = ("tokenizer_sha256", *_FORMER_RECIPE)
+
+
 class ReportVersion(AssetReference):
     """A stored validation report and the verdicts of its gates."""
 
     model: ModelVersion
     report_key: str
     scores_key: str
-    """Object key of the scores table (review_id, source, split, label, score)."""
+    """Object key of the scores table: subject, source, split, label, score and what is watched."""
     report_sha256: str
     metrics: dict[str, float]
     """`auc`, `auc_low`, `auc_high`, `accuracy`, … on the test rows of the dataset's `first_sources`."""
@@ -149,6 +169,8 @@ class ReportVersion(AssetReference):
     """Rule-set hash by gate, as evaluated."""
     profile_key: str | None = None
     """Object key of the reference profile that drift is measured against; None in older records."""
+    pictures: tuple[str, ...] = ("roc", "calibration", "score-distribution")
+    """Names of the PNG files beside the report, in reading order."""
 
     @property
     def version(self) -> str:
@@ -208,5 +230,7 @@ STAGES: dict[str, type[AssetReference]] = {
 }
 """The assets of a line in the order in which data flows, and what each hands on."""
 
-TABLES = {"dataset": "datasets.{line}", "features": "features.{line}_tokens"}
+TABLES = {"dataset": "datasets.{line}", "features": "features.{line}"}
 """The warehouse table of each asset that has one."""
+FORMER_TABLES = {"features": "features.{line}_tokens"}
+"""Where versions of before 2026-12 lie. References name their table, so only who looks by the asset's name asks."""

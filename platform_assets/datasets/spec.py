@@ -9,20 +9,17 @@ from resources.object_store import GdprClass
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Uri = Annotated[str, Field(min_length=1)]
-LAUNCHPAD = ("train_data_uri", "shift_data_uri", "train_rows", "shift_rows")
+OVERRIDABLE = ("train_data_uri", "shift_data_uri", "train_rows", "shift_rows")
 """What one run may change. Contract, splits and a given test split are not among it: they are what makes
 runs comparable."""
 _MOST_SET_APART = 0.9
 
 
-class SplitSpec(Section):
-    """How rows are set apart: whole blocks of neighbours, with guard rows where blocks of two splits meet."""
+class SplitSharesSpec(Section):
+    """How much is set apart, by which draw."""
 
     test: Fraction = 0.1
     validation: Fraction = 0.06
-    block_rows: Annotated[int, Field(ge=2)] = 150
-    guard_rows: Annotated[int, Field(ge=0)] = 30
-    """At least as many as the longest run of related neighbours; IMDB has at most 30 reviews of a film."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 17
 
     @model_validator(mode="after")
@@ -31,13 +28,25 @@ class SplitSpec(Section):
             raise ValueError(
                 f"test + validation must stay below {_MOST_SET_APART}, or too little is left to train on"
             )
+        return self
+
+
+class BlockSplitSpec(SplitSharesSpec):
+    """Whole blocks of neighbours are set apart, with guard rows where blocks of two splits meet."""
+
+    block_rows: Annotated[int, Field(ge=2)] = 150
+    guard_rows: Annotated[int, Field(ge=0)] = 30
+    """At least as many as the longest run of related neighbours."""
+
+    @model_validator(mode="after")
+    def _leaves_blocks(self) -> Self:
         if self.guard_rows >= self.block_rows:
             raise ValueError("guard_rows must be fewer than block_rows, or a whole block may vanish")
         return self
 
 
 class DatasetSpec(Section):
-    """Sources, contract and splits."""
+    """Sources and contract; how rows are split is the task's."""
 
     train_data_uri: Annotated[Many[Uri], Field(min_length=1)]
     val_data_uri: Uri | None = None
@@ -49,7 +58,6 @@ class DatasetSpec(Section):
     train_rows: Annotated[int, Field(ge=16)] | None = None
     """How many rows to train on, drawn evenly from what the splits leave; empty for all."""
     shift_rows: Annotated[int, Field(ge=1)] | None = 2000
-    split: SplitSpec = SplitSpec()
     gdpr_class: GdprClass = "personal"
-    """Of the table and of whatever is made of it row by row. Texts that people wrote are personal."""
+    """Of the table and of whatever is made of it row by row. What is about people, or by them, is personal."""
     retention_days: Annotated[int, Field(ge=1)] = 3650

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from platform_assets.manifest import Many, Section
+from platform_assets.validation.spec import ReferenceSpec
 
 
 class RetrainSpec(Section):
@@ -17,10 +18,10 @@ class RetrainSpec(Section):
     """Between two retrainings of the line for drift."""
 
 
-class DriftSpec(Section):
+class DriftSpec(ReferenceSpec):
     """How the answers of the deployed release are watched."""
 
-    columns: Annotated[Many[str], Field(min_length=1)] = ("score", "words")
+    columns: Annotated[Many[str], Field(min_length=1)] = ("score",)
     """Columns of prediction events that may raise an alarm; each must be in the reference profile."""
     window_events: Annotated[int, Field(ge=50, le=100_000)] = 250
     """Newest events that are compared with the reference after every event."""
@@ -39,8 +40,6 @@ class DriftSpec(Section):
     """The late window: events up to this much behind are still put where they belong."""
     deadline_ms: Annotated[float, Field(gt=0)] = 785.0
     """P99 from an event's time to the first verdict that contains it."""
-    reference_mix: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
-    """Weight by source in the reference profile; left out: as the held-out rows have them."""
     retrain: RetrainSpec | None = None
     """Left out: drift is told and never acted upon."""
 

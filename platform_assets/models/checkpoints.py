@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, Protocol
 
 from platform_assets.models.errors import TrainingError
-from platform_assets.models.world import World
+from platform_assets.models.process_group import ProcessGroup
 from resources.errors import PlatformError
 from resources.object_store import ObjectMissingError, ObjectStore, sha256_of
 
@@ -134,7 +134,7 @@ class TrainingState:
         checkpoints: Checkpoints,
         *,
         identity: str,
-        world: World,
+        group: ProcessGroup,
         interval_seconds: float,
     ) -> None:
         """Reads nothing yet.
@@ -143,13 +143,13 @@ class TrainingState:
             parts: model, optimizer and the like, by name: whatever has `state_dict` and `load_state_dict`.
             checkpoints: where the state is kept.
             identity: of everything that decides what the weights become.
-            world: the processes that hold the same state. The first one saves it, and all of them read it.
+            group: the processes that hold the same state. The first one saves it, and all of them read it.
             interval_seconds: shortest time between two saves.
         """
         self._parts = parts
         self._checkpoints = checkpoints
         self._identity = identity
-        self._world = world
+        self._group = group
         self._interval_seconds = interval_seconds
         self._began = time.monotonic()
         self._next_save = self._began + interval_seconds
@@ -165,7 +165,7 @@ class TrainingState:
         state = self._read()
         step = int(state["step"]) if state else 0
         # One that saw another state would train on in another place, and nobody would notice.
-        if not self._world.agrees_on(step):
+        if not self._group.agrees_on(step):
             log.warning("the processes do not find the same checkpoint: training starts anew")
             state = None
         self._began = time.monotonic()
@@ -181,7 +181,7 @@ class TrainingState:
 
     def save_when_due(self, step: int) -> None:
         """Save, in the first process, unless it has just done so."""
-        if self._world.rank == 0 and time.monotonic() >= self._next_save:
+        if self._group.rank == 0 and time.monotonic() >= self._next_save:
             self._save(step)
 
     @contextmanager
@@ -198,7 +198,7 @@ class TrainingState:
         except BaseException:
             # Whoever ends a process gives it some seconds, and what it has learnt is worth keeping.
             step = settled_step()
-            if self._world.rank == 0 and step is not None and step > self._saved_step:
+            if self._group.rank == 0 and step is not None and step > self._saved_step:
                 self._save(step)
             raise
 
@@ -225,7 +225,7 @@ class TrainingState:
             file = self._checkpoints.load()
             if file is None:
                 return None
-            state: dict[str, Any] = torch.load(file, map_location=self._world.device, weights_only=True)
+            state: dict[str, Any] = torch.load(file, map_location=self._group.device, weights_only=True)
             if state["identity"] != self._identity:
                 raise TrainingError(f"{file} belongs to another configuration")
         except (

@@ -1,43 +1,43 @@
-"""A saved model with its tokenizer: texts in, probabilities out. One way to score for validation and serving."""
+"""A trained model that answers. One way to score for validation and serving."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from platform_assets.features.tokens import TextTokenizer
-from platform_assets.models.store import tokenizer_of
-from platform_assets.models.training import Hardware, detect_hardware, score
+from pydantic import JsonValue
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
+THRESHOLD = 0.5
+"""A score of at least this predicts label 1, where a model names no threshold of its own."""
 
-@dataclass(frozen=True, slots=True)
-class SavedClassifier:
-    """The model in a folder, loaded once."""
 
-    model: Any
-    tokenizer: TextTokenizer
-    hardware: Hardware
+class Scorer(Protocol):
+    """A model, loaded once. Scores are probabilities of label 1, in the order given, shape (rows,)."""
 
-    @classmethod
-    def load(cls, folder: Path, *, gpu: int = 0, mixed_precision: bool = False) -> Self:
-        """The classifier saved in `folder`, on a GPU where one is asked for and present."""
-        from platform_assets.models.classifier import TextClassifier
+    @property
+    def threshold(self) -> float:
+        """A score of at least this predicts label 1."""
+        ...
 
-        hardware = detect_hardware(gpu=gpu, mixed_precision=mixed_precision)
-        return cls(TextClassifier.load(folder).to(hardware.device), tokenizer_of(folder), hardware)
+    def score_features(self, features: "pa.Table") -> "NDArray[np.float64]":
+        """Scores of rows of the features that it was trained on, or of others made alike."""
+        ...
 
-    def score_texts(self, texts: Sequence[str]) -> "NDArray[np.float64]":
-        """Probability of label 1 of each text, shape (len(texts),)."""
-        ids, _ = self.tokenizer.encode(texts)
-        return self.score_tokens([np.asarray(row, dtype=np.int32) for row in ids])
+    def score_rows(self, rows: "pa.Table") -> "NDArray[np.float64]":
+        """Scores of rows of a dataset; features are made of them as of those that it was trained on."""
+        ...
 
-    def score_tokens(
-        self, token_ids: "list[NDArray[np.int32]]", *, label: str = "scoring"
-    ) -> "NDArray[np.float64]":
-        """Probability of label 1 of each row of token ids, shape (len(token_ids),)."""
-        return score(token_ids, self.model, pad_id=self.tokenizer.pad_id, hardware=self.hardware, label=label)
+    def score_instances(self, instances: Sequence[JsonValue]) -> "NDArray[np.float64]":
+        """Scores of what somebody asks about, as JSON has it.
+
+        Raises:
+            PlatformError: an instance is none of the task's; the message names its place and field.
+        """
+        ...
+
+    def watched(self, instances: Sequence[JsonValue]) -> list[Mapping[str, float | str]]:
+        """What a drift monitor is told of each instance, by column of the reference profile."""
+        ...

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final, Literal, NamedTuple, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from platform_assets.validation.drift import DriftFinding
 from platform_assets.validation.errors import ValidationError
@@ -103,8 +103,9 @@ class GateInputs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     test_metrics: BinaryMetrics
+    baseline_name: str = "baseline"
     baseline_auc: float | None = None
-    """AUC of the TF-IDF baseline on the test split."""
+    """AUC of the task's baseline on the test split."""
     production_auc: float | None = None
     """AUC of the version in production on the test split."""
     has_production: bool
@@ -113,6 +114,8 @@ class GateInputs(BaseModel):
     """The model's scores, validation against test split."""
     other_sources: tuple[SourceComparison, ...] | None = None
     """Every other source that the candidate was trained on; None where nobody has looked."""
+    measures: Mapping[str, JsonValue] = {}
+    """What the task has measured besides, for its own rules."""
 
 
 class GateResult(BaseModel):
@@ -128,7 +131,7 @@ class GateResult(BaseModel):
     reason: str
 
 
-class _Decision(NamedTuple):
+class Decision(NamedTuple):
     """Whether a gate's condition holds, the figure that decided, and the sentence that says so."""
 
     holds: bool
@@ -136,28 +139,28 @@ class _Decision(NamedTuple):
     reason: str
 
 
-def _auc(inputs: GateInputs, condition: Condition) -> _Decision:
+def _auc(inputs: GateInputs, condition: Condition) -> Decision:
     metrics = inputs.test_metrics
-    observed = _finite("the AUC on the test split", metrics.auc)
+    observed = finite("the AUC on the test split", metrics.auc)
     holds = condition.holds(observed)
     interval = f"{metrics.confidence * 100:g} % interval {metrics.auc_low:.3f} to {metrics.auc_high:.3f}"
-    return _Decision(
+    return Decision(
         holds, observed, f"AUC {observed:.4f} {_is(holds)} {condition} ({interval}, n = {metrics.n})"
     )
 
 
-def _beats_baseline(inputs: GateInputs, condition: Condition) -> _Decision:
-    auc = _finite("the AUC on the test split", inputs.test_metrics.auc)
-    baseline = _finite("the AUC of the TF-IDF baseline on the test split", inputs.baseline_auc)
+def _beats_baseline(inputs: GateInputs, condition: Condition) -> Decision:
+    auc = finite("the AUC on the test split", inputs.test_metrics.auc)
+    baseline = finite(f"the AUC of the {inputs.baseline_name} on the test split", inputs.baseline_auc)
     holds = condition.holds(float(auc >= baseline))
-    return _Decision(
+    return Decision(
         holds,
         auc - baseline,
-        f"AUC {auc:.4f} {_is(holds)} >= {baseline:.4f} of the TF-IDF baseline (n = {inputs.test_metrics.n})",
+        f"AUC {auc:.4f} {_is(holds)} >= {baseline:.4f} of the {inputs.baseline_name} (n = {inputs.test_metrics.n})",
     )
 
 
-def _score_drift_ks(inputs: GateInputs, condition: Condition) -> _Decision:
+def _score_drift_ks(inputs: GateInputs, condition: Condition) -> Decision:
     drift = inputs.score_drift
     if drift is None:
         raise ValidationError("the drift of the scores was not measured")
@@ -166,9 +169,9 @@ def _score_drift_ks(inputs: GateInputs, condition: Condition) -> _Decision:
         raise ValidationError(
             f"KS cannot decide on so few rows ({rows}): chance alone moves it, {MIN_DRIFT_ROWS} a side are needed"
         )
-    observed = _finite("the KS of the scores", drift.ks)
+    observed = finite("the KS of the scores", drift.ks)
     holds = condition.holds(observed)
-    return _Decision(
+    return Decision(
         holds,
         observed,
         f"KS {observed:.4f} of the scores, {drift.reference} against {drift.current}, "
@@ -176,14 +179,14 @@ def _score_drift_ks(inputs: GateInputs, condition: Condition) -> _Decision:
     )
 
 
-def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> _Decision:
+def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> Decision:
     if not inputs.has_production and inputs.production_auc is None:
-        return _Decision(holds=True, observed=None, reason="no production version to compare with")
-    auc = _finite("the AUC on the test split", inputs.test_metrics.auc)
-    production = _finite("the AUC of the production version on the test split", inputs.production_auc)
+        return Decision(holds=True, observed=None, reason="no production version to compare with")
+    auc = finite("the AUC on the test split", inputs.test_metrics.auc)
+    production = finite("the AUC of the production version on the test split", inputs.production_auc)
     observed = round(production - auc, _AUC_DECIMALS)
     holds = condition.holds(observed)
-    return _Decision(
+    return Decision(
         holds,
         observed,
         f"the AUC drop of {observed:.4f} from production, {production:.4f} to {auc:.4f}, "
@@ -191,16 +194,16 @@ def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> _Deci
     )
 
 
-def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> _Decision:
+def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> Decision:
     others = inputs.other_sources
     if others is None:
         raise ValidationError(
             "nobody knows which sources in training are not the line's own: make the dataset anew, which records it"
         )
     if not others:
-        return _Decision(holds=True, observed=None, reason="no other source in training")
+        return Decision(holds=True, observed=None, reason="no other source in training")
     if not inputs.has_production and all(each.production_auc is None for each in others):
-        return _Decision(holds=True, observed=None, reason="no production version to compare with")
+        return Decision(holds=True, observed=None, reason="no production version to compare with")
     if refused := [
         f"{each.source}: {each.not_compared_because}" for each in others if each.not_compared_because
     ]:
@@ -210,7 +213,7 @@ def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> _Decision:
     interval = (
         "" if worst.drop_low is None else f"95 % interval {worst.drop_low:.3f} to {worst.drop_high:.3f}, "
     )
-    return _Decision(
+    return Decision(
         holds,
         observed,
         f"the largest AUC drop on another source, {observed:.4f} on {worst.source}, "
@@ -219,14 +222,19 @@ def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> _Decision:
 
 
 def _drop(compared: SourceComparison) -> float:
-    auc = _finite(f"the AUC on the test split of {compared.source}", compared.auc)
-    production = _finite(
+    auc = finite(f"the AUC on the test split of {compared.source}", compared.auc)
+    production = finite(
         f"the AUC of the production version on the test split of {compared.source}", compared.production_auc
     )
     return round(production - auc, _AUC_DECIMALS)
 
 
-def _finite(what: str, value: float | None) -> float:
+def finite(what: str, value: float | None) -> float:
+    """The value.
+
+    Raises:
+        ValidationError: there is none, or it is not finite; nothing can be decided on it.
+    """
     if value is None:
         raise ValidationError(f"{what} was not measured")
     if not math.isfinite(value):
@@ -238,27 +246,27 @@ def _is(holds: bool) -> str:  # noqa: FBT001
     return "is" if holds else "is not"
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """The meaning of a gate's name."""
 
-    decide: Callable[[GateInputs, Condition], _Decision]
+    decide: Callable[[GateInputs, Condition], Decision]
     operators: tuple[str, ...]
     """Those that make sense: `auc: "< 0.92"` would pass what it should stop."""
     version: int
     """Raised when the meaning changes. It enters the rule-set hash, so that verdicts given under the
     old meaning no longer count."""
+    is_share: bool = True
+    """Whether a bound beyond 1 must be a mistake."""
 
 
-_RULES: Final[Mapping[str, _Rule]] = {
+SHARED_RULES: Final[Mapping[str, Rule]] = {
     # Version 2 of the first four: on the test rows of the line's first source, whatever else is trained on.
-    "auc": _Rule(_auc, operators=(">", ">="), version=2),
-    "beats_baseline": _Rule(_beats_baseline, operators=(DEMANDED,), version=2),
-    "score_drift_ks": _Rule(_score_drift_ks, operators=("<", "<="), version=2),
-    "auc_drop_from_production": _Rule(_auc_drop_from_production, operators=("<", "<="), version=2),
-    "auc_drop_by_source": _Rule(_auc_drop_by_source, operators=("<", "<="), version=1),
+    "auc": Rule(_auc, operators=(">", ">="), version=2),
+    "beats_baseline": Rule(_beats_baseline, operators=(DEMANDED,), version=2),
+    "score_drift_ks": Rule(_score_drift_ks, operators=("<", "<="), version=2),
+    "auc_drop_from_production": Rule(_auc_drop_from_production, operators=("<", "<="), version=2),
+    "auc_drop_by_source": Rule(_auc_drop_by_source, operators=("<", "<="), version=1),
 }
-
-KNOWN_GATES: Final = tuple(_RULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,29 +274,36 @@ class Gate:
     """A gate as a spec demands it.
 
     Raises:
-        ValueError: The name is unknown, or the condition makes no sense for it.
+        ValueError: The condition makes no sense for the rule.
     """
 
     name: str
     condition: Condition
+    rule: Rule
+    """What the name means."""
 
     def __post_init__(self) -> None:
-        if self.name not in _RULES:
-            raise ValueError(f'unknown gate "{self.name}": known are {", ".join(KNOWN_GATES)}')
-        operators = _RULES[self.name].operators
+        operators = self.rule.operators
         if self.condition.operator not in operators:
             raise ValueError(f'{self.name}: "{self.condition}" must be written with {" or ".join(operators)}')
-        if abs(self.condition.bound) > 1:
+        if self.rule.is_share and abs(self.condition.bound) > 1:
             raise ValueError(f'{self.name}: "{self.condition}" must be a share such as 0.1, not a percentage')
 
     @classmethod
-    def parse(cls, name: str, condition: str | bool) -> Self:  # noqa: FBT001
+    def parse(cls, name: str, condition: str | bool, rules: Mapping[str, Rule] = SHARED_RULES) -> Self:  # noqa: FBT001
         """The gate that a spec writes as `name: condition`.
+
+        Args:
+            name: Of one of the rules.
+            condition: As the spec writes it.
+            rules: The rules there are, by name: `rules_with` those of a task.
 
         Raises:
             ValueError: As `parse_condition`, and as the class says.
         """
-        return cls(name, parse_condition(condition))
+        if name not in rules:
+            raise ValueError(f'unknown gate "{name}": known are {", ".join(rules)}')
+        return cls(name, parse_condition(condition), rules[name])
 
     @property
     def rule_set(self) -> str:
@@ -298,8 +313,9 @@ class Gate:
     @property
     def rule_set_hash(self) -> str:
         """SHA-256 over everything that decides: name, condition and version of the gate's meaning."""
-        version = _RULES[self.name].version
-        rule = rfc8785.dumps({"name": self.name, "condition": str(self.condition), "version": version})
+        rule = rfc8785.dumps(
+            {"name": self.name, "condition": str(self.condition), "version": self.rule.version}
+        )
         return hashlib.sha256(rule).hexdigest()
 
     def evaluate(self, inputs: GateInputs) -> GateResult:
@@ -307,7 +323,7 @@ class Gate:
         observed = None
         outcome: Literal["pass", "fail", "error"] = "error"
         try:
-            holds, observed, reason = _RULES[self.name].decide(inputs, self.condition)
+            holds, observed, reason = self.rule.decide(inputs, self.condition)
             outcome = "pass" if holds else "fail"
         except PlatformError as error:
             reason = str(error)
@@ -323,15 +339,23 @@ class Gate:
         )
 
 
-def evaluate(gates: Mapping[str, str | bool], inputs: GateInputs) -> list[GateResult]:
+def rules_with(own: Mapping[str, Rule]) -> Mapping[str, Rule]:
+    """The rules that all tasks share, and those of one."""
+    return {**SHARED_RULES, **own}
+
+
+def evaluate(
+    gates: Mapping[str, str | bool], inputs: GateInputs, rules: Mapping[str, Rule] = SHARED_RULES
+) -> list[GateResult]:
     """The result of every gate of a spec, in its order.
 
     Args:
         gates: Condition by gate name, as the spec writes them: `{"auc": "> 0.92", "beats_baseline": True}`.
         inputs: What was measured.
+        rules: The rules there are, by name.
 
     Raises:
         ValueError: A gate is unknown or its condition cannot be read.
     """
-    parsed = [Gate.parse(name, condition) for name, condition in gates.items()]
+    parsed = [Gate.parse(name, condition, rules) for name, condition in gates.items()]
     return [gate.evaluate(inputs) for gate in parsed]

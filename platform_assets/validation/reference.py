@@ -7,7 +7,7 @@ what it was trained on than of anything that it will be asked.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COLUMNS: Final = ("score", "words", "source", "error")
-"""`error` is |label − score|: it joins the others where labels come later."""
+SHARED_COLUMNS: Final = ("score", "source", "error")
+"""Of every profile. `error` is |label − score|: it joins the others where labels come later."""
 HELD_OUT_SPLITS: Final = ("validation", "test")
 
 
-def reference_profile(scored: "pa.Table", *, mix: Mapping[str, float] | None) -> ReferenceProfile:
+def reference_profile(
+    scored: "pa.Table", columns: Sequence[str], *, mix: Mapping[str, float] | None
+) -> ReferenceProfile:
     """The profile of a model's held-out rows; with a mix, as if sources had these shares among them.
 
     Each row of source s weighs w = m_s / n_s, so that a source weighs what the mix says, however many
@@ -36,6 +38,7 @@ def reference_profile(scored: "pa.Table", *, mix: Mapping[str, float] | None) ->
 
     Args:
         scored: What `scoring.scored_rows` yields.
+        columns: The task's own columns among them, besides `SHARED_COLUMNS`.
         mix: Positive weight by source, of any sum; None for the rows as they are.
 
     Raises:
@@ -47,10 +50,10 @@ def reference_profile(scored: "pa.Table", *, mix: Mapping[str, float] | None) ->
     rows = scored.filter(pc.is_in(scored["split"], pa.array(HELD_OUT_SPLITS)))
     if not rows.num_rows:
         raise ValidationError("no row was held out of training, so there is nothing to measure drift against")
-    columns = {name: rows[name].to_numpy() for name in ("score", "words", "source")}
-    columns["error"] = np.abs(rows["label"].to_numpy() - columns["score"])
-    weights = None if mix is None else _weights(columns["source"], mix)
-    return ReferenceProfile.of({name: columns[name] for name in COLUMNS}, weights=weights)
+    values = {name: rows[name].to_numpy() for name in ("score", *columns, "source")}
+    values["error"] = np.abs(rows["label"].to_numpy() - values["score"])
+    weights = None if mix is None else _weights(values["source"], mix)
+    return ReferenceProfile.of(values, weights=weights)
 
 
 def _weights(sources: "NDArray[np.object_]", mix: Mapping[str, float]) -> "NDArray[np.float64]":

@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from platform_assets.references import ModelVersion
 from platform_assets.validation.drift import DriftFinding, ks_drift
-from platform_assets.validation.gate import GateInputs, GateResult, SourceComparison, evaluate
+from platform_assets.validation.evaluator import Evaluator
+from platform_assets.validation.gate import (
+    GateInputs,
+    GateResult,
+    SourceComparison,
+    evaluate,
+    rules_with,
+)
 from platform_assets.validation.metrics import (
     BinaryMetrics,
     Slice,
@@ -63,6 +70,8 @@ class ValidationReport(BaseModel):
     baselines: tuple[Baseline, ...]
     drift: tuple[DriftFinding, ...]
     gates: tuple[GateResult, ...]
+    measures: dict[str, JsonValue] = {}
+    """What the task has measured besides, on the rows of `metrics`."""
     created_at: str
     """ISO 8601, UTC."""
 
@@ -71,7 +80,10 @@ def assess(
     scored: "pa.Table",
     model: ModelVersion,
     gates: Mapping[str, str | bool],
+    evaluator: Evaluator[Any],
+    spec: BaseModel,
     *,
+    threshold: float,
     training_sources: Sequence[str],
     production: ProductionScores | None,
     now: datetime,
@@ -82,6 +94,9 @@ def assess(
         scored: what `scoring.scored_rows` yields.
         model: the candidate.
         gates: condition by gate name, as the spec has them.
+        evaluator: the task's part.
+        spec: the line's spec.
+        threshold: a score of at least this predicts label 1.
         training_sources: the sources of the rows that the candidate was trained on.
         production: what the active release makes of the test rows; None where the line has none.
         now: written into the report.
@@ -90,31 +105,33 @@ def assess(
         ValidationError: the test rows of the line's own sources cannot be measured.
     """
     columns = {
-        name: scored[name].to_numpy()
-        for name in ("label", "source", "split", "words", "score", "baseline_score")
+        name: scored[name].to_numpy() for name in ("label", "source", "split", "score", "baseline_score")
     }
     test = {name: values[columns["split"] == "test"] for name, values in columns.items()}
     own = own_rows(test["source"], model)
     own_sources = sorted(set(test["source"][own].tolist()))
     labels, scores = test["label"][own], test["score"][own]
-    metrics = binary_metrics(labels, scores, seed=_BOOTSTRAP_SEED)
-    tfidf = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
-    baselines = [_baseline("TF-IDF + logistic regression", tfidf)]
+    metrics = binary_metrics(labels, scores, threshold=threshold, seed=_BOOTSTRAP_SEED)
+    simple = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
+    baselines = [_baseline(evaluator.baseline_name, simple)]
     in_production = None
     if production is not None and (problem := production.problem(own_sources)):
         baselines.append(Baseline(name="version in production", not_measured_because=problem))
     elif production is not None:
         in_production = binary_metrics(labels, production.scores[own], seed=_BOOTSTRAP_SEED)
         baselines.append(_baseline("version in production", in_production))
-    drift = _drift_findings(columns, own_rows(columns["source"], model))
-    slices = _slices(columns, training_sources)
+    watched = {name: scored[name].to_numpy() for name in evaluator.profiled(spec)}
+    drift = _drift_findings(columns, watched, own_rows(columns["source"], model))
+    slices = _slices(columns, training_sources, threshold)
     others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
+    measures = dict(evaluator.measures(own_test_rows(scored, model), spec))
     results = evaluate(
         gates,
         GateInputs(
             test_metrics=metrics,
-            baseline_auc=tfidf.auc,
+            baseline_name=evaluator.baseline_name,
+            baseline_auc=simple.auc,
             has_production=production is not None,
             production_auc=in_production.auc if in_production else None,
             score_drift=next((finding for finding in drift if finding.gated), None),
@@ -122,7 +139,9 @@ def assess(
             other_sources=other_sources
             if model.features.dataset.first_sources or len(training_sources) == 1
             else None,
+            measures=measures,
         ),
+        rules_with(evaluator.rules),
     )
     return ValidationReport(
         line=model.features.dataset.line,
@@ -137,6 +156,7 @@ def assess(
         baselines=tuple(baselines),
         drift=tuple(drift),
         gates=tuple(results),
+        measures=measures,
         created_at=now.isoformat(),
     )
 
@@ -147,12 +167,18 @@ def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np
     return np.isin(sources, first) if first else np.ones(sources.shape, dtype=bool)
 
 
+def own_test_rows(scored: "pa.Table", model: ModelVersion) -> "pa.Table":
+    """The scored rows that gates measure on."""
+    own = own_rows(scored["source"].to_numpy(), model)
+    return scored.filter(own & (scored["split"].to_numpy() == "test"))
+
+
 def _baseline(name: str, metrics: BinaryMetrics) -> Baseline:
     return Baseline(name=name, auc=metrics.auc, auc_low=metrics.auc_low, auc_high=metrics.auc_high)
 
 
 def _slices(
-    columns: "Mapping[str, NDArray[np.generic]]", training_sources: Sequence[str]
+    columns: "Mapping[str, NDArray[np.generic]]", training_sources: Sequence[str], threshold: float
 ) -> dict[tuple[str, str], Slice]:
     """Slice by source and split; a source in training has one of the test split, were it empty."""
     found = {}
@@ -164,6 +190,7 @@ def _slices(
                 f"{source} ({split})",
                 columns["label"][chosen],
                 columns["score"][chosen],
+                threshold=threshold,
                 seed=_BOOTSTRAP_SEED,
             )
     return found
@@ -194,23 +221,36 @@ def _compared(
 
 
 def _drift_findings(
-    columns: "Mapping[str, NDArray[np.generic]]", own: "NDArray[np.bool_]"
+    columns: "Mapping[str, NDArray[np.generic]]",
+    watched: "Mapping[str, NDArray[np.generic]]",
+    own: "NDArray[np.bool_]",
 ) -> list[DriftFinding]:
-    """Validation against test is gated on the score; a shifted source is expected to drift and only shown."""
+    """Validation against test is gated on the score; a shifted source is expected to drift and only shown.
+
+    Of the watched columns those of numbers are compared, each by its values that are there.
+    """
     of_split = {
         split: (columns["split"] == split) & (own if split != "shift" else True)
         for split in ("validation", "test", "shift")
     }
     pairs = [("validation", "test")] + ([("test", "shift")] if of_split["shift"].any() else [])
+    compared = {"score": columns["score"]} | {
+        name: values for name, values in watched.items() if np.issubdtype(values.dtype, np.number)
+    }
     return [
         ks_drift(
-            columns[column][of_split[reference]].astype(np.float64),
-            columns[column][of_split[current]].astype(np.float64),
-            column=column,
+            *(_present(name, values[of_split[split]]) for split in (reference, current)),
+            column=name,
             reference_name=reference,
             current_name=current,
-            gated=(column, current) == ("score", "test"),
+            gated=(name, current) == ("score", "test"),
         )
         for reference, current in pairs
-        for column in ("score", "words")
+        for name, values in compared.items()
     ]
+
+
+def _present(name: str, values: "NDArray[np.generic]") -> "NDArray[np.float64]":
+    """The values that are there; a score that is not is for the comparison to refuse."""
+    numbers = values.astype(np.float64)
+    return numbers if name == "score" else numbers[np.isfinite(numbers)]

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ProcessGroup:
     """This process among them; alone, every operation is the identity."""
 
     rank: int
@@ -15,7 +15,7 @@ class World:
 
     @classmethod
     def join(cls, device: str) -> Self:
-        """The world that the launcher's environment describes: gloo between CPUs, nccl between GPUs."""
+        """The group that the launcher's environment describes: gloo between CPUs, nccl between GPUs."""
         import torch
 
         size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -74,5 +74,5 @@ class World:
 
 
 def processes_of_this_machine() -> int:
-    """How many processes of the world share this machine's cores."""
+    """How many processes of the group share this machine's cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

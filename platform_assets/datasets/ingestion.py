@@ -1,0 +1,130 @@
+"""What a task does with its data: raw sources become the rows of one table, each in a split.
+
+The sources, their order and their roles are the same for all tasks, and so is what surrounds a table (contract,
+schema breaker, versions). What a row is, whose it is, and which rows must stay together is the task's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+from platform_assets.datasets.sources import Source, open_source, read_frame
+from platform_assets.datasets.spec import DatasetSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+SPLITS = ("train", "validation", "test", "shift", "reserve")
+"""`shift` is of a source that is never trained on; `reserve` is what was not asked for."""
+S_contra = TypeVar("S_contra", bound=DatasetSpec, contravariant=True)
+
+
+class SubjectColumn(NamedTuple):
+    """Whose a row is. Erasing a subject removes its rows from every table that names its namespace."""
+
+    namespace: str
+    """The kind of subject, e.g. `applicant`."""
+    name: str
+    """The column that holds its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawSource:
+    """One source as it was read, before anything touched it."""
+
+    source: Source
+    role: str
+    """train, test or shift."""
+    frame: "pd.DataFrame"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRows:
+    """The rows of a dataset, and what preparing left out of the raw ones; each raw row is counted once."""
+
+    table: "pa.Table"
+    """Columns `label` (int32), `source`, `split` (one of `SPLITS`), the subject's, and the task's own."""
+    first_sources: tuple[str, ...]
+    """Values of `source` in the line's own rows: those of the first training URI, and those that only the
+    given test file has. Gates measure on these."""
+    source_hash: str
+    raw_rows: int
+    erased: int
+    """Rows left out because their subject was erased."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Further rows left out, by reason."""
+
+    def rows_by_split(self) -> dict[str, int]:
+        """Row count of each split that has rows."""
+        counts = {each["values"]: each["counts"] for each in self.table["split"].value_counts().to_pylist()}
+        return {split: counts[split] for split in SPLITS if split in counts}
+
+
+class Ingestion(Protocol[S_contra]):
+    """How a task reads its data. Equal sources and equal values of the spec give equal rows."""
+
+    @property
+    def code(self) -> str:
+        """Version of the code that prepares rows."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What a row is, for people."""
+        ...
+
+    def subject(self, spec: S_contra) -> SubjectColumn:
+        """Whose the rows are."""
+        ...
+
+    def prepare(
+        self,
+        spec: S_contra,
+        sources: Sequence[RawSource],
+        *,
+        is_erased: Callable[[Sequence[str]], Sequence[bool]],
+    ) -> PreparedRows:
+        """Normalise and split each source, then leave out what was erased or is known from another.
+
+        Splits are frozen: whatever else is read, a row stays in the split that it always was in, or is gone.
+
+        Args:
+            spec: What the line says about its data.
+            sources: As they were read, in the order of `sources_of`.
+            is_erased: Tells of subjects' ids which of them must not come back.
+
+        Raises:
+            DatasetError: the sources do not fit together, or there are too few rows to split.
+        """
+        ...
+
+
+def sources_of(spec: DatasetSpec) -> list[tuple[str, str]]:
+    """(URI, role) of every source; the role is train, test or shift."""
+    others = ((spec.val_data_uri, "test"), (spec.shift_data_uri, "shift"))
+    return [*((uri, "train") for uri in spec.train_data_uri), *((uri, role) for uri, role in others if uri)]
+
+
+def read_sources(spec: DatasetSpec) -> list[RawSource]:
+    """Every source of the spec, raw.
+
+    Raises:
+        DatasetError: a source is missing or garbled.
+    """
+    opened = [(open_source(uri), role) for uri, role in sources_of(spec)]
+    return [RawSource(source, role, read_frame(source)) for source, role in opened]
+
+
+def first_sources_of(
+    roles: "pd.Series[str]", sources: "pd.Series[str]", positions: "pd.Series[int]"
+) -> tuple[str, ...]:
+    """Values of column `source` in the line's own rows.
+
+    Args:
+        roles: Role of the source of each raw row.
+        sources: What each raw row calls its source.
+        positions: Which of the sources, in order, each raw row is of.
+    """
+    only_tested = set(sources[roles == "test"]) - set(sources[roles == "train"])
+    return tuple(sorted(only_tested.union(sources[positions == 0])))

@@ -1,0 +1,88 @@
+"""What a task makes of a dataset's rows before a model reads them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
+USED_SPLITS = ("train", "validation", "test", "shift")
+"""The splits that features are made of; `reserve` stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of a dataset version, and what is needed to make them of further rows."""
+
+    table: "pa.Table"
+    """A row for each row of `USED_SPLITS`, in their order: subject, `label`, `source`, `split`, and the features."""
+    sha256: str
+    """Identity of the featurizer as it was fitted."""
+    recipe: Mapping[str, JsonValue]
+    """The values of the spec that it was made by."""
+    state: Mapping[str, bytes] = field(default_factory=dict)
+    """What was fitted, by file name; kept beside every model that is trained on these features."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Figures for people, by name."""
+
+
+class Featurizer(Protocol[S_contra]):
+    """How a task makes features. What is fitted is fitted on rows of split `train` only."""
+
+    @property
+    def code(self) -> str:
+        """Version of the code that makes features."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What the features are, for people."""
+        ...
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """What they are made with, as Dagster shows it."""
+        ...
+
+    @property
+    def fields(self) -> Collection[str]:
+        """Fields of the spec that decide."""
+        ...
+
+    @property
+    def overridable(self) -> Collection[str]:
+        """Those of them that one run may change."""
+        ...
+
+    def upstream(self, spec: S_contra) -> Mapping[str, str]:
+        """Identity of what it is made of besides the dataset, by name.
+
+        Raises:
+            FeatureError: it is not there.
+        """
+        ...
+
+    def apply(self, rows: "pa.Table", spec: S_contra, *, subject_column: str) -> Features:
+        """The features of the rows of `USED_SPLITS`.
+
+        Args:
+            rows: What the task's ingestion has prepared.
+            spec: The line's spec.
+            subject_column: Whose each row is.
+
+        Raises:
+            FeatureError: they cannot be made of these rows.
+        """
+        ...
+
+
+def used_rows(rows: "pa.Table") -> "pa.Table":
+    """The rows of `USED_SPLITS`, in order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.is_in(rows["split"], pa.array(USED_SPLITS)))

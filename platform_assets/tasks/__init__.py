@@ -1,0 +1,1 @@
+"""Machine-learning tasks: each folder holds what is particular to one, and none knows another."""

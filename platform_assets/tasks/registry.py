@@ -1,0 +1,65 @@
+"""The tasks that there are: every folder beside this file that holds a `task.py`, by its name with hyphens."""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+import platform_assets.tasks
+from platform_assets.manifest import Manifest, bound, read_yaml
+from platform_assets.tasks.task import AnyTask
+from platform_assets.tasks.training_spec import DEFAULT_TASK, TrainingSpec
+from resources.errors import PlatformError
+
+_TASK_MODULE = "task"
+
+
+class UnknownTaskError(PlatformError):
+    """No folder holds such a task."""
+
+
+class _NamesItsTask(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    task: str = DEFAULT_TASK
+
+
+def known_tasks() -> tuple[str, ...]:
+    """Names of all tasks, sorted."""
+    folders = [
+        folder
+        for place in platform_assets.tasks.__path__
+        for folder in Path(place).iterdir()
+        if (folder / f"{_TASK_MODULE}.py").is_file()
+    ]
+    return tuple(sorted(folder.name.replace("_", "-") for folder in folders))
+
+
+@cache
+def find_task(name: str) -> AnyTask:
+    """The task of this name.
+
+    Raises:
+        UnknownTaskError: there is none.
+    """
+    if name not in known_tasks():
+        raise UnknownTaskError(f"there is no task {name!r}; known are {', '.join(known_tasks())}")
+    module = import_module(f"{platform_assets.tasks.__name__}.{name.replace('-', '_')}.{_TASK_MODULE}")
+    task: AnyTask = module.TASK
+    return task
+
+
+def read_training_spec(path: Path) -> tuple[AnyTask, Manifest[TrainingSpec]]:
+    """The spec in `path`, parsed by the model of the task that it names.
+
+    Raises:
+        ManifestError: names file, line and field of everything that is wrong.
+    """
+    yaml = read_yaml(path)
+    named = bound(yaml, _NamesItsTask)
+    try:
+        task = find_task(named.content.task)
+    except UnknownTaskError as problem:
+        raise named.error(("task",), str(problem)) from None
+    return task, bound(yaml, task.spec)

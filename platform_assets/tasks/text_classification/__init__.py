@@ -1,0 +1,1 @@
+"""Text classification: what is particular to lines of texts."""

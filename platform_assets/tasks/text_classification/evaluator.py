@@ -1,0 +1,76 @@
+"""What of judging a text classifier is its own: a baseline of words, and the lengths that drift watches."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from pydantic import JsonValue
+
+from platform_assets.fingerprint import code_version
+from platform_assets.tasks.text_classification.baseline import tfidf_logistic_scores
+from platform_assets.tasks.text_classification.spec import TextTrainingSpec
+from platform_assets.validation.gate import Rule
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+_BASELINE_SEED: Final = 0
+_FOLDER: Final = "platform_assets.tasks.text_classification"
+
+
+class TextEvaluator:
+    """Judges classifiers of texts."""
+
+    fields: Final = ()
+    headline: Final = "auc"
+    baseline_name: Final = "TF-IDF baseline"
+    rules: Final[Mapping[str, Rule]] = MappingProxyType({})
+
+    @cached_property
+    def code(self) -> str:
+        """See `Evaluator.code`."""
+        return code_version(f"{_FOLDER}.evaluator", f"{_FOLDER}.baseline")
+
+    @cached_property
+    def scoring_code(self) -> str:
+        """See `Evaluator.scoring_code`."""
+        return code_version("platform_assets.validation.scoring", f"{_FOLDER}.baseline")
+
+    def profiled(self, spec: TextTrainingSpec) -> tuple[str, ...]:  # noqa: ARG002 - the same for every line
+        """See `Evaluator.profiled`."""
+        return ("words",)
+
+    def columns(self, features: "pa.Table", rows: "pa.Table", spec: TextTrainingSpec) -> "pa.Table":  # noqa: ARG002
+        """See `Evaluator.columns`: the number of words, as the features have it."""
+        return features.select(["words"])
+
+    def baseline(
+        self,
+        train: "pa.Table",
+        measured: "pa.Table",
+        spec: TextTrainingSpec,  # noqa: ARG002
+    ) -> "NDArray[np.float64]":
+        """See `Evaluator.baseline`: TF-IDF and logistic regression."""
+        (scores,) = tfidf_logistic_scores(
+            train["text"].to_pylist(),
+            train["label"].to_numpy(),
+            measured["text"].to_pylist(),
+            seed=_BASELINE_SEED,
+        )
+        return scores
+
+    def measures(self, scored: "pa.Table", spec: TextTrainingSpec) -> Mapping[str, JsonValue]:  # noqa: ARG002
+        """See `Evaluator.measures`: none."""
+        return {}
+
+    def pictures(
+        self,
+        scored: "pa.Table",  # noqa: ARG002
+        measures: Mapping[str, JsonValue],  # noqa: ARG002
+        spec: TextTrainingSpec,  # noqa: ARG002
+    ) -> Mapping[str, bytes]:
+        """See `Evaluator.pictures`: none."""
+        return {}

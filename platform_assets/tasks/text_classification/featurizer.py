@@ -1,0 +1,56 @@
+"""Token ids of texts: the same tokenizer serves training and prediction."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from platform_assets.features.featurizer import Features
+from platform_assets.fingerprint import code_version
+from platform_assets.tasks.text_classification.spec import TokensSpec
+from platform_assets.tasks.text_classification.tokens import (
+    encoder_identity,
+    load_tokenizer,
+    model_location,
+    token_features,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class TextFeaturizer:
+    """A tokenizer, which comes with its encoder: nothing is fitted."""
+
+    description: Final = (
+        "Token ids, head and tail of long texts kept, of every row that is trained or measured on."
+    )
+    kinds: Final = ("huggingface",)
+    fields: Final = tuple(TokensSpec.model_fields)
+    overridable: Final = fields
+
+    @cached_property
+    def code(self) -> str:
+        """See `Featurizer.code`."""
+        return code_version("platform_assets.tasks.text_classification.tokens")
+
+    def upstream(self, spec: TokensSpec) -> Mapping[str, str]:
+        """See `Featurizer.upstream`."""
+        return {"encoder": encoder_identity(model_location(spec.model_name))}
+
+    def apply(self, rows: "pa.Table", spec: TokensSpec, *, subject_column: str) -> Features:  # noqa: ARG002
+        """See `Featurizer.apply`."""
+        tokenizer = load_tokenizer(
+            model_location(spec.model_name), max_length=spec.max_length, head_fraction=spec.head_fraction
+        )
+        table = token_features(rows, tokenizer)
+        lengths = table["tokens"].to_numpy()
+        return Features(
+            table=table,
+            sha256=tokenizer.sha256,
+            recipe={name: getattr(spec, name) for name in self.fields},
+            metadata={
+                "tokenizer_sha256": tokenizer.sha256,
+                "tokens_mean": float(lengths.mean()),
+                "truncated_share": float((lengths > spec.max_length).mean()),
+            },
+        )

@@ -1,0 +1,95 @@
+"""What of judging a model is the task's: a baseline, what is watched, further measures, rules and pictures.
+
+Metrics of two classes with their intervals, slices by source, comparison with production and drift between splits are
+the same for all tasks.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from platform_assets.validation.gate import Rule
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
+
+
+class Evaluator(Protocol[S_contra]):
+    """How a task judges. Equal rows and scores give equal measures."""
+
+    @property
+    def code(self) -> str:
+        """Version of the code that measures."""
+        ...
+
+    @property
+    def scoring_code(self) -> str:
+        """Version of the code that computes stored scores: baseline and watched columns."""
+        ...
+
+    @property
+    def fields(self) -> Collection[str]:
+        """Fields of the spec that decide what is measured."""
+        ...
+
+    @property
+    def headline(self) -> str:
+        """The figure that is told first; a gate of this name decides whether an exported workflow goes on."""
+        ...
+
+    @property
+    def baseline_name(self) -> str:
+        """What the baseline is called, such as `logistic regression`."""
+        ...
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The task's own rules of gates, by name, beside those that all tasks share."""
+        ...
+
+    def profiled(self, spec: S_contra) -> tuple[str, ...]:
+        """Columns of scored rows that the reference profile holds, besides `score`, `source` and `error`."""
+        ...
+
+    def columns(self, features: "pa.Table", rows: "pa.Table", spec: S_contra) -> "pa.Table":
+        """What scored rows hold besides subject, label, source, split and scores: what is profiled, and what slices need.
+
+        Args:
+            features: The measured rows as the model reads them.
+            rows: The same rows as the dataset has them, in the same order.
+            spec: The line's spec.
+        """
+        ...
+
+    def baseline(self, train: "pa.Table", measured: "pa.Table", spec: S_contra) -> "NDArray[np.float64]":
+        """Probability of label 1 of each measured row by a model that costs nothing, fitted on the training rows.
+
+        Args:
+            train: Rows of the dataset, of split `train`.
+            measured: Rows of the dataset.
+            spec: The line's spec.
+
+        Raises:
+            ValidationError: it cannot be fitted.
+        """
+        ...
+
+    def measures(self, scored: "pa.Table", spec: S_contra) -> Mapping[str, JsonValue]:
+        """Further measures on the rows that gates measure on, by name; stored in the report.
+
+        Args:
+            scored: Test rows of the line's own sources, with all columns of scored rows.
+            spec: The line's spec.
+        """
+        ...
+
+    def pictures(
+        self, scored: "pa.Table", measures: Mapping[str, JsonValue], spec: S_contra
+    ) -> Mapping[str, bytes]:
+        """Further pictures, PNG by name, of the rows that gates measure on."""
+        ...

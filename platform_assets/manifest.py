@@ -4,12 +4,13 @@ A leaf module: any domain that has manifests of its own calls `read_manifest`.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from resources.errors import PlatformError
@@ -38,6 +39,12 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+
+def identity(section: BaseModel, fields: Collection[str]) -> dict[str, JsonValue]:
+    """The resolved values of these fields, for fingerprints."""
+    values: dict[str, JsonValue] = section.model_dump(mode="json", include=set(fields))
+    return values
 
 
 class _Yaml12Loader(yaml.SafeLoader):

@@ -87,6 +87,39 @@ def materialized(
     )
 
 
+def line_asset(
+    line: str,
+    stage: str,
+    *,
+    description: str,
+    kinds: Iterable[str],
+    code: str,
+    made_from: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`@dg.asset` with what all assets of a line declare alike.
+
+    Args:
+        line: The line.
+        stage: Which of its assets.
+        description: What it is, for people.
+        kinds: What it is made with.
+        code: Version of the code that makes it.
+        made_from: Stage of each input, by parameter.
+        **more: As `dg.asset` takes it.
+    """
+    declared: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
+        name=f"{line}_{stage}",
+        group_name=line,
+        description=description,
+        kinds=set(kinds),
+        code_version=code,
+        ins={parameter: dg.AssetIn(f"{line}_{before}") for parameter, before in (made_from or {}).items()},
+        **more,
+    )
+    return declared
+
+
 def evaluation_of(context: dg.AssetExecutionContext) -> str:
     """Names this attempt: a step that is retried judges again, and may find something else."""
     attempt = context.retry_number
@@ -116,7 +149,7 @@ def without_retries() -> Iterator[None]:
         raise dg.Failure(description=told, allow_retries=False) from problem
 
 
-def launchpad(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:
+def override_config(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:
     """A config class with these fields of the spec and its values as defaults: what one run may change."""
     kinds = get_type_hints(type(spec))
     fields: dict[str, Any] = {}
@@ -124,11 +157,11 @@ def launchpad(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:
         value = getattr(spec, name)
         # Dagster's configuration knows lists and no tuples.
         fields[name] = (list[str], list(value)) if isinstance(value, tuple) else (kinds[name], value)
-    return create_model("Launchpad", __base__=dg.Config, **fields)
+    return create_model("Overrides", __base__=dg.Config, **fields)
 
 
 def with_overrides(spec: S, config: dg.Config) -> S:
-    """The spec with the launchpad's values, checked as strictly as the file itself.
+    """The spec with the values that this run uses instead, checked as strictly as the file itself.
 
     Raises:
         dg.Failure: a value is out of range; the message names the field.
@@ -139,5 +172,5 @@ def with_overrides(spec: S, config: dg.Config) -> S:
         first = problem.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise dg.Failure(
-            f"launchpad: {field}: {first['msg']} (found {first['input']!r})", allow_retries=False
+            f"run config: {field}: {first['msg']} (found {first['input']!r})", allow_retries=False
         ) from None

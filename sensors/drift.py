@@ -1,32 +1,22 @@
-"""Confirmed drift retrains a line: a pure decision, and the sensor that asks it.
+"""Confirmed drift retrains a line: the decision.
 
-The sensor reads the state changes that the monitors have left in the ledger. Whether a change was acted
+The sensor that asks for it reads the state changes that the monitors have left in the ledger. Whether a change was acted
 upon is a ledger entry too, and whether its run exists is known to Dagster: a daemon that dies anywhere in
 between finds both as they are.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-import dagster as dg
-
-from platform_assets.datasets.schema_breaker import breaker_state
-from platform_assets.drift.record import KIND as DRIFT
 from platform_assets.drift.spec import DriftSpec, RetrainSpec
-from platform_assets.governance import release as releases
-from platform_assets.governance import retraining
-from platform_assets.governance.ledger import Entry, Ledger
+from platform_assets.governance.ledger import Entry
 from platform_assets.governance.retraining import Retraining
 from platform_assets.lines.line import Line
-from platform_assets.models.training_spec import TrainingSpec, launchable
-from platform_assets.systems import open_ledger
-from resources.settings import PlatformSettings
-from sensors.retraining import answered, in_flight
+from platform_assets.tasks.training_spec import TrainingSpec
 
 TRIGGER: Final = "drift"
-_TICK_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +75,7 @@ def retraining_for(
         key=key,
         line=line.name,
         trigger=TRIGGER,
-        config=launchable(_on_both(spec, retrain, trigger["mix"])),
+        config=line.task.overrides(_on_both(spec, retrain, trigger["mix"])),
         basis=line.basis,
         source_commit=circumstances.followed_commit,
         evidence={
@@ -117,53 +107,3 @@ def _on_both(spec: TrainingSpec, retrain: RetrainSpec, mix: Mapping[str, float])
             "drift": spec.drift.model_copy(update={"reference_mix": dict(mix) or None}),
         }
     )
-
-
-def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Circumstances:
-    """What is to be known about a line before it is retrained."""
-    active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
-    requests = [
-        entry
-        for entry in ledger.entries(kind=retraining.KIND, subject=line.name)
-        if entry.body["trigger"] == TRIGGER
-    ]
-    followed = retraining.followed(ledger, line.name, basis=line.basis)
-    return Circumstances(
-        active_version=active.card.registered.number if active else None,
-        in_flight=in_flight(instance, line),
-        pinned_by=pin.by if pin else None,
-        breaker=breaker_state(ledger, f"{line.name}_dataset").state,
-        last_request=requests[-1].time if requests else None,
-        answered=frozenset(entry.fingerprint for entry in requests),
-        followed_commit=followed[1].source_commit if followed else None,
-    )
-
-
-def drift_sensor(settings: PlatformSettings, lines: Sequence[Line]) -> dg.SensorDefinition:
-    """`drift_retraining`: looks at every line at every tick."""
-
-    @dg.sensor(
-        name="drift_retraining",
-        jobs=[line.job for line in lines],
-        minimum_interval_seconds=_TICK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Retrains a line whose monitor has confirmed drift, on what its spec names for that.",
-    )
-    def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        ledger = open_ledger(settings)
-        reasons = []
-        for line in lines:
-            found = retraining_for(
-                line,
-                line.adapted(ledger).spec,
-                list(ledger.entries(kind=DRIFT, subject=line.name)),
-                circumstances_of(line, ledger, context.instance),
-                now=datetime.now(UTC),
-            )
-            if isinstance(found, Retraining):
-                retraining.request(ledger, found)
-            else:
-                reasons.append(f"{line.name}: {found}")
-        return answered(context, ledger, lines, TRIGGER, otherwise="\n".join(reasons) or "there are no lines")
-
-    return drift_retraining

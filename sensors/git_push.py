@@ -1,31 +1,24 @@
-"""Git pushes retrain lines: a poller that finds them, and a sensor that drains their queue.
+"""Git pushes retrain lines: what a poller finds, and what the queue of them holds.
 
-Webhooks fill the same queue (`event_listener`). Neither sensor keeps anything that the ledger does not
+Webhooks fill the same queue (`event_listener`). Nobody here keeps anything that the ledger does not
 hold: a cursor that is lost costs time, and no push.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
-
-import dagster as dg
 
 from platform_assets.governance.ledger import Ledger
 from platform_assets.lines.line import Line
-from platform_assets.systems import open_ledger
+from platform_assets.outside_systems import OutsideSystems
 from resources.git_names import BRANCH_PREFIX
 from resources.git_remote import GitRemote, GitRemoteError, open_remotes
 from resources.provenance import running_code
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.push_queue import Push, known_heads, observe
-from sensors.push_review import TRIGGER, Reviewer, Waiting
-from sensors.retraining import answered
+from sensors.push_review import Reviewer, Waiting
 
-_LONGEST_REVIEW_SECONDS: Final = 30
-"""Dagster gives up on a tick after a minute."""
 _MOST_AT_ONCE: Final = 8
 """Repositories that are asked at the same time, so that one that does not answer holds up no other."""
 
@@ -85,64 +78,17 @@ def _asked(remote: GitRemote) -> dict[str, str] | GitRemoteError:
         return problem
 
 
-def waiting_pushes(ledger: Ledger, settings: PlatformSettings, lines: Sequence[Line]) -> list[Waiting]:
+def waiting_pushes(outside: OutsideSystems, lines: Sequence[Line]) -> list[Waiting]:
     """The pushes that wait, and for what. Asks no repository."""
-    return list(_reviewer(ledger, settings, lines, running_code()).waiting())
+    return list(reviewer(outside, lines, running_code()).waiting())
 
 
-def git_sensors(
-    settings: PlatformSettings, lines: Sequence[Line], *, interval_seconds: int = 30
-) -> list[dg.SensorDefinition]:
-    """`git_poller` and `git_pushes`; none where no repository is watched."""
-    if not settings.git_repositories:
-        return []
-    loaded_code = running_code()
-
-    @dg.sensor(
-        name="git_poller",
-        minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Finds pushes to the watched repositories and puts them into the queue.",
-    )
-    def git_poller(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        found = poll(
-            open_ledger(settings),
-            settings.git_repositories,
-            _remotes(settings),
-            json.loads(context.cursor or "{}"),
-        )
-        told = [*(f"found {push.key}" for push in found.new), *found.problems]
-        return dg.SensorResult(
-            skip_reason="\n".join(told) or "nothing was pushed", cursor=json.dumps(found.heads)
-        )
-
-    @dg.sensor(
-        name="git_pushes",
-        jobs=[line.job for line in lines],
-        minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Retrains the lines whose training specs were pushed, each as its commit has it.",
-    )
-    def git_pushes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        ledger = open_ledger(settings)
-        if running_code() != loaded_code:
-            return dg.SensorResult(skip_reason="the code has changed since it was loaded: reload it")
-        waiting = _reviewer(ledger, settings, lines, loaded_code).review(
-            now=datetime.now(UTC), seconds=_LONGEST_REVIEW_SECONDS
-        )
-        for each in waiting:
-            context.log.info(str(each))
-        told = "\n".join(map(str, waiting)) or "no push is open"
-        return answered(context, ledger, lines, TRIGGER, otherwise=told)
-
-    return [git_poller, git_pushes]
+def reviewer(outside: OutsideSystems, lines: Sequence[Line], code: Mapping[str, str]) -> Reviewer:
+    """Who rules upon the open pushes, for these lines and this code."""
+    repositories = outside.settings.git_repositories
+    return Reviewer(outside.ledger, lines, repositories, remotes_of(outside.settings), code)
 
 
-def _reviewer(
-    ledger: Ledger, settings: PlatformSettings, lines: Sequence[Line], code: Mapping[str, str]
-) -> Reviewer:
-    return Reviewer(ledger, lines, settings.git_repositories, _remotes(settings), code)
-
-
-def _remotes(settings: PlatformSettings) -> Mapping[str, GitRemote]:
+def remotes_of(settings: PlatformSettings) -> Mapping[str, GitRemote]:
+    """The watched repositories, by canonical name."""
     return open_remotes((each.url for each in settings.git_repositories), settings.git_path)

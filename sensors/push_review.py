@@ -37,7 +37,7 @@ from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import pin_state
 from platform_assets.governance.retraining import Retraining
 from platform_assets.lines.line import SPEC_FILE, Line, load_line
-from platform_assets.models.training_spec import launchable, read_training_spec
+from platform_assets.tasks.registry import read_training_spec
 from resources.errors import PlatformError
 from resources.git_remote import Blob, Commit, GitRemote, GitRemoteError, UnreachableError
 from resources.provenance import is_code
@@ -205,14 +205,15 @@ def pushed_line(path: str, tree: Mapping[str, Blob], remote: GitRemote) -> Line:
         spec = Path(folder) / SPEC_FILE
         try:
             spec.write_bytes(_content(path, tree[path], remote))
-            name = read_training_spec(spec).content.contract
-            beside = posixpath.join(posixpath.dirname(path), name)
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise PushRejectedError(f"{path}: contract: {name} must lie beside the spec or below")
-            if beside in tree:
-                contract = Path(folder) / name
-                contract.parent.mkdir(parents=True, exist_ok=True)
-                contract.write_bytes(_content(beside, tree[beside], remote))
+            task, manifest = read_training_spec(spec)
+            for name in task.companions(manifest.content):
+                beside = posixpath.join(posixpath.dirname(path), name)
+                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                    raise PushRejectedError(f"{path}: {name} must lie beside the spec or below")
+                if beside in tree:
+                    companion = Path(folder) / name
+                    companion.parent.mkdir(parents=True, exist_ok=True)
+                    companion.write_bytes(_content(beside, tree[beside], remote))
             return load_line(spec)
         except GitRemoteError:
             raise
@@ -416,7 +417,7 @@ class Reviewer:
                 key=f"{change.push.key}:{line.name}",
                 line=line.name,
                 trigger=TRIGGER,
-                config=launchable(pushed.spec),
+                config=pushed.overrides,
                 basis=line.basis,
                 source_commit=change.push.sha,
                 evidence=change.evidence | {"spec": path},

@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.cli.common import AsJson, chosen_lines, print_json
-from platform_assets.systems import open_ledger, open_warehouse
-from resources.settings import PlatformSettings
+from platform_assets.cli.common import AsJson, chosen_lines, outside_systems, print_json
 
 app = typer.Typer(no_args_is_help=True, help="What shuts a dataset whose source has changed shape.")
 
@@ -16,9 +14,9 @@ def show_status(as_json: AsJson = False) -> None:
     """The breaker of every dataset."""
     from platform_assets.datasets.schema_breaker import breaker_state
 
-    settings = PlatformSettings()
-    ledger = open_ledger(settings)
-    found = [breaker_state(ledger, f"{line.name}_dataset") for line in chosen_lines(settings, None)]
+    outside = outside_systems()
+    lines = chosen_lines(outside.settings, None).sound
+    found = [breaker_state(outside.ledger, f"{line.name}_dataset") for line in lines]
     if as_json:
         print_json(
             [
@@ -48,11 +46,11 @@ def close(
     from platform_assets.datasets.schema_breaker import half_open
     from platform_assets.lines.runner import open_instance
 
-    settings = PlatformSettings()
-    ledger = open_ledger(settings)
+    outside = outside_systems()
+    ledger = outside.ledger
     found = half_open(ledger, dataset, by=by, reason=reason)
-    with open_instance(settings) as instance:
-        instance.report_runless_asset_event(publish_schema_changes(ledger, open_warehouse(settings)))
+    with open_instance(outside.settings) as instance:
+        instance.report_runless_asset_event(publish_schema_changes(ledger, outside.warehouse))
     print(f"{found.dataset} is {found.state}; its next materialization is the one trial")
 
 
@@ -61,7 +59,7 @@ def changes(as_json: AsJson = False) -> None:
     """Every schema change of every dataset, oldest first."""
     from platform_assets.datasets.schema_changes import schema_changes, told
 
-    found = schema_changes(open_ledger(PlatformSettings()))
+    found = schema_changes(outside_systems().ledger)
     if as_json:
         print_json(found)
         return

@@ -10,7 +10,8 @@ import typer
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
-    from platform_assets.lines.line import Line
+    from platform_assets.lines.line import Line, Lines
+    from platform_assets.outside_systems import OutsideSystems
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LineName = Annotated[str, typer.Argument(help="Name of a model line, e.g. reviews_sentiment.")]
@@ -19,7 +20,14 @@ SpecFile = Annotated[
 ]
 
 
-def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "list[Line]":
+def outside_systems() -> "OutsideSystems":
+    """The outside systems of this command."""
+    from platform_assets.outside_systems import OutsideSystems
+
+    return OutsideSystems(PlatformSettings())
+
+
+def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "Lines":
     """The lines of the given spec, of the settings' specs, or all that ship."""
     from platform_assets.lines.line import load_lines
 
@@ -27,14 +35,25 @@ def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "list[Line]":
 
 
 def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "Line":
-    """The one line with this name; the only one where no name is given."""
-    from platform_assets.lines.runner import RunError
+    """The one line with this name; the only one where no name is given.
 
-    lines = chosen_lines(settings, spec)
-    chosen = [each for each in lines if name in (None, each.name)]
+    Raises:
+        LineError: there is no such line, there are several, or its spec is wrong.
+    """
+    from platform_assets.lines.line import LineError, load_line
+
+    if spec is not None:
+        line = load_line(spec)
+        if name not in (None, line.name):
+            raise LineError(f"{spec} declares the line {line.name}, not {name}")
+        return line
+    lines = chosen_lines(settings, None)
+    if broken := [each for each in lines.broken if each.name == name]:
+        raise LineError(broken[0].problem)
+    chosen = [each for each in lines.sound if name in (None, each.name)]
     if len(chosen) != 1:
-        known = ", ".join(each.name for each in lines)
-        raise RunError(
+        known = ", ".join(each.name for each in lines.sound)
+        raise LineError(
             f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
         )
     return chosen[0]

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, print_json
+from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
 from platform_assets.references import TABLES
-from platform_assets.systems import open_warehouse
-from resources.row_salt import row_salt
-from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
+    from platform_assets.outside_systems import OutsideSystems
     import pandas as pd
 
     from platform_assets.datasets.contract import Contract
@@ -45,17 +43,19 @@ def check(
     from platform_assets.datasets.contract_check import check_source, check_table, domains_of_file
     from platform_assets.datasets.sources import open_source
 
-    settings = PlatformSettings()
-    salt, run_name = row_salt(settings.home), "contracts-check"
+    outside = outside_systems()
+    salt, run_name = outside.salt, "contracts-check"
     if "." in target or "/" in target:
         promised = _contract_file(contract)
         domains = _known(domain, domains_of_file(promised))
         found = check_source(promised, open_source(target), domains=domains, run_name=run_name, salt=salt)
     else:
         line = target.removesuffix("_dataset")
-        promised = _contract_file(contract) if contract else chosen_line(settings, line, spec).contract
+        promised = (
+            _contract_file(contract) if contract else chosen_line(outside.settings, line, spec).contract
+        )
         domains = _known(domain, promised.domains)
-        frame = _newest_write(settings, line)
+        frame = _newest_write(outside, line)
         found = check_table(promised, frame, domains=domains, run_name=run_name, salt=salt)
     if as_json:
         print_json(_told(promised, found))
@@ -80,9 +80,9 @@ def examples(
     from platform_assets.datasets.contract_run import failing_rows
     from platform_assets.datasets.row_hash import row_hashes
 
-    settings = PlatformSettings()
-    contract, frame = chosen_line(settings, line, spec).contract, _newest_write(settings, line)
-    salt = row_salt(settings.home)
+    outside = outside_systems()
+    contract, frame = chosen_line(outside.settings, line, spec).contract, _newest_write(outside, line)
+    salt = outside.salt
     found = [
         {
             "domain": expectation.domain,
@@ -125,11 +125,11 @@ def _known(asked: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
     return asked or known
 
 
-def _newest_write(settings: PlatformSettings, line: str) -> "pd.DataFrame":
+def _newest_write(outside: "OutsideSystems", line: str) -> "pd.DataFrame":
     """The newest write of a line's dataset, published or not."""
     from platform_assets.datasets.errors import ContractError
 
-    warehouse = open_warehouse(settings)
+    warehouse = outside.warehouse
     staged = warehouse.staged(TABLES["dataset"].format(line=line))
     if staged is None:
         raise ContractError(

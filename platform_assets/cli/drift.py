@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, print_json
+from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
 from platform_assets.drift.errors import DriftError
-from platform_assets.systems import open_ledger, open_object_store
-from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from platform_assets.drift.replay import ManualClock
@@ -70,16 +68,16 @@ def watch(
 
     if speed and not replay:
         raise DriftError("--speed is that of a replay: name its files with --replay")
-    settings = PlatformSettings()
-    chosen = chosen_line(settings, line, spec)
-    ledger, store = open_ledger(settings), open_object_store(settings)
+    outside = outside_systems()
+    chosen = chosen_line(outside.settings, line, spec)
+    ledger, store = outside.ledger, outside.object_store
     clock = ManualClock()
     watching = Watch(
         chosen.name,
         chosen.spec.drift,
         ledger=ledger,
         store=store,
-        env=settings.env,
+        env=outside.env,
         profile_of=released_profiles(ledger, store),
         clock=clock if replay else wall_clock_ms,
     )
@@ -126,7 +124,7 @@ def status(line: LineName, as_json: AsJson = False) -> None:
     """The drift states of a line, since when, and the newest alarm."""
     from platform_assets.drift.record import newest_alarm, newest_changes, onsets
 
-    ledger = open_ledger(PlatformSettings())
+    ledger = outside_systems().ledger
     changes, begun = newest_changes(ledger, line), onsets(ledger, line)
     columns = {
         column: {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from platform_assets.cli.common import LineName, SpecFile, chosen_line
+from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def job(
     from platform_assets.models.distributed import training_job
     from platform_assets.serving.inference_service import to_yaml
 
-    settings = PlatformSettings()
+    settings = outside_systems().settings
     chosen = chosen_line(settings, line, spec)
     with open_instance(settings) as instance:
-        prefix = training_prefix(chosen, instance, settings)
+        prefix = training_prefix(chosen, instance, env=settings.env)
     manifests = training_job(chosen.spec, prefix=prefix, image=_image(image), namespace=namespace)
     _write("---\n".join(to_yaml(each) for each in manifests), output)
 
@@ -64,7 +64,7 @@ def _workflow(name: str, spec: Path | None, image: str | None) -> "LineWorkflow"
     from platform_assets.export.workflow import line_workflow
 
     line = chosen_line(PlatformSettings(), name, spec)
-    return line_workflow(line.spec, basis=line.basis, image=_image(image))
+    return line_workflow(line.task, line.spec, basis=line.basis, image=_image(image))
 
 
 def _image(chosen: str | None) -> str:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from platform_assets.cli.common import AsJson, print_json
-from platform_assets.systems import open_ledger
-from resources.settings import PlatformSettings
+from platform_assets.cli.common import AsJson, outside_systems, print_json
 
 if TYPE_CHECKING:
     from platform_assets.governance.head import HeadDocument
@@ -47,7 +45,7 @@ def verify(
     try:
         anchor = _anchor(head, file, public_key)
         if file is None:
-            report = open_ledger(PlatformSettings()).verify(anchor, processes=_PROCESSES)
+            report = outside_systems().ledger.verify(anchor, processes=_PROCESSES)
         else:
             report = verify_file(file, anchor, processes=_PROCESSES)
     except LedgerError as problem:
@@ -69,7 +67,7 @@ def show_head(as_json: AsJson = False) -> None:
     from platform_assets.governance.head import Head, seal, signing_key
 
     key = signing_key()
-    report = open_ledger(PlatformSettings()).verify(processes=_PROCESSES)
+    report = outside_systems().ledger.verify(processes=_PROCESSES)
     if not report.ok:
         raise LedgerError(f"{_told(report)}; a damaged ledger gets no head")
     document = seal(Head(report.entries, report.head_hash), time=datetime.now(UTC), key=key)
@@ -87,7 +85,7 @@ def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write."
     from platform_assets.governance.ledger import verify_file
 
     key = signing_key()
-    ledger = open_ledger(PlatformSettings())
+    ledger = outside_systems().ledger
     recorded = ledger.head()
     _beside(file).unlink(missing_ok=True)  # of an earlier export
     with file.open("wb") as stream:
@@ -120,7 +118,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """The entries, oldest first."""
-    for entry in open_ledger(PlatformSettings()).entries(kind=kind, subject=subject):
+    for entry in outside_systems().ledger.entries(kind=kind, subject=subject):
         if as_json:
             print(entry.raw.decode())
         else:

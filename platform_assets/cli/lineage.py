@@ -2,17 +2,18 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, print_json
+from platform_assets.cli.common import AsJson, LineName, outside_systems, print_json
 from platform_assets.governance.errors import LineageError
-from platform_assets.references import TABLES
-from platform_assets.systems import open_ledger, open_model_registry, open_warehouse
-from resources.settings import PlatformSettings
+from platform_assets.references import FORMER_TABLES, TABLES
+from resources.warehouse import Snapshot, Warehouse, WarehouseError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -33,20 +34,19 @@ def rollback(
     from platform_assets.lines.line import load_lines
     from platform_assets.serving.assets import point_at
 
-    settings = PlatformSettings()
-    ledger, asked, now = open_ledger(settings), AssetVersion.parse(version), datetime.now(UTC)
+    outside = outside_systems()
+    ledger, asked, now = outside.ledger, AssetVersion.parse(version), datetime.now(UTC)
     rules_now = {
         rule_set: rule_set_hash
-        for line in load_lines(settings.specs)
+        for line in load_lines(outside.settings.specs).sound
         if line.name == asked.line
         for rule_set, rule_set_hash in line.rule_set_hashes.items()
     }
     plan = plan_rollback(ledger, asked, rules_now=rules_now, now=now)
     if not dry_run:
         activation = roll_back(ledger, plan, reason=reason, now=now)
-        registry = open_model_registry(settings)
         # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.
-        point_at(registry, plan.target)
+        point_at(outside.model_registry, plan.target)
     if as_json:
         told = {"release_id": plan.target.release_id, "changes": plan.changes, "problems": plan.problems}
         print_json(told | {"dry_run": dry_run, "entry": None if dry_run else activation.hash})
@@ -72,7 +72,7 @@ def unpin(
     """Let automation change a pinned line again."""
     from platform_assets.governance import release
 
-    release.unpin(open_ledger(PlatformSettings()), line, by=by, reason=reason)
+    release.unpin(outside_systems().ledger, line, by=by, reason=reason)
     print(f"{line} is no longer pinned")
 
 
@@ -82,8 +82,9 @@ def versions(
     as_json: AsJson = False,
 ) -> None:
     """The versions of a table that were published, oldest first, and the commits that made them."""
-    warehouse, table = open_warehouse(PlatformSettings()), _table(asset)
-    current = warehouse.current(table)
+    warehouse = outside_systems().warehouse
+    tables = _tables(asset, warehouse)
+    current = warehouse.current(tables[0])
     found: list[dict[str, Any]] = [
         {
             "version": each.content_hash,
@@ -94,6 +95,7 @@ def versions(
             "published_at": each.committed_at,
             "current": current is not None and each.snapshot_id == current.snapshot_id,
         }
+        for table in reversed(tables)
         for each in warehouse.versions(table)
     ]
     if as_json:
@@ -117,9 +119,9 @@ def read_version(
     import pyarrow.parquet as pq
 
     asset, _, wanted = version.partition("@")
-    warehouse, table = open_warehouse(PlatformSettings()), _table(asset)
-    found = warehouse.at(table, wanted)
-    pq.write_table(warehouse.read(table, found.snapshot_id), file)
+    warehouse = outside_systems().warehouse
+    found = _version(_tables(asset, warehouse), wanted, warehouse)
+    pq.write_table(warehouse.read(found.table, found.snapshot_id), file)
     print(f"{found.rows:,} rows of {asset}@{found.content_hash[:12]} in {file}; class {found.gdpr_class}")
 
 
@@ -137,7 +139,7 @@ def trace(
     """Walk back to commit, data snapshot, GE run and verdicts."""
     from platform_assets.governance import lineage
 
-    ledger = open_ledger(PlatformSettings())
+    ledger = outside_systems().ledger
     found = lineage.trace(ledger, _prediction(target) or target)
     if as_json:
         print_json(found)
@@ -148,11 +150,22 @@ def trace(
         raise typer.Exit(1)
 
 
-def _table(asset: str) -> str:
+def _tables(asset: str, warehouse: Warehouse) -> list[str]:
+    """Where the versions of an asset lie, the newest table first; one where there is none yet."""
     line, _, stage = asset.rpartition("_")
     if not line or stage not in TABLES:
         raise LineageError(f"{asset!r} has no table; tables have <line>_dataset and <line>_features")
-    return TABLES[stage].format(line=line)
+    names = [names[stage].format(line=line) for names in (TABLES, FORMER_TABLES) if stage in names]
+    there = set(warehouse.tables())
+    return [name for name in names if name in there] or names[:1]
+
+
+def _version(tables: Sequence[str], wanted: str, warehouse: Warehouse) -> Snapshot:
+    """The version in the first table that has it."""
+    for table in tables[:-1]:
+        with suppress(WarehouseError):
+            return warehouse.at(table, wanted)
+    return warehouse.at(tables[-1], wanted)
 
 
 def _prediction(target: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The commands about a line: run, look, predict."""
 
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -8,13 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, chosen_lines, print_json
-from platform_assets.systems import open_ledger, open_object_store
+from platform_assets.cli.common import (
+    AsJson,
+    LineName,
+    SpecFile,
+    chosen_line,
+    chosen_lines,
+    outside_systems,
+    print_json,
+)
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from platform_assets.lines.line import Line
     from platform_assets.lines.runner import RunOutcome
+    from platform_assets.outside_systems import OutsideSystems
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,14 +39,14 @@ def run(
     """Bring a line up to date: run what has changed, reuse the rest, deploy if every verdict allows it."""
     from platform_assets.lines.runner import run_line
 
-    settings = PlatformSettings()
-    chosen = chosen_line(settings, line, spec)
-    outcome = run_line(chosen, settings)
-    status = _status(chosen, settings)
+    outside = outside_systems()
+    chosen = chosen_line(outside.settings, line, spec)
+    outcome = run_line(chosen, outside)
+    status = _status(chosen, outside)
     if as_json:
         print_json({"run": asdict(outcome), "status": status})
     else:
-        _print_summary(outcome, status)
+        _print_summary(outcome, status, example=chosen.task.example_instance)
     if not outcome.success:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)
         raise typer.Exit(1)
@@ -50,15 +59,19 @@ def status(
     """Per line: data version, model version, metrics, verdicts, drift, deployed version; and who is asking."""
     from sensors.git_push import waiting_pushes
 
-    settings = PlatformSettings()
-    lines = chosen_lines(settings, spec)
-    chosen = [each for each in lines if line in (None, each.name)] or [chosen_line(settings, line, spec)]
-    states = {each.name: _status(each, settings) for each in chosen}
-    pushes = [str(each) for each in waiting_pushes(open_ledger(settings), settings, lines)]
+    outside = outside_systems()
+    settings, lines = outside.settings, chosen_lines(outside.settings, spec)
+    broken = {each.name: each.problem for each in lines.broken if line in (None, each.name)}
+    chosen = [each for each in lines.sound if line in (None, each.name)]
+    if not (chosen or broken):
+        chosen = [chosen_line(settings, line, spec)]
+    states = {each.name: _status(each, outside) for each in chosen}
+    pushes = [str(each) for each in waiting_pushes(outside, lines.sound)]
     found = {
         "principal": settings.principal.model_dump(mode="json"),
         "profile": settings.profile,
         "lines": states,
+        "broken_lines": broken,
         "waiting_pushes": pushes,
     }
     if as_json:
@@ -80,6 +93,8 @@ def status(
             )
         for column, state in each["drift"].items():
             print(f"  drift     {column}: {state}")
+    for name, problem in broken.items():
+        print(f"\n{name}\n  broken    " + problem.replace("\n", "\n            "))
     for push in pushes:
         print(f"\nwaiting push {push}")
 
@@ -87,31 +102,38 @@ def status(
 @app.command()
 def predict(
     line: LineName,
-    texts: Annotated[list[str], typer.Argument(help="Texts to judge.")],
+    instances: Annotated[
+        list[str],
+        typer.Argument(help="What to judge: texts, or JSON objects of columns, as the task has it."),
+    ],
     events: Annotated[
         str | None,
         typer.Option(help="Tell a drift monitor: a file to append to, or the address of `drift watch`."),
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Where the texts come from, for its events.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the instances come from, for its events.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer from the deployed release."""
-    from platform_assets.serving.predictor import Predictor, prediction_events
+    from platform_assets.serving.predictor import Predictor
+    from platform_assets.tasks.registry import load_scorer, read_instances
 
-    settings = PlatformSettings()
+    outside = outside_systems()
     predictor = Predictor.of_active_release(
-        line, ledger=open_ledger(settings), store=open_object_store(settings)
+        line, load_scorer, ledger=outside.ledger, store=outside.object_store
     )
-    predictions = predictor.predict(texts)
+    asked = read_instances(predictor.model, instances)
+    predictions = predictor.predict(asked)
     if events is not None:
+        from platform_assets.drift.answers import prediction_events
         from platform_assets.drift.delivery import TOKEN_VARIABLE, deliver
 
-        answers = prediction_events(predictions, texts, event_time=datetime.now(UTC), source=source)
+        watched = predictor.scorer.watched(asked)
+        answers = prediction_events(predictions, watched, event_time=datetime.now(UTC), source=source)
         deliver(answers, events, token=os.environ.get(TOKEN_VARIABLE))
     if as_json:
         print_json([asdict(prediction) for prediction in predictions])
         return
-    for text, prediction in zip(texts, predictions, strict=True):
+    for text, prediction in zip(instances, predictions, strict=True):
         print(f"{prediction.label}  {prediction.score:.3f}  {text}")
     print(
         f"answered by {line} version {predictions[0].model_version}, release {predictions[0].release_id}",
@@ -124,7 +146,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
     """The releases of a line, oldest first."""
     from platform_assets.governance import release
 
-    ledger = open_ledger(PlatformSettings())
+    ledger = outside_systems().ledger
     active = release.active(ledger, line)
     found = [
         {
@@ -166,10 +188,10 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
     from platform_assets.lines.plan import plan
     from platform_assets.lines.runner import open_instance
 
-    settings = PlatformSettings()
-    chosen = chosen_line(settings, line, spec)
-    with open_instance(settings) as instance:
-        steps = plan(chosen, instance, open_ledger(settings), settings)
+    outside = outside_systems()
+    chosen = chosen_line(outside.settings, line, spec)
+    with open_instance(outside.settings) as instance:
+        steps = plan(chosen, instance, outside)
     rows = [{"asset": step.key.to_user_string(), "runs": step.runs, "reason": step.reason} for step in steps]
     if as_json:
         print_json(rows)
@@ -178,15 +200,15 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
         print(f"{'run  ' if row['runs'] else 'reuse'}  {row['asset']}: {row['reason']}")
 
 
-def _status(line: "Line", settings: PlatformSettings) -> dict[str, Any]:
+def _status(line: "Line", outside: "OutsideSystems") -> dict[str, Any]:
     from platform_assets.lines.runner import open_instance
     from platform_assets.lines.status import line_status
 
-    with open_instance(settings) as instance:
-        return line_status(line, instance, open_ledger(settings), open_object_store(settings))
+    with open_instance(outside.settings) as instance:
+        return line_status(line, instance, outside)
 
 
-def _print_summary(outcome: "RunOutcome", status: dict[str, Any]) -> None:
+def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: str) -> None:
     print()
     for step in outcome.steps:
         seconds = f"{step.seconds:7.1f} s" if step.seconds is not None else " " * 9
@@ -200,7 +222,7 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any]) -> None:
     if outcome.success:
         print("\nWhat next:")
         print("  make ui                                                    see lineage, checks and pictures")
-        print(f'  .venv/bin/platform-assets predict {outcome.line} "A wonderful film."')
+        print(f"  .venv/bin/platform-assets predict {outcome.line} {shlex.quote(example)}")
 
 
 def _print_status(status: dict[str, Any]) -> None:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.systems import open_ledger
-from resources.settings import PlatformSettings
+from platform_assets.cli.common import outside_systems
 
 
 def listen(
@@ -37,8 +36,8 @@ def listen(
     from sensors.tekton import SecretRef
     from sensors.triggers import read_triggers, triggers_folder
 
-    settings = PlatformSettings()
-    ledger = open_ledger(settings)
+    outside = outside_systems()
+    settings, ledger = outside.settings, outside.ledger
     triggers = read_triggers(folder or triggers_folder())
 
     def secrets(ref: SecretRef) -> str | None:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.cli.common import LineName, SpecFile, chosen_line
-from resources.settings import PlatformSettings
+from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems
 
 _TERMINATED = 143
 
@@ -49,19 +48,19 @@ def materialize(
     from platform_assets.lines.runner import materialize as materialize_asset
     from platform_assets.references import STAGES
 
-    settings = PlatformSettings()
-    chosen = chosen_line(settings, line, spec)
+    outside = outside_systems()
+    chosen = chosen_line(outside.settings, line, spec)
     if stage not in STAGES:
         raise ExportError(f"there is no asset {line}_{stage}; a line has {', '.join(STAGES)}")
     if basis not in (None, chosen.basis):
         raise ExportError(
             f"the spec of {line} is {chosen.basis[:12]} and this workflow was exported from {basis[:12]}: export it again"
         )
-    config, tags = assigned(chosen.spec, stage, assignments or []), _pairs("--run-tag", run_tags)
+    config, tags = assigned(chosen.task, chosen.spec, stage, assignments or []), _pairs("--run-tag", run_tags)
     files = _pairs("--output", outputs)
     try:
         made = materialize_asset(
-            chosen, stage, settings, made_from=made_from, config=config, tags=tags, wait_seconds=wait
+            chosen, stage, outside, made_from=made_from, config=config, tags=tags, wait_seconds=wait
         )
     except InterruptedRunError:
         # As a shell tells SIGTERM, so that who runs the step can tell it from a failure, and try again.

@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, print_json
-from platform_assets.systems import open_ledger
+from platform_assets.cli.common import AsJson, outside_systems, print_json
 from resources.policy_engine import PolicyEngineError, RegoEngine
-from resources.settings import PlatformSettings
 
 app = typer.Typer(no_args_is_help=True, help="Who may read, write and delete objects.")
 
@@ -48,7 +46,7 @@ def serve(
     from platform_assets.governance.access import record_denial
     from resources.decision_service import TOKEN_VARIABLE, decision_service
 
-    ledger = open_ledger(PlatformSettings())
+    ledger = outside_systems().ledger
     service = decision_service(
         RegoEngine(),
         record=lambda request, decision: record_denial(ledger, request, decision),

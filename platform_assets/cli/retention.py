@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, print_json
-from platform_assets.systems import open_ledger, open_object_store, open_warehouse
-from resources.settings import PlatformSettings
+from platform_assets.cli.common import AsJson, outside_systems, print_json
 
 if TYPE_CHECKING:
     from platform_assets.governance.erasure import ErasurePlan
@@ -31,11 +29,10 @@ def erase(
     """Take every row of a subject out of all versions of all tables and all objects, for good."""
     from platform_assets.datasets.snapshots import content_hash
     from platform_assets.governance import erasure
-    from resources.row_salt import row_salt
 
-    settings = PlatformSettings()
-    ledger, salt = open_ledger(settings), row_salt(settings.home)
-    warehouse, store = open_warehouse(settings), open_object_store(settings)
+    outside = outside_systems()
+    ledger, salt = outside.ledger, outside.salt
+    warehouse, store = outside.warehouse, outside.object_store
     if dry_run:
         plan = erasure.plan_erasure(subject, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
         _show_erasure(plan, {"dry_run": True}, as_json=as_json)
@@ -49,7 +46,7 @@ def erase(
         store=store,
         salt=salt,
         content_hash=content_hash,
-        environment=settings.env,
+        environment=outside.env,
         now=datetime.now(UTC),
     )
     told = {"entry": report.entry.hash, "verdict": report.verdict.hash, "outcome": report.outcome}
@@ -64,10 +61,8 @@ def due(as_json: AsJson = False) -> None:
     """What is past its days, and of that, what would stay."""
     from platform_assets.governance.retention import expired
 
-    settings = PlatformSettings()
-    found = expired(
-        open_object_store(settings), open_warehouse(settings), open_ledger(settings), now=datetime.now(UTC)
-    )
+    outside = outside_systems()
+    found = expired(outside.object_store, outside.warehouse, outside.ledger, now=datetime.now(UTC))
     _show_expired(found, {}, as_json=as_json)
 
 
@@ -80,14 +75,14 @@ def sweep(
     from platform_assets.datasets.snapshots import content_hash
     from platform_assets.governance.retention import retain
 
-    settings = PlatformSettings()
+    outside = outside_systems()
     report = retain(
-        open_object_store(settings),
-        open_warehouse(settings),
-        open_ledger(settings),
+        outside.object_store,
+        outside.warehouse,
+        outside.ledger,
         content_hash=content_hash,
-        environment=settings.env,
-        by=by or settings.principal.user,
+        environment=outside.env,
+        by=by or outside.principal,
         now=datetime.now(UTC),
     )
     told = {"verdict": report.verdict.hash, "outcome": report.outcome, "problems": report.problems}
@@ -110,15 +105,15 @@ def hold(
     """Place a legal hold: neither retention nor an erasure removes anything of it."""
     from platform_assets.governance.retention import set_legal_hold
 
-    settings = PlatformSettings()
+    outside = outside_systems()
     set_legal_hold(
         name,
         held=not lift,
         by=by,
         reason=reason,
-        store=open_object_store(settings),
-        warehouse=open_warehouse(settings),
-        ledger=open_ledger(settings),
+        store=outside.object_store,
+        warehouse=outside.warehouse,
+        ledger=outside.ledger,
     )
     print(f"{name} is {'no longer' if lift else 'now'} under legal hold")
 

@@ -14,14 +14,14 @@ from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result, run_contract
 from platform_assets.datasets.data_docs import data_docs_page
 from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
-from platform_assets.datasets.raw_schema import RawReport, check_raw
-from platform_assets.datasets.reviews import (
-    SUBJECT_COLUMN,
-    RawReviews,
-    prepare_reviews,
-    read_reviews,
+from platform_assets.datasets.ingestion import (
+    Ingestion,
+    PreparedRows,
+    RawSource,
+    read_sources,
     sources_of,
 )
+from platform_assets.datasets.raw_schema import RawReport, check_raw
 from platform_assets.datasets.schema_breaker import (
     Circumstances,
     SeenSource,
@@ -35,24 +35,30 @@ from platform_assets.datasets.schema_breaker import (
 from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, told
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
-from platform_assets.datasets.spec import LAUNCHPAD, DatasetSpec
+from platform_assets.datasets.spec import OVERRIDABLE, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
+from platform_assets.manifest import identity
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, TableSnapshot
-from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
-from resources.object_store import ObjectStore
+from platform_assets.step import (
+    evaluation_of,
+    foreseen_failures,
+    line_asset,
+    materialized,
+    override_config,
+    with_overrides,
+)
 from resources.provenance import code_commit, descends, source_commit
-from resources.row_salt import row_salt
-from resources.settings import PlatformSettings
 from resources.warehouse import Snapshot, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CODE = code_version(
-    "platform_assets.datasets.reviews",
+_CODE = code_version(
+    "platform_assets.datasets.ingestion",
     "platform_assets.datasets.sources",
     "platform_assets.datasets.snapshots",
     "platform_assets.datasets.contract",
@@ -66,12 +72,24 @@ _SHOWN_CHANGES = 50
 
 
 def dataset_fingerprint(
-    line: str, spec: DatasetSpec, contract: Contract, *, source_hash: str, erasures: str
+    spec: DatasetSpec, ingestion: Ingestion[Any], contract: Contract, *, source_hash: str, erasures: str
 ) -> str:
-    """Identity of the dataset that `spec` would make of sources with this hash, less what was erased."""
-    config = spec.model_dump(mode="json", include=set(DatasetSpec.model_fields))
+    """Identity of the dataset that `spec` would make of sources with this hash, less what was erased.
+
+    Args:
+        spec: The line's spec.
+        ingestion: Its task's.
+        contract: What the rows must keep.
+        source_hash: Of all sources.
+        erasures: Identity of the subjects that were erased.
+    """
     upstream = {"sources": source_hash, "erasures": erasures, **contract.rule_set_hashes}
-    return fingerprint(f"{line}_dataset", code=CODE, config=config, upstream=upstream)
+    return fingerprint(
+        f"{spec.line}_dataset",
+        code=f"{_CODE}|{ingestion.code}",
+        config=identity(spec, (*DatasetSpec.model_fields, *ingestion.fields)),
+        upstream=upstream,
+    )
 
 
 def current_source_hash(spec: DatasetSpec) -> str:
@@ -80,19 +98,25 @@ def current_source_hash(spec: DatasetSpec) -> str:
 
 
 def dataset_asset(
-    line: str, spec: DatasetSpec, contract: Contract, *, description: str = ""
+    spec: DatasetSpec, task: str, ingestion: Ingestion[Any], contract: Contract
 ) -> dg.AssetsDefinition:
-    """`<line>_dataset` with one check per domain of its contract, and one for its schema breaker."""
-    name = f"{line}_dataset"
-    launched = launchpad(spec, LAUNCHPAD)
+    """`<line>_dataset` with one check per domain of its contract, and one for its schema breaker.
 
-    @dg.asset(
-        name=name,
-        group_name=line,
-        description=description
-        or "Labelled texts, normalised, split and published after their contract passed.",
-        kinds={"iceberg", "great_expectations"},
-        code_version=CODE,
+    Args:
+        spec: The line's spec.
+        task: Name of its task.
+        ingestion: The task's part.
+        contract: What the rows must keep.
+    """
+    line, name = spec.line, f"{spec.line}_dataset"
+    overridden = override_config(spec, OVERRIDABLE)
+
+    @line_asset(
+        line,
+        "dataset",
+        description=ingestion.description,
+        kinds=("iceberg", "great_expectations"),
+        code=f"{_CODE}|{ingestion.code}",
         check_specs=[
             *(
                 dg.AssetCheckSpec(
@@ -113,40 +137,30 @@ def dataset_asset(
     )
     def dataset(
         context: dg.AssetExecutionContext,
-        warehouse: dg.ResourceParam[Warehouse],
-        object_store: dg.ResourceParam[ObjectStore],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
-        config: launched,  # type: ignore[valid-type]
+        outside: dg.ResourceParam[OutsideSystems],
+        config: overridden,  # type: ignore[valid-type]
     ) -> Iterator[Any]:
-        import pyarrow as pa
-
         with foreseen_failures():
-            making = DatasetMaking(context, line, contract, warehouse, object_store, ledger, settings)
+            making = DatasetMaking(context, line, ingestion, contract, outside)
             try:
                 resolved = with_overrides(spec, config)
                 _refuse_other_test_rows(spec, resolved)
                 sources = yield from making.admitted_sources(resolved)
-                prepared = prepare_reviews(resolved, sources, is_erased=making.erasures.covers_each)
-                rows = pa.Table.from_pandas(prepared.frame, preserve_index=False).replace_schema_metadata(
-                    None
-                )
-                staged = making.staged(resolved, rows)
+                prepared = making.prepared(resolved, sources)
+                staged = making.staged(resolved, prepared.table)
                 report = yield from making.audited(staged)
             except DatasetError:
                 yield making.breaker_check()
                 raise
-            published = publish_unless_erased(
-                staged,
-                prepared.frame[SUBJECT_COLUMN].tolist(),
-                warehouse=warehouse,
-                ledger=ledger,
-                salt=making.salt,
-            )
+            published = making.published(staged, resolved, prepared.table)
             making.trial_passed()
             yield making.breaker_check()
+            subject = ingestion.subject(resolved)
             reference = DatasetVersion(
                 line=line,
+                task=task,
+                subject_namespace=subject.namespace,
+                subject_column=subject.name,
                 snapshot=TableSnapshot.of(published),
                 rows_by_split=prepared.rows_by_split(),
                 sources=tuple(without_secrets(uri) for uri, _ in sources_of(resolved)),
@@ -163,31 +177,35 @@ def dataset_asset(
             yield materialized(
                 reference,
                 fingerprint=dataset_fingerprint(
-                    line,
                     resolved,
+                    ingestion,
                     contract,
                     source_hash=prepared.source_hash,
                     erasures=making.erasures.hash,
                 ),
-                metadata={
-                    "dagster/row_count": published.rows,
-                    "rows_by_split": reference.rows_by_split,
-                    "raw_rows": prepared.raw_rows,
-                    "erased_rows_left_out": prepared.erased,
-                    "duplicates_removed": prepared.duplicates,
-                    "conflicting_labels_removed": prepared.conflicts,
-                    "guard_rows_left_out": prepared.guard_rows,
-                    "data_freshness_seconds": (datetime.now(UTC) - published.committed_at).total_seconds(),
-                    "snapshot_id": published.snapshot_id,
-                    "quality_score": report.quality_score,
-                    "gdpr_class": reference.gdpr_class,
-                    "dagster/column_schema": dg.TableSchema(
-                        columns=[dg.TableColumn(field.name, str(field.type)) for field in rows.schema]
-                    ),
-                },
+                metadata=_shown(reference, prepared, published, report),
             )
 
     return dataset
+
+
+def _shown(
+    reference: DatasetVersion, prepared: PreparedRows, published: Snapshot, report: ContractReport
+) -> dict[str, Any]:
+    return {
+        "dagster/row_count": published.rows,
+        "rows_by_split": reference.rows_by_split,
+        "raw_rows": prepared.raw_rows,
+        "erased_rows_left_out": prepared.erased,
+        **prepared.left_out,
+        "data_freshness_seconds": (datetime.now(UTC) - published.committed_at).total_seconds(),
+        "snapshot_id": published.snapshot_id,
+        "quality_score": report.quality_score,
+        "gdpr_class": reference.gdpr_class,
+        "dagster/column_schema": dg.TableSchema(
+            columns=[dg.TableColumn(field.name, str(field.type)) for field in prepared.table.schema]
+        ),
+    }
 
 
 def _refuse_other_test_rows(spec: DatasetSpec, resolved: DatasetSpec) -> None:
@@ -204,15 +222,14 @@ class DatasetMaking:
 
     context: dg.AssetExecutionContext
     line: str
+    ingestion: Ingestion[Any]
     contract: Contract
-    warehouse: Warehouse
-    object_store: ObjectStore
-    ledger: Ledger
-    settings: PlatformSettings
+    outside: OutsideSystems
 
     def __post_init__(self) -> None:
         self.name = f"{self.line}_dataset"
-        self.salt = row_salt(self.settings.home)
+        self.ledger, self.warehouse = self.outside.ledger, self.outside.warehouse
+        self.salt = self.outside.salt
         self.erasures = Suppression.of(self.ledger, self.salt)
         self.commit = source_commit(self.contract.path)
         self.circumstances = Circumstances(
@@ -222,11 +239,11 @@ class DatasetMaking:
             is_later_than=lambda earlier: descends(self.contract.path, self.commit, earlier),
         )
 
-    def admitted_sources(self, spec: DatasetSpec) -> Generator[Any, None, list[RawReviews]]:
+    def admitted_sources(self, spec: DatasetSpec) -> Generator[Any, None, list[RawSource]]:
         """The raw sources, each of the shape that the contract states; a violation opens the breaker."""
         begin(self.ledger, self.name, self.circumstances)
         try:
-            sources = read_reviews(spec)
+            sources = read_sources(spec)
         except UnreadableError as problem:
             # A file whose shape nobody can tell is no better than one of the wrong shape.
             state = trip(self.ledger, self.name, str(problem), self.circumstances)
@@ -248,6 +265,21 @@ class DatasetMaking:
             )
         return sources
 
+    def prepared(self, spec: DatasetSpec, sources: Sequence[RawSource]) -> PreparedRows:
+        """The rows of these sources, less those of subjects that were erased."""
+        return self.ingestion.prepare(spec, sources, is_erased=self.erasures.covers_each)
+
+    def published(self, staged: Snapshot, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
+        """The staged rows as the current version, unless a subject among them was erased meanwhile."""
+        subject = self.ingestion.subject(spec).name
+        return publish_unless_erased(
+            staged,
+            rows[subject].to_pylist(),
+            warehouse=self.warehouse,
+            ledger=self.ledger,
+            salt=self.salt,
+        )
+
     def staged(self, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
         """The prepared rows, where only an audit reads them."""
         return self.warehouse.stage(
@@ -257,7 +289,7 @@ class DatasetMaking:
             gdpr_class=spec.gdpr_class,
             retention_days=spec.retention_days,
             source_commit=self.commit,
-            subject_column=SUBJECT_COLUMN,
+            subject_column=self.ingestion.subject(spec).name,
         )
 
     def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:
@@ -293,7 +325,7 @@ class DatasetMaking:
             | ({"by": state.by, "since": state.since.isoformat()} if state.since else {}),
         )
 
-    def _check_raw(self, given: RawReviews) -> RawReport:
+    def _check_raw(self, given: RawSource) -> RawReport:
         return check_raw(
             self.contract,
             given.frame,
@@ -320,16 +352,16 @@ class DatasetMaking:
 
     def _data_docs(self, report: ContractReport, staged: Snapshot) -> str:
         """Address of the page that Great Expectations renders of the report."""
-        folder = f"reports/{self.settings.env}/{self.line}/data-docs"
+        folder = f"reports/{self.outside.env}/{self.line}/data-docs"
         key = f"{folder}/{staged.content_hash[:16]}-{self.context.run.run_id[:8]}.html"
-        self.object_store.put(
+        self.outside.object_store.put(
             key,
             data_docs_page(self.contract, report),
             gdpr_class="internal",
             retention_days=_RETENTION_DAYS,
             source_commit=self.commit,
         )
-        return self.object_store.uri(key)
+        return self.outside.object_store.uri(key)
 
 
 def schema_result(contract: Contract, seen: Sequence[SeenSource]) -> DomainResult:
@@ -352,11 +384,10 @@ def schema_changes_asset() -> dg.AssetsDefinition:
         description="Every change of shape of every source: what, when, in which run, and who let it through.",
         kinds={"iceberg"},
     )
-    def schema_changes_table_asset(
-        warehouse: dg.ResourceParam[Warehouse], ledger: dg.ResourceParam[Ledger]
-    ) -> dg.MaterializeResult[None]:
+    def schema_changes_table_asset(outside: dg.ResourceParam[OutsideSystems]) -> dg.MaterializeResult[None]:
         with foreseen_failures():
-            return dg.MaterializeResult(metadata=publish_schema_changes(ledger, warehouse).metadata)
+            shown = publish_schema_changes(outside.ledger, outside.warehouse)
+            return dg.MaterializeResult(metadata=shown.metadata)
 
     return schema_changes_table_asset
 

@@ -4,7 +4,7 @@ The sources, their order and their roles are the same for all tasks, and so is w
 schema breaker, versions). What a row is, whose it is, and which rows must stay together is the task's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -72,6 +72,11 @@ class Ingestion(Protocol[S_contra]):
     @property
     def description(self) -> str:
         """What a row is, for people."""
+        ...
+
+    @property
+    def fields(self) -> Collection[str]:
+        """Fields of the spec that decide, besides those of `DatasetSpec`."""
         ...
 
     def subject(self, spec: S_contra) -> SubjectColumn:

@@ -46,8 +46,10 @@ class BlockSplitSpec(SplitSharesSpec):
 
 
 class DatasetSpec(Section):
-    """Sources and contract; how rows are split is the task's."""
+    """A line's sources and contract; how rows are split is the task's."""
 
+    line: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9_]{0,46}[a-z0-9])?$")]
+    """Name of the model line; the key of each of its assets begins with it."""
     train_data_uri: Annotated[Many[Uri], Field(min_length=1)]
     val_data_uri: Uri | None = None
     """Where given it is the test split, and no test split is cut from the training data."""

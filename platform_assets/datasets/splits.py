@@ -1,7 +1,6 @@
 """Which rows are set apart: whole blocks of neighbours, and of what is left as many as were asked for."""
 
 import hashlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from platform_assets.datasets.errors import DatasetError
@@ -63,7 +62,7 @@ def block_splits(rows: int, name: str, plan: BlockSplitSpec, *, cut_test: bool) 
 
 
 def keep_evenly(
-    frame: "pd.DataFrame", split: str, rows: int | None, *, seed: int, ids: Sequence[str]
+    frame: "pd.DataFrame", split: str, rows: int | None, *, seed: int, ids: "NDArray[np.object_]"
 ) -> None:
     """Leave `rows` rows in `split`, an equal share of every (source, label); the rest becomes `reserve`.
 

@@ -9,12 +9,10 @@ from platform_assets.drift.decay import labelled_days, model_decay_rate
 from platform_assets.drift.record import states
 from platform_assets.drift.table import publish_drift_table
 from platform_assets.fingerprint import code_version
-from platform_assets.governance.ledger import Ledger
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.step import foreseen_failures
 from platform_assets.validation.pictures import as_markdown_image
 from resources.object_store import ObjectStore
-from resources.settings import PlatformSettings
-from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,14 +35,12 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
         deps=[dg.AssetDep(f"{line}_deployment")],
     )
     def drift(
-        object_store: dg.ResourceParam[ObjectStore],
-        warehouse: dg.ResourceParam[Warehouse],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
+        outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[None]:
         with foreseen_failures():
-            published = publish_drift_table(object_store, warehouse, env=settings.env, line=line)
-            metadata: dict[str, Any] = {"states": states(ledger, line)}
+            store, warehouse = outside.object_store, outside.warehouse
+            published = publish_drift_table(store, warehouse, env=outside.env, line=line)
+            metadata: dict[str, Any] = {"states": states(outside.ledger, line)}
             if published is None:
                 metadata["note"] = (
                     f"No verdict has been stored yet: `platform-assets drift watch {line}` watches the answers."
@@ -53,7 +49,7 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
             rows = warehouse.read(published.table, published.snapshot_id)
             metadata |= {"dagster/row_count": published.rows, "snapshot_id": published.snapshot_id}
             metadata |= day_pictures(rows)
-            metadata |= decay_metadata(object_store, settings.env, line)
+            metadata |= decay_metadata(store, outside.env, line)
             return dg.MaterializeResult(
                 metadata=metadata, data_version=dg.DataVersion(published.content_hash)
             )

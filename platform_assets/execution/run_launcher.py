@@ -15,7 +15,7 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import get_job_name_from_run_id
 
 from platform_assets.execution.process_runs import line_lock, process_of
-from platform_assets.systems import open_locks
+from platform_assets.outside_systems import open_locks
 from resources.cluster import Cluster, ClusterUnreachableError
 from resources.dagster_home import LINE_TAG
 from resources.locks import LockError, LockTimeoutError

@@ -3,9 +3,9 @@
 import json
 from typing import Any, Final
 
-from platform_assets.export.workflow import AUC, VERSION, LineWorkflow, WorkflowStep, spelled
+from platform_assets.export.workflow import VERSION, LineWorkflow, WorkflowStep, spelled
 from platform_assets.models.pod import container_resources, placement, shared_memory
-from platform_assets.models.training_spec import ResourcesSpec
+from platform_assets.models.spec import ResourcesSpec
 
 NAMESPACE: Final = "platform-assets"
 SETTINGS: Final = "platform-settings"
@@ -75,7 +75,7 @@ def argo_workflow(workflow: LineWorkflow) -> dict[str, Any]:
                 {"name": "instance", "configMap": {"name": INSTANCE}},
             ],
             "templates": [
-                {"name": _DAG, "dag": {"tasks": [_task(step) for step in workflow.steps]}},
+                {"name": _DAG, "dag": {"tasks": [_task(workflow, step) for step in workflow.steps]}},
                 *(_template(workflow, step) for step in workflow.steps),
             ],
         },
@@ -86,7 +86,7 @@ def _labels(workflow: LineWorkflow) -> dict[str, str]:
     return {"app.kubernetes.io/part-of": "platform-assets", "platform-assets/line": workflow.line}
 
 
-def _task(step: WorkflowStep) -> dict[str, Any]:
+def _task(workflow: LineWorkflow, step: WorkflowStep) -> dict[str, Any]:
     task: dict[str, Any] = {"name": step.stage, "template": step.stage}
     if step.after:
         # A bare name would also be satisfied by a step that was skipped.
@@ -94,7 +94,7 @@ def _task(step: WorkflowStep) -> dict[str, Any]:
         made_from = f"{{{{tasks.{step.after}.outputs.parameters.{VERSION}}}}}"
         task["arguments"] = {"parameters": [{"name": "made-from", "value": made_from}]}
     if step.condition:
-        task["when"] = f"{{{{tasks.validation.outputs.parameters.{AUC}}}}} {step.condition}"
+        task["when"] = f"{{{{tasks.validation.outputs.parameters.{workflow.headline}}}}} {step.condition}"
     return task
 
 

@@ -21,7 +21,7 @@ from platform_assets.export.argo import (
     SETTINGS,
     USER,
 )
-from platform_assets.export.workflow import AUC, ExportError, LineWorkflow, Parameter, WorkflowStep, spelled
+from platform_assets.export.workflow import ExportError, LineWorkflow, Parameter, WorkflowStep, spelled
 from platform_assets.models.pod import GPU
 from resources.settings import PlatformSettings
 
@@ -119,7 +119,7 @@ def _step(workflow: LineWorkflow, step: WorkflowStep) -> dict[str, Any]:
             file_of=lambda figure: f"{{{{$.outputs.parameters['{figure}'].output_file}}}}",
         ),
         "parameters": [_parameter(each) for each in step.parameters],
-        "figures": {figure: "float" if figure == AUC else "str" for figure in step.figures},
+        "figures": {figure: "float" if figure == workflow.headline else "str" for figure in step.figures},
         "cached": step.is_pure,
         "resources": dict(_LIGHT),
         "environment": {
@@ -136,7 +136,7 @@ def _step(workflow: LineWorkflow, step: WorkflowStep) -> dict[str, Any]:
     if step.condition:
         described["condition"] = {
             "of": "validation",
-            "figure": AUC,
+            "figure": workflow.headline,
             "operator": step.condition.operator,
             "bound": step.condition.bound,
         }

@@ -14,7 +14,6 @@ from typing import Any, Final, get_args
 from pydantic import JsonValue, ValidationError
 
 from platform_assets.datasets.sources import without_secrets
-from platform_assets.models.training_spec import LAUNCHED, TrainingSpec, launchable, with_launched
 from platform_assets.references import (
     STAGES,
     AssetReference,
@@ -25,11 +24,12 @@ from platform_assets.references import (
     RegisteredVersion,
     ReportVersion,
 )
+from platform_assets.tasks.task import AnyTask
+from platform_assets.tasks.training_spec import TrainingSpec
 from platform_assets.validation.gate import Condition, Gate
 from resources.errors import PlatformError
 
 VERSION: Final = "version"
-AUC: Final = "auc"
 WORKFLOW_TAG: Final = "platform/workflow"
 """Names, on a run, the workflow that it is a step of."""
 WAIT_SECONDS: Final = 24 * 3600
@@ -67,7 +67,7 @@ class WorkflowStep:
     """Whether equal inputs give equal outputs, so that a runtime may answer from its cache. Steps that read
     the world, judge or act are none."""
     condition: Condition | None = None
-    """What the AUC must satisfy, or the step is not run."""
+    """What the headline must satisfy, or the step is not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ class LineWorkflow:
     basis: str
     """Identity of the spec that the steps must find under the line's name."""
     image: str
+    headline: str
+    """The figure that decides whether the line's last step is run."""
     steps: tuple[WorkflowStep, ...]
 
     @property
@@ -119,10 +121,11 @@ class LineWorkflow:
         ]
 
 
-def line_workflow(spec: TrainingSpec, *, basis: str, image: str) -> LineWorkflow:
+def line_workflow(task: AnyTask, spec: TrainingSpec, *, basis: str, image: str) -> LineWorkflow:
     """The line of a spec as a workflow.
 
     Args:
+        task: The line's task.
         spec: The line's spec.
         basis: `Line.basis` of it.
         image: The container image of every step.
@@ -136,14 +139,16 @@ def line_workflow(spec: TrainingSpec, *, basis: str, image: str) -> LineWorkflow
             f"{spec.line}: {without_secrets(exposed[0])} carries a user, a password or a query, which would stand "
             "in the exported file: leave it out of the spec, and give it to the steps by their environment"
         )
-    values, fields = launchable(spec), _fields(TrainingSpec) | _fields(type(spec.drift))
+    values, fields = task.overrides(spec), _fields(type(spec)) | _fields(type(spec.drift))
     stages = list(STAGES)
-    gate = spec.gates.get(AUC)
-    condition = None if gate is None else Gate.parse(AUC, gate).condition
+    headline = task.evaluator.headline
+    gate = spec.gates.get(headline)
+    condition = None if gate is None else Gate.parse(headline, gate, task.rules).condition
     return LineWorkflow(
         spec=spec,
         basis=basis,
         image=image,
+        headline=headline,
         steps=tuple(
             WorkflowStep(
                 stage=stage,
@@ -152,7 +157,7 @@ def line_workflow(spec: TrainingSpec, *, basis: str, image: str) -> LineWorkflow
                     Parameter(name, value, is_optional=NoneType in get_args(fields[name]))
                     for name, value in values.get(stage, {}).items()
                 ),
-                figures=(VERSION, AUC) if stage == _JUDGED_BY else (VERSION,),
+                figures=(VERSION, headline) if stage == _JUDGED_BY else (VERSION,),
                 is_pure=stage in _PURE,
                 condition=condition if stage == _ACTED_ON else None,
             )
@@ -179,14 +184,16 @@ def _read(text: str) -> JsonValue:
         return text
 
 
-def assigned(spec: TrainingSpec, stage: str, assignments: Sequence[str]) -> dict[str, JsonValue]:
+def assigned(
+    task: AnyTask, spec: TrainingSpec, stage: str, assignments: Sequence[str]
+) -> dict[str, JsonValue]:
     """The values that `FIELD=VALUE` texts give to a stage, as its run configuration has them.
 
     Raises:
         ExportError: a text is no assignment, the stage has no such field, or the value is out of range.
     """
     given: dict[str, JsonValue] = {}
-    known = LAUNCHED.get(stage, ())
+    known = task.overridable.get(stage, ())
     for text in assignments:
         field, equals, value = text.partition("=")
         if not equals or field not in known:
@@ -196,7 +203,7 @@ def assigned(spec: TrainingSpec, stage: str, assignments: Sequence[str]) -> dict
             )  # fmt: skip
         given[field] = _read(value)
     try:
-        found = launchable(with_launched(spec, {stage: given}))
+        found = task.overrides(task.with_overrides(spec, {stage: given}))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

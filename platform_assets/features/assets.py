@@ -1,98 +1,120 @@
-"""The features asset: token ids of one dataset version."""
+"""The features asset: what models read of one dataset version."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel
 
-from platform_assets.datasets.reviews import SUBJECT_COLUMN
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.features.spec import TokensSpec
-from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location, token_features
+from platform_assets.features.featurizer import Features, Featurizer
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import publish_unless_erased
-from platform_assets.governance.ledger import Ledger
+from platform_assets.manifest import identity
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
-from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
+from platform_assets.step import foreseen_failures, line_asset, materialized, override_config, with_overrides
 from resources.provenance import code_commit
-from resources.row_salt import row_salt
-from resources.settings import PlatformSettings
-from resources.warehouse import Warehouse
 
-CODE = code_version("platform_assets.features.tokens", "platform_assets.datasets.snapshots")
+_CODE = code_version("platform_assets.features.featurizer", "platform_assets.datasets.snapshots")
+_STATE_RETENTION_DAYS = 3650
+"""As long as models, which cannot answer without it."""
 
 
-def features_fingerprint(line: str, spec: TokensSpec, *, dataset_version: str) -> str:
+def features_fingerprint(
+    line: str, spec: BaseModel, featurizer: Featurizer[Any], *, dataset_version: str
+) -> str:
     """Identity of the features that `spec` would make of a dataset version."""
     return fingerprint(
         f"{line}_features",
-        code=CODE,
-        config=spec.model_dump(mode="json", include=set(TokensSpec.model_fields)),
-        upstream={"dataset": dataset_version, "encoder": encoder_identity(model_location(spec.model_name))},
+        code=f"{_CODE}|{featurizer.code}",
+        config=identity(spec, featurizer.fields),
+        upstream={"dataset": dataset_version, **featurizer.upstream(spec)},
     )
 
 
-def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
+def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> dg.AssetsDefinition:
     """`<line>_features`."""
-    launched = launchpad(spec, TokensSpec.model_fields)
+    overridden = override_config(spec, featurizer.overridable)
 
-    @dg.asset(
-        name=f"{line}_features",
-        group_name=line,
-        description="Token ids, head and tail of long texts kept, of every row that is trained or measured on.",
-        kinds={"iceberg", "huggingface"},
-        code_version=CODE,
-        ins={"dataset": dg.AssetIn(f"{line}_dataset")},
+    @line_asset(
+        line,
+        "features",
+        description=featurizer.description,
+        kinds=("iceberg", *featurizer.kinds),
+        code=f"{_CODE}|{featurizer.code}",
+        made_from={"dataset": "dataset"},
     )
     def features(
         dataset: DatasetVersion,
-        warehouse: dg.ResourceParam[Warehouse],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
-        config: launched,  # type: ignore[valid-type]
+        outside: dg.ResourceParam[OutsideSystems],
+        config: overridden,  # type: ignore[valid-type]
     ) -> dg.MaterializeResult[FeaturesVersion]:
         with foreseen_failures():
             resolved = with_overrides(spec, config)
-            tokenizer = load_tokenizer(
-                model_location(resolved.model_name),
-                max_length=resolved.max_length,
-                head_fraction=resolved.head_fraction,
-            )
-            tokens = token_features(
-                warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id), tokenizer
-            )
-            staged = warehouse.stage(
-                TABLES["features"].format(line=line),
-                tokens,
-                content_hash=content_hash(tokens),
-                gdpr_class=dataset.gdpr_class,
-                retention_days=dataset.retention_days,
-                source_commit=code_commit(),
-                subject_column=SUBJECT_COLUMN,
-            )
-            snapshot = publish_unless_erased(
-                staged,
-                tokens[SUBJECT_COLUMN].to_pylist(),
-                warehouse=warehouse,
-                ledger=ledger,
-                salt=row_salt(settings.home),
+            made = featurizer.apply(
+                outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id),
+                resolved,
+                subject_column=dataset.subject_column,
             )
             reference = FeaturesVersion(
                 dataset=dataset,
-                snapshot=TableSnapshot.of(snapshot),
-                tokenizer_sha256=tokenizer.sha256,
-                model_name=resolved.model_name,
-                max_length=resolved.max_length,
-                head_fraction=resolved.head_fraction,
+                snapshot=_published(outside, made, dataset),
+                featurizer_sha256=made.sha256,
+                recipe=dict(made.recipe),
+                state_prefix=_kept_state(outside, made, dataset),
             )
-            lengths = tokens["tokens"].to_numpy()
             return materialized(
                 reference,
-                fingerprint=features_fingerprint(line, resolved, dataset_version=dataset.version),
+                fingerprint=features_fingerprint(line, resolved, featurizer, dataset_version=dataset.version),
                 metadata={
-                    "dagster/row_count": snapshot.rows,
-                    "snapshot_id": snapshot.snapshot_id,
-                    "tokenizer_sha256": tokenizer.sha256,
-                    "tokens_mean": float(lengths.mean()),
-                    "truncated_share": float((lengths > resolved.max_length).mean()),
+                    "dagster/row_count": reference.snapshot.rows,
+                    "snapshot_id": reference.snapshot.snapshot_id,
+                    **made.metadata,
                 },
             )
 
     return features
+
+
+def state_of(outside: OutsideSystems, features: FeaturesVersion) -> Mapping[str, bytes]:
+    """The fitted state that features were made with, by file name."""
+    if features.state_prefix is None:
+        return {}
+    store, prefix = outside.object_store, features.state_prefix
+    return {key.removeprefix(f"{prefix}/"): store.get(key) for key in store.list(prefix)}
+
+
+def _published(outside: OutsideSystems, made: Features, dataset: DatasetVersion) -> TableSnapshot:
+    staged = outside.warehouse.stage(
+        TABLES["features"].format(line=dataset.line),
+        made.table,
+        content_hash=content_hash(made.table),
+        gdpr_class=dataset.gdpr_class,
+        retention_days=dataset.retention_days,
+        source_commit=code_commit(),
+        subject_column=dataset.subject_column,
+    )
+    published = publish_unless_erased(
+        staged,
+        made.table[dataset.subject_column].to_pylist(),
+        warehouse=outside.warehouse,
+        ledger=outside.ledger,
+        salt=outside.salt,
+    )
+    return TableSnapshot.of(published)
+
+
+def _kept_state(outside: OutsideSystems, made: Features, dataset: DatasetVersion) -> str | None:
+    if not made.state:
+        return None
+    prefix = f"models/{outside.env}/{dataset.line}/featurizer-{made.sha256[:16]}"
+    for name, content in made.state.items():
+        outside.object_store.put(
+            f"{prefix}/{name}",
+            content,
+            gdpr_class="internal",
+            retention_days=_STATE_RETENTION_DAYS,
+            source_commit=code_commit(),
+        )
+    return prefix

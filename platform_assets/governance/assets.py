@@ -1,19 +1,17 @@
 """The registry asset: every candidate is registered, and stays `blocked` until its verdicts allow it."""
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.ledger import Ledger, fingerprint_of
+from platform_assets.governance.ledger import fingerprint_of
 from platform_assets.governance.lineage import LINEAGE, REGISTRATION
-from platform_assets.governance.requirements import resolve, verdict_ids
-from platform_assets.governance.verdict import Requirement, unmet
+from platform_assets.governance.requirements import Demands, verdict_ids
+from platform_assets.governance.verdict import unmet
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import RegisteredVersion, ReportVersion
-from platform_assets.step import foreseen_failures, materialized
-from resources.model_registry import ModelRegistry
-from resources.object_store import ObjectStore
+from platform_assets.step import foreseen_failures, line_asset, materialized
 
 CODE = code_version("platform_assets.governance.verdict")
 
@@ -23,30 +21,26 @@ def version_fingerprint(line: str, *, report_version: str) -> str:
     return fingerprint(f"{line}_version", code=CODE, config={}, upstream={"validation": report_version})
 
 
-def version_asset(
-    line: str, requirements: Sequence[Requirement], rule_set_hashes: Mapping[str, str]
-) -> dg.AssetsDefinition:
+def version_asset(line: str, demands: Demands) -> dg.AssetsDefinition:
     """`<line>_version`."""
 
-    @dg.asset(
-        name=f"{line}_version",
-        group_name=line,
+    @line_asset(
+        line,
+        "version",
         description="The model in the registry, with its provenance; one version per fingerprint.",
-        kinds={"mlflow"},
-        code_version=CODE,
-        ins={"report": dg.AssetIn(f"{line}_validation")},
+        kinds=("mlflow",),
+        code=CODE,
+        made_from={"report": "validation"},
     )
     def version(
         context: dg.AssetExecutionContext,
         report: ReportVersion,
-        model_registry: dg.ResourceParam[ModelRegistry],
-        object_store: dg.ResourceParam[ObjectStore],
-        ledger: dg.ResourceParam[Ledger],
+        outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[RegisteredVersion]:
         with foreseen_failures():
-            model = report.model
+            model, ledger = report.model, outside.ledger
             dataset = model.features.dataset
-            resolved = resolve(requirements, model, rule_set_hashes)
+            resolved = demands.of(model)
             blocking = unmet(ledger, resolved, now=datetime.now(UTC))
             tags = {
                 "source_commit": model.source_commit,
@@ -58,10 +52,10 @@ def version_asset(
                 "verdict_ids": ",".join(sorted(verdict_ids(ledger, resolved))),
                 "gate_status": "blocked" if blocking else "passed",
             }
-            number = model_registry.register(
+            number = outside.model_registry.register(
                 line,
                 fingerprint=model.fingerprint,
-                source=object_store.uri(model.object_prefix),
+                source=outside.object_store.uri(model.object_prefix),
                 run_id=model.tracking_run_id,
                 tags=tags,
             )

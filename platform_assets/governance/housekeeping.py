@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from platform_assets.governance.errors import RetentionError
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.retention import retain
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.step import foreseen_failures
-from resources.object_store import ObjectStore
-from resources.settings import PlatformSettings
-from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,19 +31,16 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
         description="Removes what is past its days, never what is under legal hold, and what killed runs have left behind.",
     )
     def retention_sweep(
-        object_store: dg.ResourceParam[ObjectStore],
-        warehouse: dg.ResourceParam[Warehouse],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
+        outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[None]:
         with foreseen_failures():
             report = retain(
-                object_store,
-                warehouse,
-                ledger,
+                outside.object_store,
+                outside.warehouse,
+                outside.ledger,
                 content_hash=content_hash,
-                by=settings.principal.user,
-                environment=settings.env,
+                by=outside.principal,
+                environment=outside.env,
                 now=datetime.now(UTC),
             )
             if report.problems:
@@ -55,7 +49,7 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
                     + "\n  ".join(report.problems)
                 )
             # Where runs are pods, nobody else clears away what killed ones have left.
-            leftovers = warehouse.sweep() + object_store.sweep()
+            leftovers = outside.warehouse.sweep() + outside.object_store.sweep()
             return dg.MaterializeResult(
                 metadata={
                     **report.counts,

@@ -1,6 +1,7 @@
 """From what a spec demands to what one concrete model must have."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Requirement, ResolvedRequirement, latest_verdict
@@ -28,6 +29,19 @@ def resolve(
         )
         for requirement in requirements
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What deploying demands of any model of a line, under the rules as they are now."""
+
+    requirements: tuple[Requirement, ...]
+    rule_set_hashes: Mapping[str, str]
+    """By rule set, as the files state it."""
+
+    def of(self, model: ModelVersion) -> list[ResolvedRequirement]:
+        """What is demanded of one model and its data."""
+        return resolve(self.requirements, model, self.rule_set_hashes)
 
 
 def verdict_ids(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> list[str]:

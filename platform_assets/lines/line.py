@@ -1,40 +1,39 @@
-"""The factory: one training spec becomes the assets of one model line, and a plan of what to run.
+"""One model line: a training spec, checked as a whole against its task and its contract.
 
     <line>_dataset → _features → _model → _validation → _version → _card → _deployment
 
-It stands above the domains and composes them; no domain knows the whole spec.
+It stands above the domains; no domain knows the whole spec. What Dagster makes of it, `lines/assets.py` says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 from pydantic import JsonValue
 
-from platform_assets.datasets.assets import (
-    dataset_asset,
-)
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
-from platform_assets.features.assets import features_asset
 from platform_assets.governance import retraining as retrainings
-from platform_assets.governance.assets import version_asset
 from platform_assets.governance.ledger import Ledger, fingerprint_of
+from platform_assets.governance.requirements import Demands
 from platform_assets.governance.verdict import Requirement
-from platform_assets.manifest import Manifest
-from platform_assets.model_cards.assets import card_asset
-from platform_assets.models.assets import model_asset
-from platform_assets.models.training_spec import TrainingSpec, launchable, read_training_spec, with_launched
-from platform_assets.serving.assets import deployment_asset
-from platform_assets.validation.assets import validation_asset
+from platform_assets.manifest import Manifest, ManifestError, read_yaml
+from platform_assets.references import STAGES
+from platform_assets.tasks.registry import read_training_spec
+from platform_assets.tasks.task import AnyTask, Overrides
+from platform_assets.tasks.training_spec import TrainingSpec
 from platform_assets.validation.gate import Gate
-from platform_assets.validation.reference import COLUMNS as PROFILED
-from resources.dagster_home import LINE_TAG
+from resources.errors import PlatformError
 
 SPECS_FOLDER = Path(__file__).parent.parent / "models"
 SPEC_FILE = "training-spec.yaml"
+RESERVED_NAMES = frozenset({"drift", "governance", "retention", "retention_sweep", "schema_changes"})
+"""Groups, jobs and assets of the platform itself."""
+
+
+class LineError(PlatformError):
+    """A line is not there, or cannot be told from others."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Line:
     """One model line: its spec, checked as a whole."""
 
     manifest: Manifest[TrainingSpec]
+    task: AnyTask
     contract: Contract
     retraining: str | None = None
     """Ledger entry of the request whose values stand in the spec instead of the file's."""
@@ -66,27 +66,41 @@ class Line:
     @cached_property
     def rule_set_hashes(self) -> dict[str, str]:
         """Hash by rule set, as the files state the rules now: verdicts under older rules do not count."""
-        gates = (Gate.parse(name, condition) for name, condition in self.spec.gates.items())
+        gates = (Gate.parse(name, condition, self.task.rules) for name, condition in self.spec.gates.items())
         return self.contract.rule_set_hashes | {gate.rule_set: gate.rule_set_hash for gate in gates}
+
+    @property
+    def demands(self) -> Demands:
+        """What deploying demands, under the rules as they are now."""
+        return Demands(self.requirements, self.rule_set_hashes)
 
     @cached_property
     def basis(self) -> str:
-        """Identity of the file's spec, whatever its layout."""
-        return self.file_basis or fingerprint_of(**self.spec.model_dump(mode="json"))
+        """Identity of what the file says, whatever its layout."""
+        return self.file_basis or fingerprint_of(**self.spec.model_dump(mode="json", exclude_unset=True))
+
+    @property
+    def overrides(self) -> Overrides:
+        """The values of everything that one run may change, by stage and field."""
+        return self.task.overrides(self.spec)
 
     def fixed_differences(self, spec: TrainingSpec) -> list[str]:
         """Fields in which `spec` differs and that no run may change: they belong to the definitions."""
+        if spec.task != self.spec.task:
+            return ["task"]
         ours = self.spec.model_dump(mode="json")
-        theirs = with_launched(spec, launchable(self.spec)).model_dump(mode="json")
+        theirs = self.task.with_overrides(spec, self.overrides).model_dump(mode="json")
         found = [field for field in ours if ours[field] != theirs[field]]
         # The gates measure on rows of the first source, so a run cannot bring another one along.
         if spec.train_data_uri[0] != self.spec.train_data_uri[0]:
             found.append("train_data_uri[0]")
         return found
 
-    def run_config(self, config: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
+    def run_config(self, overrides: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
         """Dagster's run config that gives every stage these values."""
-        return {"ops": {f"{self.name}_{stage}": {"config": dict(values)} for stage, values in config.items()}}
+        return {
+            "ops": {f"{self.name}_{stage}": {"config": dict(values)} for stage, values in overrides.items()}
+        }
 
     def adapted(self, ledger: Ledger) -> "Line":
         """The line as its active release was retrained: after drift, or from a pushed commit.
@@ -97,40 +111,32 @@ class Line:
         if found is None:
             return self
         entry_hash, retraining = found
-        spec = with_launched(self.spec, retraining.config)
+        spec = self.task.with_overrides(self.spec, retraining.config)
         manifest = replace(self.manifest, content=spec)
         return replace(self, manifest=manifest, retraining=entry_hash, file_basis=self.basis)
 
-    @cached_property
-    def job(self) -> Any:
-        """The job that materializes the whole line; one run of a line at a time."""
-        return dg.define_asset_job(
-            self.name,
-            selection=dg.AssetSelection.groups(self.name),
-            description=self.spec.description,
-            tags={LINE_TAG: self.name},
-        )
+    def asset_names(self) -> dict[str, str]:
+        """Name of each asset of the line, by stage."""
+        return {stage: f"{self.name}_{stage}" for stage in STAGES}
 
-    def key(self, stage: str) -> dg.AssetKey:
-        """Asset key of a stage."""
-        return dg.AssetKey(f"{self.name}_{stage}")
 
-    def assets(self, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
-        """The line's assets, in the order of `STAGES`.
+@dataclass(frozen=True, slots=True)
+class BrokenLine:
+    """A spec that is none: it takes down itself and no other."""
 
-        Args:
-            lost_pod_retries: How often training is tried again after its pod was lost.
-        """
-        spec, deployment = self.spec, self.spec.deployment.model_dump(mode="json")
-        return [
-            dataset_asset(self.name, spec, self.contract),
-            features_asset(self.name, spec),
-            model_asset(spec, self.manifest.path, self.basis, self.retraining, lost_pod_retries),
-            validation_asset(self.name, spec.gates, spec.drift),
-            version_asset(self.name, self.requirements, self.rule_set_hashes),
-            card_asset(self.name, spec.card.model_dump(), self.requirements, self.rule_set_hashes),
-            deployment_asset(self.name, deployment, self.requirements, self.rule_set_hashes, self.retraining),
-        ]
+    path: Path
+    name: str
+    """As the spec says, where that much can be read; else the name of its folder."""
+    problem: str
+    """What is wrong, with file, line and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a set of specs declares."""
+
+    sound: tuple[Line, ...]
+    broken: tuple[BrokenLine, ...]
 
 
 def load_line(path: Path) -> Line:
@@ -140,16 +146,19 @@ def load_line(path: Path) -> Line:
         ManifestError: the spec is wrong, in itself or against its contract; file, line and field are named.
         ContractError: the contract file is wrong.
     """
-    manifest = read_training_spec(path)
+    task, manifest = read_training_spec(path)
     spec = manifest.content
+    if spec.line in RESERVED_NAMES:
+        raise manifest.error(("line",), f"{spec.line} is a name of the platform's own; choose another")
     for name, condition in spec.gates.items():
         try:
-            Gate.parse(name, condition)
+            Gate.parse(name, condition, task.rules)
         except ValueError as problem:
             raise manifest.error(("gates", name), str(problem)) from None
-    if unknown := [column for column in spec.drift.columns if column not in PROFILED]:
+    watchable = task.watchable(spec)
+    if unknown := [column for column in spec.drift.columns if column not in watchable]:
         raise manifest.error(
-            ("drift", "columns"), f"no reference profile has {unknown[0]}; known are {', '.join(PROFILED)}"
+            ("drift", "columns"), f"no reference profile has {unknown[0]}; known are {', '.join(watchable)}"
         )
     retrain = spec.drift.retrain
     if retrain is not None and retrain.train_data_uri[0] != spec.train_data_uri[0]:
@@ -164,7 +173,7 @@ def load_line(path: Path) -> Line:
         )
     contract = load_contract(contract_path)
     contract.require_raw()
-    line = Line(manifest, contract)
+    line = Line(manifest, task, contract)
     demanded = {requirement.rule_set for requirement in line.requirements}
     for at, requirement in enumerate(line.requirements):
         if requirement.rule_set not in line.rule_set_hashes:
@@ -180,6 +189,31 @@ def load_line(path: Path) -> Line:
     return line
 
 
-def load_lines(specs: tuple[Path, ...] = ()) -> list[Line]:
-    """The lines of these specs, or of every spec that ships with the package."""
-    return [load_line(path) for path in specs or sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}"))]
+def load_lines(specs: Iterable[Path] = ()) -> Lines:
+    """The lines of these specs, or of every spec that ships with the package.
+
+    A spec that is wrong, or that has the name of one before it, is told as broken and leaves the others alone.
+    """
+    sound: dict[str, Line] = {}
+    broken: list[BrokenLine] = []
+    for path in tuple(specs) or sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}")):
+        try:
+            line = load_line(path)
+            if line.name in sound:
+                taken = sound[line.name].manifest.path
+                raise line.manifest.error(
+                    ("line",), f"{line.name} is the name of the line in {taken}, too; rename one"
+                )
+        except PlatformError as problem:
+            broken.append(BrokenLine(path, _name_in(path), str(problem)))
+        else:
+            sound[line.name] = line
+    return Lines(tuple(sound.values()), tuple(broken))
+
+
+def _name_in(path: Path) -> str:
+    try:
+        name = read_yaml(path).content.get("line")
+    except ManifestError:
+        name = None
+    return name if isinstance(name, str) else path.resolve().parent.name

@@ -13,14 +13,15 @@ from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
 from platform_assets.governance.erasure import Suppression
 from platform_assets.governance.ledger import Ledger
-from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import unmet
+from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
 from platform_assets.model_cards.assets import card_fingerprint
 from platform_assets.models.assets import model_fingerprint
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.job_files import files_prefix
 from platform_assets.models.store import object_prefix
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     STAGES,
     AssetReference,
@@ -31,10 +32,7 @@ from platform_assets.references import (
 )
 from platform_assets.serving.assets import deployment_fingerprint
 from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
-from platform_assets.systems import open_warehouse
 from platform_assets.validation.assets import validation_fingerprint
-from resources.row_salt import row_salt
-from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse, WarehouseError
 
 
@@ -49,53 +47,57 @@ class Step:
 
 
 def plan(
-    line: Line,
-    instance: dg.DagsterInstance,
-    ledger: Ledger,
-    settings: PlatformSettings,
-    *,
-    now: datetime | None = None,
+    line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, *, now: datetime | None = None
 ) -> list[Step]:
     """Which assets of the line must run, and why; in the order of `STAGES`.
 
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
     before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
     """
+    ledger = outside.ledger
     line = line.adapted(ledger)
-    recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
-    versions = {stage: reference.version for stage, reference in recorded.items() if reference is not None}
-    stale = _stale(line, ledger, open_warehouse(settings), recorded, now or datetime.now(UTC))
-    erasures = Suppression.of(ledger, row_salt(settings.home)).hash
+    recorded = {
+        stage: recorded_reference(instance, asset_key(line, stage), kind) for stage, kind in STAGES.items()
+    }
+    known = {stage: reference for stage, reference in recorded.items() if reference is not None}
+    stale = _stale(line, ledger, outside.warehouse, recorded, now or datetime.now(UTC))
+    erasures = Suppression.of(ledger, outside.salt).hash
     steps: list[Step] = []
     for stage in STAGES:
-        reason = ""
+        reason, key = "", asset_key(line, stage)
         if before := next((step for step in steps if step.runs), None):
             reason = f"{before.stage} runs"
-        elif stage not in versions:
+        elif stage not in known:
             reason = "never materialized"
-        elif _current_fingerprint(line, stage, versions, erasures) != _recorded_fingerprint(
-            instance, line.key(stage)
-        ):
+        elif _current_fingerprint(line, stage, known, erasures) != _recorded_fingerprint(instance, key):
             reason = "its configuration, code or input has changed"
         elif stage in stale:
             reason = stale[stage]
-        steps.append(Step(stage, line.key(stage), runs=bool(reason), reason=reason or "unchanged"))
+        steps.append(Step(stage, key, runs=bool(reason), reason=reason or "unchanged"))
     return steps
 
 
-def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], erasures: str) -> str:
+def _current_fingerprint(line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str) -> str:
     """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
-    spec, name = line.spec, line.name
+    spec, task, name = line.spec, line.task, line.name
+    versions = {before: reference.version for before, reference in known.items()}
     match stage:
         case "dataset":
-            sources = current_source_hash(spec)
-            return dataset_fingerprint(name, spec, line.contract, source_hash=sources, erasures=erasures)
+            return dataset_fingerprint(
+                spec,
+                task.ingestion,
+                line.contract,
+                source_hash=current_source_hash(spec),
+                erasures=erasures,
+            )
         case "features":
-            return features_fingerprint(name, spec, dataset_version=versions["dataset"])
+            return features_fingerprint(name, spec, task.featurizer, dataset_version=versions["dataset"])
         case "model":
-            return model_fingerprint(spec, features_version=versions["features"], model_name=spec.model_name)
+            return model_fingerprint(spec, task.trainer, _features_of(known))
         case "validation":
-            return validation_fingerprint(name, spec.gates, spec.drift, model_version=versions["model"])
+            return validation_fingerprint(
+                name, spec.gates, spec.drift, task.evaluator, spec, model_version=versions["model"]
+            )
         case "version":
             return version_fingerprint(name, report_version=versions["validation"])
         case "card":
@@ -106,16 +108,16 @@ def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], er
                 report_version=versions["validation"],
             )
         case _:
-            return deployment_fingerprint(
-                name,
-                spec.deployment.model_dump(mode="json"),
-                line.requirements,
-                line.rule_set_hashes,
-                card_version=versions["card"],
-            )
+            return deployment_fingerprint(name, spec.deployment, line.demands, card_version=versions["card"])
 
 
-def training_prefix(line: Line, instance: dg.DagsterInstance, settings: PlatformSettings) -> str:
+def _features_of(known: Mapping[str, AssetReference]) -> FeaturesVersion:
+    features = known["features"]
+    assert isinstance(features, FeaturesVersion)
+    return features
+
+
+def training_prefix(line: Line, instance: dg.DagsterInstance, *, env: str) -> str:
     """Key of the files through which several nodes would train the line's model now.
 
     Raises:
@@ -124,13 +126,13 @@ def training_prefix(line: Line, instance: dg.DagsterInstance, settings: Platform
     spec = line.spec
     if spec.resources.nodes == 1:
         raise TrainingError(f"{line.name} trains on one node: set resources.nodes in {line.manifest.path}")
-    features = recorded_reference(instance, line.key("features"), FeaturesVersion)
+    features = recorded_reference(instance, asset_key(line, "features"), FeaturesVersion)
     if features is None:
         raise TrainingError(
             f"{line.name}_features was never materialized, and the Job's name follows from it; run the line first"
         )
-    identity = model_fingerprint(spec, features_version=features.version, model_name=features.model_name)
-    return files_prefix(object_prefix(settings.env, line.name, identity))
+    fingerprint = model_fingerprint(spec, line.task.trainer, features)
+    return files_prefix(object_prefix(env, line.name, fingerprint))
 
 
 def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> object:
@@ -151,7 +153,7 @@ def _stale(
     stale: dict[str, str] = {}
     if isinstance(model, ModelVersion):
         judged_by = {"dataset": "dataset", "model": "validation"}
-        for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now):
+        for each in unmet(ledger, line.demands.of(model), now=now):
             stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
     for stage in ("dataset", "features"):
         reference = recorded[stage]

@@ -14,13 +14,13 @@ from pydantic import JsonValue
 
 from platform_assets.definitions import build_definitions
 from platform_assets.execution.process_runs import is_gone, line_lock, process_of, process_tag
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import PinState, pin_state
+from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import STAGES, AssetReference
 from platform_assets.step import REFERENCE_KEY, recorded_reference
-from platform_assets.systems import open_locks
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
 from resources.locks import LockTimeoutError
@@ -79,24 +79,22 @@ def open_instance(settings: PlatformSettings) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def run_line(line: Line, settings: PlatformSettings) -> RunOutcome:
+def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
     """Bring the line up to date.
 
     Raises:
         RunError: another run of the line is in progress.
         PlatformError: a source or the ledger cannot be read.
     """
-    with _only_run(line, settings), open_instance(settings) as instance:
-        definitions = build_definitions(settings, [line], loggers={"console": progress_logger})
-        resources = definitions.resources or {}
-        ledger: Ledger = resources["ledger"]
-        pin = pin_state(ledger, line.name)
+    with _only_run(line, outside), open_instance(outside.settings) as instance:
+        definitions = build_definitions(outside, [line], loggers={"console": progress_logger})
+        pin = pin_state(outside.ledger, line.name)
         if pin is not None:
-            steps = plan(line, instance, ledger, settings)
+            steps = plan(line, instance, outside)
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
-        _end_dead_runs(instance, line, settings)
-        _sweep(resources)
-        steps = plan(line, instance, ledger, settings)
+        _end_dead_runs(instance, line, outside)
+        _sweep(outside)
+        steps = plan(line, instance, outside)
         stale = [step for step in steps if step.runs]
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
@@ -107,7 +105,7 @@ def run_line(line: Line, settings: PlatformSettings) -> RunOutcome:
 def materialize(
     line: Line,
     stage: str,
-    settings: PlatformSettings,
+    outside: OutsideSystems,
     *,
     made_from: str | None = None,
     config: Mapping[str, JsonValue] | None = None,
@@ -119,7 +117,7 @@ def materialize(
     Args:
         line: The line.
         stage: One of `STAGES`.
-        settings: Where everything is.
+        outside: Where everything is.
         made_from: Data version of the asset before it that it must be made from; None for the newest.
         config: Values that this run uses instead of the spec's.
         tags: Further tags of the run.
@@ -131,23 +129,25 @@ def materialize(
             no such version to make it from.
     """
     deadline = time.monotonic() + wait_seconds
-    with _only_run(line, settings, wait_seconds=wait_seconds), open_instance(settings) as instance:
-        definitions = build_definitions(settings, [line], loggers={"console": progress_logger})
-        resources = definitions.resources or {}
-        if pin := pin_state(resources["ledger"], line.name):
+    with (
+        _only_run(line, outside, wait_seconds=wait_seconds),
+        open_instance(outside.settings) as instance,
+    ):
+        definitions = build_definitions(outside, [line], loggers={"console": progress_logger})
+        if pin := pin_state(outside.ledger, line.name):
             raise RunError(
                 f"{line.name} is pinned to release {pin.release_id} by {pin.by} ({pin.reason}), and nothing was "
                 f"changed; `platform-assets unpin {line.name}` lets go of it"
             )
-        _wait_for_others(instance, line, settings, deadline)
-        _sweep(resources)
+        _wait_for_others(instance, line, outside, deadline)
+        _sweep(outside)
         if made_from is not None:
             _make_newest(instance, line, _stage_before(stage), made_from)
         ops = line.run_config({stage: config}) if config else {}
-        result = _execute(definitions, line, instance, [line.key(stage)], config=ops, tags=tags)
+        result = _execute(definitions, line, instance, [asset_key(line, stage)], config=ops, tags=tags)
         if failure := _failure(result):
             raise (InterruptedRunError if _was_interrupted(result) else RunError)(failure)
-        reference = recorded_reference(instance, line.key(stage), STAGES[stage], run_id=result.run_id)
+        reference = recorded_reference(instance, asset_key(line, stage), STAGES[stage], run_id=result.run_id)
         if not result.success or reference is None:
             raise RunError(f"run {result.run_id} of {line.name}_{stage} came to nothing; see it in the UI")
         checks = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
@@ -192,7 +192,7 @@ def _make_newest(instance: dg.DagsterInstance, line: Line, stage: str, version: 
     Raises:
         RunError: the asset never had this version, or the event log has forgotten it.
     """
-    key = line.key(stage)
+    key = asset_key(line, stage)
     newest = recorded_reference(instance, key, STAGES[stage])
     if newest is not None and newest.version == version:
         return
@@ -257,17 +257,17 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 
 
 @contextmanager
-def _only_run(line: Line, settings: PlatformSettings, *, wait_seconds: float = 0.0) -> Iterator[None]:
+def _only_run(line: Line, outside: OutsideSystems, *, wait_seconds: float = 0.0) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(open_locks(settings).hold(line_lock(line.name), timeout_seconds=wait_seconds))
+            stack.enter_context(outside.locks.hold(line_lock(line.name), timeout_seconds=wait_seconds))
         except LockTimeoutError as problem:
             raise RunError(f"another run of {line.name} is in progress: {problem}") from None
         yield
 
 
 def _wait_for_others(
-    instance: dg.DagsterInstance, line: Line, settings: PlatformSettings, deadline: float
+    instance: dg.DagsterInstance, line: Line, outside: OutsideSystems, deadline: float
 ) -> None:
     """Returns once Dagster itself runs nothing of the line; its own runs do not take the line's lock.
 
@@ -276,7 +276,7 @@ def _wait_for_others(
     """
     while True:
         try:
-            _end_dead_runs(instance, line, settings)
+            _end_dead_runs(instance, line, outside)
         except RunError:
             if time.monotonic() >= deadline:
                 raise
@@ -285,29 +285,29 @@ def _wait_for_others(
             return
 
 
-def _end_dead_runs(instance: dg.DagsterInstance, line: Line, settings: PlatformSettings) -> None:
+def _end_dead_runs(instance: dg.DagsterInstance, line: Line, outside: OutsideSystems) -> None:
     """Mark runs whose process was killed as failed: nobody else will, and the UI would show them for ever.
 
     Raises:
         RunError: a run of the line that this process cannot judge is in progress.
     """
-    keys = {line.key(stage) for stage in STAGES}
+    keys = {asset_key(line, stage) for stage in STAGES}
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         # Runs of single assets, as the UI starts them, carry no tag of the line.
         if run.tags.get(LINE_TAG) != line.name and not keys & set(run.asset_selection or ()):
             continue
         process = process_of(run)
         # On a cluster all machines share the lock.
-        if process is None or not is_gone(process, lock_is_shared=settings.profile == "cluster"):
+        if process is None or not is_gone(process, lock_is_shared=outside.settings.profile == "cluster"):
             raise RunError(
                 f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI"
             )
         instance.report_run_failed(run, "its process was killed")
 
 
-def _sweep(resources: Mapping[str, Any]) -> None:
+def _sweep(outside: OutsideSystems) -> None:
     """Remove what killed runs left in the warehouse and the object store."""
-    removed = resources["warehouse"].sweep() + resources["object_store"].sweep()
+    removed = outside.warehouse.sweep() + outside.object_store.sweep()
     if removed:
         logging.getLogger(__name__).info("removed %s files that a killed run had left behind", removed)
 

@@ -9,9 +9,10 @@ from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.record import states as drift_states
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
-from platform_assets.governance.requirements import resolve
 from platform_assets.governance.verdict import latest_verdict, unmet
+from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     STAGES,
     CardVersion,
@@ -21,25 +22,23 @@ from platform_assets.references import (
     ReportVersion,
 )
 from platform_assets.step import recorded_reference
-from resources.object_store import ObjectStore
 
 
 def line_status(
-    line: Line,
-    instance: dg.DagsterInstance,
-    ledger: Ledger,
-    store: ObjectStore,
-    *,
-    now: datetime | None = None,
+    line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, *, now: datetime | None = None
 ) -> dict[str, Any]:
     """Data version, model version, metrics, verdicts, drift and deployed version of a line; None where there is none yet."""
-    now = now or datetime.now(UTC)
-    recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
+    now, ledger = now or datetime.now(UTC), outside.ledger
+    recorded = {
+        stage: recorded_reference(instance, asset_key(line, stage), kind) for stage, kind in STAGES.items()
+    }
     dataset, model, report = recorded["dataset"], recorded["model"], recorded["validation"]
     version, card = recorded["version"], recorded["card"]
     active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
     return {
         "line": line.name,
+        "task": line.task.name,
+        "headline": line.task.evaluator.headline,
         "data_version": dataset.version if isinstance(dataset, DatasetVersion) else None,
         "rows_by_split": dataset.rows_by_split if isinstance(dataset, DatasetVersion) else None,
         "data_freshness_seconds": _age_seconds(dataset.published_at, now)
@@ -50,13 +49,10 @@ def line_status(
         "model_version": version.number if isinstance(version, RegisteredVersion) else None,
         "metrics": report.metrics if isinstance(report, ReportVersion) else None,
         "verdicts": _verdicts(line, ledger, model) if isinstance(model, ModelVersion) else [],
-        "blocked_by": [
-            str(each)
-            for each in unmet(ledger, resolve(line.requirements, model, line.rule_set_hashes), now=now)
-        ]
+        "blocked_by": [str(each) for each in unmet(ledger, line.demands.of(model), now=now)]
         if isinstance(model, ModelVersion)
         else ["no model yet"],
-        "card": store.uri(card.html_key) if isinstance(card, CardVersion) else None,
+        "card": outside.object_store.uri(card.html_key) if isinstance(card, CardVersion) else None,
         "deployed_version": _deployed(active) if active else None,
         "drift": drift_states(ledger, line.name),
         "retrained_by": line.adapted(ledger).retraining,
@@ -66,7 +62,7 @@ def line_status(
 
 def _verdicts(line: Line, ledger: Ledger, model: ModelVersion) -> list[dict[str, Any]]:
     found = []
-    for each in resolve(line.requirements, model, line.rule_set_hashes):
+    for each in line.demands.of(model):
         newest = latest_verdict(ledger, each.subject, each.requirement.rule_set)
         entry, verdict = newest or (None, None)
         found.append(

@@ -1,24 +1,21 @@
 """The model card asset: JSON-LD and HTML, made from the lineage."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import dagster as dg
 
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.ledger import Ledger
-from platform_assets.governance.requirements import resolve, verdict_ids
-from platform_assets.governance.verdict import Requirement
+from platform_assets.governance.requirements import Demands, verdict_ids
 from platform_assets.model_cards.card import CardInputs, ModelCard, build_card, render_html
 from platform_assets.model_cards.errors import CardError
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import CardVersion, RegisteredVersion
-from platform_assets.step import foreseen_failures, materialized
+from platform_assets.step import foreseen_failures, line_asset, materialized
 from resources.object_store import ObjectStore
-from resources.settings import PlatformSettings
 
 CODE = code_version("platform_assets.model_cards.card")
 _RETENTION_DAYS = 3650
-_PICTURES = ("roc", "calibration", "score-distribution")
 
 
 def card_fingerprint(
@@ -36,30 +33,27 @@ def card_fingerprint(
 def card_asset(
     line: str,
     card_texts: Mapping[str, str],
-    requirements: Sequence[Requirement],
-    rule_set_hashes: Mapping[str, str],
+    demands: Demands,
 ) -> dg.AssetsDefinition:
     """`<line>_card`."""
 
-    @dg.asset(
-        name=f"{line}_card",
-        group_name=line,
+    @line_asset(
+        line,
+        "card",
         description="What the model is for, how it was made, what was measured, who judged it.",
-        kinds={"jsonld"},
-        code_version=CODE,
-        ins={"registered": dg.AssetIn(f"{line}_version")},
+        kinds=("jsonld",),
+        code=CODE,
+        made_from={"registered": "version"},
     )
     def card(
         context: dg.AssetExecutionContext,
         registered: RegisteredVersion,
-        object_store: dg.ResourceParam[ObjectStore],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
+        outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[CardVersion]:
         with foreseen_failures():
-            report = registered.report
-            stored = object_store.get(report.report_key)
-            if object_store.info(report.report_key).sha256 != report.report_sha256:
+            report, store = registered.report, outside.object_store
+            stored = store.get(report.report_key)
+            if store.info(report.report_key).sha256 != report.report_sha256:
                 raise CardError(
                     f"{report.report_key} is not the report that was registered; materialize {line}_validation again"
                 )
@@ -68,13 +62,11 @@ def card_asset(
                     registered=registered,
                     report=json.loads(stored),
                     dagster_run_id=context.run.run_id,
-                    verdict_hashes=tuple(
-                        verdict_ids(ledger, resolve(requirements, report.model, rule_set_hashes))
-                    ),
+                    verdict_hashes=tuple(verdict_ids(outside.ledger, demands.of(report.model))),
                     card_texts=dict(card_texts),
                 )
             )
-            reference = _store(made, registered, object_store, settings.env)
+            reference = _store(made, registered, store, outside.env)
             document = made.document
             return materialized(
                 reference,
@@ -84,8 +76,8 @@ def card_asset(
                 metadata={
                     "model_id": document["model_id"],
                     "card": dg.MetadataValue.json(document),
-                    "html": dg.MetadataValue.url(object_store.uri(reference.html_key)),
-                    "json_ld": object_store.uri(reference.json_ld_key),
+                    "html": dg.MetadataValue.url(store.uri(reference.html_key)),
+                    "json_ld": store.uri(reference.json_ld_key),
                 },
             )
 
@@ -94,7 +86,9 @@ def card_asset(
 
 def _store(made: ModelCard, registered: RegisteredVersion, store: ObjectStore, env: str) -> CardVersion:
     report_folder = registered.report.report_key.rpartition("/")[0]
-    pictures = {picture: store.get(f"{report_folder}/{picture}.png") for picture in _PICTURES}
+    pictures = {
+        picture: store.get(f"{report_folder}/{picture}.png") for picture in registered.report.pictures
+    }
     folder = f"cards/{env}/{registered.name}/{registered.number}"
     reference = CardVersion(
         registered=registered,

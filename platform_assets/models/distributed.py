@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 from typing import Any, Final, Protocol
 
 from platform_assets.models.pod import container_resources, placement, shared_memory
-from platform_assets.models.training_spec import ResourcesSpec, TrainingSpec
+from platform_assets.models.spec import ModelSpec, ResourcesSpec
 
 RENDEZVOUS_PORT: Final = 29500
-TRAINING_MODULE: Final = "platform_assets.models.training_process"
+TRAINING_MODULE: Final = "platform_assets.tasks.training_process"
 _RENDEZVOUS_SECONDS: Final = 1800
 """How long the first pod waits for the last: a node may have to be made, and its image pulled."""
 _USER_ID: Final = 65532
@@ -47,7 +47,7 @@ class JobRunner(Protocol):
 
 
 def training_job(
-    spec: TrainingSpec,
+    spec: ModelSpec,
     *,
     prefix: str,
     image: str,
@@ -117,7 +117,7 @@ def job_name(line: str, prefix: str) -> str:
 
 
 def _pod(
-    spec: TrainingSpec, job: str, prefix: str, image: str, service_account: str, config_map: str, secret: str
+    spec: ModelSpec, job: str, prefix: str, image: str, service_account: str, config_map: str, secret: str
 ) -> dict[str, Any]:
     resources = spec.resources
     volumes, mounts = shared_memory(resources)

@@ -1,27 +1,27 @@
 """What goes into a training by other processes, and what comes out of it, as objects below one prefix.
 
-    <prefix>/tokens.parquet, config.json   → checkpoint.pt →   model/…, result.json
+    <prefix>/rows.parquet, job.json   → checkpoint.pt →   model/…, result.json
 
 `result.json` is written last: where it is, the model is whole.
 """
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.models.checkpoints import RETENTION_DAYS, ObjectCheckpoints
 from platform_assets.models.errors import TrainingError
-from platform_assets.models.training import TrainingConfig
+from platform_assets.models.trainer import TrainingConfig
 from resources.object_store import GdprClass, ObjectMissingError, ObjectStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TOKENS_FILE: Final = "tokens.parquet"
-_CONFIG_FILE: Final = "config.json"
+_ROWS_FILE: Final = "rows.parquet"
+_JOB_FILE: Final = "job.json"
 _RESULT_FILE: Final = "result.json"
 _MODEL_FOLDER: Final = "model"
 
@@ -30,13 +30,15 @@ _MODEL_FOLDER: Final = "model"
 class JobInputs:
     """What a job is made of."""
 
-    tokens: "pa.Table"
-    """Columns token_ids, label, split."""
+    task: str
+    """Name of the task whose trainer trains."""
+    rows: "pa.Table"
+    """The features."""
     config: TrainingConfig
     source_commit: str
     """Of the spec that is trained."""
     gdpr_class: GdprClass
-    """Of the rows that the tokens were made of."""
+    """Of the rows."""
 
 
 def files_prefix(model_prefix: str) -> str:
@@ -70,25 +72,31 @@ class JobFiles:
         """Store what the processes will read."""
         import pyarrow.parquet as pq
 
-        tokens = io.BytesIO()
-        pq.write_table(inputs.tokens, tokens)
-        self._put(_TOKENS_FILE, tokens.getvalue(), inputs.source_commit, inputs.gdpr_class)
-        self._put(_CONFIG_FILE, inputs.config.model_dump_json().encode(), inputs.source_commit)
+        rows = io.BytesIO()
+        pq.write_table(inputs.rows, rows)
+        self._put(_ROWS_FILE, rows.getvalue(), inputs.source_commit, inputs.gdpr_class)
+        job = {"task": inputs.task, "config": inputs.config.model_dump(mode="json")}
+        self._put(_JOB_FILE, json.dumps(job).encode(), inputs.source_commit)
 
-    def inputs(self) -> JobInputs:
+    def inputs(self, config_type: Callable[[str], type[TrainingConfig]]) -> JobInputs:
         """What was put.
+
+        Args:
+            config_type: By name of a task, what its trainer is told.
 
         Raises:
             TrainingError: there are no inputs.
         """
         import pyarrow.parquet as pq
 
-        tokens, config = f"{self.prefix}/{_TOKENS_FILE}", f"{self.prefix}/{_CONFIG_FILE}"
+        rows = f"{self.prefix}/{_ROWS_FILE}"
         try:
-            info = self._store.info(tokens)
+            info = self._store.info(rows)
+            job = json.loads(self._store.get(f"{self.prefix}/{_JOB_FILE}"))
             return JobInputs(
-                tokens=pq.read_table(io.BytesIO(self._store.get(tokens))),
-                config=TrainingConfig.model_validate_json(self._store.get(config)),
+                task=job["task"],
+                rows=pq.read_table(io.BytesIO(self._store.get(rows))),
+                config=config_type(job["task"]).model_validate(job["config"]),
                 source_commit=info.source_commit,
                 gdpr_class=info.gdpr_class,
             )

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from platform_assets.models.training_spec import ResourcesSpec
+from platform_assets.models.spec import ResourcesSpec
 from platform_assets.tags import MAX_MEMORY_TAG, POD_TAG
 from resources.cluster import mebibytes, quantity_of
 

@@ -54,7 +54,6 @@ class ResourcesSpec(Section):
 
 
 class ModelSpec(DatasetSpec):
-    """A line, its data, and what its training asks for."""
+    """A line's data, and what its training asks for."""
 
-    line: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9_]{0,46}[a-z0-9])?$")]
     resources: ResourcesSpec = ResourcesSpec()

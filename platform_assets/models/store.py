@@ -1,17 +1,14 @@
 """A trained model in the object store: its files, and `model.json` last, which makes it complete."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from platform_assets.features.tokens import TextTokenizer, load_tokenizer
-from platform_assets.models.training import TrainingResult
+from platform_assets.models.trainer import TrainingResult
 from platform_assets.references import FeaturesVersion, ModelVersion
 from resources.object_store import ObjectStore
 
 MANIFEST_FILE = "model.json"
-TOKENIZATION_FILE = "tokenization.json"
 RETENTION_DAYS = 3650
 """Models are kept for ten years: a card or a prediction may be questioned that late."""
 
@@ -32,7 +29,6 @@ def find_model(store: ObjectStore, prefix: str, features: FeaturesVersion) -> Mo
 def save_model(
     store: ObjectStore,
     result: TrainingResult,
-    tokenizer: TextTokenizer,
     *,
     features: FeaturesVersion,
     fingerprint: str,
@@ -42,15 +38,10 @@ def save_model(
     source_commit: str,
     code_commit: str,
 ) -> ModelVersion:
-    """Put the trained files into the store and return their reference.
+    """Put the trained and completed files into the store and return their reference.
 
     A process that dies on the way leaves no model: the manifest is written last.
     """
-    tokenizer.tokenizer.save_pretrained(result.output)
-    (result.output / TOKENIZATION_FILE).write_text(
-        json.dumps({"max_length": tokenizer.max_length, "head_fraction": tokenizer.head_fraction}),
-        encoding="utf-8",
-    )
     model = ModelVersion(
         features=features,
         fingerprint=fingerprint,
@@ -72,12 +63,6 @@ def save_model(
         _put(store, f"{prefix}/{file.name}", file, source_commit)
     _put(store, f"{prefix}/{MANIFEST_FILE}", model.model_dump_json(indent=2).encode(), source_commit)
     return model
-
-
-def tokenizer_of(folder: Path) -> TextTokenizer:
-    """The tokenizer and truncation that the model in `folder` was trained with."""
-    rules = json.loads((folder / TOKENIZATION_FILE).read_bytes())
-    return load_tokenizer(str(folder), max_length=rules["max_length"], head_fraction=rules["head_fraction"])
 
 
 def _put(store: ObjectStore, key: str, content: bytes | Path, source_commit: str) -> None:

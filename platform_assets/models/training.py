@@ -43,16 +43,17 @@ _OPERATIONS_PER_SECOND = {
 """By device and whether precision is halved; of one CPU thread, or of one GPU. Good for an announcement, no more."""
 _REPORTS = 100
 R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class StepConfig(TrainingConfig, HyperParameters):
     """How a network is trained by steps, and what the hardware is asked for."""
 
 
-class TorchRecipe(Protocol[R]):
+class TorchRecipe(Protocol[R_contra]):
     """What a task brings to the loop; R is a row in whatever form suits it."""
 
-    def sizes(self, rows: Sequence[R]) -> NDArray[np.int64]:
+    def sizes(self, rows: Sequence[R_contra]) -> NDArray[np.int64]:
         """How much work each row is, such as its tokens; shape (N,). Rows of similar size share a batch."""
         ...
 
@@ -68,7 +69,7 @@ class TorchRecipe(Protocol[R]):
         """The learning parameters in torch's groups, each with `lr` and `weight_decay`."""
         ...
 
-    def tensors(self, rows: Sequence[R], device: Any) -> tuple[tuple[Any, ...], Any]:
+    def tensors(self, rows: Sequence[R_contra], device: Any) -> tuple[tuple[Any, ...], Any]:
         """What the network is called with for these rows, and their labels."""
         ...
 
@@ -76,7 +77,7 @@ class TorchRecipe(Protocol[R]):
         """The sum of the rows' losses, in float32."""
         ...
 
-    def identity(self, rows: Sequence[R]) -> Iterable[bytes]:
+    def identity(self, rows: Sequence[R_contra]) -> Iterable[bytes]:
         """All that decides what the weights become, besides the network's first state."""
         ...
 

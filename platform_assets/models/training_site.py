@@ -13,16 +13,11 @@ from typing import Any, Final
 from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.distributed import TRAINING_MODULE, JobRunner, training_job
 from platform_assets.models.errors import TrainingError
+from platform_assets.models.hardware import Hardware, usable_gpus
 from platform_assets.models.job_files import JobFiles, JobInputs, files_prefix
-from platform_assets.models.training import (
-    Hardware,
-    ProgressCallback,
-    TrainingResult,
-    train,
-    usable_gpus,
-)
-from platform_assets.models.training_spec import TrainingSpec
-from resources.object_store import ObjectStore
+from platform_assets.models.spec import ModelSpec
+from platform_assets.models.trainer import AnyTrainer, ProgressCallback, TrainingResult
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 
 _GRACE_SECONDS: Final = 25.0
@@ -31,35 +26,35 @@ _GRACE_SECONDS: Final = 25.0
 log = logging.getLogger(__name__)
 
 
-class Workplace:
-    """The place of one model. What lies there outlives a killed step, and goes once the model is whole."""
+class TrainingSite:
+    """Where one model is trained. What lies there outlives a killed step, and goes once the model is whole."""
 
-    def __init__(self, settings: PlatformSettings, store: ObjectStore, *, prefix: str) -> None:
+    def __init__(self, outside: OutsideSystems, *, prefix: str) -> None:
         """Touches nothing yet.
 
         Args:
-            settings: of this process; others are started with the same.
-            store: keeps what must outlive a pod, or reach another process.
+            outside: keeps what must outlive a pod, or reach another process; others are started with its settings.
             prefix: key of the model's files, `models/<env>/<line>/<version>`.
         """
-        self._settings = settings
-        self._files = JobFiles(store, files_prefix(prefix))
-        self._scratch = settings.checkpoints_path / PurePosixPath(prefix).name
+        self._outside = outside
+        self._settings = outside.settings
+        self._files = JobFiles(outside.object_store, files_prefix(prefix))
+        self._scratch = self._settings.checkpoints_path / PurePosixPath(prefix).name
 
     def train(
         self,
         inputs: JobInputs,
-        spec: TrainingSpec,
+        trainer: AnyTrainer,
+        spec: ModelSpec,
         *,
-        open_job_runner: Callable[[], JobRunner],
         on_progress: ProgressCallback,
     ) -> TrainingResult:
         """Train where the spec's resources and this machine say.
 
         Args:
             inputs: what to train on, and how.
+            trainer: of the inputs' task.
             spec: names nodes and GPUs, and what a pod of them needs.
-            open_job_runner: called where the spec asks for several nodes and this is a cluster.
             on_progress: told of each report; by other processes, when they have ended.
 
         Raises:
@@ -67,7 +62,7 @@ class Workplace:
         """
         nodes, on_cluster = spec.resources.nodes, self._settings.profile == "cluster"
         if nodes > 1 and on_cluster:
-            runner = open_job_runner()
+            runner: JobRunner = self._outside.job_runner()
             manifests = training_job(
                 spec, prefix=self._files.prefix, image=runner.image, namespace=runner.namespace
             )
@@ -77,8 +72,8 @@ class Workplace:
         processes = usable_gpus(inputs.config.gpu)
         if processes > 1:
             return self._train_elsewhere(inputs, lambda: self._launch(processes), on_progress)
-        return train(
-            inputs.tokens,
+        return trainer.fit(
+            inputs.rows,
             inputs.config,
             output=self._scratch / "model",
             checkpoints=(

@@ -1,26 +1,24 @@
 """The deployment asset: demand the verdicts, record a release, make it the active one."""
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
-from platform_assets.governance.requirements import resolve
+from platform_assets.governance.requirements import Demands
 from platform_assets.governance.retraining import requested
-from platform_assets.governance.verdict import Requirement, demand
+from platform_assets.governance.verdict import demand
+from platform_assets.manifest import identity
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import CardVersion, DeploymentVersion
 from platform_assets.serving.inference_service import inference_service, to_yaml
-from platform_assets.step import foreseen_failures, materialized
+from platform_assets.serving.spec import DeploymentSpec
+from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
 from resources.model_registry import ModelRegistry
-from resources.object_store import ObjectStore
-from resources.settings import PlatformSettings
 
 CODE = code_version("platform_assets.serving.inference_service", "platform_assets.governance.release")
 DEPLOYED_ALIAS = "deployed"
@@ -28,22 +26,17 @@ _RETENTION_DAYS = 3650
 
 
 def deployment_fingerprint(
-    line: str,
-    deployment: Mapping[str, Any],
-    requirements: Sequence[Requirement],
-    rule_set_hashes: Mapping[str, str],
-    *,
-    card_version: str,
+    line: str, deployment: DeploymentSpec, demands: Demands, *, card_version: str
 ) -> str:
     """Identity of the deployment of a carded model, under what deploying demands now."""
     return fingerprint(
         f"{line}_deployment",
         code=CODE,
         config={
-            "deployment": dict(deployment),
-            "requires": [each.model_dump(mode="json") for each in requirements],
+            "deployment": identity(deployment, DeploymentSpec.model_fields),
+            "requires": [each.model_dump(mode="json") for each in demands.requirements],
         },
-        upstream={"card": card_version, **rule_set_hashes},
+        upstream={"card": card_version, **demands.rule_set_hashes},
     )
 
 
@@ -56,9 +49,9 @@ def point_at(registry: ModelRegistry, release: Release) -> None:
 
 def deployment_asset(
     line: str,
-    deployment: Mapping[str, Any],
-    requirements: Sequence[Requirement],
-    rule_set_hashes: Mapping[str, str],
+    deployment: DeploymentSpec,
+    demands: Demands,
+    model_format: str,
     retraining: str | None = None,
 ) -> dg.AssetsDefinition:
     """`<line>_deployment`.
@@ -66,41 +59,38 @@ def deployment_asset(
     Args:
         line: The line.
         deployment: Section `deployment` of its spec.
-        requirements: The verdicts that deploying demands.
-        rule_set_hashes: The rules as they are now.
+        demands: What deploying demands.
+        model_format: KServe's name of the models' format.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
     """
 
-    @dg.asset(
-        name=f"{line}_deployment",
-        group_name=line,
+    @line_asset(
+        line,
+        "deployment",
         description="The active release. Activated only when the ledger holds every verdict that the spec requires.",
-        kinds={"kserve"},
-        code_version=CODE,
-        ins={"card": dg.AssetIn(f"{line}_card")},
+        kinds=("kserve",),
+        code=CODE,
+        made_from={"card": "card"},
     )
     def deploy(
         context: dg.AssetExecutionContext,
         card: CardVersion,
-        object_store: dg.ResourceParam[ObjectStore],
-        model_registry: dg.ResourceParam[ModelRegistry],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
+        outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[DeploymentVersion]:
         with foreseen_failures():
-            now = datetime.now(UTC)
+            now, ledger, store = datetime.now(UTC), outside.ledger, outside.object_store
             followed = context.run.tags.get(RETRAINING_TAG, retraining)
             if followed is not None:
                 # Anybody may tag a run, and what an activation names is what later runs go on from.
                 requested(ledger, line, followed)
             registered, model = card.registered, card.registered.report.model
-            resolved = resolve(requirements, model, rule_set_hashes)
+            resolved = demands.of(model)
             verdicts = demand(ledger, f"deploy of {line}", resolved, now=now)
-            key = f"models/{settings.env}/{line}/{model.version[:16]}/inference-service.yaml"
+            key = f"models/{outside.env}/{line}/{model.version[:16]}/inference-service.yaml"
             release = Release(
                 line=line,
                 card=card,
-                deployment={"manifest_key": key, **deployment},
+                deployment={"manifest_key": key, **deployment.model_dump(mode="json")},
                 verdicts=tuple(sorted(entry.hash for entry in verdicts)),
             )
             manifest = to_yaml(
@@ -110,11 +100,12 @@ def deployment_asset(
                     model_version=registered.version,
                     source_commit=model.source_commit,
                     data_version=model.features.dataset.version,
-                    model_uri=object_store.uri(model.object_prefix),
-                    deployment=deployment,
+                    model_uri=store.uri(model.object_prefix),
+                    deployment=deployment.model_dump(mode="json"),
+                    model_format=model_format,
                 )
             )
-            object_store.put(
+            store.put(
                 key,
                 manifest.encode(),
                 gdpr_class="internal",
@@ -133,13 +124,11 @@ def deployment_asset(
                 retraining=followed,
                 now=now,
             )
-            point_at(model_registry, release)
+            point_at(outside.model_registry, release)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,
-                fingerprint=deployment_fingerprint(
-                    line, deployment, requirements, rule_set_hashes, card_version=card.version
-                ),
+                fingerprint=deployment_fingerprint(line, deployment, demands, card_version=card.version),
                 metadata={
                     "release_id": release.release_id,
                     "model_version": registered.number,

@@ -27,7 +27,7 @@ def inference_service(
     data_version: str,
     model_uri: str,
     deployment: Mapping[str, Any],
-    model_format: str = "huggingface",
+    model_format: str,
 ) -> dict[str, Any]:
     """The `serving.kserve.io/v1beta1` InferenceService of one release, in Standard mode.
 

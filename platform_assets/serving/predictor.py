@@ -1,20 +1,20 @@
 """Answers from the deployed release: the pointer is resolved once, then everything is read by version."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
-from platform_assets.drift.event import PredictionEvent
+from pydantic import JsonValue
+
 from platform_assets.governance import release as releases
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
-from platform_assets.models.scorer import SavedClassifier
+from platform_assets.models.scorer import Scorer
+from platform_assets.references import ModelVersion
 from platform_assets.serving.inference_service import ServingError
 from resources.object_store import ObjectStore
-
-_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,19 @@ class Predictor:
     """A loaded release."""
 
     release: Release
-    classifier: SavedClassifier
+    scorer: Scorer
 
     @classmethod
-    def of_active_release(cls, line: str, *, ledger: Ledger, store: ObjectStore) -> Self:
+    def of_active_release(
+        cls, line: str, load: Callable[[ModelVersion, Path], Scorer], *, ledger: Ledger, store: ObjectStore
+    ) -> Self:
         """The predictor of the line's active release.
+
+        Args:
+            line: The line.
+            load: Loads a model of any task from a folder.
+            ledger: Names the active release.
+            store: Holds its files.
 
         Raises:
             ServingError: nothing is deployed.
@@ -51,49 +59,28 @@ class Predictor:
             raise ServingError(
                 f"line {line} has no active release; deploy one with: platform-assets run {line}"
             )
-        return cls(
-            release, SavedClassifier.load(store.folder(release.card.registered.report.model.object_prefix))
-        )
+        model = release.card.registered.report.model
+        return cls(release, load(model, store.folder(model.object_prefix)))
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One prediction for each text, in order."""
+    @property
+    def model(self) -> ModelVersion:
+        """The model that answers."""
+        return self.release.card.registered.report.model
+
+    def predict(self, instances: Sequence[JsonValue]) -> list[Prediction]:
+        """One prediction for each instance, in order.
+
+        Raises:
+            PlatformError: an instance is none of the line's task.
+        """
         return [
             Prediction(
                 event_id=uuid4().hex,
                 score=float(score),
-                label=int(score >= _THRESHOLD),
+                label=int(score >= self.scorer.threshold),
                 line=self.release.line,
                 model_version=self.release.card.registered.number,
                 release_id=self.release.release_id,
             )
-            for score in self.classifier.score_texts(texts)
+            for score in self.scorer.score_instances(instances)
         ]
-
-
-def prediction_events(
-    predictions: Sequence[Prediction],
-    texts: Sequence[str],
-    *,
-    event_time: datetime,
-    source: str | None = None,
-) -> list[PredictionEvent]:
-    """What the drift monitor is told of these answers; of the texts only their length.
-
-    Args:
-        predictions: Answers.
-        texts: What each of them answers.
-        event_time: When they were given, with a time zone.
-        source: Where the texts come from, where that is known.
-    """
-    return [
-        PredictionEvent(
-            event_id=prediction.event_id,
-            event_time=event_time,
-            line=prediction.line,
-            model_version=prediction.model_version,
-            # Counted as the features that the reference profile is made of.
-            columns={"words": float(len(text.split()))} | ({"source": source} if source else {}),
-            score=prediction.score,
-        )
-        for prediction, text in zip(predictions, texts, strict=True)
-    ]

@@ -1,13 +1,17 @@
 """The tasks that there are: every folder beside this file that holds a `task.py`, by its name with hyphens."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 import platform_assets.tasks
 from platform_assets.manifest import Manifest, bound, read_yaml
+from platform_assets.models.errors import InstanceError
+from platform_assets.models.scorer import Scorer
+from platform_assets.references import ModelVersion
 from platform_assets.tasks.task import AnyTask
 from platform_assets.tasks.training_spec import DEFAULT_TASK, TrainingSpec
 from resources.errors import PlatformError
@@ -48,6 +52,28 @@ def find_task(name: str) -> AnyTask:
     module = import_module(f"{platform_assets.tasks.__name__}.{name.replace('-', '_')}.{_TASK_MODULE}")
     task: AnyTask = module.TASK
     return task
+
+
+def load_scorer(model: ModelVersion, folder: Path) -> Scorer:
+    """The model in a folder, ready to answer."""
+    scorer: Scorer = find_task(model.features.dataset.task).trainer.load(folder)
+    return scorer
+
+
+def read_instances(model: ModelVersion, arguments: Sequence[str]) -> list[JsonValue]:
+    """What somebody asks a model about, from arguments of the command line.
+
+    Raises:
+        InstanceError: an argument is nothing that the model's task can answer.
+    """
+    read = find_task(model.features.dataset.task).read_instance
+    instances = []
+    for at, argument in enumerate(arguments, start=1):
+        try:
+            instances.append(read(argument))
+        except ValueError as problem:
+            raise InstanceError(f"instance {at}: {problem}") from None
+    return instances
 
 
 def read_training_spec(path: Path) -> tuple[AnyTask, Manifest[TrainingSpec]]:

@@ -1,8 +1,6 @@
-"""Training as a process of its own, alone or as one of several that a launcher starts.
+"""Training as a process of its own: one of several that a launcher starts, or in the pods of a Job.
 
-python -m platform_assets.models.training_process --tokens tokens.parquet --config config.json --output folder …
-torchrun --nproc-per-node 2 -m platform_assets.models.training_process …
-torchrun … -m platform_assets.models.training_process --job models/dev/reviews_sentiment/0123456789abcdef.checkpoint
+torchrun … -m platform_assets.tasks.training_process --job models/dev/reviews_sentiment/0123456789abcdef.checkpoint
 """
 
 import argparse
@@ -17,26 +15,18 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
-from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.job_files import JobFiles
-from platform_assets.models.training import TrainingConfig, train
-from platform_assets.systems import open_object_store
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.tasks.registry import find_task
 from resources.errors import PlatformError
 from resources.settings import PlatformSettings
 
 
 def main() -> None:
     """Entry point of `python -m` and `torchrun`."""
-    parser = argparse.ArgumentParser(description="Fine-tune a text encoder.")
-    parser.add_argument("--tokens", type=Path, help="Parquet file: token_ids, label, split")
-    parser.add_argument("--config", type=Path, help="JSON file with the fields of TrainingConfig")
-    parser.add_argument("--output", type=Path, help="folder for the model's files")
-    parser.add_argument("--checkpoints", type=Path, help="folder for the checkpoint")
-    parser.add_argument("--checkpoint-interval", type=float, default=20.0, help="seconds between checkpoints")
+    parser = argparse.ArgumentParser(description="Train the model of a job.")
     parser.add_argument(
-        "--job",
-        metavar="PREFIX",
-        help="instead of the files above: key of a job in the platform's object store",
+        "--job", metavar="PREFIX", required=True, help="key of a job in the platform's object store"
     )
     parser.add_argument(
         "--attached",
@@ -51,41 +41,33 @@ def main() -> None:
     if arguments.attached:
         Thread(target=_end_with_standard_input, daemon=True).start()
     try:
-        told = _train_job(arguments.job) if arguments.job else _train_files(arguments)
+        told = train_job(arguments.job, OutsideSystems(PlatformSettings()))
     except PlatformError as problem:
         sys.exit(f"error: {problem}")
     if first:
         print(json.dumps(told))  # noqa: T201 - the result
 
 
-def _train_files(arguments: argparse.Namespace) -> dict[str, Any]:
-    import pyarrow.parquet as pq
+def train_job(prefix: str, outside: OutsideSystems) -> dict[str, Any]:
+    """Train what a job's files say, and put the model beside them.
 
-    progress: list[dict[str, float]] = []
-    result = train(
-        pq.read_table(arguments.tokens),
-        TrainingConfig.model_validate_json(arguments.config.read_bytes()),
-        output=arguments.output,
-        checkpoints=FolderCheckpoints(arguments.checkpoints),
-        checkpoint_interval_seconds=arguments.checkpoint_interval,
-        on_progress=lambda step, metrics: progress.append({"step": step, **metrics}),
-    )
-    return {**asdict(result), "output": str(result.output), "progress": progress}
+    Args:
+        prefix: Key of the files.
+        outside: Holds them.
 
-
-def _train_job(prefix: str) -> dict[str, Any]:
-    """Train what a job's files say, and put the model beside them."""
-    settings = PlatformSettings()
-    files = JobFiles(open_object_store(settings), prefix)
-    inputs = files.inputs()
+    Returns:
+        What the training says of itself.
+    """
+    files = JobFiles(outside.object_store, prefix)
+    inputs = files.inputs(lambda task: find_task(task).trainer.config_type)
     progress: list[dict[str, float]] = []
     with TemporaryDirectory(prefix="training-") as scratch:
-        result = train(
-            inputs.tokens,
+        result = find_task(inputs.task).trainer.fit(
+            inputs.rows,
             inputs.config,
             output=Path(scratch, "model"),
             checkpoints=files.checkpoints(inputs.source_commit),
-            checkpoint_interval_seconds=settings.checkpoint_interval_seconds,
+            checkpoint_interval_seconds=outside.settings.checkpoint_interval_seconds,
             on_progress=lambda step, metrics: progress.append({"step": step, **metrics}),
         )
         told = {**asdict(result), "output": files.uri, "progress": progress}

@@ -7,81 +7,112 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import BaseModel
 
-from platform_assets.drift.spec import DriftSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import refuse_erased
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
-from platform_assets.models.scorer import SavedClassifier
+from platform_assets.manifest import identity
+from platform_assets.models.trainer import AnyTrainer
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import ModelVersion, ReportVersion
 from platform_assets.step import (
     evaluation_of,
     foreseen_failures,
-    launchpad,
+    line_asset,
     materialized,
+    override_config,
     with_overrides,
 )
-from platform_assets.validation.gate import Gate, GateResult
+from platform_assets.validation.evaluator import Evaluator
+from platform_assets.validation.gate import Gate, GateResult, rules_with
 from platform_assets.validation.reference import reference_profile
-from platform_assets.validation.report import ValidationReport, assess, own_rows
+from platform_assets.validation.report import ValidationReport, assess, own_rows, own_test_rows
 from platform_assets.validation.scoring import (
     ProductionScores,
     production_scores,
     scored_rows,
     training_sources,
 )
+from platform_assets.validation.spec import OVERRIDABLE, ReferenceSpec
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit
-from resources.row_salt import row_salt
-from resources.settings import PlatformSettings
-from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CODE = code_version(
+_CODE = code_version(
     *(
         f"platform_assets.validation.{name}"
-        for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures", "reference")
+        for name in ("metrics", "drift", "gate", "report", "scoring", "pictures", "reference")
     ),
     *(f"platform_assets.sketch.{name}" for name in ("sketch", "binning", "packed")),
 )
-SCORING_CODE = code_version("platform_assets.validation.scoring", "platform_assets.validation.baseline")
 _RETENTION_DAYS = 3650
-_LAUNCHPAD = ("reference_mix",)
 _TOLD_METRICS = ("auc", "auc_low", "auc_high", "pr_auc", "accuracy", "f1", "ece", "brier")
 
 
 def validation_fingerprint(
-    line: str, gates: Mapping[str, str | bool], drift: DriftSpec, *, model_version: str
+    line: str,
+    gates: Mapping[str, str | bool],
+    reference: ReferenceSpec,
+    evaluator: Evaluator[Any],
+    spec: BaseModel,
+    *,
+    model_version: str,
 ) -> str:
-    """Identity of the report on a model under these gates, and of its reference profile."""
+    """Identity of the report on a model under these gates, and of its reference profile.
+
+    Args:
+        line: The line.
+        gates: Condition by name.
+        reference: What answers are compared with.
+        evaluator: Of the line's task.
+        spec: The line's spec.
+        model_version: Data version of the model.
+    """
+    config = {"gates": dict(gates), "reference_mix": reference.reference_mix}
     return fingerprint(
         f"{line}_validation",
-        code=CODE,
-        config={"gates": dict(gates), "reference_mix": drift.reference_mix},
+        code=f"{_CODE}|{evaluator.code}",
+        config=config | identity(spec, evaluator.fields),
         upstream={"model": model_version},
     )
 
 
-def validation_asset(line: str, gates: Mapping[str, str | bool], drift: DriftSpec) -> dg.AssetsDefinition:
-    """`<line>_validation` with one check per gate."""
-    name = f"{line}_validation"
-    launched = launchpad(drift, _LAUNCHPAD)
+def validation_asset(
+    line: str,
+    gates: Mapping[str, str | bool],
+    reference: ReferenceSpec,
+    evaluator: Evaluator[Any],
+    trainer: AnyTrainer,
+    spec: BaseModel,
+) -> dg.AssetsDefinition:
+    """`<line>_validation` with one check per gate.
 
-    @dg.asset(
-        name=name,
-        group_name=line,
+    Args:
+        line: The line.
+        gates: Condition by name.
+        reference: What answers are compared with.
+        evaluator: Of the line's task.
+        trainer: Loads its models.
+        spec: The line's spec.
+    """
+    name, rules = f"{line}_validation", rules_with(evaluator.rules)
+    overridden = override_config(reference, OVERRIDABLE)
+
+    @line_asset(
+        line,
+        "validation",
         description="Metrics with intervals, slices, baselines, drift; and the verdict of every gate.",
-        kinds={"scikitlearn"},
-        code_version=CODE,
-        ins={"model": dg.AssetIn(f"{line}_model")},
+        kinds=("scikitlearn",),
+        code=f"{_CODE}|{evaluator.code}",
+        made_from={"model": "model"},
         # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
         check_specs=[
             dg.AssetCheckSpec(
-                Gate.parse(gate, condition).rule_set.replace(".", "_"),
+                Gate.parse(gate, condition, rules).rule_set.replace(".", "_"),
                 asset=name,
                 description=f"{gate}: {condition}",
             )
@@ -91,72 +122,65 @@ def validation_asset(line: str, gates: Mapping[str, str | bool], drift: DriftSpe
     def validation(
         context: dg.AssetExecutionContext,
         model: ModelVersion,
-        warehouse: dg.ResourceParam[Warehouse],
-        object_store: dg.ResourceParam[ObjectStore],
-        ledger: dg.ResourceParam[Ledger],
-        settings: dg.ResourceParam[PlatformSettings],
-        config: launched,  # type: ignore[valid-type]
+        outside: dg.ResourceParam[OutsideSystems],
+        config: overridden,  # type: ignore[valid-type]
     ) -> Iterator[Any]:
         with foreseen_failures():
-            resolved = with_overrides(drift, config)
-            folder = f"reports/{settings.env}/{line}/{model.version[:16]}"
-            scores_key = f"{folder}/scores-{SCORING_CODE}.parquet"
-            scored = _scores(model, scores_key, warehouse, object_store, ledger, row_salt(settings.home))
+            resolved, store = with_overrides(reference, config), outside.object_store
+            folder = f"reports/{outside.env}/{line}/{model.version[:16]}"
+            scores_key = f"{folder}/scores-{evaluator.scoring_code}.parquet"
+            scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
             # Before any gate: without a profile there is no model version that could be watched.
-            profile = reference_profile(scored, mix=resolved.reference_mix)
-            active = releases.active(ledger, line)
+            profile = reference_profile(scored, evaluator.profiled(spec), mix=resolved.reference_mix)
+            active = releases.active(outside.ledger, line)
             production = (
                 None
                 if active is None
-                else production_scores(active, model, scored, warehouse=warehouse, store=object_store)
+                else production_scores(
+                    active, model, scored, warehouse=outside.warehouse, store=store, load=trainer.load
+                )
             )
             report = assess(
                 scored,
                 model,
                 gates,
-                training_sources=training_sources(model, warehouse),
+                evaluator,
+                spec,
+                training_sources=training_sources(model, outside.warehouse),
                 production=production,
                 now=datetime.now(UTC),
             )
             subject = f"{line}_model@{model.version}"
             for result in report.gates:
-                record(ledger, gate_verdict(subject, result), evaluation_id=evaluation_of(context))
-                yield dg.AssetCheckResult(
-                    check_name=result.rule_set.replace(".", "_"),
-                    passed=result.outcome == "pass",
-                    severity=dg.AssetCheckSeverity.ERROR,
-                    description=result.reason,
-                    metadata={"condition": result.condition, "outcome": result.outcome}
-                    | ({} if result.observed is None else {"observed": result.observed}),
-                )
-            content = report.model_dump_json(indent=2).encode()
-            digest = hashlib.sha256(content).hexdigest()
-            report_key = f"{folder}/report-{digest[:16]}.json"
-            _put(object_store, report_key, content, model)
-            profile_content = profile.to_bytes()
-            profile_digest = hashlib.sha256(profile_content).hexdigest()
-            profile_key = f"{folder}/reference-profile-{profile_digest[:16]}.bin"
-            _put(object_store, profile_key, profile_content, model)
-            pictures = report_pictures(scored, model, production)
+                record(outside.ledger, gate_verdict(subject, result), evaluation_id=evaluation_of(context))
+                yield _check(result)
+            report_key, digest = _kept(store, folder, "report", "json", _json(report), model)
+            profile_key, _ = _kept(store, folder, "reference-profile", "bin", profile.to_bytes(), model)
+            pictures = report_pictures(scored, model, evaluator.baseline_name, production)
+            pictures |= evaluator.pictures(own_test_rows(scored, model), report.measures, spec)
             for picture, png in pictures.items():
-                _put(object_store, f"{folder}/{picture}.png", png, model)
-            reference = ReportVersion(
+                _put(store, f"{folder}/{picture}.png", png, model)
+            told = ReportVersion(
                 model=model,
                 report_key=report_key,
                 scores_key=scores_key,
                 report_sha256=digest,
-                metrics={metric: getattr(report.metrics, metric) for metric in _TOLD_METRICS},
+                metrics={metric: getattr(report.metrics, metric) for metric in _TOLD_METRICS}
+                | _figures(report.measures),
                 gate_rule_sets={result.rule_set: result.rule_set_hash for result in report.gates},
                 profile_key=profile_key,
+                pictures=tuple(pictures),
             )
             yield materialized(
-                reference,
-                fingerprint=validation_fingerprint(line, gates, resolved, model_version=model.version),
+                told,
+                fingerprint=validation_fingerprint(
+                    line, gates, resolved, evaluator, spec, model_version=model.version
+                ),
                 metadata={
-                    **reference.metrics,
+                    **told.metrics,
                     "measured_sources": list(report.measured_sources),
-                    "report": object_store.uri(report_key),
-                    "reference_profile": object_store.uri(profile_key),
+                    "report": store.uri(report_key),
+                    "reference_profile": store.uri(profile_key),
                     "reference_columns": list(profile.columns),
                     "reference_rows": profile.columns["score"].rows,
                     **_shown(report, pictures),
@@ -164,6 +188,36 @@ def validation_asset(line: str, gates: Mapping[str, str | bool], drift: DriftSpe
             )
 
     return validation
+
+
+def _check(result: GateResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=result.rule_set.replace(".", "_"),
+        passed=result.outcome == "pass",
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=result.reason,
+        metadata={"condition": result.condition, "outcome": result.outcome}
+        | ({} if result.observed is None else {"observed": result.observed}),
+    )
+
+
+def _json(report: ValidationReport) -> bytes:
+    return report.model_dump_json(indent=2).encode()
+
+
+def _figures(measures: Mapping[str, Any]) -> dict[str, float]:
+    """The task's measures that are single numbers."""
+    return {name: float(value) for name, value in measures.items() if isinstance(value, int | float)}
+
+
+def _kept(
+    store: ObjectStore, folder: str, name: str, suffix: str, content: bytes, model: ModelVersion
+) -> tuple[str, str]:
+    """Key and hash of a file of the report, stored under a name that its content decides."""
+    digest = hashlib.sha256(content).hexdigest()
+    key = f"{folder}/{name}-{digest[:16]}.{suffix}"
+    _put(store, key, content, model)
+    return key, digest
 
 
 def gate_verdict(subject: str, result: GateResult) -> Verdict:
@@ -183,7 +237,7 @@ def gate_verdict(subject: str, result: GateResult) -> Verdict:
 
 
 def report_pictures(
-    scored: "pa.Table", model: ModelVersion, production: ProductionScores | None
+    scored: "pa.Table", model: ModelVersion, baseline_name: str, production: ProductionScores | None
 ) -> dict[str, bytes]:
     """PNG by name: roc, calibration, score-distribution; of the rows that the gates measure on.
 
@@ -200,7 +254,7 @@ def report_pictures(
     }
     own, tested = own_rows(columns["source"], model), columns["split"] == "test"
     chosen = tested & own
-    scores = {"model": columns["score"][chosen], "TF-IDF baseline": columns["baseline_score"][chosen]}
+    scores = {"model": columns["score"][chosen], baseline_name: columns["baseline_score"][chosen]}
     if production is not None and production.problem(set(columns["source"][chosen].tolist())) is None:
         scores["in production"] = production.scores[own[tested]]
     labels = dict.fromkeys(scores, columns["label"][chosen])
@@ -218,23 +272,30 @@ def report_pictures(
 
 
 def _scores(
-    model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectStore, ledger: Ledger, salt: bytes
+    outside: OutsideSystems,
+    model: ModelVersion,
+    key: str,
+    evaluator: Evaluator[Any],
+    trainer: AnyTrainer,
+    spec: BaseModel,
 ) -> "pa.Table":
     """The model's and the baseline's scores, computed once for a model and the code that scores."""
     import pyarrow.parquet as pq
 
+    store, dataset = outside.object_store, model.features.dataset
     if store.exists(key):
         return pq.read_table(io.BytesIO(store.get(key)))
-    classifier = SavedClassifier.load(
+    scorer = trainer.load(
         store.folder(model.object_prefix),
         gpu=int(model.training["device"] == "cuda"),
         mixed_precision=model.training["precision"] != "float32",
     )
-    scored = scored_rows(model, classifier, warehouse)
+    scored = scored_rows(model, scorer, evaluator, spec, outside.warehouse)
     buffer = io.BytesIO()
     pq.write_table(scored, buffer)
-    dataset = model.features.dataset
-    refuse_erased(scored["review_id"].to_pylist(), of=key, ledger=ledger, salt=salt)
+    refuse_erased(
+        scored[dataset.subject_column].to_pylist(), of=key, ledger=outside.ledger, salt=outside.salt
+    )
     store.put(
         key,
         buffer.getvalue(),

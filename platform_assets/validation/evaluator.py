@@ -52,6 +52,10 @@ class Evaluator(Protocol[S_contra]):
         """The task's own rules of gates, by name, beside those that all tasks share."""
         ...
 
+    def threshold(self, spec: S_contra) -> float:
+        """A score of at least this predicts label 1, in metrics as in answers."""
+        ...
+
     def profiled(self, spec: S_contra) -> tuple[str, ...]:
         """Columns of scored rows that the reference profile holds, besides `score`, `source` and `error`."""
         ...

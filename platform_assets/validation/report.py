@@ -83,7 +83,6 @@ def assess(
     evaluator: Evaluator[Any],
     spec: BaseModel,
     *,
-    threshold: float,
     training_sources: Sequence[str],
     production: ProductionScores | None,
     now: datetime,
@@ -96,7 +95,6 @@ def assess(
         gates: condition by gate name, as the spec has them.
         evaluator: the task's part.
         spec: the line's spec.
-        threshold: a score of at least this predicts label 1.
         training_sources: the sources of the rows that the candidate was trained on.
         production: what the active release makes of the test rows; None where the line has none.
         now: written into the report.
@@ -110,7 +108,7 @@ def assess(
     test = {name: values[columns["split"] == "test"] for name, values in columns.items()}
     own = own_rows(test["source"], model)
     own_sources = sorted(set(test["source"][own].tolist()))
-    labels, scores = test["label"][own], test["score"][own]
+    labels, scores, threshold = test["label"][own], test["score"][own], evaluator.threshold(spec)
     metrics = binary_metrics(labels, scores, threshold=threshold, seed=_BOOTSTRAP_SEED)
     simple = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
     baselines = [_baseline(evaluator.baseline_name, simple)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import JsonValue
 
 from platform_assets.fingerprint import code_version
+from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.text_classification.baseline import tfidf_logistic_scores
 from platform_assets.tasks.text_classification.spec import TextTrainingSpec
 from platform_assets.validation.gate import Rule
@@ -38,6 +39,10 @@ class TextEvaluator:
     def scoring_code(self) -> str:
         """See `Evaluator.scoring_code`."""
         return code_version("platform_assets.validation.scoring", f"{_FOLDER}.baseline")
+
+    def threshold(self, spec: TextTrainingSpec) -> float:  # noqa: ARG002 - the same for every line
+        """See `Evaluator.threshold`."""
+        return THRESHOLD
 
     def profiled(self, spec: TextTrainingSpec) -> tuple[str, ...]:  # noqa: ARG002 - the same for every line
         """See `Evaluator.profiled`."""

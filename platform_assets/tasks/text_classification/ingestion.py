@@ -43,6 +43,7 @@ class TextIngestion:
     """Rows of labelled texts. A text is its own subject: its author is known by nothing else."""
 
     description: Final = "Labelled texts, normalised, split and published after their contract passed."
+    fields: Final = ("split",)
 
     @cached_property
     def code(self) -> str:

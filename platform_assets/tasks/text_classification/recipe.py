@@ -141,7 +141,7 @@ def build_classifier(location: str, *, dropout: float) -> Any:
     """
     from transformers import AutoConfig, AutoModel
 
-    from platform_assets.models.classifier import TextClassifier
+    from platform_assets.tasks.text_classification.classifier import TextClassifier
 
     try:
         encoder_config = AutoConfig.from_pretrained(location)

@@ -9,7 +9,7 @@ from platform_assets.tasks.text_classification.ingestion import TextIngestion
 from platform_assets.tasks.text_classification.spec import TextTrainingSpec
 from platform_assets.tasks.text_classification.trainer import TextTrainer
 
-TASK: Final = Task(
+TASK: Final[Task[TextTrainingSpec]] = Task(
     name="text-classification",
     spec=TextTrainingSpec,
     ingestion=TextIngestion(),

@@ -9,7 +9,6 @@ from pydantic import JsonValue
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import KIND, Retraining
 from platform_assets.lines.line import Line
-from platform_assets.references import STAGES
 from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 
@@ -75,7 +74,7 @@ def _has_run(instance: dg.DagsterInstance, entry: Entry) -> bool:
 def in_flight(instance: dg.DagsterInstance, line: Line) -> bool:
     """Whether a run of the line, or of any asset of it, is queued or running."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
-    keys = {line.key(stage) for stage in STAGES}
+    keys = {dg.AssetKey(name) for name in line.asset_names().values()}
     # Runs of single assets, as the UI starts them, carry no tag of the line.
     return any(
         run.tags.get(LINE_TAG) == line.name or keys & set(run.asset_selection or ())

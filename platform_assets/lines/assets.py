@@ -1,0 +1,69 @@
+"""What Dagster makes of a line: its assets, and the job that materializes them."""
+
+import hashlib
+import re
+from typing import Any, Final
+
+import dagster as dg
+
+from platform_assets.datasets.assets import dataset_asset
+from platform_assets.drift.assets import drift_asset
+from platform_assets.features.assets import features_asset
+from platform_assets.governance.assets import version_asset
+from platform_assets.lines.line import BrokenLine, Line
+from platform_assets.model_cards.assets import card_asset
+from platform_assets.models.assets import model_asset
+from platform_assets.serving.assets import deployment_asset
+from platform_assets.validation.assets import validation_asset
+from resources.dagster_home import LINE_TAG
+
+BROKEN_GROUP: Final = "broken_lines"
+_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_]")
+
+
+def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
+    """The line's assets, in the order of `STAGES`, and its drift.
+
+    Args:
+        line: The line, as its active release has adapted it.
+        lost_pod_retries: How often training is tried again after its pod was lost.
+    """
+    spec, task, name = line.spec, line.task, line.name
+    return [
+        dataset_asset(spec, task.name, task.ingestion, line.contract),
+        features_asset(name, spec, task.featurizer),
+        model_asset(spec, task.trainer, line.manifest.path, line.basis, line.retraining, lost_pod_retries),
+        validation_asset(name, spec.gates, spec.drift, task.evaluator, task.trainer, spec),
+        version_asset(name, line.demands),
+        card_asset(name, spec.card.model_dump(), line.demands),
+        deployment_asset(name, spec.deployment, line.demands, task.model_format, line.retraining),
+        drift_asset(name),
+    ]
+
+
+def line_job(line: Line) -> Any:
+    """The job that materializes the whole line; one run of a line at a time."""
+    return dg.define_asset_job(
+        line.name,
+        selection=dg.AssetSelection.groups(line.name),
+        description=line.spec.description,
+        tags={LINE_TAG: line.name},
+    )
+
+
+def asset_key(line: Line, stage: str) -> dg.AssetKey:
+    """Key of a line's asset."""
+    return dg.AssetKey(f"{line.name}_{stage}")
+
+
+def broken_line_asset(line: BrokenLine) -> dg.AssetSpec:
+    """What the UI shows of a line that cannot be loaded: its name, and why. Nothing can materialize it."""
+    # Two broken specs may claim one name, or one that no asset can have.
+    name = f"{_NO_NAME.sub('_', line.name)}_{hashlib.sha256(str(line.path).encode()).hexdigest()[:6]}"
+    return dg.AssetSpec(
+        dg.AssetKey(name),
+        group_name=BROKEN_GROUP,
+        description=f"This line cannot be loaded, and all others are as they were.\n\n```\n{line.problem}\n```",
+        metadata={"spec": str(line.path), "problem": line.problem},
+        kinds={"broken"},
+    )

@@ -1,0 +1,119 @@
+"""The outside systems that the settings choose, behind one door.
+
+Each entry (a command, the definitions, a step's process, a sensor, a server) makes one `OutsideSystems` and hands on
+that object or its members. Nothing is connected to before it is used, and nothing is opened twice.
+"""
+
+import os
+from functools import cached_property
+from typing import Final
+
+from platform_assets.governance.access import record_denial
+from platform_assets.governance.ledger import Ledger
+from resources.cluster import ClusterJobs
+from resources.locks import FileLocks, Locks, PostgresLocks
+from resources.model_registry import MlflowRegistry
+from resources.object_store import LocalObjectStore, ObjectStore
+from resources.policed_object_store import PolicedObjectStore
+from resources.policy_engine import RegoEngine
+from resources.row_salt import row_salt
+from resources.run_tracking import RunTracking
+from resources.s3_object_store import S3ObjectStore
+from resources.settings import LockSettings, PlatformSettings
+from resources.warehouse import IcebergWarehouse
+
+_REGION_VARIABLES: Final = {"AWS_DEFAULT_REGION", "AWS_REGION"}
+
+
+class OutsideSystems:
+    """Everything outside this process that the platform reads or writes, in the name of the settings' principal."""
+
+    def __init__(self, settings: PlatformSettings) -> None:
+        """Touches nothing yet."""
+        self.settings = settings
+
+    @property
+    def env(self) -> str:
+        """The environment that objects lie under."""
+        return self.settings.env
+
+    @property
+    def principal(self) -> str:
+        """Who acts."""
+        return self.settings.principal.user
+
+    @cached_property
+    def salt(self) -> bytes:
+        """Of the hashes by which rows and subjects are known."""
+        return row_salt(self.settings.home)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was decided."""
+        return Ledger.open(self.settings.ledger_uri or self.settings.ledger_path, principal=self.principal)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """What holds writers apart."""
+        return open_locks(self.settings)
+
+    @cached_property
+    def warehouse(self) -> IcebergWarehouse:
+        """The versioned tables; on S3, behind the same server as the objects."""
+        settings, properties = self.settings, {}
+        if settings.resolved_warehouse_uri.startswith("s3://"):
+            # Keys come from the AWS_* environment, as for every S3 library; they are no settings.
+            properties["s3.region"] = settings.s3_region
+            # Before it looks at the region that it is given, the AWS SDK looks for one of its own, and at last asks the
+            # machine's metadata service. In a pod nobody answers there: three seconds for each file system.
+            if not _REGION_VARIABLES & os.environ.keys():
+                os.environ["AWS_DEFAULT_REGION"] = settings.s3_region
+            if settings.s3_endpoint:
+                properties["s3.endpoint"] = settings.s3_endpoint
+        return IcebergWarehouse(
+            settings.resolved_catalog_uri,
+            settings.resolved_warehouse_uri,
+            locks=self.locks,
+            properties=properties,
+        )
+
+    @cached_property
+    def object_store(self) -> ObjectStore:
+        """The classified objects, as far as the policy lets the principal; denials go into the ledger."""
+        settings = self.settings
+        store: ObjectStore
+        if settings.objects_uri:
+            store = S3ObjectStore(
+                settings.objects_uri,
+                endpoint=settings.s3_endpoint,
+                region=settings.s3_region,
+                cache=settings.home / "objects-cache",
+            )
+        else:
+            store = LocalObjectStore(settings.objects_path)
+        return PolicedObjectStore(
+            store,
+            RegoEngine(),
+            settings.principal,
+            on_denial=lambda request, decision: record_denial(self.ledger, request, decision),
+        )
+
+    @cached_property
+    def model_registry(self) -> MlflowRegistry:
+        """The registered versions."""
+        return MlflowRegistry(self.settings.resolved_tracking_uri, locks=self.locks)
+
+    @cached_property
+    def run_tracking(self) -> RunTracking:
+        """Where trainings tell what they do."""
+        return RunTracking(self.settings.resolved_tracking_uri)
+
+    def job_runner(self) -> ClusterJobs:
+        """Jobs beside the pod of this process; only a pod has them."""
+        return ClusterJobs.of_this_pod()
+
+
+def open_locks(settings: LockSettings) -> Locks:
+    """The locks alone, for who needs nothing else: in the database that machines share, else files of this one."""
+    uri = settings.locks_uri or settings.ledger_uri
+    return PostgresLocks(uri) if uri else FileLocks(settings.locks_path)

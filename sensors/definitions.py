@@ -1,0 +1,128 @@
+"""The sensors that Dagster evaluates: thin ends of the decisions beside them."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import dagster as dg
+
+from platform_assets.datasets.schema_breaker import breaker_state
+from platform_assets.drift.record import KIND as DRIFT
+from platform_assets.governance import release as releases
+from platform_assets.governance import retraining
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.retraining import Retraining
+from platform_assets.lines.line import Line
+from platform_assets.outside_systems import OutsideSystems
+from resources.provenance import running_code
+from sensors.drift import TRIGGER as DRIFT_TRIGGER
+from sensors.drift import Circumstances, retraining_for
+from sensors.git_push import poll, remotes_of, reviewer
+from sensors.push_review import TRIGGER as GIT_TRIGGER
+from sensors.runs import answered, in_flight
+
+_TICK_SECONDS: Final = 30
+_LONGEST_REVIEW_SECONDS: Final = 30
+"""Dagster gives up on a tick after a minute."""
+
+
+def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """`drift_retraining`: looks at every line at every tick."""
+
+    @dg.sensor(
+        name="drift_retraining",
+        jobs=jobs,
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Retrains a line whose monitor has confirmed drift, on what its spec names for that.",
+    )
+    def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        ledger = outside.ledger
+        reasons = []
+        for line in lines:
+            found = retraining_for(
+                line,
+                line.adapted(ledger).spec,
+                list(ledger.entries(kind=DRIFT, subject=line.name)),
+                circumstances_of(line, ledger, context.instance),
+                now=datetime.now(UTC),
+            )
+            if isinstance(found, Retraining):
+                retraining.request(ledger, found)
+            else:
+                reasons.append(f"{line.name}: {found}")
+        return answered(
+            context, ledger, lines, DRIFT_TRIGGER, otherwise="\n".join(reasons) or "there are no lines"
+        )
+
+    return drift_retraining
+
+
+def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Circumstances:
+    """What is to be known about a line before it is retrained."""
+    active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
+    requests = [
+        entry
+        for entry in ledger.entries(kind=retraining.KIND, subject=line.name)
+        if entry.body["trigger"] == DRIFT_TRIGGER
+    ]
+    followed = retraining.followed(ledger, line.name, basis=line.basis)
+    return Circumstances(
+        active_version=active.card.registered.number if active else None,
+        in_flight=in_flight(instance, line),
+        pinned_by=pin.by if pin else None,
+        breaker=breaker_state(ledger, f"{line.name}_dataset").state,
+        last_request=requests[-1].time if requests else None,
+        answered=frozenset(entry.fingerprint for entry in requests),
+        followed_commit=followed[1].source_commit if followed else None,
+    )
+
+
+def git_sensors(
+    outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[Any], *, interval_seconds: int = 30
+) -> list[dg.SensorDefinition]:
+    """`git_poller` and `git_pushes`; none where no repository is watched."""
+    settings = outside.settings
+    if not settings.git_repositories:
+        return []
+    loaded_code = running_code()
+
+    @dg.sensor(
+        name="git_poller",
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds pushes to the watched repositories and puts them into the queue.",
+    )
+    def git_poller(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        found = poll(
+            outside.ledger,
+            settings.git_repositories,
+            remotes_of(settings),
+            json.loads(context.cursor or "{}"),
+        )
+        told = [*(f"found {push.key}" for push in found.new), *found.problems]
+        return dg.SensorResult(
+            skip_reason="\n".join(told) or "nothing was pushed", cursor=json.dumps(found.heads)
+        )
+
+    @dg.sensor(
+        name="git_pushes",
+        jobs=jobs,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Retrains the lines whose training specs were pushed, each as its commit has it.",
+    )
+    def git_pushes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        ledger = outside.ledger
+        if running_code() != loaded_code:
+            return dg.SensorResult(skip_reason="the code has changed since it was loaded: reload it")
+        waiting = reviewer(outside, lines, loaded_code).review(
+            now=datetime.now(UTC), seconds=_LONGEST_REVIEW_SECONDS
+        )
+        for each in waiting:
+            context.log.info(str(each))
+        told = "\n".join(map(str, waiting)) or "no push is open"
+        return answered(context, ledger, lines, GIT_TRIGGER, otherwise=told)
+
+    return [git_poller, git_pushes]

@@ -40,6 +40,7 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
+from platform_assets.manifest import identity_of
 from platform_assets.references import TABLES, DatasetVersion, TableSnapshot
 from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
 from resources.object_store import ObjectStore
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CODE = code_version(
+    "dataset",
     "platform_assets.datasets.reviews",
     "platform_assets.datasets.sources",
     "platform_assets.datasets.snapshots",
@@ -69,7 +71,7 @@ def dataset_fingerprint(
     line: str, spec: DatasetSpec, contract: Contract, *, source_hash: str, erasures: str
 ) -> str:
     """Identity of the dataset that `spec` would make of sources with this hash, less what was erased."""
-    config = spec.model_dump(mode="json", include=set(DatasetSpec.model_fields))
+    config = identity_of(spec, DatasetSpec.model_fields)
     upstream = {"sources": source_hash, "erasures": erasures, **contract.rule_set_hashes}
     return fingerprint(f"{line}_dataset", code=CODE, config=config, upstream=upstream)
 

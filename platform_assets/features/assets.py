@@ -9,6 +9,7 @@ from platform_assets.features.tokens import encoder_identity, load_tokenizer, mo
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import publish_unless_erased
 from platform_assets.governance.ledger import Ledger
+from platform_assets.manifest import identity_of
 from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
 from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
 from resources.provenance import code_commit
@@ -16,7 +17,7 @@ from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse
 
-CODE = code_version("platform_assets.features.tokens", "platform_assets.datasets.snapshots")
+CODE = code_version("features", "platform_assets.features.tokens", "platform_assets.datasets.snapshots")
 
 
 def features_fingerprint(line: str, spec: TokensSpec, *, dataset_version: str) -> str:
@@ -24,7 +25,7 @@ def features_fingerprint(line: str, spec: TokensSpec, *, dataset_version: str) -
     return fingerprint(
         f"{line}_features",
         code=CODE,
-        config=spec.model_dump(mode="json", include=set(TokensSpec.model_fields)),
+        config=identity_of(spec, TokensSpec.model_fields),
         upstream={"dataset": dataset_version, "encoder": encoder_identity(model_location(spec.model_name))},
     )
 

@@ -15,7 +15,7 @@ from platform_assets.step import foreseen_failures, materialized
 from resources.model_registry import ModelRegistry
 from resources.object_store import ObjectStore
 
-CODE = code_version("platform_assets.governance.verdict")
+CODE = code_version("version", "platform_assets.governance.verdict")
 
 
 def version_fingerprint(line: str, *, report_version: str) -> str:

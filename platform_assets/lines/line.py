@@ -71,8 +71,11 @@ class Line:
 
     @cached_property
     def basis(self) -> str:
-        """Identity of the file's spec, whatever its layout."""
-        return self.file_basis or fingerprint_of(**self.spec.model_dump(mode="json"))
+        """Identity of what the file's spec says, whatever its layout.
+
+        What it leaves to defaults is no part of it: a field that a later version adds changes no basis.
+        """
+        return self.file_basis or fingerprint_of(**self.spec.model_dump(mode="json", exclude_unset=True))
 
     def fixed_differences(self, spec: TrainingSpec) -> list[str]:
         """Fields in which `spec` differs and that no run may change: they belong to the definitions."""
@@ -121,15 +124,17 @@ class Line:
         Args:
             lost_pod_retries: How often training is tried again after its pod was lost.
         """
-        spec, deployment = self.spec, self.spec.deployment.model_dump(mode="json")
+        spec = self.spec
         return [
             dataset_asset(self.name, spec, self.contract),
             features_asset(self.name, spec),
             model_asset(spec, self.manifest.path, self.basis, self.retraining, lost_pod_retries),
             validation_asset(self.name, spec.gates, spec.drift),
             version_asset(self.name, self.requirements, self.rule_set_hashes),
-            card_asset(self.name, spec.card.model_dump(), self.requirements, self.rule_set_hashes),
-            deployment_asset(self.name, deployment, self.requirements, self.rule_set_hashes, self.retraining),
+            card_asset(self.name, spec.card, self.requirements, self.rule_set_hashes),
+            deployment_asset(
+                self.name, spec.deployment, self.requirements, self.rule_set_hashes, self.retraining
+            ),
         ]
 
 

@@ -101,14 +101,14 @@ def _current_fingerprint(line: Line, stage: str, versions: Mapping[str, str], er
         case "card":
             return card_fingerprint(
                 name,
-                spec.card.model_dump(),
+                spec.card,
                 registered_version=versions["version"],
                 report_version=versions["validation"],
             )
         case _:
             return deployment_fingerprint(
                 name,
-                spec.deployment.model_dump(mode="json"),
+                spec.deployment,
                 line.requirements,
                 line.rule_set_hashes,
                 card_version=versions["card"],

@@ -9,6 +9,7 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve, verdict_ids
 from platform_assets.governance.verdict import Requirement
+from platform_assets.manifest import Section, identity_of
 from platform_assets.model_cards.card import CardInputs, ModelCard, build_card, render_html
 from platform_assets.model_cards.errors import CardError
 from platform_assets.references import CardVersion, RegisteredVersion
@@ -16,26 +17,24 @@ from platform_assets.step import foreseen_failures, materialized
 from resources.object_store import ObjectStore
 from resources.settings import PlatformSettings
 
-CODE = code_version("platform_assets.model_cards.card")
+CODE = code_version("card", "platform_assets.model_cards.card")
 _RETENTION_DAYS = 3650
 _PICTURES = ("roc", "calibration", "score-distribution")
 
 
-def card_fingerprint(
-    line: str, card_texts: Mapping[str, str], *, registered_version: str, report_version: str
-) -> str:
+def card_fingerprint(line: str, card_texts: Section, *, registered_version: str, report_version: str) -> str:
     """Identity of the card of a registered and reported model."""
     return fingerprint(
         f"{line}_card",
         code=CODE,
-        config=dict(card_texts),
+        config=identity_of(card_texts),
         upstream={"version": registered_version, "validation": report_version},
     )
 
 
 def card_asset(
     line: str,
-    card_texts: Mapping[str, str],
+    card_texts: Section,
     requirements: Sequence[Requirement],
     rule_set_hashes: Mapping[str, str],
 ) -> dg.AssetsDefinition:
@@ -71,7 +70,7 @@ def card_asset(
                     verdict_hashes=tuple(
                         verdict_ids(ledger, resolve(requirements, report.model, rule_set_hashes))
                     ),
-                    card_texts=dict(card_texts),
+                    card_texts=card_texts.model_dump(),
                 )
             )
             reference = _store(made, registered, object_store, settings.env)

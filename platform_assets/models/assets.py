@@ -12,6 +12,7 @@ from platform_assets.features.tokens import TextTokenizer, encoder_identity, loa
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.retraining import requested
+from platform_assets.manifest import identity_of
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.job_files import JobInputs
 from platform_assets.models.pod import gpu_pool, pod_tags
@@ -31,6 +32,7 @@ from resources.settings import PlatformSettings
 from resources.warehouse import Warehouse
 
 CODE = code_version(
+    "model",
     *("platform_assets.models.training", "platform_assets.models.batches"),
     *("platform_assets.models.world", "platform_assets.models.classifier"),
 )
@@ -42,7 +44,10 @@ def model_fingerprint(spec: TrainingSpec, *, features_version: str, model_name: 
     return fingerprint(
         f"{spec.line}_model",
         code=CODE,
-        config={**training_settings(spec), "mixed_precision": spec.resources.mixed_precision},
+        config={
+            **identity_of(spec, HyperParameters.model_fields),
+            **identity_of(spec.resources, ("mixed_precision",)),
+        },
         upstream={"features": features_version, "encoder": encoder_identity(model_location(model_name))},
     )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 
@@ -14,6 +13,7 @@ from platform_assets.governance.release import Release
 from platform_assets.governance.requirements import resolve
 from platform_assets.governance.retraining import requested
 from platform_assets.governance.verdict import Requirement, demand
+from platform_assets.manifest import Section, identity_of
 from platform_assets.references import CardVersion, DeploymentVersion
 from platform_assets.serving.inference_service import inference_service, to_yaml
 from platform_assets.step import foreseen_failures, materialized
@@ -22,14 +22,16 @@ from resources.model_registry import ModelRegistry
 from resources.object_store import ObjectStore
 from resources.settings import PlatformSettings
 
-CODE = code_version("platform_assets.serving.inference_service", "platform_assets.governance.release")
+CODE = code_version(
+    "deployment", "platform_assets.serving.inference_service", "platform_assets.governance.release"
+)
 DEPLOYED_ALIAS = "deployed"
 _RETENTION_DAYS = 3650
 
 
 def deployment_fingerprint(
     line: str,
-    deployment: Mapping[str, Any],
+    deployment: Section,
     requirements: Sequence[Requirement],
     rule_set_hashes: Mapping[str, str],
     *,
@@ -40,8 +42,8 @@ def deployment_fingerprint(
         f"{line}_deployment",
         code=CODE,
         config={
-            "deployment": dict(deployment),
-            "requires": [each.model_dump(mode="json") for each in requirements],
+            "deployment": identity_of(deployment),
+            "requires": [identity_of(each) for each in requirements],
         },
         upstream={"card": card_version, **rule_set_hashes},
     )
@@ -56,7 +58,7 @@ def point_at(registry: ModelRegistry, release: Release) -> None:
 
 def deployment_asset(
     line: str,
-    deployment: Mapping[str, Any],
+    deployment: Section,
     requirements: Sequence[Requirement],
     rule_set_hashes: Mapping[str, str],
     retraining: str | None = None,
@@ -97,10 +99,11 @@ def deployment_asset(
             resolved = resolve(requirements, model, rule_set_hashes)
             verdicts = demand(ledger, f"deploy of {line}", resolved, now=now)
             key = f"models/{settings.env}/{line}/{model.version[:16]}/inference-service.yaml"
+            described = deployment.model_dump(mode="json")
             release = Release(
                 line=line,
                 card=card,
-                deployment={"manifest_key": key, **deployment},
+                deployment={"manifest_key": key, **described},
                 verdicts=tuple(sorted(entry.hash for entry in verdicts)),
             )
             manifest = to_yaml(
@@ -111,7 +114,7 @@ def deployment_asset(
                     source_commit=model.source_commit,
                     data_version=model.features.dataset.version,
                     model_uri=object_store.uri(model.object_prefix),
-                    deployment=deployment,
+                    deployment=described,
                 )
             )
             object_store.put(

@@ -14,6 +14,7 @@ from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import refuse_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
+from platform_assets.manifest import identity_of
 from platform_assets.models.scorer import SavedClassifier
 from platform_assets.references import ModelVersion, ReportVersion
 from platform_assets.step import (
@@ -42,13 +43,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CODE = code_version(
+    "validation",
     *(
         f"platform_assets.validation.{name}"
         for name in ("metrics", "drift", "baseline", "gate", "report", "scoring", "pictures", "reference")
     ),
     *(f"platform_assets.sketch.{name}" for name in ("sketch", "binning", "packed")),
 )
-SCORING_CODE = code_version("platform_assets.validation.scoring", "platform_assets.validation.baseline")
+SCORING_CODE = code_version(
+    "scoring", "platform_assets.validation.scoring", "platform_assets.validation.baseline"
+)
 _RETENTION_DAYS = 3650
 _LAUNCHPAD = ("reference_mix",)
 _TOLD_METRICS = ("auc", "auc_low", "auc_high", "pr_auc", "accuracy", "f1", "ece", "brier")
@@ -61,7 +65,7 @@ def validation_fingerprint(
     return fingerprint(
         f"{line}_validation",
         code=CODE,
-        config={"gates": dict(gates), "reference_mix": drift.reference_mix},
+        config={"gates": dict(gates), **identity_of(drift, ("reference_mix",))},
         upstream={"model": model_version},
     )
 

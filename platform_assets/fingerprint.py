@@ -4,15 +4,16 @@ Dagster shows staleness and never skips; equal fingerprints are how this platfor
 nothing to do (docs/adr/0007).
 """
 
-import ast
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import rfc8785
+
+from platform_assets.statements import statements
 
 
 def canonical_sha256(content: Any) -> str:
@@ -34,28 +35,36 @@ def fingerprint(asset: str, *, code: str, config: Mapping[str, Any], upstream: M
     )
 
 
-@lru_cache(maxsize=64)
-def code_version(*modules: str) -> str:
-    """Version of the code in `modules` (dotted names): a hash of what it does, not of how it is laid out.
+@lru_cache(maxsize=256)
+def code_version(name: str, *modules: str) -> str:
+    """Version of the code that computes an asset: a hash of its stated name and of what the code does.
 
-    Comments, docstrings and formatting do not change it, so that polishing a sentence retrains nothing.
+    It is the same wherever that code stands: modules may be renamed, moved, split and put together, functions
+    may change places, imports may be regrouped or lead to another place of our own packages. Comments,
+    docstrings, formatting and annotations of functions do not count either. Whatever else changes in the
+    listed modules changes the version (docs/adr/0026).
+
+    Args:
+        name: What the code is for: `features`, `validation`. It stays when modules move.
+        modules: Dotted names of the modules, in any order; a package stands for all of its modules.
+
+    Raises:
+        ModuleNotFoundError: There is no source of such a module.
     """
-    digest = hashlib.sha256()
-    for module in modules:
-        spec = find_spec(module)
-        assert spec is not None, module
-        assert spec.origin is not None, module
-        tree = ast.parse(Path(spec.origin).read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                node.body = [part for part in node.body if not _is_text(part)]
-        digest.update(f"{module}\0{ast.dump(tree)}\0".encode())
-    return digest.hexdigest()[:16]
+    files = {dotted: path for module in modules for dotted, path in _sources(module)}
+    return canonical_sha256([name, sorted(statements(files))])[:16]
 
 
-def _is_text(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _sources(module: str) -> Iterator[tuple[str, Path]]:
+    spec = find_spec(module)
+    if spec is None or not (spec.submodule_search_locations or spec.has_location):
+        raise ModuleNotFoundError(
+            f"{module}: no source of such a module; code_version needs dotted names of modules"
+        )
+    if spec.submodule_search_locations is None:
+        yield module, Path(str(spec.origin))
+        return
+    for folder in map(Path, spec.submodule_search_locations):
+        for path in folder.rglob("*.py"):
+            *parents, stem = path.relative_to(folder).with_suffix("").parts
+            yield ".".join([module, *parents, *([] if stem == "__init__" else [stem])]), path

@@ -1,10 +1,10 @@
-"""Strict reading of YAML manifests: every complaint names file, line and field.
+"""Strict reading of YAML manifests: every complaint names file, line and field. And what of them is identity.
 
 A leaf module: any domain that has manifests of its own calls `read_manifest`.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -41,10 +41,53 @@ class Section(BaseModel):
     )
 
 
-def identity(section: BaseModel, fields: Collection[str]) -> dict[str, JsonValue]:
-    """The resolved values of these fields, for fingerprints."""
-    values: dict[str, JsonValue] = section.model_dump(mode="json", include=set(fields))
-    return values
+@dataclass(frozen=True, slots=True)
+class AddedLater:
+    """Marks a field that a later version has added, and states the value that means what was before it.
+
+    While the field has this value it is left out of the identity, so that whatever was made before the field
+    was added stays what it is:
+
+        patience: Annotated[int, Field(ge=0), AddedLater(0)] = 0
+
+    It is the outermost metadata of a field. The value is stated as JSON, for a section too
+    (`AddedLater({"patience": 0})`), and never changes again, whatever becomes of the default.
+    """
+
+    value: JsonValue
+
+
+def identity_of(section: BaseModel, fields: Iterable[str] | None = None) -> dict[str, JsonValue]:
+    """What of a section enters fingerprints: the resolved value of every field, defaults too.
+
+    A default that a later version changes is another identity, since what is made changes as well. A field
+    that is marked as `AddedLater` is left out while it has the stated value, in sections within as well.
+
+    Args:
+        section: The section.
+        fields: Names of its fields that count; all of them if None.
+    """
+    declared = type(section).model_fields
+    names = list(declared if fields is None else fields)
+    written = section.model_dump(mode="json", include=set(names))
+    found: dict[str, JsonValue] = {}
+    for name in names:
+        value = _identity_within(getattr(section, name), written[name])
+        if not any(isinstance(each, AddedLater) and each.value == value for each in declared[name].metadata):
+            found[name] = value
+    return found
+
+
+def _identity_within(value: Any, written: JsonValue) -> JsonValue:
+    """The field's value as JSON (`written`), with the identities of the sections in it."""
+    if isinstance(value, BaseModel):
+        return identity_of(value)
+    if isinstance(value, Mapping) and isinstance(written, dict):
+        pairs = zip(value.values(), written.items(), strict=True)
+        return {key: _identity_within(each, item) for each, (key, item) in pairs}
+    if isinstance(value, list | tuple) and isinstance(written, list):
+        return [_identity_within(each, item) for each, item in zip(value, written, strict=True)]
+    return written
 
 
 class _Yaml12Loader(yaml.SafeLoader):

@@ -10,11 +10,11 @@ from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, 
 from platform_assets.references import TABLES
 
 if TYPE_CHECKING:
-    from platform_assets.outside_systems import OutsideSystems
     import pandas as pd
 
     from platform_assets.datasets.contract import Contract
     from platform_assets.datasets.contract_check import Check
+    from platform_assets.outside_systems import OutsideSystems
 
 app = typer.Typer(no_args_is_help=True, help="What data must be like before anybody reads it.")
 

@@ -40,7 +40,7 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Verdict, record
-from platform_assets.manifest import identity
+from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, TableSnapshot
 from platform_assets.step import (
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CODE = code_version(
+    "dataset",
     "platform_assets.datasets.ingestion",
     "platform_assets.datasets.sources",
     "platform_assets.datasets.snapshots",
@@ -87,7 +88,7 @@ def dataset_fingerprint(
     return fingerprint(
         f"{spec.line}_dataset",
         code=f"{_CODE}|{ingestion.code}",
-        config=identity(spec, (*DatasetSpec.model_fields, *ingestion.fields)),
+        config=identity_of(spec, (*DatasetSpec.model_fields, *ingestion.fields)),
         upstream=upstream,
     )
 

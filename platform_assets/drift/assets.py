@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GROUP: Final = "drift"
-CODE = code_version("platform_assets.drift.table", "platform_assets.drift.decay")
+CODE = code_version("drift", "platform_assets.drift.table", "platform_assets.drift.decay")
 _DAYS_SHOWN: Final = 7
 _EVERY_HOUR: Final = "10 * * * *"
 

@@ -10,13 +10,13 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.featurizer import Features, Featurizer
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.erasure import publish_unless_erased
-from platform_assets.manifest import identity
+from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
 from platform_assets.step import foreseen_failures, line_asset, materialized, override_config, with_overrides
 from resources.provenance import code_commit
 
-_CODE = code_version("platform_assets.features.featurizer", "platform_assets.datasets.snapshots")
+_CODE = code_version("features", "platform_assets.features.featurizer", "platform_assets.datasets.snapshots")
 _STATE_RETENTION_DAYS = 3650
 """As long as models, which cannot answer without it."""
 
@@ -28,7 +28,7 @@ def features_fingerprint(
     return fingerprint(
         f"{line}_features",
         code=f"{_CODE}|{featurizer.code}",
-        config=identity(spec, featurizer.fields),
+        config=identity_of(spec, featurizer.fields),
         upstream={"dataset": dataset_version, **featurizer.upstream(spec)},
     )
 

@@ -13,7 +13,7 @@ from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import RegisteredVersion, ReportVersion
 from platform_assets.step import foreseen_failures, line_asset, materialized
 
-CODE = code_version("platform_assets.governance.verdict")
+CODE = code_version("version", "platform_assets.governance.verdict")
 
 
 def version_fingerprint(line: str, *, report_version: str) -> str:

@@ -103,7 +103,7 @@ def _current_fingerprint(line: Line, stage: str, known: Mapping[str, AssetRefere
         case "card":
             return card_fingerprint(
                 name,
-                spec.card.model_dump(),
+                spec.card,
                 registered_version=versions["version"],
                 report_version=versions["validation"],
             )

@@ -1,38 +1,37 @@
 """The model card asset: JSON-LD and HTML, made from the lineage."""
 
 import json
-from collections.abc import Mapping
 
 import dagster as dg
 
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.requirements import Demands, verdict_ids
+from platform_assets.manifest import identity_of
 from platform_assets.model_cards.card import CardInputs, ModelCard, build_card, render_html
 from platform_assets.model_cards.errors import CardError
+from platform_assets.model_cards.spec import CardSpec
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import CardVersion, RegisteredVersion
 from platform_assets.step import foreseen_failures, line_asset, materialized
 from resources.object_store import ObjectStore
 
-CODE = code_version("platform_assets.model_cards.card")
+CODE = code_version("card", "platform_assets.model_cards.card")
 _RETENTION_DAYS = 3650
 
 
-def card_fingerprint(
-    line: str, card_texts: Mapping[str, str], *, registered_version: str, report_version: str
-) -> str:
+def card_fingerprint(line: str, texts: CardSpec, *, registered_version: str, report_version: str) -> str:
     """Identity of the card of a registered and reported model."""
     return fingerprint(
         f"{line}_card",
         code=CODE,
-        config=dict(card_texts),
+        config=identity_of(texts),
         upstream={"version": registered_version, "validation": report_version},
     )
 
 
 def card_asset(
     line: str,
-    card_texts: Mapping[str, str],
+    texts: CardSpec,
     demands: Demands,
 ) -> dg.AssetsDefinition:
     """`<line>_card`."""
@@ -63,7 +62,7 @@ def card_asset(
                     report=json.loads(stored),
                     dagster_run_id=context.run.run_id,
                     verdict_hashes=tuple(verdict_ids(outside.ledger, demands.of(report.model))),
-                    card_texts=dict(card_texts),
+                    card_texts=texts.model_dump(),
                 )
             )
             reference = _store(made, registered, store, outside.env)
@@ -71,7 +70,7 @@ def card_asset(
             return materialized(
                 reference,
                 fingerprint=card_fingerprint(
-                    line, card_texts, registered_version=registered.version, report_version=report.version
+                    line, texts, registered_version=registered.version, report_version=report.version
                 ),
                 metadata={
                     "model_id": document["model_id"],

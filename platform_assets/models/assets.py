@@ -13,7 +13,7 @@ from platform_assets.features.assets import state_of
 from platform_assets.fingerprint import fingerprint
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.retraining import requested
-from platform_assets.manifest import identity
+from platform_assets.manifest import identity_of
 from platform_assets.models.job_files import JobInputs
 from platform_assets.models.pod import gpu_pool, pod_tags
 from platform_assets.models.spec import ModelSpec
@@ -41,7 +41,7 @@ def model_fingerprint(spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVe
     return fingerprint(
         f"{spec.line}_model",
         code=trainer.code,
-        config=identity(spec, trainer.fields) | {"mixed_precision": spec.resources.mixed_precision},
+        config=identity_of(spec, trainer.fields) | {"mixed_precision": spec.resources.mixed_precision},
         upstream={"features": features.version, **trainer.upstream(features.recipe)},
     )
 

@@ -11,7 +11,7 @@ from platform_assets.governance.release import Release
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.retraining import requested
 from platform_assets.governance.verdict import demand
-from platform_assets.manifest import identity
+from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import CardVersion, DeploymentVersion
 from platform_assets.serving.inference_service import inference_service, to_yaml
@@ -20,7 +20,9 @@ from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
 from resources.model_registry import ModelRegistry
 
-CODE = code_version("platform_assets.serving.inference_service", "platform_assets.governance.release")
+CODE = code_version(
+    "deployment", "platform_assets.serving.inference_service", "platform_assets.governance.release"
+)
 DEPLOYED_ALIAS = "deployed"
 _RETENTION_DAYS = 3650
 
@@ -33,7 +35,7 @@ def deployment_fingerprint(
         f"{line}_deployment",
         code=CODE,
         config={
-            "deployment": identity(deployment, DeploymentSpec.model_fields),
+            "deployment": identity_of(deployment),
             "requires": [each.model_dump(mode="json") for each in demands.requirements],
         },
         upstream={"card": card_version, **demands.rule_set_hashes},

@@ -13,7 +13,7 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import refuse_erased
 from platform_assets.governance.verdict import Verdict, record
-from platform_assets.manifest import identity
+from platform_assets.manifest import identity_of
 from platform_assets.models.trainer import AnyTrainer
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import ModelVersion, ReportVersion
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CODE = code_version(
+    "validation",
     *(
         f"platform_assets.validation.{name}"
         for name in ("metrics", "drift", "gate", "report", "scoring", "pictures", "reference")
@@ -76,7 +77,7 @@ def validation_fingerprint(
     return fingerprint(
         f"{line}_validation",
         code=f"{_CODE}|{evaluator.code}",
-        config=config | identity(spec, evaluator.fields),
+        config=config | identity_of(spec, evaluator.fields),
         upstream={"model": model_version},
     )
 

@@ -33,12 +33,12 @@ class TextEvaluator:
     @cached_property
     def code(self) -> str:
         """See `Evaluator.code`."""
-        return code_version(f"{_FOLDER}.evaluator", f"{_FOLDER}.baseline")
+        return code_version("text evaluation", f"{_FOLDER}.evaluator", f"{_FOLDER}.baseline")
 
     @cached_property
     def scoring_code(self) -> str:
         """See `Evaluator.scoring_code`."""
-        return code_version("platform_assets.validation.scoring", f"{_FOLDER}.baseline")
+        return code_version("text scoring", "platform_assets.validation.scoring", f"{_FOLDER}.baseline")
 
     def threshold(self, spec: TextTrainingSpec) -> float:  # noqa: ARG002 - the same for every line
         """See `Evaluator.threshold`."""

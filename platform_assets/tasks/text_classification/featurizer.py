@@ -31,7 +31,7 @@ class TextFeaturizer:
     @cached_property
     def code(self) -> str:
         """See `Featurizer.code`."""
-        return code_version("platform_assets.tasks.text_classification.tokens")
+        return code_version("text features", "platform_assets.tasks.text_classification.tokens")
 
     def upstream(self, spec: TokensSpec) -> Mapping[str, str]:
         """See `Featurizer.upstream`."""

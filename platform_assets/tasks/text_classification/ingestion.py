@@ -49,7 +49,9 @@ class TextIngestion:
     def code(self) -> str:
         """See `Ingestion.code`."""
         return code_version(
-            "platform_assets.tasks.text_classification.ingestion", "platform_assets.datasets.splits"
+            "text dataset",
+            "platform_assets.tasks.text_classification.ingestion",
+            "platform_assets.datasets.splits",
         )
 
     def subject(self, spec: TextDatasetSpec) -> SubjectColumn:  # noqa: ARG002 - the same for every line

@@ -38,6 +38,7 @@ class TextTrainer:
     def code(self) -> str:
         """See `Trainer.code`."""
         return code_version(
+            "text model",
             *(
                 f"platform_assets.models.{name}"
                 for name in ("training", "batches", "process_group", "hardware")

@@ -35,7 +35,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
         model_asset(spec, task.trainer, line.manifest.path, line.basis, line.retraining, lost_pod_retries),
         validation_asset(name, spec.gates, spec.drift, task.evaluator, task.trainer, spec),
         version_asset(name, line.demands),
-        card_asset(name, spec.card, line.demands),
+        card_asset(name, spec.card, line.demands, task.card_sections),
         deployment_asset(name, spec.deployment, line.demands, task.model_format, line.retraining),
         drift_asset(name),
     ]

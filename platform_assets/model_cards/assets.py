@@ -1,6 +1,7 @@
 """The model card asset: JSON-LD and HTML, made from the lineage."""
 
 import json
+from pathlib import Path
 
 import dagster as dg
 
@@ -33,6 +34,7 @@ def card_asset(
     line: str,
     texts: CardSpec,
     demands: Demands,
+    task_sections: Path | None = None,
 ) -> dg.AssetsDefinition:
     """`<line>_card`."""
 
@@ -63,9 +65,10 @@ def card_asset(
                     dagster_run_id=context.run.run_id,
                     verdict_hashes=tuple(verdict_ids(outside.ledger, demands.of(report.model))),
                     card_texts=texts.model_dump(),
-                )
+                ),
+                task_sections,
             )
-            reference = _store(made, registered, store, outside.env)
+            reference = _store(made, task_sections, registered, store, outside.env)
             document = made.document
             return materialized(
                 reference,
@@ -83,7 +86,13 @@ def card_asset(
     return card
 
 
-def _store(made: ModelCard, registered: RegisteredVersion, store: ObjectStore, env: str) -> CardVersion:
+def _store(
+    made: ModelCard,
+    task_sections: Path | None,
+    registered: RegisteredVersion,
+    store: ObjectStore,
+    env: str,
+) -> CardVersion:
     report_folder = registered.report.report_key.rpartition("/")[0]
     pictures = {
         picture: store.get(f"{report_folder}/{picture}.png") for picture in registered.report.pictures
@@ -97,7 +106,7 @@ def _store(made: ModelCard, registered: RegisteredVersion, store: ObjectStore, e
     )
     contents = {
         reference.json_ld_key: made.json_ld,
-        reference.html_key: render_html(made, pictures=pictures).encode(),
+        reference.html_key: render_html(made, pictures=pictures, task_sections=task_sections).encode(),
     }
     for key, content in contents.items():
         store.put(

@@ -28,6 +28,7 @@ _HERE = Path(__file__).parent
 # Rounding must not turn a failed expectation into a flawless score, nor a p-value into zero.
 _ALMOST_ONE, _ALMOST_ZERO = 0.9995, 0.001
 _NUMERIC = frozenset({"decimal", "exact", "share", "integer", "days", "p_value"})
+_MEASURED_LAST = "bias_assessment"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIGINS = {
     "report": "the stored validation report",
@@ -143,6 +144,21 @@ class _Schema(BaseModel):
     type: list[str]
     sections: tuple[_Entry, ...]
 
+    def with_sections(self, more: Sequence[_Entry]) -> "_Schema":
+        """The schema with sections of a task behind those that all cards have about what was measured."""
+        at = next(i for i, each in enumerate(self.sections, start=1) if each.key == _MEASURED_LAST)
+        return self.model_copy(update={"sections": (*self.sections[:at], *more, *self.sections[at:])})
+
+
+class _TaskSections(BaseModel):
+    """What a task's own file adds: sections as in card-schema.yaml, and the terms of their keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    context: dict[str, Any] = {}
+    """Terms as in context.jsonld."""
+    sections: tuple[_Entry, ...] = ()
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -162,15 +178,20 @@ class ModelCard:
         return hashlib.sha256(self.json_ld).hexdigest()
 
 
-def build_card(inputs: CardInputs) -> ModelCard:
+def build_card(inputs: CardInputs, task_sections: Path | None = None) -> ModelCard:
     """The card of one registered model. Equal inputs give equal bytes.
+
+    Args:
+        inputs: What it is made from.
+        task_sections: YAML file of the sections that only models of this task have.
 
     Raises:
         CardError: a required field has no value, or a value cannot stand in a card.
     """
-    model, schema = inputs.model, _schema()
+    model, schema = inputs.model, _schema(task_sections)
     document = {
-        "@context": json.loads((_HERE / "context.jsonld").read_bytes())["@context"],
+        "@context": json.loads((_HERE / "context.jsonld").read_bytes())["@context"]
+        | _task_sections(task_sections).context,
         "@id": f"urn:platform-assets:model:{quote(inputs.registered.name, safe='')}:{model.fingerprint}",
         "@type": schema.type,
         **_fill(schema.sections, inputs),
@@ -183,12 +204,15 @@ def build_card(inputs: CardInputs) -> ModelCard:
         ) from error
 
 
-def render_html(card: ModelCard, *, pictures: Mapping[str, bytes] | None = None) -> str:
+def render_html(
+    card: ModelCard, *, pictures: Mapping[str, bytes] | None = None, task_sections: Path | None = None
+) -> str:
     """One self-contained page: no script, no external request, light and dark.
 
     Args:
         card: The card, built just now or read back from the object store.
         pictures: PNG files by caption, shown in this order.
+        task_sections: As the card was built with.
 
     Raises:
         CardError: a picture is not a PNG file.
@@ -209,7 +233,7 @@ def render_html(card: ModelCard, *, pictures: Mapping[str, bytes] | None = None)
     return environment.get_template("card.html.j2").render(
         card=card.document,
         card_sha256=card.sha256,
-        sections={section.key: section for section in _schema().sections},
+        sections={section.key: section for section in _schema(task_sections).sections},
         pictures={
             caption: base64.b64encode(picture).decode() for caption, picture in (pictures or {}).items()
         },
@@ -217,8 +241,16 @@ def render_html(card: ModelCard, *, pictures: Mapping[str, bytes] | None = None)
 
 
 @cache
-def _schema() -> _Schema:
-    return _Schema.model_validate(yaml.safe_load((_HERE / "card-schema.yaml").read_text(encoding="utf-8")))
+def _schema(task_sections: Path | None) -> _Schema:
+    shared = _Schema.model_validate(yaml.safe_load((_HERE / "card-schema.yaml").read_text(encoding="utf-8")))
+    return shared.with_sections(_task_sections(task_sections).sections)
+
+
+@cache
+def _task_sections(file: Path | None) -> _TaskSections:
+    if file is None:
+        return _TaskSections()
+    return _TaskSections.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def _fill(entries: Sequence[_Entry], scope: Any, *, where: str = "", origin: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
@@ -38,6 +39,8 @@ class Task(Generic[S]):
     """What somebody asks about, from an argument of the command line; raises ValueError where it is none."""
     example_instance: str
     """An argument that `read_instance` reads, to be shown."""
+    card_sections: Path | None = None
+    """YAML file of the sections that only cards of this task's models have, as in `card-schema.yaml`."""
     companions: Callable[[S], tuple[str, ...]] = lambda spec: (spec.contract,)
     """Files beside a spec that belong to it: a push of one of them is a push of the spec."""
 

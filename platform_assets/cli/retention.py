@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, print_json
-from platform_assets.systems import open_ledger, open_object_store, open_warehouse
+from platform_assets.systems import open_ledger, open_locks, open_object_store, open_warehouse
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ Reason = Annotated[str, typer.Option(help="Why, for whoever reads the history.")
 
 
 def erase(
-    subject: Annotated[str, typer.Option(help="A value of the tables' subject column, e.g. a review_id.")],
+    subject: Annotated[
+        str, typer.Option(help="Whom: namespace:id, e.g. applicant:4711; 64 hexadecimal digits are a review.")
+    ],
     by: By,
     reason: Reason,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it concerns; touch nothing.")] = False,
@@ -31,22 +33,25 @@ def erase(
     """Take every row of a subject out of all versions of all tables and all objects, for good."""
     from platform_assets.datasets.snapshots import content_hash
     from platform_assets.governance import erasure
+    from platform_assets.governance.subjects import Subject
     from resources.row_salt import row_salt
 
+    whom = Subject.parse(subject)
     settings = PlatformSettings()
     ledger, salt = open_ledger(settings), row_salt(settings.home)
     warehouse, store = open_warehouse(settings), open_object_store(settings)
     if dry_run:
-        plan = erasure.plan_erasure(subject, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
+        plan = erasure.plan_erasure(whom, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
         _show_erasure(plan, {"dry_run": True}, as_json=as_json)
         return
     report = erasure.erase(
-        subject,
+        whom,
         by=by,
         reason=reason,
         ledger=ledger,
         warehouse=warehouse,
         store=store,
+        locks=open_locks(settings),
         salt=salt,
         content_hash=content_hash,
         environment=settings.env,
@@ -128,6 +133,7 @@ def _show_erasure(plan: "ErasurePlan", told: dict[str, Any], *, as_json: bool) -
     if as_json:
         print_json(
             {
+                "namespace": plan.namespace,
                 "subject": plan.subject,
                 "versions": search.versions,
                 "objects": search.objects,

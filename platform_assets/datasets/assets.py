@@ -6,6 +6,7 @@ And the audit table of what the assertions on schemas have found.
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -37,8 +38,9 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
 from platform_assets.datasets.spec import LAUNCHPAD, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.subjects import REVIEW
+from platform_assets.governance.suppression import Suppression, publish_unless_erased
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.references import TABLES, DatasetVersion, TableSnapshot
 from platform_assets.step import evaluation_of, foreseen_failures, launchpad, materialized, with_overrides
@@ -127,7 +129,9 @@ def dataset_asset(
                 resolved = with_overrides(spec, config)
                 _refuse_other_test_rows(spec, resolved)
                 sources = yield from making.admitted_sources(resolved)
-                prepared = prepare_reviews(resolved, sources, is_erased=making.erasures.covers_each)
+                prepared = prepare_reviews(
+                    resolved, sources, is_erased=partial(making.erasures.covers_each, REVIEW)
+                )
                 rows = pa.Table.from_pandas(prepared.frame, preserve_index=False).replace_schema_metadata(
                     None
                 )
@@ -139,6 +143,7 @@ def dataset_asset(
             published = publish_unless_erased(
                 staged,
                 prepared.frame[SUBJECT_COLUMN].tolist(),
+                namespace=REVIEW,
                 warehouse=warehouse,
                 ledger=ledger,
                 salt=making.salt,
@@ -167,7 +172,7 @@ def dataset_asset(
                     resolved,
                     contract,
                     source_hash=prepared.source_hash,
-                    erasures=making.erasures.hash,
+                    erasures=making.erasures.hash_of(REVIEW),
                 ),
                 metadata={
                     "dagster/row_count": published.rows,
@@ -258,6 +263,7 @@ class DatasetMaking:
             retention_days=spec.retention_days,
             source_commit=self.commit,
             subject_column=SUBJECT_COLUMN,
+            subject_namespace=REVIEW,
         )
 
     def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:

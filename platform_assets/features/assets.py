@@ -7,8 +7,9 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.spec import TokensSpec
 from platform_assets.features.tokens import encoder_identity, load_tokenizer, model_location, token_features
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.erasure import publish_unless_erased
 from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.subjects import REVIEW
+from platform_assets.governance.suppression import publish_unless_erased
 from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
 from platform_assets.step import foreseen_failures, launchpad, materialized, with_overrides
 from resources.provenance import code_commit
@@ -66,10 +67,12 @@ def features_asset(line: str, spec: TokensSpec) -> dg.AssetsDefinition:
                 retention_days=dataset.retention_days,
                 source_commit=code_commit(),
                 subject_column=SUBJECT_COLUMN,
+                subject_namespace=REVIEW,
             )
             snapshot = publish_unless_erased(
                 staged,
                 tokens[SUBJECT_COLUMN].to_pylist(),
+                namespace=REVIEW,
                 warehouse=warehouse,
                 ledger=ledger,
                 salt=row_salt(settings.home),

@@ -11,9 +11,10 @@ from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import features_fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
-from platform_assets.governance.erasure import Suppression
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.requirements import resolve
+from platform_assets.governance.subjects import REVIEW
+from platform_assets.governance.suppression import Suppression
 from platform_assets.governance.verdict import unmet
 from platform_assets.lines.line import Line
 from platform_assets.model_cards.assets import card_fingerprint
@@ -65,7 +66,7 @@ def plan(
     recorded = {stage: recorded_reference(instance, line.key(stage), kind) for stage, kind in STAGES.items()}
     versions = {stage: reference.version for stage, reference in recorded.items() if reference is not None}
     stale = _stale(line, ledger, open_warehouse(settings), recorded, now or datetime.now(UTC))
-    erasures = Suppression.of(ledger, row_salt(settings.home)).hash
+    erasures = Suppression.of(ledger, row_salt(settings.home)).hash_of(REVIEW)
     steps: list[Step] = []
     for stage in STAGES:
         reason = ""

@@ -11,8 +11,9 @@ import dagster as dg
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
-from platform_assets.governance.erasure import refuse_erased
 from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.subjects import REVIEW
+from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.models.scorer import SavedClassifier
 from platform_assets.references import ModelVersion, ReportVersion
@@ -23,6 +24,7 @@ from platform_assets.step import (
     materialized,
     with_overrides,
 )
+from platform_assets.systems import open_locks
 from platform_assets.validation.gate import Gate, GateResult
 from platform_assets.validation.reference import reference_profile
 from platform_assets.validation.report import ValidationReport, assess, own_rows
@@ -101,7 +103,7 @@ def validation_asset(line: str, gates: Mapping[str, str | bool], drift: DriftSpe
             resolved = with_overrides(drift, config)
             folder = f"reports/{settings.env}/{line}/{model.version[:16]}"
             scores_key = f"{folder}/scores-{SCORING_CODE}.parquet"
-            scored = _scores(model, scores_key, warehouse, object_store, ledger, row_salt(settings.home))
+            scored = _scores(model, scores_key, warehouse, object_store, ledger, settings)
             # Before any gate: without a profile there is no model version that could be watched.
             profile = reference_profile(scored, mix=resolved.reference_mix)
             active = releases.active(ledger, line)
@@ -218,7 +220,12 @@ def report_pictures(
 
 
 def _scores(
-    model: ModelVersion, key: str, warehouse: Warehouse, store: ObjectStore, ledger: Ledger, salt: bytes
+    model: ModelVersion,
+    key: str,
+    warehouse: Warehouse,
+    store: ObjectStore,
+    ledger: Ledger,
+    settings: PlatformSettings,
 ) -> "pa.Table":
     """The model's and the baseline's scores, computed once for a model and the code that scores."""
     import pyarrow.parquet as pq
@@ -231,16 +238,19 @@ def _scores(
         mixed_precision=model.training["precision"] != "float32",
     )
     scored = scored_rows(model, classifier, warehouse)
-    buffer = io.BytesIO()
-    pq.write_table(scored, buffer)
     dataset = model.features.dataset
-    refuse_erased(scored["review_id"].to_pylist(), of=key, ledger=ledger, salt=salt)
-    store.put(
+    put_unless_erased(
+        store,
         key,
-        buffer.getvalue(),
+        scored,
+        namespace=REVIEW,
+        column="review_id",
         gdpr_class=dataset.gdpr_class,
         retention_days=dataset.retention_days,
         source_commit=model.source_commit,
+        ledger=ledger,
+        salt=row_salt(settings.home),
+        locks=open_locks(settings),
     )
     return scored
 

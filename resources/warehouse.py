@@ -77,7 +77,7 @@ class TablePolicy:
     """A date or timestamp from which the retention of single rows counts."""
     legal_hold: bool = False
     subject_namespace: str | None = None
-    """Within which those values are unique; None beside a column in tables of earlier versions."""
+    """Within which those values are unique; None beside a column, as in tables of earlier versions: `review`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,9 +529,10 @@ def _checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolic
             raise WarehouseError(
                 f"table {table}: its {role} column {column!r} is not among its columns {', '.join(schema.names)}"
             )
-    if (policy.subject_column is None) != (policy.subject_namespace is None):
+    if policy.subject_namespace is not None and policy.subject_column is None:
         raise WarehouseError(
-            f"table {table}: a subject column and the namespace of its ids are given together, or neither is"
+            f"table {table}: subject namespace {policy.subject_namespace!r} comes without a subject column; "
+            "say which column holds the ids"
         )
     if policy.time_column is not None:
         kind = schema.field(policy.time_column).type

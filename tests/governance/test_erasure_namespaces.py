@@ -65,12 +65,6 @@ class Home:
         """The rows of such an object, by columns."""
         return pq.read_table(io.BytesIO(self.store.get(key))).to_pydict()
 
-    def without_namespaces(self, table):
-        """Makes the table one of an earlier version."""
-        with self.warehouse._load(table).transaction() as change:
-            change.remove_properties("platform.subject-namespace")
-        assert self.warehouse.policy(table).subject_namespace is None
-
     def erase(self, subject):
         """Erases it."""
         return erase_subject(self.folder, subject)
@@ -252,8 +246,8 @@ def test_a_short_id_is_looked_for_in_columns_only(home):
 def test_a_table_without_a_namespace_is_about_reviews(tmp_path):
     """It names its column as before; nobody of another namespace is looked for in it."""
     home = Home(tmp_path)
-    home.write(REVIEWS, {"review_id": [REVIEW_ID, "other"]}, "review_id", "review")
-    home.without_namespaces(REVIEWS)
+    home.write(REVIEWS, {"review_id": [REVIEW_ID, "other"]}, "review_id")
+    assert home.warehouse.policy(REVIEWS).subject_namespace is None
     with pytest.raises(ErasureError, match="namespaces that are named are: review"):
         home.plan(f"applicant:{REVIEW_ID}")
     assert home.erase(REVIEW_ID).outcome == "pass"

@@ -398,7 +398,7 @@ def test_whoever_lost_the_lock_commits_and_removes_nothing(tmp_path, act):
         ({"gdpr_class": "secret"}, "GDPR class 'secret' is unknown"),
         ({"retention_days": 0}, "retention_days is 0"),
         ({"subject_column": "patient"}, "subject column 'patient' is not among its columns"),
-        ({"subject_column": "text"}, "a subject column and the namespace of its ids are given together"),
+        ({"subject_namespace": "review"}, "subject namespace 'review' comes without a subject column"),
         ({"time_column": "created"}, "time column 'created' is not among its columns"),
         ({"time_column": "text"}, "time column 'text' holds string"),
     ],

@@ -47,6 +47,7 @@ _WRITTEN_AT = "platform.written-at"
 _GDPR_CLASS = "platform.gdpr-class"
 _RETENTION_DAYS = "platform.retention-days"
 _SUBJECT_COLUMN = "platform.subject-column"
+_SUBJECT_NAMESPACE = "platform.subject-namespace"
 _TIME_COLUMN = "platform.time-column"
 _LEGAL_HOLD = "platform.legal-hold"
 _GONE = "platform.gone."
@@ -75,6 +76,8 @@ class TablePolicy:
     time_column: str | None = None
     """A date or timestamp from which the retention of single rows counts."""
     legal_hold: bool = False
+    subject_namespace: str | None = None
+    """Within which those values are unique; None beside a column, as in tables of earlier versions: `review`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class Warehouse(Protocol):
         retention_days: int,
         source_commit: str,
         subject_column: str | None = None,
+        subject_namespace: str | None = None,
         time_column: str | None = None,
     ) -> Snapshot:
         """Write `rows` where only an audit reads them. Rows that are already there are not written again.
@@ -255,6 +259,7 @@ class IcebergWarehouse:
         retention_days: int,
         source_commit: str,
         subject_column: str | None = None,
+        subject_namespace: str | None = None,
         time_column: str | None = None,
     ) -> Snapshot:
         """See `Warehouse.stage`."""
@@ -262,7 +267,13 @@ class IcebergWarehouse:
 
         policy = _checked(
             table,
-            TablePolicy(gdpr_class, retention_days, subject_column, time_column),
+            TablePolicy(
+                gdpr_class,
+                retention_days,
+                subject_column,
+                time_column,
+                subject_namespace=subject_namespace,
+            ),
             rows.schema,
         )
         with self._locked() as held:
@@ -518,6 +529,11 @@ def _checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolic
             raise WarehouseError(
                 f"table {table}: its {role} column {column!r} is not among its columns {', '.join(schema.names)}"
             )
+    if policy.subject_namespace is not None and policy.subject_column is None:
+        raise WarehouseError(
+            f"table {table}: subject namespace {policy.subject_namespace!r} comes without a subject column; "
+            "say which column holds the ids"
+        )
     if policy.time_column is not None:
         kind = schema.field(policy.time_column).type
         if not (types.is_timestamp(kind) or types.is_date(kind)):
@@ -528,11 +544,15 @@ def _checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolic
 
 
 def _properties_of(policy: TablePolicy) -> dict[str, str]:
-    optional = {_SUBJECT_COLUMN: policy.subject_column, _TIME_COLUMN: policy.time_column}
+    optional = {
+        _SUBJECT_COLUMN: policy.subject_column,
+        _SUBJECT_NAMESPACE: policy.subject_namespace,
+        _TIME_COLUMN: policy.time_column,
+    }
     return {
         _GDPR_CLASS: policy.gdpr_class,
         _RETENTION_DAYS: str(policy.retention_days),
-        **{name: column for name, column in optional.items() if column is not None},
+        **{name: value for name, value in optional.items() if value is not None},
     }
 
 
@@ -542,6 +562,7 @@ def _policy_of(target: Any) -> TablePolicy:
         gdpr_class=properties.get(_GDPR_CLASS, default.gdpr_class),
         retention_days=int(properties.get(_RETENTION_DAYS, default.retention_days)),
         subject_column=properties.get(_SUBJECT_COLUMN),
+        subject_namespace=properties.get(_SUBJECT_NAMESPACE),
         time_column=properties.get(_TIME_COLUMN),
         legal_hold=properties.get(_LEGAL_HOLD) == "true",
     )
@@ -553,7 +574,10 @@ def _set_policy(target: Any, policy: TablePolicy) -> None:
         return
     wanted = _properties_of(policy)
     with target.transaction() as change:
-        if stale := {_SUBJECT_COLUMN, _TIME_COLUMN} & target.properties.keys() - wanted.keys():
+        if (
+            stale := {_SUBJECT_COLUMN, _SUBJECT_NAMESPACE, _TIME_COLUMN}
+            & target.properties.keys() - wanted.keys()
+        ):
             change.remove_properties(*stale)
         change.set_properties(_NEW_TABLE | wanted)
 

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from filelock import FileLock
+from platform_assets.systems import open_ledger, open_object_store
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
 from platform_assets.drift.profiles import released_profiles
-from platform_assets.systems import open_ledger, open_object_store
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, platform_assets
 

@@ -20,7 +20,9 @@ Reason = Annotated[str, typer.Option(help="Why, for whoever reads the history.")
 
 
 def erase(
-    subject: Annotated[str, typer.Option(help="A value of the tables' subject column, e.g. a review_id.")],
+    subject: Annotated[
+        str, typer.Option(help="Whom: namespace:id, e.g. applicant:4711; 64 hexadecimal digits are a review.")
+    ],
     by: By,
     reason: Reason,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it concerns; touch nothing.")] = False,
@@ -29,21 +31,24 @@ def erase(
     """Take every row of a subject out of all versions of all tables and all objects, for good."""
     from platform_assets.datasets.snapshots import content_hash
     from platform_assets.governance import erasure
+    from platform_assets.governance.subjects import Subject
 
+    whom = Subject.parse(subject)
     outside = outside_systems()
     ledger, salt = outside.ledger, outside.salt
     warehouse, store = outside.warehouse, outside.object_store
     if dry_run:
-        plan = erasure.plan_erasure(subject, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
+        plan = erasure.plan_erasure(whom, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
         _show_erasure(plan, {"dry_run": True}, as_json=as_json)
         return
     report = erasure.erase(
-        subject,
+        whom,
         by=by,
         reason=reason,
         ledger=ledger,
         warehouse=warehouse,
         store=store,
+        locks=outside.locks,
         salt=salt,
         content_hash=content_hash,
         environment=outside.env,
@@ -123,6 +128,7 @@ def _show_erasure(plan: "ErasurePlan", told: dict[str, Any], *, as_json: bool) -
     if as_json:
         print_json(
             {
+                "namespace": plan.namespace,
                 "subject": plan.subject,
                 "versions": search.versions,
                 "objects": search.objects,

@@ -37,8 +37,8 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
 from platform_assets.datasets.spec import OVERRIDABLE, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.erasure import Suppression, publish_unless_erased
 from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.suppression import Suppression, publish_unless_erased
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
@@ -182,7 +182,7 @@ def dataset_asset(
                     ingestion,
                     contract,
                     source_hash=prepared.source_hash,
-                    erasures=making.erasures.hash,
+                    erasures=making.erasures.hash_of(subject.namespace),
                 ),
                 metadata=_shown(reference, prepared, published, report),
             )
@@ -268,14 +268,18 @@ class DatasetMaking:
 
     def prepared(self, spec: DatasetSpec, sources: Sequence[RawSource]) -> PreparedRows:
         """The rows of these sources, less those of subjects that were erased."""
-        return self.ingestion.prepare(spec, sources, is_erased=self.erasures.covers_each)
+        namespace = self.ingestion.subject(spec).namespace
+        return self.ingestion.prepare(
+            spec, sources, is_erased=lambda ids: self.erasures.covers_each(namespace, ids)
+        )
 
     def published(self, staged: Snapshot, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
         """The staged rows as the current version, unless a subject among them was erased meanwhile."""
-        subject = self.ingestion.subject(spec).name
+        subject = self.ingestion.subject(spec)
         return publish_unless_erased(
             staged,
-            rows[subject].to_pylist(),
+            rows[subject.name].to_pylist(),
+            namespace=subject.namespace,
             warehouse=self.warehouse,
             ledger=self.ledger,
             salt=self.salt,
@@ -283,6 +287,7 @@ class DatasetMaking:
 
     def staged(self, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
         """The prepared rows, where only an audit reads them."""
+        subject = self.ingestion.subject(spec)
         return self.warehouse.stage(
             TABLES["dataset"].format(line=self.line),
             rows,
@@ -290,7 +295,8 @@ class DatasetMaking:
             gdpr_class=spec.gdpr_class,
             retention_days=spec.retention_days,
             source_commit=self.commit,
-            subject_column=self.ingestion.subject(spec).name,
+            subject_column=subject.name,
+            subject_namespace=subject.namespace,
         )
 
     def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:

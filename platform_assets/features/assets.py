@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.featurizer import Features, Featurizer
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.erasure import publish_unless_erased
+from platform_assets.governance.suppression import publish_unless_erased
 from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
@@ -94,10 +94,12 @@ def _published(outside: OutsideSystems, made: Features, dataset: DatasetVersion)
         retention_days=dataset.retention_days,
         source_commit=code_commit(),
         subject_column=dataset.subject_column,
+        subject_namespace=dataset.subject_namespace,
     )
     published = publish_unless_erased(
         staged,
         made.table[dataset.subject_column].to_pylist(),
+        namespace=dataset.subject_namespace,
         warehouse=outside.warehouse,
         ledger=outside.ledger,
         salt=outside.salt,

@@ -7,17 +7,14 @@ GovernanceError
 ├── ReleaseError               a release is unknown, or does not fit the line
 │   └── PinnedError            a person pinned the line to another release
 ├── LineageError               what is to be traced or rolled back to names nothing
+├── SubjectError               what should name a subject does not
 ├── ErasureError               a subject is unknown, or must not be erased
 └── RetentionError             what is past its date could not be removed
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from resources.errors import PlatformError
-
-if TYPE_CHECKING:
-    from platform_assets.governance.verdict import Unmet
 
 
 class GovernanceError(PlatformError):
@@ -33,9 +30,9 @@ class LedgerConflictError(LedgerError):
 
 
 class VerdictMissingError(GovernanceError):
-    """An act is blocked. `unmet` holds every requirement that stands against it."""
+    """An act is blocked. `unmet` holds every requirement that stands against it, each telling why as a text."""
 
-    def __init__(self, act: str, unmet: Sequence["Unmet"]) -> None:
+    def __init__(self, act: str, unmet: Sequence[object]) -> None:
         super().__init__(act, unmet)
         self.act = act
         self.unmet = tuple(unmet)
@@ -54,6 +51,10 @@ class PinnedError(ReleaseError):
 
 class LineageError(GovernanceError):
     """A name of a version, release or entry that the ledger does not know."""
+
+
+class SubjectError(GovernanceError):
+    """A name, an id or a column that should say whom something is about, and does not."""
 
 
 class ErasureError(GovernanceError):

@@ -1,9 +1,14 @@
-"""What the ledger asks of a database, and nothing more. `ledger_sqlite` and `ledger_postgres` offer it."""
+"""What the ledger asks of a database, and nothing more. `ledger_sqlite` and `ledger_postgres` offer it.
+
+And the one way from a row of it to an entry.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from platform_assets.governance.entry import Entry
+from platform_assets.governance.errors import LedgerError
 from platform_assets.governance.head import Head
 
 Row = tuple[int, str, str, str, str, bytes]
@@ -48,6 +53,22 @@ class Store(Protocol):
         Raises:
             LedgerError: The database failed, or the turn did not come within a minute.
         """
+
+
+def entry_of(row: Row) -> Entry:
+    """The entry of a row.
+
+    Raises:
+        LedgerError: Its bytes are no entry, or the columns that are derived from them do not agree with them.
+    """
+    try:
+        entry = Entry.parse(row[5])
+    except LedgerError as error:
+        raise LedgerError(f"entry {row[0]} was altered: {error}") from error
+    if entry[:6] != row:
+        column = next(name for name, told, true in zip(COLUMNS, row, entry, strict=False) if told != true)
+        raise LedgerError(f"entry {row[0]} was altered: its column {column} does not match its bytes")
+    return entry
 
 
 def select(

@@ -11,8 +11,8 @@ from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import features_fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
-from platform_assets.governance.erasure import Suppression
 from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.suppression import Suppression
 from platform_assets.governance.verdict import unmet
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
@@ -61,7 +61,8 @@ def plan(
     }
     known = {stage: reference for stage, reference in recorded.items() if reference is not None}
     stale = _stale(line, ledger, outside.warehouse, recorded, now or datetime.now(UTC))
-    erasures = Suppression.of(ledger, outside.salt).hash
+    namespace = line.task.ingestion.subject(line.spec).namespace
+    erasures = Suppression.of(ledger, outside.salt).hash_of(namespace)
     steps: list[Step] = []
     for stage in STAGES:
         reason, key = "", asset_key(line, stage)

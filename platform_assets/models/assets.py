@@ -101,11 +101,10 @@ def model_asset(
                         outside.ledger, retrained_by, resolved, trainer, features, spec_path, basis=basis
                     )
                     inputs = JobInputs(
-                        features.dataset.task,
+                        features.dataset,
                         outside.warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),
                         trainer.config(resolved, features.recipe),
                         commit,
-                        features.dataset.gdpr_class,
                     )
                     parameters = told_parameters(resolved, trainer, features)
                     with outside.run_tracking.run(

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.models.checkpoints import RETENTION_DAYS, ObjectCheckpoints
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.trainer import TrainingConfig
-from resources.object_store import GdprClass, ObjectMissingError, ObjectStore
+from platform_assets.references import DatasetVersion
+from resources.locks import Locks
+from resources.object_store import ObjectMissingError, ObjectStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,15 +34,13 @@ _MODEL_FOLDER: Final = "model"
 class JobInputs:
     """What a job is made of."""
 
-    task: str
-    """Name of the task whose trainer trains."""
+    dataset: DatasetVersion
+    """That the rows go back to: of which task, whose they are, and how they may be read."""
     rows: "pa.Table"
     """The features."""
     config: TrainingConfig
     source_commit: str
     """Of the spec that is trained."""
-    gdpr_class: GdprClass
-    """Of the rows."""
 
 
 def files_prefix(model_prefix: str) -> str:
@@ -68,14 +70,35 @@ class JobFiles:
         """Where its checkpoint is kept."""
         return ObjectCheckpoints(self._store, self.prefix, source_commit=source_commit)
 
-    def put_inputs(self, inputs: JobInputs) -> None:
-        """Store what the processes will read."""
-        import pyarrow.parquet as pq
+    def put_inputs(self, inputs: JobInputs, *, ledger: Ledger, salt: bytes, locks: Locks) -> None:
+        """Store what the processes will read.
 
-        rows = io.BytesIO()
-        pq.write_table(inputs.rows, rows)
-        self._put(_ROWS_FILE, rows.getvalue(), inputs.source_commit, inputs.gdpr_class)
-        job = {"task": inputs.task, "config": inputs.config.model_dump(mode="json")}
+        Args:
+            inputs: That.
+            ledger: Knows whose rows were erased meanwhile.
+            salt: Of the hash by which it knows them.
+            locks: Hold an erasure off while rows are put.
+
+        Raises:
+            ErasureError: some were.
+        """
+        put_unless_erased(
+            self._store,
+            f"{self.prefix}/{_ROWS_FILE}",
+            inputs.rows,
+            namespace=inputs.dataset.subject_namespace,
+            column=inputs.dataset.subject_column,
+            gdpr_class=inputs.dataset.gdpr_class,
+            retention_days=RETENTION_DAYS,
+            source_commit=inputs.source_commit,
+            ledger=ledger,
+            salt=salt,
+            locks=locks,
+        )
+        job = {
+            "dataset": inputs.dataset.model_dump(mode="json"),
+            "config": inputs.config.model_dump(mode="json"),
+        }
         self._put(_JOB_FILE, json.dumps(job).encode(), inputs.source_commit)
 
     def inputs(self, config_type: Callable[[str], type[TrainingConfig]]) -> JobInputs:
@@ -91,14 +114,13 @@ class JobFiles:
 
         rows = f"{self.prefix}/{_ROWS_FILE}"
         try:
-            info = self._store.info(rows)
             job = json.loads(self._store.get(f"{self.prefix}/{_JOB_FILE}"))
+            dataset = DatasetVersion.model_validate(job["dataset"])
             return JobInputs(
-                task=job["task"],
+                dataset=dataset,
                 rows=pq.read_table(io.BytesIO(self._store.get(rows))),
-                config=config_type(job["task"]).model_validate(job["config"]),
-                source_commit=info.source_commit,
-                gdpr_class=info.gdpr_class,
+                config=config_type(dataset.task).model_validate(job["config"]),
+                source_commit=self._store.info(rows).source_commit,
             )
         except ObjectMissingError as problem:
             raise TrainingError(
@@ -129,13 +151,11 @@ class JobFiles:
         for key in sorted(keys, key=lambda key: not key.endswith(f"/{_RESULT_FILE}")):
             self._store.delete(key)
 
-    def _put(
-        self, name: str, content: bytes | Path, source_commit: str, gdpr_class: GdprClass = "internal"
-    ) -> None:
+    def _put(self, name: str, content: bytes | Path, source_commit: str) -> None:
         self._store.put(
             f"{self.prefix}/{name}",
             content,
-            gdpr_class=gdpr_class,
+            gdpr_class="internal",
             retention_days=RETENTION_DAYS,
             source_commit=source_commit,
         )

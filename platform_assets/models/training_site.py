@@ -104,7 +104,8 @@ class TrainingSite:
         # They may have ended well after this step was lost, in an attempt before this one.
         told = self._files.result()
         if told is None:
-            self._files.put_inputs(inputs)
+            outside = self._outside
+            self._files.put_inputs(inputs, ledger=outside.ledger, salt=outside.salt, locks=outside.locks)
             launch()
             told = self._files.result()
         if told is None:

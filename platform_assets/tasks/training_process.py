@@ -62,7 +62,7 @@ def train_job(prefix: str, outside: OutsideSystems) -> dict[str, Any]:
     inputs = files.inputs(lambda task: find_task(task).trainer.config_type)
     progress: list[dict[str, float]] = []
     with TemporaryDirectory(prefix="training-") as scratch:
-        result = find_task(inputs.task).trainer.fit(
+        result = find_task(inputs.dataset.task).trainer.fit(
             inputs.rows,
             inputs.config,
             output=Path(scratch, "model"),

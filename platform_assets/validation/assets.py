@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
-from platform_assets.governance.erasure import refuse_erased
+from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.manifest import identity_of
 from platform_assets.models.trainer import AnyTrainer
@@ -292,17 +292,18 @@ def _scores(
         mixed_precision=model.training["precision"] != "float32",
     )
     scored = scored_rows(model, scorer, evaluator, spec, outside.warehouse)
-    buffer = io.BytesIO()
-    pq.write_table(scored, buffer)
-    refuse_erased(
-        scored[dataset.subject_column].to_pylist(), of=key, ledger=outside.ledger, salt=outside.salt
-    )
-    store.put(
+    put_unless_erased(
+        store,
         key,
-        buffer.getvalue(),
+        scored,
+        namespace=dataset.subject_namespace,
+        column=dataset.subject_column,
         gdpr_class=dataset.gdpr_class,
         retention_days=dataset.retention_days,
         source_commit=model.source_commit,
+        ledger=outside.ledger,
+        salt=outside.salt,
+        locks=outside.locks,
     )
     return scored
 

@@ -15,7 +15,8 @@ import pyiceberg.io.pyarrow  # noqa: F401
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.ledger import Ledger
-from resources.locks import FileLocks
+from platform_assets.governance.subjects import Subject
+from resources.locks import FileLocks, Locks
 from resources.object_store import LocalObjectStore
 from resources.warehouse import IcebergWarehouse
 from tests.governance.conftest import NOON
@@ -34,17 +35,18 @@ def systems(home: Path) -> dict[str, Any]:
     }
 
 
-def erase_subject(home: Path, subject_id: str) -> ErasureReport:
+def erase_subject(home: Path, subject: str, *, locks: Locks | None = None, **instead: Any) -> ErasureReport:
     """Erase it from a home."""
     return erase(
-        subject_id,
+        Subject.parse(subject),
         by="grace",
         reason="request 7",
         salt=SALT,
         content_hash=content_hash,
         environment="dev",
         now=NOON,
-        **systems(home),
+        locks=locks or FileLocks(home / "locks"),
+        **systems(home) | instead,
     )
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from platform_assets.systems import open_object_store, open_warehouse
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from typer.testing import CliRunner
@@ -23,10 +24,12 @@ from platform_assets.cli import retention as cli
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance import release as releases
 from platform_assets.governance import verdict
-from platform_assets.governance.erasure import RETRAIN, Suppression, plan_erasure, publish_unless_erased
-from platform_assets.governance.errors import ErasureError, ReleaseError, VerdictMissingError
+from platform_assets.governance.erasure import RETRAIN, plan_erasure
+from platform_assets.governance.errors import ErasureError, ReleaseError, SubjectError, VerdictMissingError
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ERASURE, Release
+from platform_assets.governance.subjects import REVIEW, Subject
+from platform_assets.governance.suppression import Suppression, publish_unless_erased
 from platform_assets.governance.verdict import Requirement, ResolvedRequirement, Verdict, Waiver
 from platform_assets.references import (
     CardVersion,
@@ -37,7 +40,6 @@ from platform_assets.references import (
     ReportVersion,
     TableSnapshot,
 )
-from platform_assets.systems import open_object_store, open_warehouse
 from resources.errors import PlatformError
 from resources.object_store import ObjectStoreError
 from resources.settings import PlatformSettings
@@ -88,6 +90,7 @@ def write(warehouse: IcebergWarehouse, table: str, rows: pa.Table, *, publish: b
         retention_days=30,
         source_commit="0c0ffee" + 33 * "0",
         subject_column="review_id",
+        subject_namespace=REVIEW,
     )
     return warehouse.publish(staged) if publish else staged
 
@@ -168,13 +171,13 @@ class Home:
             self.ledger, LINE, release_id, reason="test", requirements=[requirement(number)], now=NOON
         )
 
-    def erase(self, subject_id: str = SUBJECT):
+    def erase(self, subject: str = SUBJECT):
         """Erase a subject."""
-        return erase_subject(self.folder, subject_id)
+        return erase_subject(self.folder, subject)
 
-    def plan(self, subject_id: str = SUBJECT):
+    def plan(self, subject: str = SUBJECT):
         """What erasing it would concern."""
-        return plan_erasure(subject_id, salt=SALT, **systems(self.folder))
+        return plan_erasure(Subject.parse(subject), salt=SALT, **systems(self.folder))
 
     def files(self) -> dict[Path, bytes]:
         """Every file and its bytes; locks are none."""
@@ -379,14 +382,16 @@ def test_a_dry_run_tells_everything_and_touches_nothing(home):
     assert plan.models == (f"{LINE}_model@feed1",)
 
 
-@pytest.mark.parametrize(
-    ("subject_id", "problem"), [("nobody", "no table and no object holds this subject"), (" ", "is blank")]
-)
-def test_an_unknown_subject_is_an_error(home, subject_id, problem):
-    """It names how much was searched, and nothing changes."""
+@pytest.mark.parametrize("subject", [review_id("nobody"), "review:nobody"])
+def test_an_unknown_subject_is_an_error(home, subject):
+    """It names how much was searched, and nothing changes; a look beforehand is told the same."""
     before = home.files()
-    with pytest.raises(ErasureError, match=problem):
-        home.erase(subject_id)
+    with pytest.raises(
+        ErasureError, match=r"no table and no object holds this review \(5 versions and 3 objects"
+    ):
+        home.erase(subject)
+    with pytest.raises(ErasureError, match="it was never erased"):
+        home.plan(subject)
     assert home.files() == before
 
 
@@ -446,7 +451,9 @@ def test_tables_that_name_no_subject_are_searched_by_the_columns_of_others(home)
 
 def test_without_any_subject_column_nothing_can_be_erased(tmp_path):
     """That is an error: a search that looks nowhere finds nothing."""
-    with pytest.raises(ErasureError, match="no table says which column"):
+    with pytest.raises(
+        ErasureError, match=r"no table and no object says which of its columns names a review; .* none at all"
+    ):
         erase_subject(tmp_path, SUBJECT)
 
 
@@ -456,13 +463,13 @@ def test_without_any_subject_column_nothing_can_be_erased(tmp_path):
 def test_erased_subjects_are_known_when_sources_are_read_again(home):
     """The suppression covers exactly the erased ones, and its hash changes with them."""
     nothing = Suppression.of(home.ledger, SALT)
-    assert (nothing.hash, nothing.covers(SUBJECT), nothing.covers_each([SUBJECT])) == ("", False, [False])
+    assert (nothing.hash_of(REVIEW), nothing.covers_each(REVIEW, [SUBJECT])) == ("", [False])
     home.erase()
     one = Suppression.of(home.ledger, SALT)
-    assert one.covers_each([review_id(TEXTS[0]), SUBJECT, ""]) == [False, True, False]
-    assert one.hash == Suppression.of(home.ledger, SALT).hash != ""
+    assert one.covers_each(REVIEW, [review_id(TEXTS[0]), SUBJECT, "", None]) == [False, True, False, False]
+    assert one.hash_of(REVIEW) == Suppression.of(home.ledger, SALT).hash_of(REVIEW) != ""
     home.erase(review_id(TEXTS[0]))
-    assert Suppression.of(home.ledger, SALT).hash not in ("", one.hash)
+    assert Suppression.of(home.ledger, SALT).hash_of(REVIEW) not in ("", one.hash_of(REVIEW))
     assert SALT.decode() not in repr(one)
 
 
@@ -478,7 +485,7 @@ def test_a_whole_dataset_is_checked_in_a_moment(home):
     home.erase()
     suppression, ids = Suppression.of(home.ledger, SALT), [f"{number:064x}" for number in range(35_000)]
     began = time.perf_counter()
-    assert not any(suppression.covers_each(ids))
+    assert not any(suppression.covers_each(REVIEW, ids))
     assert time.perf_counter() - began < 2
 
 
@@ -532,7 +539,7 @@ def test_from_the_first_moment_on_nothing_is_built_on_the_subject(home):
     assert killed(home.folder, "recorded in entry") == [-signal.SIGKILL]
     assert SECRET in home.decoded()
     assert set(releases.erased(home.ledger, LINE)) == {home.releases[0].release_id}
-    assert Suppression.of(home.ledger, SALT).covers(SUBJECT)
+    assert Suppression.of(home.ledger, SALT).covers(Subject.parse(SUBJECT))
 
 
 # --- The command line ----------------------------------------------------------------------------------
@@ -564,8 +571,20 @@ def test_the_command_shows_and_then_erases(command):
     assert (status, done["outcome"], done["left"]) == (0, "pass", [])
     assert done["versions"] == plan["versions"]
     assert command(SUBJECT, "--dry-run")[1]["versions"] == []
-    with pytest.raises(ErasureError, match="no table and no object"):
-        command("nobody")
+
+
+def test_the_command_refuses_a_subject_that_nothing_holds(command):
+    """Also as a dry run, which has nothing to show: it says so, and exits with 1."""
+    for options in ((), ("--dry-run",)):
+        with pytest.raises(ErasureError, match=r"no table and no object holds this review .* never erased"):
+            command(review_id("nobody"), *options)
+
+
+def test_the_command_asks_for_a_namespace(command):
+    """64 digits were always a review; any other id alone could be that of several subjects."""
+    assert command(f"review:{SUBJECT}", "--dry-run")[1] == command(SUBJECT, "--dry-run")[1]
+    with pytest.raises(SubjectError, match=r"write namespace:id, e\.g\. applicant:4711"):
+        command("4711", "--dry-run")
 
 
 def test_the_command_fails_when_something_is_left(command):
@@ -583,7 +602,7 @@ def test_rows_read_before_an_erasure_are_not_published_after_it(home):
     held = reviews(SECRET, *TEXTS[:2])
     home.erase()
     staged = write(home.warehouse, DATASET, held, publish=False)
-    given = {"warehouse": home.warehouse, "ledger": home.ledger, "salt": SALT}
+    given = {"namespace": REVIEW, "warehouse": home.warehouse, "ledger": home.ledger, "salt": SALT}
 
     with pytest.raises(ErasureError, match="1 of 3 rows are about subjects that were erased meanwhile"):
         publish_unless_erased(staged, held["review_id"].to_pylist(), **given)

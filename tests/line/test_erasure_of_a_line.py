@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.compute as pc
-
 from platform_assets.features.tokens import load_tokenizer, model_location
+from platform_assets.systems import open_object_store, open_warehouse
+
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
+from platform_assets.governance.subject_columns import subject_of
 from platform_assets.lines.runner import RunOutcome
-from platform_assets.systems import open_object_store, open_warehouse
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, platform_assets
 
@@ -54,6 +55,8 @@ def test_an_erased_review_is_gone_and_the_line_recovers(
 
     plan = json.loads(shown.stdout)
     assert shown.returncode == 0, shown.stderr
+    scores = open_object_store(settings).get(before.card.registered.report.scores_key)
+    assert str(subject_of(scores)) == "review:review_id"
     assert plan["releases"] == [{"line": LINE, "release_id": before.release_id}]
     assert erased.returncode == 0, erased.stderr
     assert back.returncode == 1

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from platform_assets.systems import open_warehouse
 
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.systems import open_warehouse
 from resources.locks import FileLocks, LockLostError
 from resources.settings import PlatformSettings
 from resources.warehouse import IcebergWarehouse, Rewrite, Snapshot, TablePolicy, WarehouseError
@@ -398,6 +398,7 @@ def test_whoever_lost_the_lock_commits_and_removes_nothing(tmp_path, act):
         ({"gdpr_class": "secret"}, "GDPR class 'secret' is unknown"),
         ({"retention_days": 0}, "retention_days is 0"),
         ({"subject_column": "patient"}, "subject column 'patient' is not among its columns"),
+        ({"subject_namespace": "review"}, "subject namespace 'review' comes without a subject column"),
         ({"time_column": "created"}, "time column 'created' is not among its columns"),
         ({"time_column": "text"}, "time column 'text' holds string"),
     ],
@@ -413,8 +414,17 @@ def test_the_policy_of_a_table_is_that_of_its_newest_write(any_warehouse):
     """Class, retention and columns hold for older versions too, also when the rows are there already."""
     publish(any_warehouse, 1)
     publish(any_warehouse, 2)
-    write(any_warehouse, rows(2), gdpr_class="sensitive", retention_days=7, subject_column="text")
-    assert any_warehouse.policy(TABLE) == TablePolicy("sensitive", 7, subject_column="text")
+    write(
+        any_warehouse,
+        rows(2),
+        gdpr_class="sensitive",
+        retention_days=7,
+        subject_column="text",
+        subject_namespace="review",
+    )
+    assert any_warehouse.policy(TABLE) == TablePolicy(
+        "sensitive", 7, subject_column="text", subject_namespace="review"
+    )
     assert {(each.gdpr_class, each.retention_days) for each in any_warehouse.versions(TABLE)} == {
         ("sensitive", 7)
     }

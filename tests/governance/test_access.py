@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from platform_assets.governance.access import record_denial
 from platform_assets.governance.ledger import Ledger
-from platform_assets.systems import open_ledger, open_object_store
+from platform_assets.outside_systems import OutsideSystems
 from resources.object_store import ObjectStore
 from resources.policed_object_store import AccessDeniedError
 from resources.policy_engine import Decision
@@ -111,11 +111,11 @@ def test_the_platforms_store_records_what_it_denies(tmp_path):
     settings = PlatformSettings(
         home=tmp_path, principal=Principal(user="ada", labels=PrincipalLabels(env="prod"))
     )
-    store: ObjectStore = open_object_store(settings)
-    assert list(open_ledger(settings).entries()) == []
+    store: ObjectStore = OutsideSystems(settings).object_store
+    assert list(OutsideSystems(settings).ledger.entries()) == []
     with pytest.raises(AccessDeniedError, match="label env prod does not match dev"):
         store.exists("models/dev/line/1/model.json")
-    (entry,) = open_ledger(settings).entries(kind="denial")
+    (entry,) = OutsideSystems(settings).ledger.entries(kind="denial")
     assert (entry.subject, entry.principal) == ("/models/dev/line/1/model.json", "ada")
     assert entry.body["reasons"] == ["label env prod does not match dev"]
 
@@ -126,7 +126,7 @@ def test_the_settings_choose_the_bucket(tmp_path):
         home=tmp_path, objects_uri="s3://bucket/assets", s3_endpoint="http://127.0.0.1:9"
     )
     with pytest.raises(AccessDeniedError):
-        open_object_store(settings).list("models/prod")
+        OutsideSystems(settings).object_store.list("models/prod")
 
 
 def test_what_stands_behind_a_question_mark_is_not_recorded(ledger):

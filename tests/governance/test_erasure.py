@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from platform_assets.systems import open_object_store, open_warehouse
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from typer.testing import CliRunner
@@ -31,6 +30,7 @@ from platform_assets.governance.release import ERASURE, Release
 from platform_assets.governance.subjects import REVIEW, Subject
 from platform_assets.governance.suppression import Suppression, publish_unless_erased
 from platform_assets.governance.verdict import Requirement, ResolvedRequirement, Verdict, Waiver
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     CardVersion,
     DatasetVersion,
@@ -549,7 +549,7 @@ def test_from_the_first_moment_on_nothing_is_built_on_the_subject(home):
 def command(tmp_path, monkeypatch):
     """Runs `erase` on a home that holds the subject in one version; its exit status and what it printed as JSON."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
-    write(open_warehouse(PlatformSettings()), DATASET, reviews(SECRET, *TEXTS))
+    write(OutsideSystems(PlatformSettings()).warehouse, DATASET, reviews(SECRET, *TEXTS))
     app = typer.Typer()
     app.command()(cli.erase)
 
@@ -589,7 +589,7 @@ def test_the_command_asks_for_a_namespace(command):
 
 def test_the_command_fails_when_something_is_left(command):
     """An object that a person must look at: exit status 1, and it is named."""
-    store = open_object_store(PlatformSettings())
+    store = OutsideSystems(PlatformSettings()).object_store
     store.put(
         "reports/dev/note", SUBJECT.encode(), gdpr_class="personal", retention_days=1, source_commit="0c0ffee"
     )

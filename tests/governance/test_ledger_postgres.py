@@ -9,7 +9,7 @@ import pytest
 
 from platform_assets.governance.errors import LedgerError
 from platform_assets.governance.ledger import Ledger
-from platform_assets.systems import open_ledger
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings, Principal
 
 psycopg2 = pytest.importorskip("psycopg2", reason="NO PSYCOPG2: install the extra `cluster`")
@@ -54,7 +54,7 @@ def test_both_schemes_and_the_settings_lead_to_the_ledger(ledger, three, locatio
     """`postgres://` is the same address."""
     assert list(Ledger.open(location.replace("postgresql:", "postgres:"), principal="ada").entries()) == three
     settings = PlatformSettings(home=tmp_path, ledger_uri=location, principal=Principal(user="grace"))
-    assert open_ledger(settings).append("note", "line", fingerprint="4", body={}).seq == 4
+    assert OutsideSystems(settings).ledger.append("note", "line", fingerprint="4", body={}).seq == 4
 
 
 def test_connections_are_used_again(ledger, location):

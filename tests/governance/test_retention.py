@@ -26,6 +26,7 @@ from platform_assets.governance.retention import (
     set_legal_hold,
 )
 from platform_assets.governance.verdict import latest_verdict
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     CardVersion,
     DatasetVersion,
@@ -35,13 +36,13 @@ from platform_assets.references import (
     ReportVersion,
     TableSnapshot,
 )
-from platform_assets.systems import open_object_store
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import PlatformSettings
 from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
 from tests.governance.conftest import example
+from tests.outside import outside_with
 
 TABLE, LINE = "datasets.reviews", "reviews"
 MODEL = f"{LINE}_model@feed"
@@ -387,10 +388,9 @@ def materialize(store, warehouse, ledger, tmp_path) -> dg.ExecuteInProcessResult
     return dg.materialize(
         [housekeeping.retention_asset(content_hash)],
         resources={
-            "object_store": store,
-            "warehouse": warehouse,
-            "ledger": ledger,
-            "settings": PlatformSettings(home=tmp_path),
+            "outside": outside_with(
+                PlatformSettings(home=tmp_path), object_store=store, warehouse=warehouse, ledger=ledger
+            )
         },
         raise_on_error=False,
     )
@@ -415,7 +415,7 @@ def test_the_schedule_runs_every_night_from_the_start():
     definitions = dg.Definitions(
         assets=[housekeeping.retention_asset(content_hash)],
         schedules=[housekeeping.retention_schedule()],
-        resources=dict.fromkeys(("object_store", "warehouse", "ledger", "settings"), io.StringIO()),
+        resources={"outside": io.StringIO()},
     )
     schedule = definitions.resolve_schedule_def("retention_every_night")
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
@@ -432,7 +432,7 @@ def test_the_schedule_runs_every_night_from_the_start():
 def test_the_commands_list_hold_and_sweep(tmp_path, monkeypatch):
     """What is due is listed; held it stays; let go it goes."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
-    store = open_object_store(PlatformSettings())
+    store = OutsideSystems(PlatformSettings()).object_store
     put(store, "reports/dev/a", days=1)
     described = tmp_path / "objects" / "metadata" / "reports" / "dev" / "a.json"
     described.write_text(described.read_text().replace(str(now().year), "1999"))

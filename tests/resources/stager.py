@@ -9,11 +9,11 @@ from itertools import count, islice
 import pyarrow as pa
 
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.systems import open_warehouse
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 
 table, first, *limit = sys.argv[1:]
-warehouse = open_warehouse(PlatformSettings())
+warehouse = OutsideSystems(PlatformSettings()).warehouse
 for version in islice(count(int(first)), *map(int, limit or ["1000000"])):
     rows = pa.table({"version": [version] * 100, "text": [f"row {row}" for row in range(100)]})
     staged = warehouse.stage(

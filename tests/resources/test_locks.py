@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.systems import open_locks
+from platform_assets.outside_systems import open_locks
 from resources.locks import FileLocks, LockError, LockLostError, LockTimeoutError, PostgresLocks
 from resources.settings import PlatformSettings
 from tests.resources.holder import opened

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from platform_assets.systems import open_warehouse
 
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.outside_systems import OutsideSystems
 from resources.locks import FileLocks, LockLostError
 from resources.settings import PlatformSettings
 from resources.warehouse import IcebergWarehouse, Rewrite, Snapshot, TablePolicy, WarehouseError
@@ -59,7 +59,7 @@ def local(home: Path) -> PlatformSettings:
 
 def opened(home: Path) -> IcebergWarehouse:
     """The warehouse of a home, as another process would open it."""
-    return open_warehouse(local(home))
+    return OutsideSystems(local(home)).warehouse
 
 
 def files_of(place: PlatformSettings) -> set[str]:
@@ -117,7 +117,7 @@ def place(request, tmp_path):
 @pytest.fixture
 def any_warehouse(place):
     """An empty warehouse, in either place."""
-    return open_warehouse(place)
+    return OutsideSystems(place).warehouse
 
 
 @contextmanager
@@ -274,7 +274,7 @@ def test_a_home_may_have_any_name(tmp_path, monkeypatch, name):
     """Blanks and signs in the path of the home are kept: files lie under it, and a sweep spares them."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / name))
     settings = PlatformSettings()
-    warehouse = open_warehouse(settings)
+    warehouse = OutsideSystems(settings).warehouse
     published = publish(warehouse, 1)
     stage(warehouse, 2)
     stage(warehouse, 3)
@@ -302,7 +302,7 @@ def test_a_killed_writer_leaves_the_last_good_version(place, kills):
             except subprocess.TimeoutExpired:
                 process.kill()
             reported += process.stdout.readlines()
-        warehouse = open_warehouse(place)
+        warehouse = OutsideSystems(place).warehouse
         current = warehouse.current(TABLE)
         found = warehouse.read(TABLE, current.snapshot_id)
         assert content_hash(found) == current.content_hash
@@ -316,7 +316,7 @@ def test_a_killed_writer_leaves_the_last_good_version(place, kills):
 
 def test_readers_see_the_old_version_or_the_new_one(place):
     """While a writer publishes and others sweep, every read is one whole version, and versions never go back."""
-    warehouse = open_warehouse(place)
+    warehouse = OutsideSystems(place).warehouse
     seen: list[int] = []
     with stager(place, 1) as process:
         process.stdout.readline()
@@ -340,7 +340,7 @@ def test_two_writers_at_once_lose_nothing(place):
     with stager(place, 0, 3) as one, stager(place, 100, 3) as other:
         reported = [int(number) for process in (one, other) for number in process.communicate()[0].split()]
         assert (one.returncode, other.returncode) == (0, 0)
-    warehouse = open_warehouse(place)
+    warehouse = OutsideSystems(place).warehouse
     versions = warehouse.versions(TABLE)
     found = [warehouse.read(TABLE, each.snapshot_id) for each in versions]
     assert [content_hash(rows) for rows in found] == [each.content_hash for each in versions]
@@ -660,7 +660,7 @@ def test_settings_lead_table_files_to_the_same_s3_server(tmp_path, s3_bucket, s3
     settings = PlatformSettings(
         home=tmp_path, warehouse_uri=f"s3://{s3_bucket}/tables", s3_endpoint=s3_endpoint
     )
-    warehouse = open_warehouse(settings)
+    warehouse = OutsideSystems(settings).warehouse
     published = publish(warehouse, 1)
     stage(warehouse, 2)
     stage(warehouse, 3)
@@ -681,6 +681,8 @@ def test_the_aws_sdk_need_not_ask_the_machine_for_its_region(tmp_path, monkeypat
     for variable, value in known.items():
         monkeypatch.setenv(variable, value)
 
-    open_warehouse(PlatformSettings(home=tmp_path, warehouse_uri="s3://bucket/tables", s3_region="eu-west-1"))
+    OutsideSystems(
+        PlatformSettings(home=tmp_path, warehouse_uri="s3://bucket/tables", s3_region="eu-west-1")
+    ).warehouse
 
     assert os.environ.get("AWS_DEFAULT_REGION") == expected

@@ -18,7 +18,7 @@ from platform_assets.datasets.contract import CONTRACTS_FOLDER, load_contract
 from platform_assets.datasets.errors import ContractError, DatasetError
 from platform_assets.datasets.row_hash import row_hashes
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.systems import open_warehouse
+from platform_assets.outside_systems import OutsideSystems
 from resources.row_salt import row_salt
 from resources.settings import PlatformSettings
 
@@ -70,7 +70,7 @@ def written_to(settings: PlatformSettings, *labels: int) -> pd.DataFrame:
         }
     )
     rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    open_warehouse(settings).stage(
+    OutsideSystems(settings).warehouse.stage(
         "datasets.reviews_sentiment",
         rows,
         content_hash=content_hash(rows),

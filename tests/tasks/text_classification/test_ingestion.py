@@ -1,39 +1,71 @@
 """Reviews: cleaned, counted, and split so that near neighbours never stand on two sides."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import platform_assets.models
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.reviews import (
-    COLUMNS,
-    SPLITS,
-    ReviewsData,
-    clean,
-    prepare_reviews,
-    read_reviews,
-    review_id,
-)
-from platform_assets.datasets.spec import DatasetSpec, SplitSpec
-from platform_assets.models.training_spec import read_training_spec
+from platform_assets.datasets.ingestion import SPLITS, PreparedRows, read_sources
+from platform_assets.datasets.spec import BlockSplitSpec
+from platform_assets.tasks.registry import read_training_spec
+from platform_assets.tasks.text_classification.ingestion import COLUMNS, TextIngestion, clean, review_id
+from platform_assets.tasks.text_classification.spec import TextDatasetSpec
 
 Rows = Sequence[tuple[object, object]]
 """(text, label) pairs."""
 
 
-def read_and_prepare(spec: DatasetSpec) -> ReviewsData:
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared rows as a frame, and what was left out by name."""
+
+    rows: PreparedRows
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table; its integers may be missing."""
+        return self.rows.table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that were there before."""
+        return self.rows.left_out["duplicates_removed"]
+
+    @property
+    def conflicts(self) -> int:
+        """Rows whose text stands under both labels."""
+        return self.rows.left_out["conflicting_labels_removed"]
+
+    @property
+    def guard_rows(self) -> int:
+        """Rows between two splits."""
+        return self.rows.left_out["guard_rows_left_out"]
+
+
+def make_spec(*uris: str, **given: Any) -> TextDatasetSpec:
+    """A spec that trains on these sources."""
+    return TextDatasetSpec(line="line", train_data_uri=uris, contract="c", **({"split": PLAN} | given))
+
+
+def read_and_prepare(
+    spec: TextDatasetSpec,
+    is_erased: Callable[[Sequence[str]], Sequence[bool]] = lambda ids: [False] * len(ids),
+) -> Prepared:
     """What becomes of the sources of a spec."""
-    return prepare_reviews(spec, read_reviews(spec))
+    return Prepared(TextIngestion().prepare(spec, read_sources(spec), is_erased=is_erased))
 
 
 @contextmanager
@@ -47,12 +79,10 @@ def files(**sources: Rows) -> Iterator[dict[str, str]]:
         yield paths
 
 
-def prepare(plan: SplitSpec, *, train_rows: int | None = None, **sources: Rows) -> ReviewsData:
+def prepare(plan: BlockSplitSpec, *, train_rows: int | None = None, **sources: Rows) -> Prepared:
     """Train on all `sources`, in their order."""
     with files(**sources) as paths:
-        return read_and_prepare(
-            DatasetSpec(train_data_uri=tuple(paths.values()), contract="c", split=plan, train_rows=train_rows)
-        )
+        return read_and_prepare(make_spec(*paths.values(), split=plan, train_rows=train_rows))
 
 
 def films(rows: int, *, labels: Sequence[int] = (0, 1), name: str = "film", seed: int = 0) -> Rows:
@@ -67,16 +97,16 @@ def films(rows: int, *, labels: Sequence[int] = (0, 1), name: str = "film", seed
     return found
 
 
-def assigned(data: ReviewsData) -> dict[str, str]:
+def assigned(data: Prepared) -> dict[str, str]:
     """Split by text; `reserve` counts as train, from which it was taken."""
     return dict(zip(data.frame["text"], data.frame["split"].replace("reserve", "train"), strict=True))
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> SplitSpec:
+def plans(draw: st.DrawFn) -> BlockSplitSpec:
     """Small blocks, every number of guard rows, shares that leave a block to train on."""
     block_rows = draw(st.integers(2, 9))
-    return SplitSpec(
+    return BlockSplitSpec(
         test=draw(st.floats(0.05, 0.35)),
         validation=draw(st.floats(0.05, 0.3)),
         block_rows=block_rows,
@@ -85,7 +115,7 @@ def plans(draw: st.DrawFn) -> SplitSpec:
     )
 
 
-PLAN = SplitSpec(test=0.2, validation=0.2, block_rows=10, guard_rows=3)
+PLAN = BlockSplitSpec(test=0.2, validation=0.2, block_rows=10, guard_rows=3)
 
 
 @settings(max_examples=10)
@@ -124,7 +154,7 @@ def test_splits_have_the_shares_asked_for(plan, blocks):
         "validation": max(1, round(plan.validation * blocks)),
     }
     unguarded = plan.model_copy(update={"guard_rows": 0})
-    counts = prepare(unguarded, imdb=films(blocks * plan.block_rows)).rows_by_split()
+    counts = prepare(unguarded, imdb=films(blocks * plan.block_rows)).rows.rows_by_split()
     assert {split: counts[split] for split in wanted} == {
         split: 2 * plan.block_rows * share for split, share in wanted.items()
     }
@@ -148,7 +178,7 @@ def test_no_text_is_in_two_splits(plan, data):
     both = labels.groupby("id")["label"].transform("nunique") > 1
     assert prepared.conflicts == both.sum()
     assert prepared.duplicates == (labels[~both].duplicated("id")).sum()
-    assert prepared.raw_rows == len(rows)
+    assert prepared.rows.raw_rows == len(rows)
     assert len(prepared.frame) == len(rows) - prepared.conflicts - prepared.duplicates - prepared.guard_rows
 
 
@@ -159,7 +189,7 @@ def test_the_same_input_gives_the_same_table(plan, seed, train_rows):
     rows = films(5 * plan.block_rows + 20, seed=seed)
     first, second = (prepare(plan, imdb=rows, train_rows=train_rows) for _ in range(2))
     pd.testing.assert_frame_equal(first.frame, second.frame)
-    assert first.source_hash == second.source_hash
+    assert first.rows.source_hash == second.rows.source_hash
     assert tuple(first.frame.columns) == COLUMNS
 
 
@@ -206,8 +236,8 @@ def test_frozen_splits_survive_texts_that_sources_share(plan, data):
         later_alone.frame[~later_alone.frame["review_id"].isin(shared)].reset_index(drop=True),
     )
     assert both.frame["review_id"].is_unique
-    assert both.raw_rows == len(first) + len(later)
-    assert both.raw_rows == len(both.frame) + both.duplicates + both.conflicts + both.guard_rows
+    assert both.rows.raw_rows == len(first) + len(later)
+    assert both.rows.raw_rows == len(both.frame) + both.duplicates + both.conflicts + both.guard_rows
 
 
 def test_the_earlier_source_has_the_say():
@@ -240,7 +270,7 @@ def test_two_files_of_one_name_are_frozen_each_for_itself(tmp_path):
             tmp_path / folder / "reviews.parquet"
         )
         texts.append(str(tmp_path / folder / "reviews.parquet"))
-        specs.append(DatasetSpec(train_data_uri=tuple(texts), contract="c", split=PLAN))
+        specs.append(make_spec(*texts))
     alone, both = (read_and_prepare(spec).frame for spec in specs)
     pd.testing.assert_frame_equal(both.iloc[: len(alone)], alone)
 
@@ -299,7 +329,7 @@ def test_too_few_rows_are_an_error():
         DatasetError, match=r"source 'imdb' has 29 rows of label [01]: 2 blocks of 10, and a split takes 3"
     ):
         prepare(PLAN, imdb=films(29))
-    greedy = SplitSpec(test=0.6, validation=0.25, block_rows=10, guard_rows=0)
+    greedy = BlockSplitSpec(test=0.6, validation=0.25, block_rows=10, guard_rows=0)
     with pytest.raises(DatasetError, match=r"split\.test"):
         prepare(greedy, imdb=films(30))
 
@@ -314,7 +344,7 @@ def test_duplicates_and_conflicts_are_counted():
     """The first of equal rows stays; of a text under both labels none does."""
     rows = [*films(100), ("film 0 3", 0), (" FILM 0 3 ", 0), ("film 1 5", 0), ("film 1 5", 1)]
     prepared = prepare(PLAN, imdb=rows)
-    assert (prepared.raw_rows, prepared.duplicates, prepared.conflicts) == (204, 2, 3)
+    assert (prepared.rows.raw_rows, prepared.duplicates, prepared.conflicts) == (204, 2, 3)
     texts = set(prepared.frame["text"])
     assert "film 1 5" not in texts
     assert " FILM 0 3 " not in texts
@@ -337,7 +367,7 @@ def test_a_label_that_is_no_whole_number_is_refused(tmp_path, odd):
     rows = [*films(100), ("the odd one", odd), ("another", odd)]
     pd.DataFrame(rows, columns=["text", "label"]).to_csv(path, index=False)
     with pytest.raises(DatasetError, match=r"imdb\.csv: 2 of 202 rows have a label .* \(first: row 201\)"):
-        read_and_prepare(DatasetSpec(train_data_uri=(str(path),), contract="c", split=PLAN))
+        read_and_prepare(make_spec(str(path)))
 
 
 def test_missing_texts_are_left_to_the_contract():
@@ -356,7 +386,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(tmp_path, columns, m
     path = tmp_path / "imdb.parquet"
     pd.DataFrame([("a", 1)], columns=columns).to_parquet(path)
     with pytest.raises(DatasetError) as caught:
-        read_and_prepare(DatasetSpec(train_data_uri=(str(path),), contract="c"))
+        read_and_prepare(make_spec(str(path)))
     assert str(caught.value) == f"{path}: column {missing} is missing (1 rows, columns: {', '.join(columns)})"
 
 
@@ -364,9 +394,7 @@ def test_a_given_test_file_is_the_test_split():
     """val_data_uri becomes the test split, whole and alone; validation is still cut from the training file."""
     test = films(7, name="test")
     with files(imdb=films(100), test=test) as paths:
-        spec = DatasetSpec(
-            train_data_uri=(paths["imdb"],), val_data_uri=paths["test"], contract="c", split=PLAN
-        )
+        spec = make_spec(paths["imdb"], val_data_uri=paths["test"])
         frame = read_and_prepare(spec).frame
     assert sorted(frame.query("split == 'test'")["text"]) == sorted(text for text, _ in test)
     assert set(frame.query("source == 'imdb'")["split"]) == {"train", "validation"}
@@ -376,9 +404,7 @@ def test_a_given_test_file_shares_no_text_with_training():
     """An overlap is refused with its size, whatever the spelling: such a test would measure memory."""
     test = [*films(7, name="test"), ("FILM 0  1", 0), ("film 1 4<br />", 0)]
     with files(imdb=films(100), test=test) as paths:
-        spec = DatasetSpec(
-            train_data_uri=(paths["imdb"],), val_data_uri=paths["test"], contract="c", split=PLAN
-        )
+        spec = make_spec(paths["imdb"], val_data_uri=paths["test"])
         with pytest.raises(
             DatasetError, match=r"test\.parquet: 2 of 16 rows have a text that is also in train_data_uri"
         ):
@@ -389,13 +415,7 @@ def test_a_shifted_source_is_shown_and_never_trained_on():
     """shift_data_uri is a split of its own, cut to shift_rows, without the texts that training has."""
     shift = [*films(40, name="shift"), ("film 0 1", 0)]
     with files(imdb=films(100), shift=shift) as paths:
-        spec = DatasetSpec(
-            train_data_uri=(paths["imdb"],),
-            shift_data_uri=paths["shift"],
-            shift_rows=30,
-            contract="c",
-            split=PLAN,
-        )
+        spec = make_spec(paths["imdb"], shift_data_uri=paths["shift"], shift_rows=30)
         frame = read_and_prepare(spec).frame
     of_shift = frame[frame["source"] == "shift"]
     assert of_shift["split"].value_counts().to_dict() == {"reserve": 50, "shift": 30}
@@ -411,11 +431,11 @@ def test_the_first_sources_are_those_of_the_first_uri(tmp_path):
     pd.DataFrame(rows, columns=names).to_parquet(mixed)
     pd.DataFrame(films(50, name="other"), columns=names[:2]).to_parquet(other)
     pd.DataFrame([("a", 0, "own"), ("b", 1, "other")], columns=names).to_parquet(test)
-    spec = DatasetSpec(train_data_uri=(str(mixed), str(other)), contract="c", split=PLAN)
+    spec = make_spec(str(mixed), str(other))
 
-    assert read_and_prepare(spec).first_sources == ("x", "y")
+    assert read_and_prepare(spec).rows.first_sources == ("x", "y")
     given_test = spec.model_copy(update={"val_data_uri": str(test)})
-    assert read_and_prepare(given_test).first_sources == ("own", "x", "y")
+    assert read_and_prepare(given_test).rows.first_sources == ("own", "x", "y")
 
 
 def test_a_source_column_names_the_rows(tmp_path):
@@ -423,7 +443,7 @@ def test_a_source_column_names_the_rows(tmp_path):
     path = tmp_path / "mixed.parquet"
     rows = [(text, label, site) for site in ("x", None) for text, label in films(50, name=str(site))]
     pd.DataFrame(rows, columns=["text", "label", "source"]).to_parquet(path)
-    frame = read_and_prepare(DatasetSpec(train_data_uri=(str(path),), contract="c", split=PLAN)).frame
+    frame = read_and_prepare(make_spec(str(path))).frame
     assert set(frame["source"]) == {"x", "mixed"}
     assert (frame.groupby("source")["split"].nunique() == 3).all()
 
@@ -438,15 +458,15 @@ def test_the_real_reviews_split_without_a_leak():
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     path = Path(platform_assets.models.__file__).parent / "reviews_sentiment" / "training-spec.yaml"
-    prepared = read_and_prepare(read_training_spec(path).content)
-    assert prepared.rows_by_split() == {
+    prepared = read_and_prepare(read_training_spec(path)[1].content)
+    assert prepared.rows.rows_by_split() == {
         "train": 4000,
         "validation": 1260,
         "test": 1950,
         "shift": 2000,
         "reserve": 22_932,
     }
-    assert (prepared.raw_rows, prepared.duplicates, prepared.conflicts) == (33_530, 98, 0)
+    assert (prepared.rows.raw_rows, prepared.duplicates, prepared.conflicts) == (33_530, 98, 0)
     assert prepared.guard_rows == 1290
     frame = prepared.frame
     assert set(frame.query("split in ('train', 'validation', 'test')")["source"]) == {"imdb"}
@@ -460,16 +480,14 @@ def test_the_real_reviews_split_without_a_leak():
 def test_rows_of_erased_subjects_do_not_come_back() -> None:
     """Whatever a source still holds, the rows that were erased stay out and are counted; no other row moves."""
     with files(train=films(200)) as paths:
-        spec = DatasetSpec(train_data_uri=tuple(paths.values()), contract="c", split=PLAN)
+        spec = make_spec(*paths.values())
         gone = review_id("film 1 17")
 
-        prepared = prepare_reviews(
-            spec, read_reviews(spec), is_erased=lambda ids: [each == gone for each in ids]
-        )
+        prepared = read_and_prepare(spec, is_erased=lambda ids: [each == gone for each in ids])
 
         assert gone in set(read_and_prepare(spec).frame["review_id"])
         assert gone not in set(prepared.frame["review_id"])
-        assert (prepared.erased, prepared.raw_rows) == (1, 400)
+        assert (prepared.rows.erased, prepared.rows.raw_rows) == (1, 400)
         pd.testing.assert_frame_equal(
             prepared.frame, read_and_prepare(spec).frame.query("review_id != @gone").reset_index(drop=True)
         )

@@ -11,15 +11,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from platform_assets.models.training_spec import read_training_spec
+from platform_assets.models.workplace import Workplace, environment_of
+from platform_assets.systems import open_object_store
 
 from platform_assets.models import workplace as module
 from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.job_files import JobFiles, JobInputs
 from platform_assets.models.training import train
-from platform_assets.models.training_spec import read_training_spec
-from platform_assets.models.workplace import Workplace, environment_of
-from platform_assets.systems import open_object_store
 from resources.settings import PlatformSettings, Principal
 from tests.line_factory import SMALL_SPEC
 from tests.models.conftest import PROCESS, assert_alike, environment, start, wait_until, weights

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.tokens import (
+from platform_assets.tasks.text_classification.tokens import (
     encoder_identity,
     load_tokenizer,
     model_location,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platform_assets.models.training_spec import TrainingSpec, launchable, with_launched
 
 from platform_assets.governance import retraining
 from platform_assets.governance.errors import GovernanceError
@@ -13,7 +14,6 @@ from platform_assets.governance.release import ACTIVATION
 from platform_assets.governance.retraining import Retraining
 from platform_assets.lines.line import Line, load_line
 from platform_assets.models.assets import spec_commit
-from platform_assets.models.training_spec import TrainingSpec, launchable, with_launched
 from platform_assets.references import DatasetVersion, FeaturesVersion
 from tests.governance.conftest import example
 from tests.line_factory import write_spec

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from platform_assets.validation.baseline import tfidf_logistic_scores
+from platform_assets.tasks.text_classification.baseline import tfidf_logistic_scores
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import roc_auc
 

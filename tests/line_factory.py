@@ -11,8 +11,10 @@ import dagster as dg
 import yaml
 
 from platform_assets.definitions import build_definitions
+from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import open_instance
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,11 +69,11 @@ def materialize_alone(
     line = load_line(spec)
     with open_instance(settings) as instance:
         result = (
-            build_definitions(settings, [line])
+            build_definitions(OutsideSystems(settings), [line])
             .resolve_job_def(line.name)
             .execute_in_process(
                 instance=instance,
-                asset_selection=[line.key(stage)],
+                asset_selection=[asset_key(line, stage)],
                 run_config={"ops": {f"{line.name}_{stage}": {"config": config}}} if config else None,
                 tags=tags,
                 raise_on_error=False,

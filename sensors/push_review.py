@@ -206,10 +206,10 @@ def pushed_line(path: str, tree: Mapping[str, Blob], remote: GitRemote) -> Line:
         try:
             spec.write_bytes(_content(path, tree[path], remote))
             task, manifest = read_training_spec(spec)
-            for name in task.companions(manifest.content):
+            for field, name in task.companions(manifest.content).items():
                 beside = posixpath.join(posixpath.dirname(path), name)
                 if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                    raise PushRejectedError(f"{path}: {name} must lie beside the spec or below")
+                    raise PushRejectedError(f"{path}: {field}: {name} must lie beside the spec or below")
                 if beside in tree:
                     companion = Path(folder) / name
                     companion.parent.mkdir(parents=True, exist_ok=True)

@@ -41,8 +41,8 @@ class Task(Generic[S]):
     """An argument that `read_instance` reads, to be shown."""
     card_sections: Path | None = None
     """YAML file of the sections that only cards of this task's models have, as in `card-schema.yaml`."""
-    companions: Callable[[S], tuple[str, ...]] = lambda spec: (spec.contract,)
-    """Files beside a spec that belong to it: a push of one of them is a push of the spec."""
+    companions: Callable[[S], Mapping[str, str]] = lambda spec: {"contract": spec.contract}
+    """Files beside a spec that belong to it, by the field that names each: a push of one is a push of the spec."""
 
     @property
     def rules(self) -> Mapping[str, Rule]:

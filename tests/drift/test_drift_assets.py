@@ -13,46 +13,31 @@ from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import DriftLog
-from platform_assets.governance.ledger import Ledger
-from resources.locks import FileLocks
-from resources.object_store import LocalObjectStore
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse
 from tests.drift.watching import ENV, LINE, Stream
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path):
-    """An empty object store."""
-    return LocalObjectStore(tmp_path / "objects")
+def outside(tmp_path):
+    """A platform that has done nothing yet."""
+    return OutsideSystems(PlatformSettings(home=tmp_path))
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    """An empty ledger."""
-    return Ledger.open(tmp_path / "ledger.db", principal="ada")
+def ledger(outside):
+    """Its ledger."""
+    return outside.ledger
 
 
 @pytest.fixture
-def materialize(tmp_path, store, ledger):
+def materialize(outside):
     """Runs the asset: its metadata."""
 
     def materialize():
-        result = dg.materialize(
-            [drift_asset(LINE)],
-            resources={
-                "object_store": store,
-                "warehouse": IcebergWarehouse(
-                    f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-                    str(tmp_path / "tables"),
-                    locks=FileLocks(tmp_path / "locks"),
-                ),
-                "ledger": ledger,
-                "settings": PlatformSettings(home=tmp_path),
-            },
-        )
+        result = dg.materialize([drift_asset(LINE)], resources={"outside": outside})
         (event,) = result.asset_materializations_for_node(f"{LINE}_drift")
         return {name: value.value for name, value in event.metadata.items()}
 
@@ -60,9 +45,9 @@ def materialize(tmp_path, store, ledger):
 
 
 @pytest.fixture
-def log(store):
+def log(outside):
     """A log of the line."""
-    return DriftLog(store, env=ENV, line=LINE)
+    return DriftLog(outside.object_store, env=ENV, line=LINE)
 
 
 def verdict(at, state="clear"):
@@ -120,7 +105,7 @@ def test_it_stands_behind_the_deployment_in_a_group_of_its_own():
     definitions = dg.Definitions(
         assets=[asset, drift_asset("other")],
         schedules=[drift_schedule()],
-        resources=dict.fromkeys(("object_store", "warehouse", "ledger", "settings"), object()),
+        resources={"outside": object()},
     )
     assert definitions.resolve_job_def("drift").asset_layer.selected_asset_keys == {
         key,

@@ -13,7 +13,7 @@ from platform_assets.drift.delivery import deliver
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.record import record_change
-from platform_assets.systems import open_ledger, open_object_store
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.drift.test_drift_assets import NOON, verdict
 from tests.drift.watching import LINE, Stream, make_profile, release_version
@@ -75,8 +75,8 @@ def test_replay_of_a_file_that_is_none_names_it(run, files, tmp_path):
 
 def test_watch_replays_files_of_events(run, tmp_path):
     """Through the release's own profile: it prints changes and counts, and leaves them in the ledger."""
-    settings = PlatformSettings()
-    release_version(open_ledger(settings), open_object_store(settings), 1, make_profile())
+    outside = OutsideSystems(PlatformSettings())
+    release_version(outside.ledger, outside.object_store, 1, make_profile())
     stream = Stream()
     deliver([*stream.events(100), *stream.events(400, drifted=True)], str(tmp_path / "events.jsonl"))
     *changes, counted = run("watch", LINE, "--replay", tmp_path / "events.jsonl").splitlines()
@@ -106,7 +106,7 @@ def test_status_of_a_line_that_was_never_watched(run):
 
 def test_status_tells_states_and_the_newest_alarm(run):
     """Since when a column is where it is, since when it is not clear, and what was seen."""
-    ledger = open_ledger(PlatformSettings())
+    ledger = OutsideSystems(PlatformSettings()).ledger
     alarm = record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
     confirmed = record_change(
         ledger, LINE, "a1b2", StateChange("score", "confirmed", verdict(NOON, "confirmed"))

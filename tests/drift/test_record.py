@@ -3,20 +3,11 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from platform_assets.drift.monitor import StateChange, WindowVerdict
 from platform_assets.drift.record import KIND, newest_alarm, newest_changes, onsets, record_change, states
-from platform_assets.governance.ledger import Ledger
 
 LINE = "reviews_sentiment"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    """An empty ledger."""
-    return Ledger.open(tmp_path / "ledger.db", principal="ada")
 
 
 def change(state, column="score", *, minute=0, p_value=1e-9):

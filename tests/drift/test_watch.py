@@ -17,7 +17,6 @@ from platform_assets.drift.replay import ManualClock, read_events, replay
 from platform_assets.drift.segments import read_segments, segment_keys
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.ledger import Ledger
 from platform_assets.sketch.sketch import ReferenceProfile
 from resources.object_store import LocalObjectStore
 from tests.drift.watching import (
@@ -39,12 +38,6 @@ PROFILE = make_profile()
 def store(tmp_path):
     """An empty object store."""
     return LocalObjectStore(tmp_path / "objects")
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    """An empty ledger."""
-    return Ledger.open(tmp_path / "ledger.db", principal="ada")
 
 
 @pytest.fixture

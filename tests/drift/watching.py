@@ -25,7 +25,9 @@ LINE, ENV = "reviews_sentiment", "dev"
 START_MS = milliseconds(datetime(2026, 11, 22, 12, tzinfo=UTC))
 EVENT_MS = 5
 WINDOW = 50
-POLICY = DriftSpec(window_events=WINDOW, expected_run_length=100_000, cool_down_seconds=0.0)
+POLICY = DriftSpec(
+    columns=("score", "words"), window_events=WINDOW, expected_run_length=100_000, cool_down_seconds=0.0
+)
 
 
 def make_profile() -> ReferenceProfile:

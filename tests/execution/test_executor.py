@@ -24,7 +24,8 @@ from platform_assets.execution.step_process import step_arguments
 from platform_assets.lines.line import load_lines
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.pod import gpu_pool, pod_tags
-from platform_assets.models.training_spec import ResourcesSpec
+from platform_assets.models.spec import ResourcesSpec
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.step import foreseen_failures, without_retries
 from platform_assets.tags import MAX_MEMORY_TAG, POD_TAG
 from resources.locks import LockLostError
@@ -124,7 +125,8 @@ def test_training_alone_asks_for_a_pod_and_is_tried_again_when_it_loses_it(tmp_p
     """On a laptop nothing is tried again: a person who presses Ctrl-C means it."""
     here = PlatformSettings(home=tmp_path)
     for settings, retries in ((here, None), (here.model_copy(update={"profile": "cluster"}), 3)):
-        nodes = build_definitions(settings, load_lines()).resolve_job_def("reviews_sentiment").nodes
+        definitions = build_definitions(OutsideSystems(settings), load_lines().sound)
+        nodes = definitions.resolve_job_def("reviews_sentiment").nodes
 
         with_pod = {node.name: node.definition.retry_policy for node in nodes if POD_TAG in node.tags}
 

@@ -3,19 +3,22 @@
 import dagster as dg
 
 from platform_assets.definitions import platform_resources
+from platform_assets.lines.assets import line_assets, line_job
 from platform_assets.lines.line import load_lines
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
-from sensors.git_push import git_sensors
+from sensors.definitions import git_sensors
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """One line and the two sensors."""
-    settings = PlatformSettings()
-    lines = load_lines(settings.specs)
+    outside = OutsideSystems(PlatformSettings())
+    lines = load_lines(outside.settings.specs).sound
+    jobs = [line_job(line) for line in lines]
     return dg.Definitions(
-        assets=[asset for line in lines for asset in line.assets()],
-        jobs=[line.job for line in lines],
-        sensors=git_sensors(settings, lines, interval_seconds=1),
-        resources=platform_resources(settings),
+        assets=[asset for line in lines for asset in line_assets(line)],
+        jobs=jobs,
+        sensors=git_sensors(outside, lines, jobs, interval_seconds=1),
+        resources=platform_resources(outside),
     )

@@ -16,7 +16,7 @@ import pytest
 
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Ledger
-from platform_assets.systems import open_ledger
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tags import RETRAINING_TAG
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.push_queue import enqueue, push_of, queued
@@ -38,7 +38,7 @@ class Daemon:
         self.settings = PlatformSettings(
             home=home, git_repositories=(WatchedRepository(url=str(origin.path)),)
         )
-        self.ledger: Ledger = open_ledger(self.settings)
+        self.ledger: Ledger = OutsideSystems(self.settings).ledger
         self.log = home / "daemon.log"
         self._dagster_home = home / "dagster"
         self._dagster_home.mkdir(parents=True)

@@ -14,14 +14,15 @@ from platform_assets.drift.record import KIND as DRIFT
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import Retraining
+from platform_assets.lines.assets import asset_key, line_job
 from platform_assets.lines.line import Line, load_line
-from platform_assets.models.training_spec import launchable
-from platform_assets.systems import open_ledger
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
-from sensors.drift import Circumstances, drift_sensor, retraining_for
-from sensors.retraining import TRIGGER_TAG, in_flight, run_request
+from sensors.definitions import drift_sensor
+from sensors.drift import Circumstances, retraining_for
+from sensors.runs import TRIGGER_TAG, in_flight, run_request
 from tests.line_factory import write_spec
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -42,15 +43,15 @@ def line(tmp_path: Path) -> Line:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> PlatformSettings:
+def outside(tmp_path: Path) -> OutsideSystems:
     """A platform that has done nothing yet."""
-    return PlatformSettings(home=tmp_path / "home")
+    return OutsideSystems(PlatformSettings(home=tmp_path / "home"))
 
 
 @pytest.fixture
-def ledger(settings: PlatformSettings) -> Ledger:
+def ledger(outside: OutsideSystems) -> Ledger:
     """Its ledger."""
-    return open_ledger(settings)
+    return outside.ledger
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_confirmed_drift_asks_for_both_sources_and_the_mix_of_the_window(tell, d
     assert asked.config["dataset"]["train_data_uri"] == [FIRST, SECOND]
     assert asked.config["dataset"]["shift_data_uri"] is None
     assert asked.config["validation"]["reference_mix"] == {"rotten_tomatoes": 0.5, "imdb": 0.5}
-    assert asked.config["model"] == launchable(line.spec)["model"]
+    assert asked.config["model"] == line.overrides["model"]
     assert asked.evidence["drift_entries"] == [alarm.hash]
     assert asked.evidence["drift_columns"] == ["words"]
 
@@ -169,20 +170,20 @@ def test_a_spec_that_names_no_sources_is_told_and_left_alone(tell, decide, tmp_p
     assert "drift.retrain" in decide(of=load_line(write_spec(tmp_path / "other")))
 
 
-def test_a_request_becomes_one_run_however_often_the_sensor_ticks(tell, line, ledger, settings, monkeypatch):
+def test_a_request_becomes_one_run_however_often_the_sensor_ticks(tell, line, ledger, outside, monkeypatch):
     """What the daemon did not live to launch is asked for again; what it launched never is."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     tell("words", "confirmed")
     found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
     retraining.request(ledger, found)
-    sensor = drift_sensor(settings, [line])
+    sensor = drift_sensor(outside, [line], [line_job(line)])
     with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(2):
             tick = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
             (request,) = tick.run_requests
             assert request.run_key == found.key
         instance.create_run_for_job(
-            build_definitions(settings, [line]).resolve_job_def(line.name),
+            build_definitions(outside, [line]).resolve_job_def(line.name),
             tags=request.tags,
             status=dg.DagsterRunStatus.STARTED,
         )
@@ -210,14 +211,16 @@ def test_a_run_carries_why_it_runs(tell, line, ledger):
     }
 
 
-def test_a_run_of_single_assets_is_a_run_of_the_line(line, settings, monkeypatch):
+def test_a_run_of_single_assets_is_a_run_of_the_line(line, outside, monkeypatch):
     """The UI starts it without the line's tag; the hourly roll-up of drift does not count."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    job = build_definitions(settings, [line]).resolve_implicit_global_asset_job_def()
+    job = build_definitions(outside, [line]).resolve_implicit_global_asset_job_def()
 
     def seen(stage: str, status: dg.DagsterRunStatus) -> bool:
         with dg.DagsterInstance.ephemeral() as instance:
-            instance.create_run_for_job(job, asset_selection=frozenset({line.key(stage)}), status=status)
+            instance.create_run_for_job(
+                job, asset_selection=frozenset({asset_key(line, stage)}), status=status
+            )
             return in_flight(instance, line)
 
     assert seen("model", dg.DagsterRunStatus.STARTED)
@@ -226,34 +229,34 @@ def test_a_run_of_single_assets_is_a_run_of_the_line(line, settings, monkeypatch
     assert not seen("drift", dg.DagsterRunStatus.STARTED)
 
 
-def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger, settings):
+def test_requests_of_another_trigger_are_left_to_their_own_sensor(line, ledger, outside):
     """Two sensors never launch the same request."""
     pushed = Retraining(
         key="git:x",
         line=line.name,
         trigger="git",
-        config=launchable(line.spec),
+        config=line.overrides,
         basis=line.basis,
         evidence={},
     )
     retraining.request(ledger, pushed)
 
     with dg.DagsterInstance.ephemeral() as instance:
-        tick = drift_sensor(settings, [line]).evaluate_tick(dg.build_sensor_context(instance=instance))
+        tick = drift_sensor(outside, [line], [line_job(line)]).evaluate_tick(
+            dg.build_sensor_context(instance=instance)
+        )
 
     assert tick.run_requests == []
 
 
-def test_a_run_that_somebody_deletes_is_not_started_anew(tell, line, ledger, settings, monkeypatch):
+def test_a_run_that_somebody_deletes_is_not_started_anew(tell, line, ledger, outside, monkeypatch):
     """The cursor remembers up to where every request has had its run."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     tell("words", "confirmed")
     found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
     retraining.request(ledger, found)
-    sensor, job = (
-        drift_sensor(settings, [line]),
-        build_definitions(settings, [line]).resolve_job_def(line.name),
-    )
+    sensor = drift_sensor(outside, [line], [line_job(line)])
+    job = build_definitions(outside, [line]).resolve_job_def(line.name)
     with dg.DagsterInstance.ephemeral() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
         run = instance.create_run_for_job(

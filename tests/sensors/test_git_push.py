@@ -16,13 +16,15 @@ from platform_assets.datasets.schema_breaker import Circumstances, half_open, tr
 from platform_assets.governance import retraining
 from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION, UNPIN
+from platform_assets.lines.assets import line_job
 from platform_assets.lines.line import Line, load_line
-from platform_assets.systems import open_ledger
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tags import RETRAINING_TAG
 from resources.git_remote import Blob, open_remotes
 from resources.provenance import is_code, running_code
 from resources.settings import PlatformSettings, WatchedRepository
-from sensors.git_push import git_sensors, waiting_pushes
+from sensors.definitions import git_sensors
+from sensors.git_push import waiting_pushes
 from sensors.push_queue import Push, enqueue, push_of, queued
 from sensors.push_review import DECISION, Reviewer, concerned_specs, missing_code
 from tests.git_factory import Origin, spec_text
@@ -62,11 +64,12 @@ class Platform:
     def __init__(self, home: Path, *origins: Origin, **watched: Any) -> None:
         repositories = tuple(WatchedRepository(url=str(origin.path), **watched) for origin in origins)
         self.settings = PlatformSettings(home=home, git_repositories=repositories)
-        self.ledger: Ledger = open_ledger(self.settings)
+        self.outside = OutsideSystems(self.settings)
+        self.ledger: Ledger = self.outside.ledger
         self.lines: list[Line] = [served_line()]
         self.instance = shared_instance()
         self.cursors: dict[str, str | None] = {}
-        self.sensors = git_sensors(self.settings, self.lines)
+        self.sensors = git_sensors(self.outside, self.lines, [line_job(line) for line in self.lines])
         self.code = served_code()
 
     def tick(self, name: str, *, keep_cursor: bool = True) -> dg.SensorResult:
@@ -254,7 +257,7 @@ def test_a_push_that_nobody_foresaw_holds_up_no_other(platform: Platform, origin
 
     assert len(platform.drain()) == 1
 
-    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    (waiting,) = waiting_pushes(platform.outside, platform.lines)
     assert "OSError" in str(waiting)
 
 
@@ -346,7 +349,7 @@ def test_a_repository_that_does_not_answer_holds_up_no_other(tmp_path: Path, ori
     platform.poll()
     other.path.rename(away)
     assert platform.drain() == []
-    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    (waiting,) = waiting_pushes(platform.outside, platform.lines)
     assert "not looked at yet" in str(waiting)
     away.rename(other.path)
     assert len(platform.drain()) == 1
@@ -535,7 +538,7 @@ def test_a_spec_whose_fixed_fields_differ_needs_a_deployment(
     origin.push({SPEC: spec_text(**changes), "models/reviews/own.yaml": contract})
     platform.poll()
     assert platform.drain() == []
-    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    (waiting,) = waiting_pushes(platform.outside, platform.lines)
     assert "needs deploy" in str(waiting)
     assert all(each in str(waiting) for each in field.split(", "))
 
@@ -553,7 +556,7 @@ def test_a_contract_beside_the_spec_must_state_what_the_running_one_does(
     origin.push({"models/reviews/reviews.yaml": loosened})
     platform.poll()
     assert platform.drain() == []
-    (waiting,) = waiting_pushes(platform.ledger, platform.settings, platform.lines)
+    (waiting,) = waiting_pushes(platform.outside, platform.lines)
     assert "reviews.yaml differs" in str(waiting)
 
 
@@ -629,7 +632,9 @@ def test_code_that_changed_under_a_running_process_stops_the_sensor(
     """Definitions and steps would not be of one commit: nothing starts until they are loaded anew."""
     origin.push({SPEC: spec_text(seed=1)})
     platform.poll()
-    monkeypatch.setattr("sensors.git_push.running_code", lambda: {"platform_assets/lines/line.py": "changed"})
+    monkeypatch.setattr(
+        "sensors.definitions.running_code", lambda: {"platform_assets/lines/line.py": "changed"}
+    )
     assert "reload" in platform.tick("git_pushes").skip_reason.skip_message
     assert platform.requests() == []
 
@@ -763,7 +768,7 @@ def test_a_slow_look_leaves_the_rest_for_the_next(platform: Platform, origin: Or
 
 def test_without_a_repository_there_is_no_sensor(tmp_path: Path) -> None:
     """Nothing is watched, nothing ticks."""
-    assert git_sensors(PlatformSettings(home=tmp_path), []) == []
+    assert git_sensors(OutsideSystems(PlatformSettings(home=tmp_path)), [], []) == []
 
 
 def test_the_sensors_run_by_default_and_touch_nothing_when_loaded(tmp_path: Path, origin: Origin) -> None:
@@ -771,7 +776,8 @@ def test_the_sensors_run_by_default_and_touch_nothing_when_loaded(tmp_path: Path
     settings = PlatformSettings(
         home=tmp_path / "home", git_repositories=(WatchedRepository(url=str(origin.path)),)
     )
-    sensors = git_sensors(settings, [served_line()])
+    line = served_line()
+    sensors = git_sensors(OutsideSystems(settings), [line], [line_job(line)])
     assert [(each.name, each.default_status, each.minimum_interval_seconds) for each in sensors] == [
         ("git_poller", dg.DefaultSensorStatus.RUNNING, 30),
         ("git_pushes", dg.DefaultSensorStatus.RUNNING, 30),
@@ -786,5 +792,5 @@ def test_a_push_of_a_repository_that_is_no_longer_watched_waits_visibly(
     origin.push({SPEC: spec_text(seed=1)})
     platform.poll()
     unwatched = platform.settings.model_copy(update={"git_repositories": ()})
-    (waiting,) = waiting_pushes(platform.ledger, unwatched, platform.lines)
+    (waiting,) = waiting_pushes(OutsideSystems(unwatched), platform.lines)
     assert "no longer watched" in str(waiting)

@@ -1,24 +1,16 @@
 """The queue of pushes: each push once, in order, whoever tells of it and whoever dies in between."""
 
 import threading
-from pathlib import Path
 
 import pytest
 
 from platform_assets.governance.ledger import Ledger
-from platform_assets.systems import open_ledger
-from resources.settings import PlatformSettings, WatchedRepository
+from resources.settings import WatchedRepository
 from sensors.push_queue import Push, enqueue, known_heads, observe, push_of, queued
 
 MAIN = "refs/heads/main"
 WATCHED = WatchedRepository(url="https://forge.example/owner/repo.git", branches=("main", "release/*"))
 A, B, C, D = (letter * 40 for letter in "abcd")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    """An empty ledger."""
-    return open_ledger(PlatformSettings(home=tmp_path))
 
 
 def push(sha: str, ref: str = MAIN) -> Push:

@@ -681,7 +681,7 @@ def test_the_aws_sdk_need_not_ask_the_machine_for_its_region(tmp_path, monkeypat
     for variable, value in known.items():
         monkeypatch.setenv(variable, value)
 
-    OutsideSystems(
+    assert OutsideSystems(
         PlatformSettings(home=tmp_path, warehouse_uri="s3://bucket/tables", s3_region="eu-west-1")
     ).warehouse
 

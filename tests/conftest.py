@@ -1,6 +1,7 @@
 """What several test modules share: real servers, the real encoder, how property tests run."""
 
 import os
+import random
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,85 @@ def encoder() -> str:
     from platform_assets.tasks.text_classification.tokens import model_location
 
     return model_location(ENCODER)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(encoder):
+    """The encoder's tokenizer, 16 tokens a text."""
+    from platform_assets.tasks.text_classification.tokens import load_tokenizer
+
+    return load_tokenizer(encoder, max_length=16, head_fraction=0.25)
+
+
+@pytest.fixture(scope="session")
+def training_config(encoder, tokenizer):
+    """Twelve steps on the CPU in full precision, every rate large enough to show."""
+    from platform_assets.tasks.text_classification.recipe import TextTrainingConfig
+
+    return TextTrainingConfig(
+        model_location=encoder,
+        epochs=1,
+        batch_size=7,
+        learning_rate=1e-3,
+        head_learning_rate=1e-2,
+        layer_decay=0.5,
+        warmup_fraction=0.1,
+        weight_decay=0.0,
+        dropout=0.1,
+        clip_norm=1.0,
+        freeze_embeddings=True,
+        seed=7,
+        gpu=0,
+        mixed_precision=False,
+        pad_id=tokenizer.pad_id,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_tokens(tokenizer):
+    """Builds a table of short texts whose opinion stands in one word."""
+
+    def make_tokens(rows: int = 84, *, labels: list[int | None] | None = None, split: str = "train") -> Any:
+        import pyarrow as pa
+
+        random_words = random.Random(3)
+        labels = labels or [row % 2 for row in range(rows)]
+        texts = [
+            " ".join(
+                [
+                    *random_words.choices(["the", "film", "was", "plot"], k=row % 9),
+                    ["awful", "great"][bool(label)],
+                ]
+            )
+            for row, label in enumerate(labels)
+        ]
+        return pa.table(
+            {
+                "token_ids": pa.array(tokenizer.encode(texts)[0], pa.list_(pa.int32())),
+                "label": pa.array(labels, pa.int32()),
+                "split": [split] * rows,
+            }
+        )
+
+    return make_tokens
+
+
+@pytest.fixture(scope="session")
+def trained(make_tokens, training_config, tmp_path_factory):
+    """An uninterrupted run, and what it reported by step."""
+    from platform_assets.models.checkpoints import FolderCheckpoints
+    from platform_assets.tasks.text_classification.trainer import TextTrainer
+
+    folder = tmp_path_factory.mktemp("trained")
+    reported: dict[int, dict[str, float]] = {}
+    result = TextTrainer().fit(
+        make_tokens(),
+        training_config,
+        output=folder / "model",
+        checkpoints=FolderCheckpoints(folder),
+        on_progress=lambda step, metrics: reported.update({step: metrics}),
+    )
+    return result, reported
 
 
 @pytest.fixture

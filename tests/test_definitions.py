@@ -10,6 +10,7 @@ import pytest
 
 from platform_assets.definitions import build_definitions
 from platform_assets.lines.line import load_line, load_lines
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, SMALL_SPEC, environment
 
@@ -29,7 +30,7 @@ HEAVY = (
 
 def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
     """A change of any asset's key or any job's selection is a change for everybody who watches it."""
-    definitions = build_definitions(PlatformSettings(home=tmp_path), load_lines())
+    definitions = build_definitions(OutsideSystems(PlatformSettings(home=tmp_path)), load_lines().sound)
 
     keys = [spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()]
     checks = [key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys]
@@ -73,7 +74,7 @@ def test_a_watched_repository_brings_its_sensors(tmp_path: Path) -> None:
     """Who watches no repository is not shown sensors that do nothing."""
     settings = PlatformSettings(home=tmp_path, git_repositories=({"url": "https://example.org/models.git"},))
 
-    definitions = build_definitions(settings, load_lines())
+    definitions = build_definitions(OutsideSystems(settings), load_lines().sound)
 
     names = [sensor.name for sensor in definitions.sensors or ()]
     assert names == ["drift_retraining", "git_poller", "git_pushes"]
@@ -81,7 +82,7 @@ def test_a_watched_repository_brings_its_sensors(tmp_path: Path) -> None:
 
 def test_training_step_asks_for_what_its_spec_says(tmp_path: Path) -> None:
     """The GPU stands in the step's own tags, where an executor that makes pods reads it."""
-    definitions = build_definitions(PlatformSettings(home=tmp_path), load_lines())
+    definitions = build_definitions(OutsideSystems(PlatformSettings(home=tmp_path)), load_lines().sound)
 
     tags = {
         node.name: json.loads(node.tags["dagster-k8s/config"])
@@ -94,10 +95,10 @@ def test_training_step_asks_for_what_its_spec_says(tmp_path: Path) -> None:
     assert limits == {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"}
 
 
-def test_launchpad_shows_the_values_of_the_spec(tmp_path: Path) -> None:
+def test_run_config_shows_the_values_of_the_spec(tmp_path: Path) -> None:
     """Every value that one run may change starts as what the file says."""
     line = load_line(SMALL_SPEC)
-    definitions = build_definitions(PlatformSettings(home=tmp_path), [line])
+    definitions = build_definitions(OutsideSystems(PlatformSettings(home=tmp_path)), [line])
 
     fields = (
         definitions.resolve_job_def(line.name).get_node_named(f"{line.name}_model").definition.config_schema

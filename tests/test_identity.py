@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from platform_assets.models.training_spec import CardSpec, DeploymentSpec, TrainingSpec
 from pydantic import Field
 
 from platform_assets.datasets.spec import DatasetSpec
 from platform_assets.fingerprint import canonical_sha256
+from platform_assets.governance.requirements import Demands
 from platform_assets.lines.line import Line, load_line
 from platform_assets.manifest import AddedLater, Manifest, Many, Section, identity_of
 from platform_assets.model_cards.assets import card_fingerprint
+from platform_assets.model_cards.spec import CardSpec
 from platform_assets.serving.assets import deployment_fingerprint
+from platform_assets.serving.spec import DeploymentSpec
+from platform_assets.tasks.text_classification.spec import TextTrainingSpec
 from tests.line_factory import SMALL_SPEC, write_spec
 
 
@@ -134,7 +137,7 @@ def test_fingerprints_of_stages_leave_out_what_was_added_later():
         return card_fingerprint("line", section, registered_version="1", report_version="2")
 
     def deployment(section: Section) -> str:
-        return deployment_fingerprint("line", section, (), {}, card_version="3")
+        return deployment_fingerprint("line", section, Demands((), {}), card_version="3")
 
     assert card(LaterCard(**texts)) == card(CardSpec(**texts))
     assert card(LaterCard(**texts, contact="d")) != card(CardSpec(**texts))
@@ -176,7 +179,7 @@ def _reversed(line: Line) -> str:
 def test_the_basis_of_a_line_outlives_fields_that_its_file_does_not_name(tmp_path: Path):
     """A later version adds fields and changes defaults; what the file says stays what it says."""
 
-    class LaterSpec(TrainingSpec):
+    class LaterSpec(TextTrainingSpec):
         patience: int = 3
         retention_days: int = 10
 
@@ -185,6 +188,6 @@ def test_the_basis_of_a_line_outlives_fields_that_its_file_does_not_name(tmp_pat
     line = load_line(write_spec(tmp_path))
     content = line.spec.model_dump(exclude_unset=True)
     later = Manifest(line.manifest.path, LaterSpec.model_validate(content), line.manifest.lines)
-    assert Line(later, line.contract).basis == line.basis
+    assert Line(later, line.task, line.contract).basis == line.basis
     stated = LaterSpec.model_validate(content | {"patience": 3})
-    assert Line(Manifest(later.path, stated, later.lines), line.contract).basis != line.basis
+    assert Line(Manifest(later.path, stated, later.lines), line.task, line.contract).basis != line.basis

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from filelock import FileLock
-from platform_assets.systems import open_ledger, open_object_store
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
 from platform_assets.drift.profiles import released_profiles
+from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, platform_assets
 
@@ -201,8 +201,8 @@ def test_rolled_back_the_line_answers_from_the_older_release(home: Path, told: T
 
 def test_reference_profiles_of_old_releases_are_loaded(home: Path) -> None:
     """Each release has its profile: these columns, of so many held-out rows."""
-    settings = PlatformSettings(home=home)
-    profile_of = released_profiles(open_ledger(settings), open_object_store(settings))
+    outside = OutsideSystems(PlatformSettings(home=home))
+    profile_of = released_profiles(outside.ledger, outside.object_store)
 
     for release in (OLDER, ACTIVE):
         release_id, profile = profile_of(LINE, release["model_version"])

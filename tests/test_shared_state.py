@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.systems import open_ledger, open_locks, open_warehouse
+from platform_assets.outside_systems import OutsideSystems, open_locks
 from resources.dagster_home import prepare_dagster_home
 from resources.errors import PlatformError
 from resources.settings import PlatformSettings
@@ -54,7 +54,7 @@ def settings(guarded: str, tmp_path: Path) -> PlatformSettings:
 def write(settings: PlatformSettings, number: int) -> Snapshot:
     """Stage and publish a table of one row."""
     rows = pa.table({"number": [number]})
-    warehouse = open_warehouse(settings)
+    warehouse = OutsideSystems(settings).warehouse
     staged = warehouse.stage(
         "datasets.numbers",
         rows,
@@ -79,15 +79,15 @@ def test_the_password_comes_from_the_environment(
         file.chmod(stat.S_IRUSR)
         monkeypatch.setenv(variable, str(file))
 
-    entry = open_ledger(settings).append("note", "line", fingerprint=variable, body={})
+    entry = OutsideSystems(settings).ledger.append("note", "line", fingerprint=variable, body={})
     with open_locks(settings).hold("line-numbers", timeout_seconds=0) as held:
         held.check()
     version = write(settings, len(variable))
 
-    assert open_ledger(settings).get(entry.hash) == entry
+    assert OutsideSystems(settings).ledger.get(entry.hash) == entry
     for scheme in ("postgres", "postgresql"):
         address = str(settings.catalog_uri).replace("postgresql", scheme)
-        other = open_warehouse(settings.model_copy(update={"catalog_uri": address}))
+        other = OutsideSystems(settings.model_copy(update={"catalog_uri": address})).warehouse
         assert other.current("datasets.numbers") == version
 
 
@@ -102,7 +102,11 @@ def test_a_wrong_password_is_told_and_not_shown(
         with open_locks(settings).hold("line-numbers"):
             pytest.fail("it was let in")
 
-    for act in (lambda: open_ledger(settings), hold, lambda: open_warehouse(files).tables()):
+    for act in (
+        lambda: OutsideSystems(settings).ledger,
+        hold,
+        OutsideSystems(files).warehouse.tables,
+    ):
         with pytest.raises(PlatformError, match=f"{guarded}/platform.*authentication failed") as refusal:
             act()
         assert "an0ther" not in str(refusal.value)
@@ -121,7 +125,7 @@ def test_a_wrong_password_is_told_and_not_shown(
 )
 def test_no_message_of_the_catalogue_shows_a_password(tmp_path: Path, address: str) -> None:
     """Right or wrong as the address may be."""
-    warehouse = open_warehouse(PlatformSettings(home=tmp_path, catalog_uri=address))
+    warehouse = OutsideSystems(PlatformSettings(home=tmp_path, catalog_uri=address)).warehouse
     with pytest.raises(PlatformError, match="catalogue") as refusal:
         warehouse.tables()
     assert "s3cret" not in str(refusal.value)
@@ -187,13 +191,13 @@ def test_a_dataset_is_written_audited_and_published_outside_the_pod(
     assert done.success, failure
     assert not refused.success
     assert "contract.core_text" in str(refusal)
-    warehouse = open_warehouse(settings)
+    warehouse = OutsideSystems(settings).warehouse
     current, staged = warehouse.current(TABLE), warehouse.staged(TABLE)
     assert current
     assert staged
     assert (current.published, staged.published) == (True, False)
     assert content_hash(warehouse.read(TABLE, current.snapshot_id)) == current.content_hash
-    assert {entry.body["outcome"] for entry in open_ledger(settings).entries(kind="verdict")} == {
+    assert {entry.body["outcome"] for entry in OutsideSystems(settings).ledger.entries(kind="verdict")} == {
         "pass",
         "fail",
     }

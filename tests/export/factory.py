@@ -29,9 +29,9 @@ IMAGE = "registry.example/platform-assets:1.2.3"
 
 def make_workflow(**changes: Any) -> LineWorkflow:
     """The small line as a workflow, with some fields of its spec changed."""
-    spec = load_line(SMALL_SPEC).spec
-    changed = type(spec).model_validate({**spec.model_dump(), **changes})
-    return line_workflow(changed, basis="0" * 64, image=IMAGE)
+    line = load_line(SMALL_SPEC)
+    changed = type(line.spec).model_validate({**line.spec.model_dump(), **changes})
+    return line_workflow(line.task, changed, basis="0" * 64, image=IMAGE)
 
 
 @dataclass

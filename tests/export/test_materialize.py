@@ -16,6 +16,7 @@ from platform_assets.execution.process_runs import PROCESS_TAG, process_identity
 from platform_assets.lines import runner
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunError, open_instance
+from platform_assets.outside_systems import OutsideSystems
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
 from tests.export.factory import LINE
@@ -43,16 +44,16 @@ def add_started_run(
     )
 
 
-def cluster_settings(home: Path) -> PlatformSettings:
-    """Settings of a cluster, as far as the runner looks at them."""
-    return PlatformSettings.model_construct(profile="cluster", home=home)
+def systems(home: Path, *, profile: str = "cluster") -> OutsideSystems:
+    """Those of a cluster, as far as the runner looks at them."""
+    return OutsideSystems(PlatformSettings.model_construct(profile=profile, home=home))
 
 
 def test_run_of_a_lost_pod_is_ended_by_who_holds_the_lines_lock(instance, tmp_path):
     """Its process would still hold the lock, which all machines of a cluster share."""
     lost = add_started_run(instance, process="another-pod:7:1234")
 
-    runner._end_dead_runs(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path))
+    runner._end_dead_runs(instance, load_line(SMALL_SPEC), systems(tmp_path))
 
     assert instance.get_run_by_id(lost.run_id).status == dg.DagsterRunStatus.FAILURE
 
@@ -73,10 +74,8 @@ def test_run_that_may_be_alive_is_left_alone(instance, tmp_path, profile, run):
     Of these, one that repeats a process's run in the UI has its tags.
     """
     alive = add_started_run(instance, **run)
-    settings = PlatformSettings.model_construct(profile=profile, home=tmp_path)
-
     with pytest.raises(RunError, match="is in progress"):
-        runner._end_dead_runs(instance, load_line(SMALL_SPEC), settings)
+        runner._end_dead_runs(instance, load_line(SMALL_SPEC), systems(tmp_path, profile=profile))
 
     assert instance.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED
 
@@ -93,7 +92,7 @@ def test_step_waits_for_a_run_that_dagster_launched(instance, tmp_path, monkeypa
     monkeypatch.setattr(runner.time, "sleep", sleep)
     deadline = runner.time.monotonic() + 60
 
-    runner._wait_for_others(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path), deadline)
+    runner._wait_for_others(instance, load_line(SMALL_SPEC), systems(tmp_path), deadline)
 
     assert len(waits) == 1
 
@@ -103,24 +102,24 @@ def test_step_does_not_wait_beyond_its_time(instance, tmp_path):
     run = add_started_run(instance)
 
     with pytest.raises(RunError, match=run.run_id):
-        runner._wait_for_others(instance, load_line(SMALL_SPEC), cluster_settings(tmp_path), deadline=0)
+        runner._wait_for_others(instance, load_line(SMALL_SPEC), systems(tmp_path), deadline=0)
 
 
 def test_two_steps_of_a_line_take_turns(tmp_path):
     """The second begins when the first is over, and one that may not wait is refused at once."""
-    line, settings = load_line(SMALL_SPEC), PlatformSettings(home=tmp_path)
+    line, outside = load_line(SMALL_SPEC), OutsideSystems(PlatformSettings(home=tmp_path))
     order, entered = [], threading.Event()
 
     def second() -> None:
         entered.set()
-        with runner._only_run(line, settings, wait_seconds=60):
+        with runner._only_run(line, outside, wait_seconds=60):
             order.append("second")
 
-    with runner._only_run(line, settings):
+    with runner._only_run(line, outside):
         waiting = threading.Thread(target=second)
         waiting.start()
         entered.wait()
-        with pytest.raises(RunError, match="another run of reviews_small"), runner._only_run(line, settings):
+        with pytest.raises(RunError, match="another run of reviews_small"), runner._only_run(line, outside):
             pytest.fail("two runs at once")
         order.append("first")
     waiting.join()

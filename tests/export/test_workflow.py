@@ -13,12 +13,11 @@ from platform_assets.export.workflow import (
     spelled,
 )
 from platform_assets.lines.line import load_line
-from platform_assets.models.training_spec import launchable
 from platform_assets.references import STAGES, DatasetVersion, TableSnapshot
 from tests.export.factory import make_workflow
 from tests.line_factory import SMALL_SPEC
 
-SPEC = load_line(SMALL_SPEC).spec
+LINE = load_line(SMALL_SPEC)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -39,7 +38,7 @@ def test_parameters_are_what_one_run_may_change_with_the_values_of_the_spec():
     workflow = make_workflow()
 
     assert {step.stage: {each.name: each.value for each in step.parameters} for step in workflow.steps} == {
-        stage: launchable(SPEC).get(stage, {}) for stage in STAGES
+        stage: LINE.overrides.get(stage, {}) for stage in STAGES
     }
     names = [each.name for each in workflow.parameters]
     assert len(names) == len(set(names)) == 19
@@ -50,7 +49,7 @@ def test_only_the_steps_that_compute_may_be_answered_from_a_cache():
     assert {step.stage for step in make_workflow().steps if step.is_pure} == {"features", "model"}
 
 
-def test_deployment_stands_under_the_gate_on_the_auc():
+def test_deployment_stands_under_the_gate_on_the_headline():
     """The condition is the spec's own; a line without such a gate has none, and asks the ledger as always."""
     conditions = {step.stage: step.condition for step in make_workflow(gates={"auc": ">= 0.92"}).steps}
     ungated = make_workflow(gates={"beats_baseline": True})
@@ -77,17 +76,20 @@ def test_strings_stand_as_they_are_unless_they_look_like_something_else(value, t
     assert spelled(value) == text
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if launchable(SPEC).get(stage)])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if LINE.overrides.get(stage)])
 def test_values_of_the_spec_pass_through_their_texts(stage):
     """What an exported workflow passes on by default is what the spec says."""
-    values = launchable(SPEC)[stage]
+    values = LINE.overrides[stage]
 
-    assert assigned(SPEC, stage, [f"{name}={spelled(value)}" for name, value in values.items()]) == values
+    assert (
+        assigned(LINE.task, LINE.spec, stage, [f"{name}={spelled(value)}" for name, value in values.items()])
+        == values
+    )
 
 
 def test_a_single_source_may_be_given_as_plain_text():
     """A list of one is what the field takes."""
-    assert assigned(SPEC, "dataset", ["train_data_uri=package://x?a=b"]) == {
+    assert assigned(LINE.task, LINE.spec, "dataset", ["train_data_uri=package://x?a=b"]) == {
         "train_data_uri": ["package://x?a=b"]
     }
 
@@ -107,7 +109,7 @@ def test_a_single_source_may_be_given_as_plain_text():
 def test_what_a_step_cannot_take_is_one_error_that_says_what_it_takes(stage, text, told):
     """Unknown fields, fields of another step, values out of range, and whatever a run is judged by."""
     with pytest.raises(ExportError, match=told):
-        assigned(SPEC, stage, [text])
+        assigned(LINE.task, LINE.spec, stage, [text])
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,8 @@ def test_unknown_figure_is_refused_by_name():
 
 def test_equal_specs_give_equal_workflows():
     """Nothing of the machine or the moment gets in."""
-    spec = load_line(SMALL_SPEC).spec
+    again = load_line(SMALL_SPEC)
 
-    assert make_workflow() == line_workflow(spec, basis="0" * 64, image=make_workflow().image)
+    assert make_workflow() == line_workflow(
+        again.task, again.spec, basis="0" * 64, image=make_workflow().image
+    )

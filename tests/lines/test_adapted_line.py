@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_assets.models.training_spec import TrainingSpec, launchable, with_launched
 
 from platform_assets.governance import retraining
 from platform_assets.governance.errors import GovernanceError
@@ -15,6 +14,7 @@ from platform_assets.governance.retraining import Retraining
 from platform_assets.lines.line import Line, load_line
 from platform_assets.models.assets import spec_commit
 from platform_assets.references import DatasetVersion, FeaturesVersion
+from platform_assets.tasks.training_spec import TrainingSpec
 from tests.governance.conftest import example
 from tests.line_factory import write_spec
 
@@ -29,12 +29,6 @@ def line(tmp_path: Path) -> Line:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    """An empty ledger."""
-    return Ledger.open(tmp_path / "ledger.sqlite", principal="tests")
-
-
-@pytest.fixture
 def ask(ledger: Ledger, line: Line) -> Callable[..., Entry]:
     """Requests a retraining that changes these fields of the spec."""
 
@@ -46,7 +40,7 @@ def ask(ledger: Ledger, line: Line) -> Callable[..., Entry]:
                 key=f"git:{sorted(changes)}",
                 line=line.name,
                 trigger="git",
-                config=launchable(spec),
+                config=line.task.overrides(spec),
                 basis=line.basis,
                 source_commit=COMMIT,
                 evidence={},
@@ -108,9 +102,9 @@ def test_an_activation_that_names_no_request_of_the_line_is_refused(activate, li
         line.adapted(ledger)
 
 
-def test_launchable_values_put_back_give_the_same_spec(line):
+def test_overrides_put_back_give_the_same_spec(line):
     """Nothing is lost on the way through the ledger and a run's config."""
-    assert with_launched(line.spec, launchable(line.spec)) == line.spec
+    assert line.task.with_overrides(line.spec, line.overrides) == line.spec
 
 
 @pytest.mark.parametrize(
@@ -144,14 +138,16 @@ def test_the_policy_of_drift_is_fixed_and_the_mix_of_the_reference_is_not(line):
 @pytest.fixture
 def features(line: Line) -> FeaturesVersion:
     """Features that were made by the spec of `line`."""
-    tokens = {name: getattr(line.spec, name) for name in ("model_name", "max_length", "head_fraction")}
+    recipe = {name: getattr(line.spec, name) for name in line.task.featurizer.fields}
     dataset = example(DatasetVersion, sources=line.spec.train_data_uri, train_rows=line.spec.train_rows)
-    return example(FeaturesVersion, dataset=dataset, **tokens)
+    return example(FeaturesVersion, dataset=dataset, recipe=recipe)
 
 
 def commit(ledger: Ledger, request: Entry, spec: TrainingSpec, features: FeaturesVersion, line: Line) -> str:
     """What the model would claim as its source commit."""
-    return spec_commit(ledger, request.hash, spec, features, line.manifest.path, basis=line.basis)
+    return spec_commit(
+        ledger, request.hash, spec, line.task.trainer, features, line.manifest.path, basis=line.basis
+    )
 
 
 def test_a_model_claims_the_pushed_commit_when_it_used_its_values(ask, line, ledger, features):
@@ -163,7 +159,7 @@ def test_a_model_claims_the_pushed_commit_when_it_used_its_values(ask, line, led
 
 @pytest.mark.parametrize("changes", [{"epochs": 3}, {"seed": 99}])
 def test_a_model_of_other_values_does_not_claim_the_commit(ask, line, ledger, features, changes):
-    """A launchpad value that was changed by hand is nobody's commit."""
+    """A value of the run config that was changed by hand is nobody's commit."""
     request = ask(epochs=2)
 
     assert commit(ledger, request, line.spec.model_copy(update=changes), features, line) != COMMIT

@@ -52,10 +52,8 @@ def make_registered(*, training=None):
     features = FeaturesVersion(
         dataset=dataset,
         snapshot=snapshot.model_copy(update={"table": "features.reviews_sentiment"}),
-        tokenizer_sha256=sha("tokenizer"),
-        model_name="all-MiniLM-L6-v2",
-        max_length=128,
-        head_fraction=0.25,
+        featurizer_sha256=sha("tokenizer"),
+        recipe={"model_name": "all-MiniLM-L6-v2", "max_length": 128, "head_fraction": 0.25},
     )
     model = ModelVersion(
         features=features,

@@ -9,15 +9,14 @@ import pytest
 
 from platform_assets.models import checkpoints as module
 from platform_assets.models.checkpoints import FolderCheckpoints, ObjectCheckpoints, TrainingState
-from platform_assets.models.training import train
-from platform_assets.models.world import World
+from platform_assets.models.process_group import ProcessGroup
 from resources.errors import PlatformError
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.policed_object_store import PolicedObjectStore
 from resources.policy_engine import RegoEngine
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import Principal
-from tests.models.conftest import Stopped, stop_at
+from tests.models.processes import Stopped, stop_at, train
 
 PREFIX = "models/dev/reviews_small/0123456789abcdef.checkpoint"
 
@@ -203,7 +202,7 @@ def make_state(clock, tmp_path):
             {"part": part},
             checkpoints,
             identity=identity,
-            world=World(0, 1, torch.device("cpu")),
+            group=ProcessGroup(0, 1, torch.device("cpu")),
             interval_seconds=interval_seconds,
         )
         return state, part, checkpoints
@@ -287,14 +286,14 @@ def test_a_state_of_another_training_is_not_put_back(make_state, clock, caplog):
 
 
 @pytest.fixture(scope="module")
-def stopped(make_tokens, config, tmp_path_factory):
+def stopped(make_tokens, training_config, tmp_path_factory):
     """The checkpoint of a training that was ended after ten of twelve steps, as bytes."""
     folder = tmp_path_factory.mktemp("stopped")
     checkpoints = FolderCheckpoints(folder)
     with pytest.raises(Stopped):
         train(
             make_tokens(),
-            config,
+            training_config,
             output=folder / "model",
             checkpoints=checkpoints,
             on_progress=stop_at(10),
@@ -302,26 +301,29 @@ def stopped(make_tokens, config, tmp_path_factory):
     return checkpoints.load().read_bytes()
 
 
-def test_an_ended_training_goes_on(trained, stopped, make_tokens, config, tmp_path):
+def test_an_ended_training_goes_on(trained, stopped, make_tokens, training_config, tmp_path):
     """It takes up where it was ended and ends with the weights of an undisturbed one."""
     checkpoints = FolderCheckpoints(tmp_path)
     keep(checkpoints, stopped)
-    resumed = train(make_tokens(), config, output=tmp_path / "model", checkpoints=checkpoints)
+    resumed = train(make_tokens(), training_config, output=tmp_path / "model", checkpoints=checkpoints)
     assert resumed.resumed_at_step == 10
     assert resumed.weights_sha256 == trained[0].weights_sha256
 
 
 @pytest.mark.parametrize("what", ["configuration", "rows", "encoder", "garbage", "another pickle"])
 def test_nothing_is_trained_on_that_does_not_belong(
-    stopped, make_tokens, config, tmp_path, caplog, what, encoder
+    stopped, make_tokens, training_config, tmp_path, caplog, what, encoder
 ):
     """Another configuration, other rows, another encoder, and bytes that are no state: one warning, and a new start."""
     import torch
 
     checkpoints = FolderCheckpoints(tmp_path)
-    tokens, settings, content = make_tokens(14), config, stopped
+    tokens, settings, content = make_tokens(14), training_config, stopped
     if what == "configuration":
-        tokens, settings = make_tokens(), config.model_copy(update={"learning_rate": 2e-3, "epochs": 1})
+        tokens, settings = (
+            make_tokens(),
+            training_config.model_copy(update={"learning_rate": 2e-3, "epochs": 1}),
+        )
     elif what == "encoder":
         from safetensors.torch import load_file, save_file
 
@@ -331,7 +333,7 @@ def test_nothing_is_trained_on_that_does_not_belong(
         save_file(tensors, tmp_path / "encoder" / "model.safetensors", metadata={"format": "pt"})
         tokens, settings = (
             make_tokens(),
-            config.model_copy(update={"model_location": str(tmp_path / "encoder")}),
+            training_config.model_copy(update={"model_location": str(tmp_path / "encoder")}),
         )
     elif what == "garbage":
         content = b"no state at all"

@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 
 from platform_assets.models.distributed import job_name, training_job
-from platform_assets.models.training_spec import read_training_spec
+from platform_assets.tasks.registry import read_training_spec
 from tests.line_factory import SMALL_SPEC
 
 PREFIX = "models/dev/reviews_small/0123456789abcdef.checkpoint"
@@ -19,7 +19,7 @@ def make_job():
     """Renders the small spec with other resources; returns Service and Job."""
 
     def make_job(**resources: object) -> list[dict]:
-        spec = read_training_spec(SMALL_SPEC).content
+        spec = read_training_spec(SMALL_SPEC)[1].content
         asked = type(spec.resources).model_validate({"nodes": 3, **resources})
         return training_job(
             spec.model_copy(update={"resources": asked}),

@@ -3,19 +3,35 @@
 import pytest
 
 from platform_assets.models.errors import TrainingError
-from platform_assets.models.job_files import JobFiles, JobInputs
-from platform_assets.models.workplace import environment_of
-from platform_assets.systems import open_object_store
+from platform_assets.models.job_files import JobFiles
+from platform_assets.models.training_site import environment_of
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.tasks.registry import find_task
 from resources.settings import PlatformSettings
-from tests.models.conftest import EAGER, PROCESS, environment, kill_at, result_of, start, weights
+from tests.models.processes import (
+    JOB_PROCESS,
+    eager,
+    environment,
+    kill_at,
+    make_inputs,
+    put,
+    result_of,
+    start,
+    weights,
+)
 
 PREFIX = "models/dev/reviews_small/0123456789abcdef.checkpoint"
 
 
+def config_type(task):
+    """What the trainer of a task is told."""
+    return find_task(task).trainer.config_type
+
+
 @pytest.fixture
-def inputs(make_tokens, config):
+def inputs(make_tokens, training_config):
     """What a job is made of."""
-    return JobInputs(make_tokens(), config, "0c0ffee", "personal")
+    return make_inputs(make_tokens(), training_config)
 
 
 @pytest.fixture
@@ -31,11 +47,13 @@ def settings(s3_bucket, s3_endpoint, tmp_path):
 
 def test_inputs_and_result_come_back(settings, inputs, tmp_path):
     """What one process puts, another finds, with its class; until the job is cleared."""
-    files = JobFiles(open_object_store(settings), PREFIX)
+    outside = OutsideSystems(settings)
+    store = outside.object_store
+    files = JobFiles(store, PREFIX)
     with pytest.raises(TrainingError, match="has no inputs"):
-        files.inputs()
-    files.put_inputs(inputs)
-    assert files.inputs() == inputs
+        files.inputs(config_type)
+    put(inputs, outside, PREFIX)
+    assert files.inputs(config_type) == inputs
     assert files.result() is None
     model = tmp_path / "model"
     model.mkdir()
@@ -45,21 +63,20 @@ def test_inputs_and_result_come_back(settings, inputs, tmp_path):
     assert [file.name for file in files.model().iterdir()] == ["config.json"]
     files.clear()
     assert files.result() is None
-    assert list(open_object_store(settings).list(PREFIX)) == []
+    assert list(store.list(PREFIX)) == []
 
 
 def test_a_killed_job_goes_on_on_another_disk(trained, settings, inputs, tmp_path):
     """Killed at its tenth step, a job is taken up from the store alone and ends with the weights of an undisturbed run."""
-    files = JobFiles(open_object_store(settings), PREFIX)
-    files.put_inputs(inputs)
+    files = put(inputs, OutsideSystems(settings), PREFIX)
     program = tmp_path / "eager.py"
-    program.write_text(EAGER)
+    program.write_text(eager(JOB_PROCESS))
     first = environment_of(settings, environment())
     kill_at(start(str(program), "--job", PREFIX, **first), "step 10 of 12")
     assert files.result() is None
     # The disk of a pod goes with it.
     settings = settings.model_copy(update={"home": tmp_path / "another"})
-    told = result_of(start("-m", PROCESS, "--job", PREFIX, **environment_of(settings, environment())))
+    told = result_of(start("-m", JOB_PROCESS, "--job", PREFIX, **environment_of(settings, environment())))
     assert told["resumed_at_step"] in {9, 10, 11}
     assert told["weights_sha256"] == trained[0].weights_sha256
     assert weights(files.model()).keys() == weights(trained[0].output).keys()
@@ -69,7 +86,7 @@ def test_a_killed_job_goes_on_on_another_disk(trained, settings, inputs, tmp_pat
 def test_a_job_whose_inputs_are_gone_says_so(tmp_path):
     """One sentence and no traceback."""
     settings = PlatformSettings(home=tmp_path)
-    process = start("-m", PROCESS, "--job", PREFIX, **environment_of(settings, environment()))
+    process = start("-m", JOB_PROCESS, "--job", PREFIX, **environment_of(settings, environment()))
     told = process.communicate()[0]
     assert process.returncode == 1
     assert f"error: training job {PREFIX} has no inputs" in told

@@ -4,43 +4,38 @@ import logging
 import random
 import signal
 import subprocess
-from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.errors import TrainingError
-from platform_assets.models.scorer import SavedClassifier
-from platform_assets.models.training import TrainingConfig, token_lists, train, usable_gpus
-from tests.models.conftest import (
-    EAGER,
+from platform_assets.models.hardware import usable_gpus
+from platform_assets.tasks.text_classification.recipe import TextTrainingConfig
+from tests.models.processes import (
     PROCESS,
-    ROWS,
     Stopped,
     assert_alike,
+    eager,
     kill_at,
     result_of,
     start,
     stop_at,
     torchrun,
+    train,
     wait_until,
     weights,
 )
 
-LAYERS = 6
-
 
 @pytest.fixture
-def arguments(make_tokens, config, tmp_path):
+def arguments(make_tokens, training_config, tmp_path):
     """Writes the input of a training process; returns its command-line arguments."""
 
-    def arguments(tokens: pa.Table | None = None, settings: TrainingConfig = config) -> list[str]:
+    def arguments(tokens: pa.Table | None = None, config: TextTrainingConfig = training_config) -> list[str]:
         pq.write_table(make_tokens() if tokens is None else tokens, tmp_path / "tokens.parquet")
-        (tmp_path / "config.json").write_text(settings.model_dump_json())
+        (tmp_path / "config.json").write_text(config.model_dump_json())
         return [
             *("--tokens", str(tmp_path / "tokens.parquet"), "--config", str(tmp_path / "config.json")),
             *("--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")),
@@ -51,10 +46,10 @@ def arguments(make_tokens, config, tmp_path):
 
 
 @pytest.fixture
-def eager(tmp_path):
+def eager_program(tmp_path):
     """A program that trains and saves after every step."""
     program = tmp_path / "eager.py"
-    program.write_text(EAGER)
+    program.write_text(eager(PROCESS))
     return str(program)
 
 
@@ -64,22 +59,24 @@ def test_a_run_learns_and_reports(trained):
     assert list(reported) == [1, 10, 12]
     assert reported[12]["loss"] < 0.5 * reported[1]["loss"]
     assert result.final_loss == reported[12]["loss"]
-    assert (result.steps, result.resumed_at_step, result.rows) == (12, 0, ROWS)
+    assert (result.steps, result.resumed_at_step, result.rows) == (12, 0, 84)
     assert {"config.json", "model.safetensors", "head.safetensors"} <= {
         path.name for path in result.output.iterdir()
     }
     assert reported[12]["rows_per_second"] > 0
 
 
-def test_the_same_input_gives_the_same_weights(trained, make_tokens, config, tmp_path):
+def test_the_same_input_gives_the_same_weights(trained, make_tokens, training_config, tmp_path):
     """Repeated on a CPU, a run ends with the same bytes; another seed ends with others."""
-    again = train(make_tokens(), config, output=tmp_path / "a", checkpoints=FolderCheckpoints(tmp_path))
+    again = train(
+        make_tokens(), training_config, output=tmp_path / "a", checkpoints=FolderCheckpoints(tmp_path)
+    )
     assert again.weights_sha256 == trained[0].weights_sha256
     short = make_tokens(14)
     first, second = (
         train(
             short,
-            config.model_copy(update={"seed": seed}),
+            training_config.model_copy(update={"seed": seed}),
             output=tmp_path / str(seed),
             checkpoints=FolderCheckpoints(tmp_path / str(seed)),
         )
@@ -88,14 +85,16 @@ def test_the_same_input_gives_the_same_weights(trained, make_tokens, config, tmp
     assert first.weights_sha256 != second.weights_sha256
 
 
-def test_a_killed_run_goes_on_where_it_was(trained, make_tokens, config, arguments, eager, tmp_path):
+def test_a_killed_run_goes_on_where_it_was(
+    trained, make_tokens, training_config, arguments, eager_program, tmp_path
+):
     """Killed at its tenth step and started again, a run repeats no more than a step and ends with the same weights."""
-    kill_at(start(eager, *arguments()), "step 10 of 12")
+    kill_at(start(eager_program, *arguments()), "step 10 of 12")
     assert not (tmp_path / "model").exists()
     reported = []
     resumed = train(
         make_tokens(),
-        config,
+        training_config,
         output=tmp_path / "model",
         checkpoints=FolderCheckpoints(tmp_path / "checkpoints"),
         on_progress=lambda step, metrics: reported.append(step),
@@ -107,9 +106,9 @@ def test_a_killed_run_goes_on_where_it_was(trained, make_tokens, config, argumen
 
 
 @pytest.mark.long
-def test_a_run_survives_twenty_kills(trained, arguments, eager):
+def test_a_run_survives_twenty_kills(trained, arguments, eager_program):
     """Killed at any moment, also while a checkpoint is written, a run ends with the weights of an undisturbed one."""
-    command = (eager, *arguments())
+    command = (eager_program, *arguments())
     for _ in range(20):
         process = start(*command)
         assert process.stdout is not None
@@ -123,7 +122,7 @@ def test_a_run_survives_twenty_kills(trained, arguments, eager):
     assert result_of(start(*command))["weights_sha256"] == trained[0].weights_sha256
 
 
-def test_a_run_that_is_asked_to_end_saves_first(trained, make_tokens, config, arguments, tmp_path):
+def test_a_run_that_is_asked_to_end_saves_first(trained, make_tokens, training_config, arguments, tmp_path):
     """SIGTERM between two checkpoints, as a pod gets it, costs no step that was done."""
     rarely = [*arguments()[:-1], "3600"]
     process = start("-m", PROCESS, *rarely)
@@ -134,7 +133,7 @@ def test_a_run_that_is_asked_to_end_saves_first(trained, make_tokens, config, ar
     assert not (tmp_path / "model").exists()
     resumed = train(
         make_tokens(),
-        config,
+        training_config,
         output=tmp_path / "model",
         checkpoints=FolderCheckpoints(tmp_path / "checkpoints"),
     )
@@ -143,9 +142,9 @@ def test_a_run_that_is_asked_to_end_saves_first(trained, make_tokens, config, ar
 
 
 @pytest.fixture(scope="module")
-def alike(make_tokens, config):
+def alike(make_tokens, training_config):
     """Twenty-two rows, so that the last batch of each epoch holds one, and a configuration without chance."""
-    return make_tokens(22), config.model_copy(update={"dropout": 0.0, "epochs": 6, "threads": 1})
+    return make_tokens(22), training_config.model_copy(update={"dropout": 0.0, "epochs": 6, "threads": 1})
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +190,13 @@ def test_two_processes_go_on_where_one_was(alike, alone, arguments, tmp_path):
     assert_alike(weights(alone[0].output), weights(output))
 
 
-def test_processes_go_on_only_where_all_can(make_tokens, config, arguments, tmp_path):
+def test_processes_go_on_only_where_all_can(make_tokens, training_config, arguments, tmp_path):
     """Where one of two processes has no checkpoint both start anew; where a batch has one row, the other idles.
 
     Each is told once, and the model is that of one process.
     """
     tokens = make_tokens(4)
-    single = config.model_copy(update={"batch_size": 1, "dropout": 0.0, "threads": 1, "epochs": 3})
+    single = training_config.model_copy(update={"batch_size": 1, "dropout": 0.0, "threads": 1, "epochs": 3})
     with pytest.raises(Stopped):
         train(
             tokens,
@@ -219,79 +218,19 @@ def test_processes_go_on_only_where_all_can(make_tokens, config, arguments, tmp_
     assert_alike(weights(tmp_path / "alone"), weights(tmp_path / "model"))
 
 
-def test_lower_layers_learn_more_slowly(trained, config, encoder):
-    """With a layer decay of one half, each layer moves about half as far as the one above it."""
-    before, after = weights_of_encoder(encoder), weights(trained[0].output)
-    moved = [
-        np.abs(after[name] - before[name]).mean()
-        for name in (f"encoder.layer.{layer}.output.dense.weight" for layer in range(LAYERS))
-    ]
-    ratios = [lower / upper for lower, upper in pairwise(moved)]
-    assert ratios == pytest.approx([config.layer_decay] * (LAYERS - 1), rel=0.35)
-
-
-def test_frozen_embeddings_stay(trained, make_tokens, config, encoder, tmp_path):
-    """Frozen embeddings are bit for bit those of the encoder; free ones are not."""
-    before = weights_of_encoder(encoder)
-    free = train(
-        make_tokens(14),
-        config.model_copy(update={"freeze_embeddings": False}),
-        output=tmp_path / "model",
-        checkpoints=FolderCheckpoints(tmp_path),
-    )
-    name = "embeddings.word_embeddings.weight"
-    assert np.array_equal(weights(trained[0].output)[name], before[name])
-    assert not np.array_equal(weights(free.output)[name], before[name])
-
-
-def weights_of_encoder(folder: str) -> dict[str, np.ndarray]:
-    """Every tensor of the encoder before training."""
-    from safetensors.numpy import load_file
-
-    return load_file(Path(folder) / "model.safetensors")
-
-
-def test_a_loss_that_is_no_number_ends_the_run(make_tokens, config, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run(make_tokens, training_config, tmp_path):
     """A run that diverges is an error that says where, and leaves no model."""
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+ of 4; lower learning_rate"):
         train(
             make_tokens(28),
-            config.model_copy(update={"learning_rate": 1e30}),
+            training_config.model_copy(update={"learning_rate": 1e30}),
             output=tmp_path / "model",
             checkpoints=FolderCheckpoints(tmp_path),
         )
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize(
-    ("labels", "split", "expected"),
-    [
-        ([0, 1, 2, -1], "train", r"2 of 4 training rows have a label outside \{0, 1\}"),
-        ([0, 1, None], "train", r"1 of 3 training rows have a label outside \{0, 1\}"),
-        ([0, 1], "test", "split 'train' has 0 rows"),
-    ],
-)
-def test_rows_that_cannot_be_trained_on_are_an_error(make_tokens, config, tmp_path, labels, split, expected):
-    """Other labels than the two, missing ones, and no row at all: the count is told before anything is loaded."""
-    tokens = make_tokens(len(labels), labels=labels, split=split)
-    with pytest.raises(TrainingError, match=expected):
-        train(tokens, config, output=tmp_path / "model", checkpoints=FolderCheckpoints(tmp_path))
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("location", ["/no/such/folder", "no-such-organisation/no-such-model"])
-def test_an_encoder_that_cannot_be_loaded_is_an_error(make_tokens, config, tmp_path, location):
-    """Neither a folder nor a model of the hub: the name is told, and what to give."""
-    with pytest.raises(TrainingError, match=f"^model_name {location}: no encoder can be loaded"):
-        train(
-            make_tokens(2),
-            config.model_copy(update={"model_location": location}),
-            output=tmp_path / "model",
-            checkpoints=FolderCheckpoints(tmp_path),
-        )
-
-
-def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, config, tmp_path, caplog):
+def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, training_config, tmp_path, caplog):
     """A spec that asks for a GPU runs on the CPU of a machine that has none, and says so once."""
     import torch
 
@@ -300,7 +239,7 @@ def test_a_gpu_that_is_not_there_costs_a_warning(make_tokens, config, tmp_path, 
     with caplog.at_level(logging.WARNING, logger="platform_assets"):
         result = train(
             make_tokens(7),
-            config.model_copy(update={"gpu": 1}),
+            training_config.model_copy(update={"gpu": 1}),
             output=tmp_path / "model",
             checkpoints=FolderCheckpoints(tmp_path),
         )
@@ -324,44 +263,3 @@ def test_no_more_gpus_are_used_than_there_are(monkeypatch, caplog, asked, visibl
     warned = [record.getMessage() for record in caplog.records]
     expected = "the spec asks for 4 GPUs and this machine has 2: training on those"
     assert warned == ([expected] if (asked, visible) == (4, 2) else [])
-
-
-@pytest.fixture(scope="module")
-def classifier(trained, tokenizer):
-    """The trained model with its tokenizer, as validation and serving load it."""
-    folder = trained[0].output
-    tokenizer.tokenizer.save_pretrained(folder)
-    (folder / "tokenization.json").write_text('{"max_length": 16, "head_fraction": 0.25}')
-    return SavedClassifier.load(folder)
-
-
-def test_a_score_does_not_depend_on_its_neighbours(classifier, make_tokens):
-    """Whatever the order and the size of the batches, each row keeps its score."""
-    from platform_assets.models.training import score
-
-    ids = token_lists(make_tokens(40))
-    order = np.random.default_rng(5).permutation(len(ids))
-    settings = {"pad_id": classifier.tokenizer.pad_id, "hardware": classifier.hardware}
-    expected = score(ids, classifier.model, **settings)
-    assert expected.shape == (40,)
-    assert ((expected > 0) & (expected < 1)).all()
-    for batch_rows in (1, 7, 64):
-        shuffled = score([ids[row] for row in order], classifier.model, batch_rows=batch_rows, **settings)
-        assert shuffled == pytest.approx(expected[order], abs=1e-5)
-
-
-def test_a_saved_model_scores_texts(classifier):
-    """The trained model tells great from awful, whole texts as their tokens, and nothing for nothing."""
-    scores = classifier.score_texts(["the film was great", "the film was awful"])
-    assert scores[0] > 0.5 > scores[1]
-    assert classifier.score_texts([]).shape == (0,)
-
-
-def test_rows_become_arrays(make_tokens):
-    """One array a row, also for a slice of a table, for a table of several pieces and for none."""
-    tokens = make_tokens(9)
-    expected = tokens["token_ids"].to_pylist()
-    pieces = pa.concat_tables([tokens.slice(0, 4), tokens.slice(4)])
-    assert [ids.tolist() for ids in token_lists(pieces)] == expected
-    assert [ids.tolist() for ids in token_lists(tokens.slice(2, 3))] == expected[2:5]
-    assert token_lists(tokens.slice(0, 0)) == []

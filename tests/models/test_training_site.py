@@ -6,33 +6,44 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from platform_assets.models.training_spec import read_training_spec
-from platform_assets.models.workplace import Workplace, environment_of
-from platform_assets.systems import open_object_store
 
-from platform_assets.models import workplace as module
+from platform_assets.models import training_site as module
 from platform_assets.models.checkpoints import FolderCheckpoints
+from platform_assets.models.distributed import JobRunner
 from platform_assets.models.errors import TrainingError
-from platform_assets.models.job_files import JobFiles, JobInputs
-from platform_assets.models.training import train
+from platform_assets.models.job_files import JobFiles
+from platform_assets.models.training_site import TrainingSite, environment_of
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.tasks.registry import read_training_spec
+from platform_assets.tasks.text_classification.task import TASK
 from resources.settings import PlatformSettings, Principal
 from tests.line_factory import SMALL_SPEC
-from tests.models.conftest import PROCESS, assert_alike, environment, start, wait_until, weights
+from tests.models.processes import (
+    JOB_PROCESS,
+    assert_alike,
+    environment,
+    make_inputs,
+    put,
+    start,
+    train,
+    wait_until,
+    weights,
+)
 from tests.servers import free_ports
 
 PREFIX = "models/dev/reviews_small/0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def inputs(make_tokens, config):
+def inputs(make_tokens, training_config):
     """Few rows, and a configuration without chance."""
-    settings = config.model_copy(update={"dropout": 0.0, "epochs": 3, "threads": 1})
-    return JobInputs(make_tokens(22), settings, "0c0ffee", "personal")
+    settings = training_config.model_copy(update={"dropout": 0.0, "epochs": 3, "threads": 1})
+    return make_inputs(make_tokens(22), settings)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +52,7 @@ def alone(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     reported: dict[int, dict[str, float]] = {}
     result = train(
-        inputs.tokens,
+        inputs.rows,
         inputs.config,
         output=folder / "model",
         checkpoints=FolderCheckpoints(folder),
@@ -55,7 +66,7 @@ def make_spec():
     """Builds the small spec with other resources."""
 
     def make_spec(**resources: object):
-        spec = read_training_spec(SMALL_SPEC).content
+        spec = read_training_spec(SMALL_SPEC)[1].content
         return spec.model_copy(update={"resources": type(spec.resources).model_validate(resources)})
 
     return make_spec
@@ -79,14 +90,27 @@ def assert_same_training(result, reports: Reports, alone) -> None:
     assert_alike(weights(alone[0].output), weights(result.output))
 
 
+class WithJobs(OutsideSystems):
+    """Outside systems whose cluster runs jobs in a way of its own."""
+
+    def __init__(self, settings: PlatformSettings, jobs: JobRunner) -> None:
+        """Touches nothing yet."""
+        super().__init__(settings)
+        self._jobs = jobs
+
+    def job_runner(self) -> JobRunner:
+        """That cluster."""
+        return self._jobs
+
+
 @pytest.fixture
-def cluster_store(s3_bucket, s3_endpoint, tmp_path, monkeypatch):
-    """Settings of a cluster that saves early, and the bucket that they name; what training does not use leads nowhere."""
+def cluster(s3_bucket, s3_endpoint, postgres_database, tmp_path, monkeypatch):
+    """A cluster that saves early, over a bucket; what training does not use leads nowhere."""
     monkeypatch.setenv("PLATFORM_ROW_SALT", "a salt of the tests only")
-    settings = PlatformSettings(
+    return PlatformSettings(
         profile="cluster",
         home=tmp_path / "home",
-        ledger_uri="postgresql://platform@postgres.invalid/platform",
+        ledger_uri=postgres_database,
         catalog_uri="postgresql://platform@postgres.invalid/platform",
         warehouse_uri=f"s3://{s3_bucket}/warehouse",
         objects_uri=f"s3://{s3_bucket}/objects",
@@ -94,7 +118,6 @@ def cluster_store(s3_bucket, s3_endpoint, tmp_path, monkeypatch):
         s3_endpoint=s3_endpoint,
         checkpoint_interval_seconds=1e-6,
     )
-    return settings, open_object_store(settings)
 
 
 class ProcessesAsPods:
@@ -132,16 +155,16 @@ class ProcessesAsPods:
         assert [pod.wait() for pod in pods] == [0] * len(pods)
 
 
-def test_a_job_of_two_nodes_trains_as_one_process(inputs, alone, make_spec, cluster_store, tmp_path):
+def test_a_job_of_two_nodes_trains_as_one_process(inputs, alone, make_spec, cluster, tmp_path):
     """The rendered Job's own command, run once for each pod over a bucket, ends with the model of one process."""
-    settings, store = cluster_store
-    runner, reports = ProcessesAsPods(settings, tmp_path / "disks"), Reports()
-    place = Workplace(settings, store, prefix=PREFIX)
-    result = place.train(inputs, make_spec(nodes=2), open_job_runner=lambda: runner, on_progress=reports)
+    outside = WithJobs(cluster, ProcessesAsPods(cluster, tmp_path / "disks"))
+    store, reports = outside.object_store, Reports()
+    site = TrainingSite(outside, prefix=PREFIX)
+    result = site.train(inputs, TASK.trainer, make_spec(nodes=2), on_progress=reports)
     assert_same_training(result, reports, alone)
     left = {key.removeprefix(f"{PREFIX}.checkpoint/") for key in store.list(f"{PREFIX}.checkpoint")}
-    assert {"tokens.parquet", "config.json", "checkpoint.pt", "result.json", "model/config.json"} <= left
-    place.clear()
+    assert {"rows.parquet", "job.json", "checkpoint.pt", "result.json", "model/config.json"} <= left
+    site.clear()
     assert list(store.list(f"{PREFIX}.checkpoint")) == []
     assert not result.output.exists()
 
@@ -151,9 +174,9 @@ def test_several_gpus_train_in_a_process_each(inputs, alone, make_spec, tmp_path
     monkeypatch.setattr(module, "usable_gpus", lambda gpu: 2)
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    settings, reports = PlatformSettings(home=tmp_path), Reports()
-    place = Workplace(settings, open_object_store(settings), prefix=PREFIX)
-    result = place.train(inputs, make_spec(), open_job_runner=NoJobs, on_progress=reports)
+    reports = Reports()
+    site = TrainingSite(WithJobs(PlatformSettings(home=tmp_path), NoJobs()), prefix=PREFIX)
+    result = site.train(inputs, TASK.trainer, make_spec(), on_progress=reports)
     assert_same_training(result, reports, alone)
 
 
@@ -174,9 +197,9 @@ class SilentJobs(NoJobs):
         """Do nothing."""
 
 
-def test_a_finished_job_is_not_run_again(inputs, alone, make_spec, cluster_store):
+def test_a_finished_job_is_not_run_again(inputs, alone, make_spec, cluster):
     """A step that was lost while its Job went on finds the result."""
-    settings, store = cluster_store
+    outside = WithJobs(cluster, NoJobs())
     told = {
         "weights_sha256": "0" * 64,
         "steps": 12,
@@ -188,45 +211,44 @@ def test_a_finished_job_is_not_run_again(inputs, alone, make_spec, cluster_store
         "hardware": {"device": "cuda", "precision": "bfloat16", "threads": 8, "name": "H100", "processes": 8},
         "progress": [{"step": 1, "loss": 0.7}, {"step": 12, "loss": 0.5}],
     }
-    JobFiles(store, f"{PREFIX}.checkpoint").put_result(alone[0].output, told, source_commit="0c0ffee")
+    files = JobFiles(outside.object_store, f"{PREFIX}.checkpoint")
+    files.put_result(alone[0].output, told, source_commit="0c0ffee")
     reports = Reports()
-    place = Workplace(settings, store, prefix=PREFIX)
-    result = place.train(inputs, make_spec(nodes=2), open_job_runner=NoJobs, on_progress=reports)
+    site = TrainingSite(outside, prefix=PREFIX)
+    result = site.train(inputs, TASK.trainer, make_spec(nodes=2), on_progress=reports)
     assert reports == {1: {"loss": 0.7}, 12: {"loss": 0.5}}
     assert (result.resumed_at_step, result.hardware.processes) == (3, 8)
     assert weights(result.output).keys() == weights(alone[0].output).keys()
 
 
-def test_a_job_without_a_result_is_an_error(inputs, make_spec, cluster_store):
+def test_a_job_without_a_result_is_an_error(inputs, make_spec, cluster):
     """A Job that ends well and leaves nothing has trained nothing."""
-    settings, store = cluster_store
-    place = Workplace(settings, store, prefix=PREFIX)
+    site = TrainingSite(WithJobs(cluster, SilentJobs()), prefix=PREFIX)
     with pytest.raises(TrainingError, match="ended without a result"):
-        place.train(inputs, make_spec(nodes=2), open_job_runner=SilentJobs, on_progress=Reports())
+        site.train(inputs, TASK.trainer, make_spec(nodes=2), on_progress=Reports())
 
 
 def test_several_nodes_are_one_on_a_laptop(inputs, alone, make_spec, tmp_path, caplog):
     """A spec for two nodes trains in this process where there is no cluster, with one warning."""
-    settings = PlatformSettings(home=tmp_path)
-    place = Workplace(settings, open_object_store(settings), prefix=PREFIX)
+    site = TrainingSite(WithJobs(PlatformSettings(home=tmp_path), NoJobs()), prefix=PREFIX)
     with caplog.at_level(logging.WARNING, logger="platform_assets"):
-        result = place.train(inputs, make_spec(nodes=2), open_job_runner=NoJobs, on_progress=Reports())
+        result = site.train(inputs, TASK.trainer, make_spec(nodes=2), on_progress=Reports())
     assert result.weights_sha256 == alone[0].weights_sha256
     (record,) = [record for record in caplog.records if record.name.startswith("platform_assets")]
     assert record.getMessage().startswith("the spec asks for 2 nodes and this is one machine")
 
 
 @pytest.mark.parametrize("profile", ["local", "cluster"])
-def test_a_pod_keeps_its_checkpoint_where_others_find_it(inputs, make_spec, cluster_store, profile):
+def test_a_pod_keeps_its_checkpoint_where_others_find_it(inputs, make_spec, cluster, profile):
     """On a cluster the checkpoint is an object, on a laptop a file; either goes when the model is whole."""
-    settings, store = cluster_store
-    settings = settings.model_copy(update={"profile": profile})
-    place = Workplace(settings, store, prefix=PREFIX)
-    place.train(inputs, make_spec(), open_job_runner=NoJobs, on_progress=Reports())
+    settings = cluster.model_copy(update={"profile": profile})
+    outside = WithJobs(settings, NoJobs())
+    store, site = outside.object_store, TrainingSite(outside, prefix=PREFIX)
+    site.train(inputs, TASK.trainer, make_spec(), on_progress=Reports())
     key, folder = f"{PREFIX}.checkpoint/checkpoint.pt", settings.checkpoints_path / "0123456789abcdef"
     assert store.exists(key) == (profile == "cluster")
     assert bool(list(folder.glob("*.checkpoint"))) == (profile == "local")
-    place.clear()
+    site.clear()
     assert not store.exists(key)
     assert not folder.exists()
 
@@ -234,27 +256,25 @@ def test_a_pod_keeps_its_checkpoint_where_others_find_it(inputs, make_spec, clus
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_attached_processes_end_with_the_one_that_started_them(inputs, tmp_path, how):
     """Killed, it leaves no process behind; ended, it asks them to end, and they save first."""
-    pq.write_table(inputs.tokens, tmp_path / "tokens.parquet")
-    endless = inputs.config.model_copy(update={"epochs": 1000})
-    (tmp_path / "config.json").write_text(endless.model_dump_json())
-    files = {name: str(tmp_path / name) for name in ("tokens.parquet", "config.json", "model", "checkpoints")}
+    settings = PlatformSettings(home=tmp_path, checkpoint_interval_seconds=3600)
+    long = replace(inputs, config=inputs.config.model_copy(update={"epochs": 1000}))
+    files = put(long, OutsideSystems(settings), f"{PREFIX}.checkpoint")
     program = (
         "import os, signal, sys\n"
-        "from platform_assets.models.workplace import run_attached\n"
+        "from platform_assets.models.training_site import run_attached\n"
         # As Dagster does: the signal becomes an exception.
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
         "run_attached([sys.executable, *sys.argv[1:]], os.environ)\n"
     )
     process = start(
-        *("-c", program, "-m", PROCESS, "--attached", "--checkpoint-interval", "3600"),
-        *("--tokens", files["tokens.parquet"], "--config", files["config.json"]),
-        *("--output", files["model"], "--checkpoints", files["checkpoints"]),
+        *("-c", program, "-m", JOB_PROCESS, "--attached", "--job", files.prefix),
+        **environment_of(settings, environment()),
     )
     wait_until(process, "step 1 of 4000")
     process.send_signal(how)
     # The pipe ends when the last process that holds it has ended.
     process.communicate(timeout=120)
-    assert bool(list(Path(files["checkpoints"]).glob("*.checkpoint"))) == (how == signal.SIGTERM)
+    assert (files.checkpoints("0c0ffee").load() is not None) == (how == signal.SIGTERM)
 
 
 def test_processes_get_the_settings_of_this_one(tmp_path, monkeypatch):

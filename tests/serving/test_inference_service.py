@@ -23,6 +23,7 @@ def make_manifest(*, deployment=None, **changes):
         "model_uri": "s3://platform/models/dev/reviews_sentiment/" + HASH,
         "deployment": {"min_replicas": 1, "max_replicas": 4, "cpu": 2, "memory": "2Gi", "gpu": 0}
         | (deployment or {}),
+        "model_format": "huggingface",
     }
     return inference_service(**(arguments | changes))
 

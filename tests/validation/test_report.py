@@ -8,14 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from platform_assets.lines.line import load_line
+from platform_assets.tasks.text_classification.task import TASK
 from platform_assets.validation import pictures
 from platform_assets.validation.assets import report_pictures
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import roc_auc
 from platform_assets.validation.report import assess
 from platform_assets.validation.scoring import ProductionScores
+from tests.line_factory import SMALL_SPEC
 from tests.validation.scored import make_model, make_scored, probabilities
 
+SPEC = load_line(SMALL_SPEC).spec
 OWN = {("imdb", "validation"): 1000, ("imdb", "test"): 1200}
 OTHER = {("rt", "validation"): 300, ("rt", "test"): 400}
 GATES = {
@@ -43,6 +47,8 @@ def report_on(scored, *first, trained=("imdb", "rt"), production=None, gates=GAT
         scored,
         make_model(*first),
         gates,
+        TASK.evaluator,
+        SPEC,
         training_sources=trained,
         production=production,
         now=datetime(2026, 11, 22, tzinfo=UTC),
@@ -208,7 +214,7 @@ def test_pictures_show_what_the_gates_measure(monkeypatch):
             pictures, name, lambda *given, real=real, name=name: drawn.update({name: given}) or real(*given)
         )
     model = make_model("imdb")
-    named = report_pictures(scored, model, in_production(scored))
+    named = report_pictures(scored, model, TASK.evaluator.baseline_name, in_production(scored))
     _, curves = drawn["roc_picture"]
 
     assert all(png.startswith(b"\x89PNG") for png in named.values())
@@ -222,5 +228,5 @@ def test_pictures_show_what_the_gates_measure(monkeypatch):
         "shift": 500,
         "test, rt": 400,
     }
-    report_pictures(scored, model, in_production(scored, imdb="it knows them"))
+    report_pictures(scored, model, TASK.evaluator.baseline_name, in_production(scored, imdb="it knows them"))
     assert set(drawn["roc_picture"][1]) == {"model", "TF-IDF baseline"}

@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from platform_assets.features.tokens import load_tokenizer
 from platform_assets.governance.release import Release
-from platform_assets.models.scorer import SavedClassifier
+from platform_assets.models.hardware import Hardware
 from platform_assets.models.store import save_model
-from platform_assets.models.training import Hardware, TrainingResult, build_classifier
+from platform_assets.models.trainer import TrainingResult
 from platform_assets.references import (
     CardVersion,
     DatasetVersion,
@@ -23,6 +22,8 @@ from platform_assets.references import (
     ReportVersion,
     TableSnapshot,
 )
+from platform_assets.tasks.text_classification.recipe import build_classifier
+from platform_assets.tasks.text_classification.task import TASK
 from platform_assets.validation.scoring import ProductionScores, production_scores, training_sources
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
@@ -78,7 +79,14 @@ class Line:
     def production_scores(self, release: Release) -> ProductionScores:
         """Those for a candidate that is measured on `TESTED`."""
         candidate = self.model("candidate", TESTED)
-        return production_scores(release, candidate, TESTED, warehouse=self.warehouse, store=self.store)
+        return production_scores(
+            release,
+            candidate,
+            TESTED,
+            warehouse=self.warehouse,
+            store=self.store,
+            load=TASK.trainer.load,
+        )
 
 
 @pytest.fixture
@@ -141,19 +149,20 @@ def test_the_candidate_itself_in_production_has_its_own_scores(line):
     released = line.release(trained=TRAINED, measured=TESTED)
     same = released.card.registered.report.model
 
-    found = production_scores(released, same, TESTED, warehouse=line.warehouse, store=line.store)
+    found = production_scores(
+        released, same, TESTED, warehouse=line.warehouse, store=line.store, load=TASK.trainer.load
+    )
 
     assert found.scores.tolist() == IN_TEST["score"].to_pylist()
 
 
 def test_a_source_with_a_row_that_was_never_scored_is_scored_by_the_model(line, encoder, tmp_path):
     """All rows of that source, by the released model itself; the other source keeps its stored scores."""
-    tokenizer = load_tokenizer(encoder, max_length=16, head_fraction=0.25)
-    build_classifier(encoder, dropout=0.0).save(tmp_path, pad_id=tokenizer.pad_id)
+    build_classifier(encoder, dropout=0.0).save(tmp_path, pad_id=0)
+    TASK.trainer.complete(tmp_path, {"model_name": encoder, "max_length": 16, "head_fraction": 0.25}, {})
     save_model(
         line.store,
         TrainingResult(tmp_path, "", 1, 0, 0.0, 0.0, 1, Hardware("cpu", "float32", 1, "cpu")),
-        tokenizer,
         features=example(FeaturesVersion),
         fingerprint="released",
         prefix="models/released",
@@ -170,7 +179,7 @@ def test_a_source_with_a_row_that_was_never_scored_is_scored_by_the_model(line, 
 
     of_rt = pc.equal(IN_TEST["source"], "rt").to_numpy()
     texts = [f"I saw {review_id}" for review_id in IN_TEST.filter(pa.array(of_rt))["review_id"].to_pylist()]
-    expected = SavedClassifier.load(line.store.folder("models/released")).score_texts(texts)
+    expected = TASK.trainer.load(line.store.folder("models/released")).score_texts(texts)
     assert found.scores[of_rt] == pytest.approx(expected, abs=1e-6)
     assert found.scores[~of_rt].tolist() == IN_TEST.filter(pa.array(~of_rt))["score"].to_pylist()
 

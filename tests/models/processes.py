@@ -1,8 +1,7 @@
-"""What tests of training share: the real encoder on a handful of rows, and processes that can be killed."""
+"""What tests of training share: processes that can be killed, and models to compare."""
 
 import json
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,95 +9,53 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from platform_assets.features.tokens import load_tokenizer
-from platform_assets.models.checkpoints import FolderCheckpoints
-from platform_assets.models.training import TrainingConfig, train
+from platform_assets.models.job_files import JobFiles, JobInputs
+from platform_assets.models.trainer import TrainingConfig
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import DatasetVersion, TableSnapshot
+from platform_assets.tasks.text_classification.task import TASK
 
-ROWS = 84
+JOB_PROCESS = "platform_assets.tasks.training_process"
+PROCESS = "tests.models.training_process"
+train = TASK.trainer.fit
+DATASET = DatasetVersion(
+    line="reviews_small",
+    snapshot=TableSnapshot(table="datasets.reviews_small", snapshot_id="1", content_hash="0" * 64, rows=1),
+    rows_by_split={"train": 1},
+    sources=("train.csv",),
+    source_hash="0" * 64,
+    contract_rule_sets={},
+    contract_quality=1.0,
+    ge_run_id="run",
+    published_at="2026-11-29T12:00:00+00:00",
+)
+"""That rows of a job go back to."""
 
-PROCESS = "platform_assets.models.training_process"
-# Otherwise only a run of minutes would leave a checkpoint behind.
-EAGER = f"""
+
+def eager(module: str) -> str:
+    """A program that saves after every step; otherwise only a run of minutes would leave a checkpoint behind."""
+    return f"""
 import platform_assets.models.checkpoints as checkpoints
-from {PROCESS} import main
+from {module} import main
 
 checkpoints._SAVING_COST = 0
 main()
 """
 
 
-@pytest.fixture(scope="session")
-def tokenizer(encoder):
-    """The encoder's tokenizer, 16 tokens a text."""
-    return load_tokenizer(encoder, max_length=16, head_fraction=0.25)
+def make_inputs(rows: pa.Table, config: TrainingConfig) -> JobInputs:
+    """What a job of texts is made of."""
+    ids = [f"{row:064x}" for row in range(rows.num_rows)]
+    about = rows if "review_id" in rows.column_names else rows.append_column("review_id", pa.array(ids))
+    return JobInputs(DATASET, about, config, "0c0ffee")
 
 
-@pytest.fixture(scope="session")
-def config(encoder, tokenizer):
-    """Twelve steps on the CPU in full precision, every rate large enough to show."""
-    return TrainingConfig(
-        model_location=encoder,
-        epochs=1,
-        batch_size=7,
-        learning_rate=1e-3,
-        head_learning_rate=1e-2,
-        layer_decay=0.5,
-        warmup_fraction=0.1,
-        weight_decay=0.0,
-        dropout=0.1,
-        clip_norm=1.0,
-        freeze_embeddings=True,
-        seed=7,
-        gpu=0,
-        mixed_precision=False,
-        pad_id=tokenizer.pad_id,
-    )
-
-
-@pytest.fixture(scope="session")
-def make_tokens(tokenizer):
-    """Builds a table of short texts whose opinion stands in one word."""
-
-    def make_tokens(
-        rows: int = ROWS, *, labels: list[int | None] | None = None, split: str = "train"
-    ) -> pa.Table:
-        random_words = random.Random(3)
-        labels = labels or [row % 2 for row in range(rows)]
-        texts = [
-            " ".join(
-                [
-                    *random_words.choices(["the", "film", "was", "plot"], k=row % 9),
-                    ["awful", "great"][bool(label)],
-                ]
-            )
-            for row, label in enumerate(labels)
-        ]
-        return pa.table(
-            {
-                "token_ids": pa.array(tokenizer.encode(texts)[0], pa.list_(pa.int32())),
-                "label": pa.array(labels, pa.int32()),
-                "split": [split] * rows,
-            }
-        )
-
-    return make_tokens
-
-
-@pytest.fixture(scope="session")
-def trained(make_tokens, config, tmp_path_factory):
-    """An uninterrupted run, and the losses that it reported."""
-    folder = tmp_path_factory.mktemp("trained")
-    reported = {}
-    result = train(
-        make_tokens(),
-        config,
-        output=folder / "model",
-        checkpoints=FolderCheckpoints(folder),
-        on_progress=lambda step, metrics: reported.update({step: metrics}),
-    )
-    return result, reported
+def put(inputs: JobInputs, outside: OutsideSystems, prefix: str) -> JobFiles:
+    """The files of a job, its inputs among them."""
+    files = JobFiles(outside.object_store, prefix)
+    files.put_inputs(inputs, ledger=outside.ledger, salt=outside.salt, locks=outside.locks)
+    return files
 
 
 def start(*command: str, **variables: str) -> subprocess.Popen[str]:

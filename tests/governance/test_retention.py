@@ -36,11 +36,12 @@ from platform_assets.references import (
     ReportVersion,
     TableSnapshot,
 )
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
+from resources.warehouse import Snapshot, WarehouseError
 from tests.governance.conftest import example
 from tests.outside import outside_with
 

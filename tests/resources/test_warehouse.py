@@ -14,9 +14,10 @@ import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.outside_systems import OutsideSystems
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, LockLostError
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse, Rewrite, Snapshot, TablePolicy, WarehouseError
+from resources.warehouse import Rewrite, Snapshot, TablePolicy, WarehouseError
 
 TABLE = "datasets.reviews"
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-
 from platform_assets.features.tokens import load_tokenizer
+
 from platform_assets.governance.release import Release
 from platform_assets.models.scorer import SavedClassifier
 from platform_assets.models.store import save_model
@@ -24,9 +24,9 @@ from platform_assets.references import (
     TableSnapshot,
 )
 from platform_assets.validation.scoring import ProductionScores, production_scores, training_sources
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
-from resources.warehouse import IcebergWarehouse
 from tests.governance.conftest import example
 from tests.validation.scored import make_scored
 

@@ -106,6 +106,7 @@ def append(change: Any, rows: "pa.Table", *, arrow: str, branch: str, carried: d
 
 
 def _write(change: Any, rows: "pa.Table") -> str:
+    import pyarrow as pa
     import pyarrow.parquet as pq
     from pyiceberg.io.pyarrow import schema_to_pyarrow
     from pyiceberg.table.locations import load_location_provider
@@ -116,7 +117,7 @@ def _write(change: Any, rows: "pa.Table") -> str:
     with _io(change).new_output(path).create() as file:
         pq.write_table(
             # With its field ids, by which Iceberg's readers find a column.
-            rows.cast(schema_to_pyarrow(metadata.schema())),
+            pa.table(rows.columns, schema=schema_to_pyarrow(metadata.schema())),
             file,
             compression="zstd",
             store_decimal_as_integer=True,

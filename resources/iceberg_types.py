@@ -56,7 +56,7 @@ def kept(table: str, rows: "pa.Table") -> "pa.Table":
         if found := _unkept_value(column, field):
             raise WarehouseError(f"{where} holds {found}; replace it, or cast the column")
         try:
-            columns.append(column.cast(kind))
+            columns.append(_converted(column, kind))
         except pa.ArrowInvalid as problem:
             raise WarehouseError(
                 f"{where} cannot be kept as it is: {problem}; round it, or cast it to text"
@@ -69,12 +69,7 @@ def given_back(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
     """Kept rows as they were: columns of `schema`, in its order and types."""
     import pyarrow as pa
 
-    columns = [
-        pa.chunked_array([pa.nulls(rows.num_rows)])
-        if pa.types.is_null(field.type)
-        else rows.column(field.name).cast(field.type)
-        for field in schema
-    ]
+    columns = [_converted(rows.column(field.name), field.type) for field in schema]
     return pa.table(columns, schema=schema)
 
 
@@ -97,7 +92,7 @@ def _kept_type(kind: "pa.DataType") -> "pa.DataType | None":
 
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         item = _kept_field(kind.value_field)
-        return item and pa.large_list(item)
+        return item and pa.large_list(item.with_name("element"))
     if types.is_struct(kind):
         fields = [_kept_field(field) for field in kind]
         names = {field.name for field in kind}
@@ -131,9 +126,56 @@ def _kept_type(kind: "pa.DataType") -> "pa.DataType | None":
 def _kept_field(field: "pa.Field") -> "pa.Field | None":
     import pyarrow as pa
 
-    # Arrow casts nothing back to null, so only a whole column may be of that type.
-    kind = None if pa.types.is_null(field.type) else _kept_type(field.type)
+    kind = _kept_type(field.type)
     return kind and pa.field(field.name, kind, nullable=field.nullable)
+
+
+def _converted(column: "pa.ChunkedArray", kind: "pa.DataType") -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    return pa.chunked_array([_array_as(chunk, kind) for chunk in column.chunks], kind)
+
+
+def _array_as(values: "pa.Array", kind: "pa.DataType") -> "pa.Array":
+    """The values in another type that holds them, at every depth.
+
+    Arrow's own casts stumble over what lies below a null: padding that a type declares not to be null.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    mask = values.is_null() if values.null_count else None
+    if pa.types.is_null(kind):
+        return pa.nulls(len(values))
+    if pa.types.is_fixed_size_list(kind):
+        items = _array_as(_padded(values, kind.list_size), kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(items, type=kind, mask=mask)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        wide = pa.types.is_large_list(kind)
+        lengths = pc.cumulative_sum(pc.list_value_length(values).fill_null(0).cast(pa.int64()))
+        offsets = pa.concat_arrays([pa.array([0], pa.int64()), lengths])
+        return (pa.LargeListArray if wide else pa.ListArray).from_arrays(
+            offsets if wide else offsets.cast(pa.int32()),
+            _array_as(pc.list_flatten(values), kind.value_type),
+            type=kind,
+            mask=mask,
+        )
+    if pa.types.is_struct(kind):
+        parts = [_array_as(values.field(at), field.type) for at, field in enumerate(kind)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
+    return values.cast(kind)
+
+
+def _padded(values: "pa.Array", size: int) -> "pa.Array":
+    """The items of lists, and as many nulls for each that is null or below a null: it has none."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
+    there = np.repeat(lengths == size, size)
+    items = pc.list_flatten(values)
+    return items if there.all() else items.take(pa.array(np.cumsum(there) - 1, mask=~there))
 
 
 def _unkept_value(column: "pa.ChunkedArray", field: "pa.Field") -> str | None:

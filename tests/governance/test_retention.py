@@ -325,6 +325,21 @@ def test_single_rows_go_by_their_own_time(warehouse, ledger, sweep, kind):
 
 
 @local_only
+def test_rows_of_versions_in_which_the_column_told_no_time_stay(warehouse, sweep):
+    """An older version may have had numbers or texts under the name: they are no times, and go with their version."""
+    texts = write(warehouse, pa.table({"seen": ["2001-01-01", "long ago"]}), days=30)
+    numbers = write(warehouse, pa.table({"seen": [0, 1]}), days=30)
+    lacking = write(warehouse, pa.table({"number": [0, 1]}), days=30)
+    long_ago = pa.array([datetime.now(UTC) - timedelta(days=40)], pa.timestamp("s", "Asia/Tokyo"))
+    times = write(warehouse, pa.table({"seen": long_ago}), days=30, time_column="seen")
+
+    report = sweep()
+
+    assert [(each.kind, each.rows, each.version) for each in report.deleted] == [("rows", 1, times)]
+    assert warehouse.versions(TABLE)[:3] == [texts, numbers, lacking]
+
+
+@local_only
 def test_what_cannot_be_deleted_is_an_error_and_keeps_nothing_else(store, ledger, warehouse):
     """A store that refuses one deletion: the rest goes, and the verdict names the problem."""
 

@@ -11,6 +11,7 @@ from typing import Final
 from platform_assets.governance.access import record_denial
 from platform_assets.governance.ledger import Ledger
 from resources.cluster import ClusterJobs
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, Locks, PostgresLocks
 from resources.model_registry import MlflowRegistry
 from resources.object_store import LocalObjectStore, ObjectStore
@@ -20,7 +21,6 @@ from resources.row_salt import row_salt
 from resources.run_tracking import RunTracking
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import LockSettings, PlatformSettings
-from resources.warehouse import IcebergWarehouse
 
 _REGION_VARIABLES: Final = {"AWS_DEFAULT_REGION", "AWS_REGION"}
 

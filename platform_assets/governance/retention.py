@@ -221,16 +221,19 @@ def _spared(gdpr_class: GdprClass, *, held: bool, in_use: bool) -> Literal["", "
 def _young_enough(
     retention: timedelta, now: datetime, *, spare: Callable[[Snapshot], bool]
 ) -> "Callable[[Snapshot, pa.Table], pa.Array]":
-    """Which rows are within their days; rows without a time have those of their version."""
+    """Which rows are within their days; rows without a time have those of their version.
+
+    So have all rows of a version in which the column was of another type than a time.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     cutoff = pa.scalar(now - retention, pa.timestamp("us", "UTC"))
 
     def keep(version: Snapshot, rows: "pa.Table") -> "pa.Array":
-        if spare(version):
-            return pa.repeat(pa.scalar(value=True), rows.num_rows)
         times = rows.column(0)
+        if spare(version) or not (pa.types.is_timestamp(times.type) or pa.types.is_date(times.type)):
+            return pa.repeat(pa.scalar(value=True), rows.num_rows)
         return pc.fill_null(pc.greater(times, pc.cast(cutoff, times.type, safe=False)), fill_value=True)
 
     return keep

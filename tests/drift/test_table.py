@@ -14,9 +14,9 @@ from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, WindowVerdict
 from platform_assets.drift.segments import DriftLog, segment_keys
 from platform_assets.drift.table import publish_drift_table
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
-from resources.warehouse import IcebergWarehouse
 
 LINE, ENV = "reviews_sentiment", "dev"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)

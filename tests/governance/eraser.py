@@ -16,9 +16,9 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.subjects import Subject
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, Locks
 from resources.object_store import LocalObjectStore
-from resources.warehouse import IcebergWarehouse
 from tests.governance.conftest import NOON
 
 SALT = b"a salt of the tests"

@@ -41,9 +41,10 @@ from platform_assets.references import (
     TableSnapshot,
 )
 from resources.errors import PlatformError
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.object_store import ObjectStoreError
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
+from resources.warehouse import Snapshot, WarehouseError
 from tests.governance.conftest import NOON, example
 from tests.governance.eraser import SALT, erase_subject, systems
 

@@ -36,11 +36,12 @@ from platform_assets.references import (
     ReportVersion,
     TableSnapshot,
 )
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.s3_object_store import S3ObjectStore
 from resources.settings import PlatformSettings
-from resources.warehouse import IcebergWarehouse, Snapshot, WarehouseError
+from resources.warehouse import Snapshot, WarehouseError
 from tests.governance.conftest import example
 from tests.outside import outside_with
 
@@ -321,6 +322,21 @@ def test_single_rows_go_by_their_own_time(warehouse, ledger, sweep, kind):
     (entry,) = ledger.entries(kind=RETENTION)
     assert [each["snapshot_id"] for each in entry.body["versions"]] == [first.snapshot_id]
     assert sweep().deleted == ()
+
+
+@local_only
+def test_rows_of_versions_in_which_the_column_told_no_time_stay(warehouse, sweep):
+    """An older version may have had numbers or texts under the name: they are no times, and go with their version."""
+    texts = write(warehouse, pa.table({"seen": ["2001-01-01", "long ago"]}), days=30)
+    numbers = write(warehouse, pa.table({"seen": [0, 1]}), days=30)
+    lacking = write(warehouse, pa.table({"number": [0, 1]}), days=30)
+    long_ago = pa.array([datetime.now(UTC) - timedelta(days=40)], pa.timestamp("s", "Asia/Tokyo"))
+    times = write(warehouse, pa.table({"seen": long_ago}), days=30, time_column="seen")
+
+    report = sweep()
+
+    assert [(each.kind, each.rows, each.version) for each in report.deleted] == [("rows", 1, times)]
+    assert warehouse.versions(TABLE)[:3] == [texts, numbers, lacking]
 
 
 @local_only

@@ -1,5 +1,7 @@
 """Stages and publishes versions of a table and prints each one's number once it is current: tests run and kill it.
 
+Each version has other columns than the one before.
+
 `stager.py TABLE FIRST [COUNT]`: in the warehouse that the settings in its environment lead to.
 """
 
@@ -15,7 +17,13 @@ from resources.settings import PlatformSettings
 table, first, *limit = sys.argv[1:]
 warehouse = OutsideSystems(PlatformSettings()).warehouse
 for version in islice(count(int(first)), *map(int, limit or ["1000000"])):
-    rows = pa.table({"version": [version] * 100, "text": [f"row {row}" for row in range(100)]})
+    texts, numbers = [f"row {row}" for row in range(100)], [version] * 100
+    shapes = [
+        {"version": numbers, "text": texts},
+        {"text": numbers, "version": numbers},
+        {"version": numbers, "pixels": pa.array([[row, 255] for row in range(100)], pa.list_(pa.uint8(), 2))},
+    ]
+    rows = pa.table(shapes[version % len(shapes)])
     staged = warehouse.stage(
         table,
         rows,

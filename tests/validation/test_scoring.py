@@ -25,9 +25,9 @@ from platform_assets.references import (
 from platform_assets.tasks.text_classification.recipe import build_classifier
 from platform_assets.tasks.text_classification.task import TASK
 from platform_assets.validation.scoring import ProductionScores, production_scores, training_sources
+from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
-from resources.warehouse import IcebergWarehouse
 from tests.governance.conftest import example
 from tests.validation.scored import make_scored
 

@@ -1,0 +1,209 @@
+"""Taking rows and versions out of an Iceberg table, one commit each, and then the files that nothing refers to.
+
+The caller holds the warehouse's lock, and hands it on, so that whoever lost it commits and removes nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resources import iceberg_rows
+from resources.iceberg_policy import NEW_TABLE
+from resources.iceberg_types import kept
+from resources.iceberg_versions import (
+    AUDIT_BRANCH,
+    CONTENT_HASH,
+    GONE,
+    MAIN,
+    SOURCE_COMMIT,
+    WRITTEN_AT,
+    kept_versions,
+    own_tags,
+    renamed,
+    versions_of,
+)
+from resources.locks import Held
+from resources.warehouse import Rewrite, Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from resources.warehouse import Keep
+
+_REWRITE_BRANCH = "rewrite"
+
+log = logging.getLogger(__name__)
+
+
+def affected(target: Any, table: str, keep: "Keep", columns: Sequence[str]) -> Iterator[tuple[Snapshot, int]]:
+    """Each version that holds rows which are not to be kept, oldest first, and how many."""
+    import pyarrow.compute as pc
+
+    for version in kept_versions(target, table):
+        snapshot = target.metadata.snapshot_by_id(int(version.snapshot_id))
+        if set(columns) <= set(iceberg_rows.column_names(target, snapshot)):
+            rows = iceberg_rows.read(table, target, snapshot.snapshot_id, columns)
+            lost = version.rows - pc.sum(keep(version, rows), min_count=0).as_py()
+            if lost:
+                yield version, lost
+
+
+def rewrite(
+    target: Any,
+    table: str,
+    keep: "Keep",
+    columns: Sequence[str],
+    content_hash: "Callable[[pa.Table], str]",
+    held: Held,
+) -> list[Rewrite]:
+    """Write every version again that loses rows; one is in memory at a time."""
+    rewrites: list[Rewrite] = []
+    for old, _ in affected(target, table, keep, columns):
+        rows = iceberg_rows.read(table, target, int(old.snapshot_id))
+        left = rows.filter(keep(old, rows.select(list(columns))))
+        log.info("table %s: version %s is being written again", table, old.content_hash[:12])
+        new = _replace(target, old, left, content_hash(left), held)
+        log.info("table %s: version %s has become %s", table, old.content_hash[:12], new.content_hash[:12])
+        rewrites.append(Rewrite(old, new, old.rows - new.rows))
+    return rewrites
+
+
+def drop(target: Any, old: Snapshot, held: Held) -> None:
+    """Remove a version in one commit; `main` falls back to an empty beginning if it was there."""
+    with target.transaction() as change:
+        new_id = None
+        if str(target.metadata.refs[MAIN].snapshot_id) == old.snapshot_id:
+            change.append(target.schema().as_arrow().empty_table(), branch=_REWRITE_BRANCH)
+            new_id = _taken_off_its_branch(change)
+        _move_refs(change, old, new_id, content_hash=None)
+        held.check()
+    log.info("table %s: version %s is dropped", old.table, old.content_hash[:12])
+
+
+def clear(target: Any, held: Held) -> int:
+    """Expire what no name points at, and remove what nothing refers to; how many files went."""
+    from pyarrow import fs
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    _expire_unpublished(target)
+    referenced = _referenced_files(target.refresh())
+    log.debug("table %s: %s files are referred to", target.name(), len(referenced))
+    # The FileIO that wrote the files: its endpoint, its account, its idea of a path.
+    scheme, netloc, root = PyArrowFileIO.parse_location(target.location())
+    filesystem = target.io.fs_by_scheme(scheme, netloc)
+    removed = 0
+    for file in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
+        if file.type == fs.FileType.File and file.path not in referenced:
+            # Without the lock, it may be a file that another writer is about to refer to.
+            held.check()
+            filesystem.delete_file(file.path)
+            removed += 1
+    return removed
+
+
+def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, held: Held) -> Snapshot:
+    """Put `left` in the place of a version, in one commit; an equal version takes the place by itself."""
+    table = old.table
+    then = target.metadata.snapshot_by_id(int(old.snapshot_id))
+    arrow = iceberg_rows.arrow_schema_of(then)
+    equal = next(
+        (
+            each
+            for each in kept_versions(target, table)
+            if each.content_hash == content_hash
+            and each.published >= old.published
+            and _equally_shaped(then, target.metadata.snapshot_by_id(int(each.snapshot_id)))
+        ),
+        None,
+    )
+    with target.transaction() as change:
+        if equal:
+            new_id = int(equal.snapshot_id)
+        else:
+            carried = {
+                CONTENT_HASH: content_hash,
+                SOURCE_COMMIT: old.source_commit,
+                WRITTEN_AT: old.committed_at.isoformat(),
+            }
+            # Written under the columns that the version had, so that it reads as before.
+            with iceberg_rows.under(change, then.schema_id):
+                if arrow is None:
+                    change.append(left, branch=_REWRITE_BRANCH, snapshot_properties=carried)
+                else:
+                    rows = kept(table, left)
+                    iceberg_rows.append(change, rows, arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
+            new_id = _taken_off_its_branch(change)
+        _move_refs(change, old, new_id, content_hash)
+        held.check()
+    return next(each for each in versions_of(target, table) if each.snapshot_id == str(new_id))
+
+
+def _equally_shaped(one: Any, other: Any) -> bool:
+    return (one.schema_id, iceberg_rows.arrow_schema_of(one)) == (
+        other.schema_id,
+        iceberg_rows.arrow_schema_of(other),
+    )
+
+
+def _taken_off_its_branch(change: Any) -> int:
+    """The id of a snapshot that began empty, on a branch that the same commit removes again."""
+    from pyiceberg.table.update.snapshot import ManageSnapshots
+
+    new_id: int = change.table_metadata.refs[_REWRITE_BRANCH].snapshot_id
+    with ManageSnapshots(change) as refs:
+        refs.remove_branch(_REWRITE_BRANCH)
+    return new_id
+
+
+def _move_refs(change: Any, old: Snapshot, new_id: int | None, content_hash: str | None) -> None:
+    """Let all that names a version name the new one, and expire the old one.
+
+    Tags are derived from the content, so they are named anew; without content they go.
+    """
+    from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
+
+    refs = change.table_metadata.refs
+    pointing = [name for name, ref in refs.items() if str(ref.snapshot_id) == old.snapshot_id]
+    for name in pointing:
+        with ManageSnapshots(change) as moved:
+            if name == MAIN:
+                moved.set_current_snapshot(snapshot_id=new_id)
+            elif name == AUDIT_BRANCH:
+                moved.remove_branch(name)
+                if content_hash is not None:
+                    moved.create_branch(new_id, name)
+            else:
+                moved.remove_tag(name)
+                if content_hash is not None and new_id is not None:
+                    (tag,) = own_tags(refs, [renamed(name, content_hash)], new_id)
+                    if tag not in refs:
+                        moved.create_tag(new_id, tag)
+    change.set_properties(
+        NEW_TABLE | {f"{GONE}{old.snapshot_id}": str(new_id) if content_hash is not None else ""}
+    )
+    ExpireSnapshots(change).by_id(int(old.snapshot_id)).commit()
+
+
+def _expire_unpublished(target: Any) -> None:
+    kept = {ref.snapshot_id for ref in target.metadata.refs.values()}
+    # A parent that no ref names (the delete half of an overwrite) is history only.
+    dropped = [
+        snapshot.snapshot_id for snapshot in target.metadata.snapshots if snapshot.snapshot_id not in kept
+    ]
+    if dropped:
+        target.maintenance.expire_snapshots().by_ids(dropped).commit()
+
+
+def _referenced_files(target: Any) -> set[str]:
+    """Paths, as the file system names them, of everything the table's metadata still refers to."""
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    metadata = target.metadata
+    uris = {target.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    for snapshot in metadata.snapshots:
+        uris.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(target.io):
+            uris.add(manifest.manifest_path)
+            for entry in manifest.fetch_manifest_entry(target.io, discard_deleted=False):
+                uris.add(entry.data_file.file_path)
+    return {PyArrowFileIO.parse_location(uri)[2] for uri in uris}

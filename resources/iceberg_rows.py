@@ -1,0 +1,199 @@
+"""The rows of one version in an Iceberg table: written and read under a schema of its own.
+
+Field ids make columns: one of equal name and type has the same id in every schema of the table, any other one a new
+id. So a schema may drop, move and change columns as it likes. While a version is written, its schema is the
+table's current one, and no longer: outside of the commit, the current schema is that of `main`.
+
+Files are written and read with pyarrow alone. pyiceberg's own append and scan make an empty list of each list of
+structs that is null, and its scan is needed only for versions that carry no Arrow schema: those of earlier releases.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from resources.iceberg_types import from_text, given_back
+from resources.warehouse import Snapshot, WarehouseError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ARROW_SCHEMA = "platform.arrow-schema"
+
+
+def checked_schema(table: str, schema: "pa.Schema") -> "pa.Schema":
+    """The schema of kept rows, if an Iceberg table can have it.
+
+    Raises:
+        WarehouseError: Two columns have one name, or names with dots run into each other.
+    """
+    from pyiceberg.schema import index_by_name
+
+    try:
+        index_by_name(_iceberg_schema(schema))
+    except ValueError as problem:
+        raise WarehouseError(f"table {table}: {problem}; rename a column") from problem
+    return schema
+
+
+def is_shaped(target: Any, version: Snapshot, rows: "pa.Table", kept: "pa.Table") -> bool:
+    """Whether a version has the schema of these rows."""
+    snapshot = target.metadata.snapshot_by_id(int(version.snapshot_id))
+    if text := arrow_schema_of(snapshot):
+        return bool(from_text(text).equals(rows.schema))
+    then = target.schemas()[snapshot.schema_id]
+    return _plain(then.fields) == _plain(_iceberg_schema(kept.schema).fields)
+
+
+def arrow_schema_of(snapshot: Any) -> str | None:
+    """The Arrow schema that a version carries, as text; None in versions of earlier releases."""
+    text: str | None = snapshot.summary.additional_properties.get(ARROW_SCHEMA) if snapshot.summary else None
+    return text
+
+
+# --- Writing -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def under(change: Any, schema_id: int) -> Iterator[None]:
+    """Within, what a transaction writes has this schema; afterwards the current one is what it was."""
+    now_id = change.table_metadata.current_schema_id
+    make_current(change, schema_id)
+    yield
+    make_current(change, now_id)
+
+
+def make_current(change: Any, schema_id: int) -> None:
+    """Let a schema be the one under which others read and write the table."""
+    from pyiceberg.table.update import SetCurrentSchemaUpdate
+
+    change._apply((SetCurrentSchemaUpdate(schema_id=schema_id),))  # noqa: SLF001 - no public way
+
+
+def schema_id_for(change: Any, schema: "pa.Schema") -> int:
+    """The id of a table's schema with these columns, which the transaction adds if there is none."""
+    from pyiceberg.schema import Schema
+    from pyiceberg.table.update import AddSchemaUpdate
+
+    metadata = change.table_metadata
+    wanted = _plain(_iceberg_schema(schema).fields)
+    for known in metadata.schemas:
+        if _plain(known.fields) == wanted:
+            return int(known.schema_id)
+    ids = count(metadata.last_column_id + 1)
+    columns = [field for known in metadata.schemas for field in known.fields]
+    plain = _plain(columns)
+    fields = [
+        columns[plain.index(field)] if field in plain else _numbered(field, lambda: next(ids))
+        for field in wanted
+    ]
+    new_id: int = max(known.schema_id for known in metadata.schemas) + 1
+    change._apply((AddSchemaUpdate(schema=Schema(*fields, schema_id=new_id)),))  # noqa: SLF001 - no public way
+    return new_id
+
+
+def append(change: Any, rows: "pa.Table", *, arrow: str, branch: str, carried: dict[str, str]) -> None:
+    """Add kept rows to a branch as one snapshot that carries these properties and the Arrow schema."""
+    from pyiceberg.io.pyarrow import parquet_file_to_data_file
+
+    properties = carried | {ARROW_SCHEMA: arrow}
+    with change.update_snapshot(snapshot_properties=properties, branch=branch).fast_append() as files:
+        if rows.num_rows:
+            path = _write(change, rows)
+            files.append_data_file(parquet_file_to_data_file(_io(change), change.table_metadata, path))
+
+
+def _write(change: Any, rows: "pa.Table") -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+    from pyiceberg.table.locations import load_location_provider
+
+    metadata = change.table_metadata
+    place = load_location_provider(table_location=metadata.location, table_properties=metadata.properties)
+    path: str = place.new_data_location(f"{uuid4()}.parquet")
+    with _io(change).new_output(path).create() as file:
+        pq.write_table(
+            # With its field ids, by which Iceberg's readers find a column.
+            pa.table(rows.columns, schema=schema_to_pyarrow(metadata.schema())),
+            file,
+            compression="zstd",
+            store_decimal_as_integer=True,
+            # What a version was in Arrow, the version says.
+            store_schema=False,
+        )
+    return path
+
+
+def _io(change: Any) -> Any:
+    return change._table.io  # noqa: SLF001 - no public way
+
+
+# --- Reading -------------------------------------------------------------------------------------------
+
+
+def read(table: str, target: Any, snapshot_id: int, columns: Sequence[str] | None = None) -> "pa.Table":
+    """The rows of one version, in their order, or some columns of them in the given order.
+
+    Raises:
+        WarehouseError: The version has no such column.
+    """
+    import pyarrow as pa
+
+    snapshot = target.metadata.snapshot_by_id(snapshot_id)
+    names = column_names(target, snapshot)
+    if missing := [name for name in columns or () if name not in names]:
+        raise WarehouseError(
+            f"table {table}: snapshot {snapshot_id} has no column {', '.join(map(repr, missing))}; "
+            f"it has {', '.join(names)}"
+        )
+    text = arrow_schema_of(snapshot)
+    if text is None:
+        fields = tuple(columns) if columns else ("*",)
+        rows: pa.Table = target.scan(snapshot_id=snapshot_id, selected_fields=fields).to_arrow()
+    else:
+        schema = from_text(text)
+        if columns:
+            schema = pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
+        files = [task.file.file_path for task in target.scan(snapshot_id=snapshot_id).plan_files()]
+        rows = pa.concat_tables(
+            [
+                schema.empty_table(),
+                *(given_back(_read(target.io, path, schema.names), schema) for path in files),
+            ]
+        )
+    return rows.select(list(columns)) if columns else rows
+
+
+def column_names(target: Any, snapshot: Any) -> list[str]:
+    """The columns of a version."""
+    return [field.name for field in target.schemas()[snapshot.schema_id].fields]
+
+
+def _read(io: Any, path: str, columns: list[str]) -> "pa.Table":
+    import pyarrow.parquet as pq
+
+    with io.new_input(path).open() as file:
+        return pq.ParquetFile(file, pre_buffer=True).read(columns=columns)
+
+
+# --- Schemas -------------------------------------------------------------------------------------------
+
+
+def _iceberg_schema(schema: "pa.Schema") -> Any:
+    from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids
+
+    return _pyarrow_to_schema_without_ids(schema)
+
+
+def _plain(fields: Sequence[Any]) -> list[Any]:
+    """The fields, numbered each from 1: what they are without regard to the ids they have in a table."""
+    return [_numbered(field, count(1).__next__) for field in fields]
+
+
+def _numbered(field: Any, next_id: Any) -> Any:
+    from pyiceberg.schema import Schema, assign_fresh_schema_ids
+
+    return assign_fresh_schema_ids(Schema(field), next_id).fields[0]

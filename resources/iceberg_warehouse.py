@@ -1,0 +1,312 @@
+"""The warehouse on Apache Iceberg, through pyiceberg: a catalogue in SQL, and files wherever its FileIO reads.
+
+Who changes a table holds one lock, and commits once. `iceberg_versions` tells the names by which versions are found,
+`iceberg_rows` how one is written and read under its own schema, `iceberg_removal` how rows and versions go.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources import iceberg_removal, iceberg_rows
+from resources.iceberg_policy import LEGAL_HOLD, NEW_TABLE, checked, policy_of, properties_of, set_policy
+from resources.iceberg_types import as_text, kept
+from resources.iceberg_versions import (
+    AUDIT_BRANCH,
+    CONTENT_HASH,
+    MAIN,
+    SOURCE_COMMIT,
+    kept_versions,
+    known_id,
+    left_of,
+    new_tags,
+    version_at,
+    version_named,
+)
+from resources.locks import Held, Locks
+from resources.object_store import GdprClass
+from resources.postgres import ADDRESS_ADVICE, address_of, is_postgres
+from resources.warehouse import Rewrite, Snapshot, TablePolicy, WarehouseError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from resources.warehouse import Keep
+
+_LOCK_TIMEOUT_SECONDS = 600
+_LOAD_ATTEMPTS = 3
+
+
+class IcebergWarehouse:
+    """Iceberg tables in a SQL catalogue; files on this machine or behind any URI that pyiceberg's FileIO reads.
+
+    Args:
+        catalog_uri: SQLAlchemy URL of the catalogue; `postgresql://…` is reached by psycopg2.
+        warehouse_uri: root of the table files.
+        locks: serialise all who write or sweep; they must reach as far as the catalogue does.
+        properties: passed to the FileIO, e.g. `s3.endpoint`.
+    """
+
+    def __init__(
+        self, catalog_uri: str, warehouse_uri: str, *, locks: Locks, properties: dict[str, str] | None = None
+    ) -> None:
+        self._catalog_uri = catalog_uri
+        self._warehouse_uri = warehouse_uri
+        self._properties = properties or {}
+        self._locks = locks
+
+    @cached_property
+    def _catalog(self) -> Any:
+        from pyiceberg.catalog.sql import SqlCatalog
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if self._catalog_uri.startswith("sqlite:///"):
+            Path(self._catalog_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        uri, address = _driven(self._catalog_uri)
+        try:
+            # Of two processes that find a new database, one creates the tables.
+            with self._locks.hold("catalog", timeout_seconds=_LOCK_TIMEOUT_SECONDS):
+                return SqlCatalog(
+                    "platform",
+                    uri=uri,
+                    warehouse=self._warehouse_uri,
+                    # A process that waited for hours finds out that the server was started anew.
+                    pool_pre_ping="true",
+                    **self._properties,
+                )
+        except (SQLAlchemyError, ModuleNotFoundError) as problem:
+            # The driver's own words; SQLAlchemy's may repeat the address.
+            reason = " ".join(str(getattr(problem, "orig", None) or type(problem).__name__).split())
+            raise WarehouseError(
+                f"the catalogue of tables at {address} cannot be opened ({reason}); "
+                "check PLATFORM_CATALOG_URI, PGPASSWORD, and that the server runs"
+            ) from problem
+
+    def _locked(self) -> AbstractContextManager[Held]:
+        return self._locks.hold("warehouse", timeout_seconds=_LOCK_TIMEOUT_SECONDS)
+
+    # --- Write, audit, publish -------------------------------------------------------------------------
+
+    def stage(
+        self,
+        table: str,
+        rows: "pa.Table",
+        *,
+        content_hash: str,
+        gdpr_class: GdprClass,
+        retention_days: int,
+        source_commit: str,
+        subject_column: str | None = None,
+        subject_namespace: str | None = None,
+        time_column: str | None = None,
+    ) -> Snapshot:
+        """See `Warehouse.stage`."""
+        from pyiceberg.table.update.snapshot import ManageSnapshots
+
+        policy = checked(
+            table,
+            TablePolicy(
+                gdpr_class,
+                retention_days,
+                subject_column=subject_column,
+                subject_namespace=subject_namespace,
+                time_column=time_column,
+            ),
+            rows.schema,
+        )
+        written = kept(table, rows)
+        schema = iceberg_rows.checked_schema(table, written.schema)
+        with self._locked() as held:
+            self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
+            # create_table_if_not_exists would write a metadata file before it finds the table.
+            if self._catalog.table_exists(table):
+                target = self._load(table)
+                set_policy(target, policy)
+            else:
+                properties = NEW_TABLE | properties_of(policy)
+                target = self._catalog.create_table(table, schema=schema, properties=properties)
+            for existing in kept_versions(target, table):
+                if existing.content_hash == content_hash and iceberg_rows.is_shaped(
+                    target, existing, rows, written
+                ):
+                    return replace(existing, source_commit=source_commit)
+            if target.current_snapshot() is None:
+                # Iceberg takes branches only from an existing snapshot: `main` starts with no rows.
+                target.append(target.schema().as_arrow().empty_table())
+            carried = {CONTENT_HASH: content_hash, SOURCE_COMMIT: source_commit}
+            with target.transaction() as change:
+                if AUDIT_BRANCH in target.metadata.refs:
+                    with ManageSnapshots(change) as refs:
+                        refs.remove_branch(AUDIT_BRANCH)
+                # A branch that does not exist begins empty, so the append is the whole version.
+                with iceberg_rows.under(change, iceberg_rows.schema_id_for(change, schema)):
+                    iceberg_rows.append(
+                        change, written, arrow=as_text(rows.schema), branch=AUDIT_BRANCH, carried=carried
+                    )
+                # Without the lock, a sweep may have taken the new files for a dead writer's.
+                held.check()
+            staged = version_at(target.refresh(), table, AUDIT_BRANCH)
+            if staged is None or staged.rows != rows.num_rows:
+                found = staged.rows if staged else 0
+                raise WarehouseError(f"table {table}: {found} rows are staged, {rows.num_rows} were written")
+            return staged
+
+    def publish(self, snapshot: Snapshot) -> Snapshot:
+        """See `Warehouse.publish`."""
+        from pyiceberg.table.update.snapshot import ManageSnapshots
+
+        with self._locked():
+            target = self._load(snapshot.table)
+            snapshot_id = known_id(target, snapshot.table, snapshot.snapshot_id)
+            with target.transaction() as change:
+                with ManageSnapshots(change) as refs:
+                    for tag in new_tags(target, snapshot):
+                        refs.create_tag(snapshot_id, tag)
+                    refs.set_current_snapshot(snapshot_id=snapshot_id)
+                iceberg_rows.make_current(change, target.metadata.snapshot_by_id(snapshot_id).schema_id)
+        return replace(snapshot, published=True)
+
+    # --- Reading ---------------------------------------------------------------------------------------
+
+    def read(self, table: str, snapshot_id: str, *, columns: Sequence[str] | None = None) -> "pa.Table":
+        """See `Warehouse.read`."""
+        target = self._load(table)
+        found_id = known_id(target, table, snapshot_id)
+        try:
+            return iceberg_rows.read(table, target, found_id, columns)
+        except OSError as problem:
+            # Either it was taken out while it was being read, and this tells so, or the table is damaged.
+            known_id(self._load(table), table, snapshot_id)
+            raise WarehouseError(
+                f"table {table}: snapshot {snapshot_id} cannot be read ({problem}); restore its files or build it again"
+            ) from problem
+
+    def left_of(self, table: str, snapshot_id: str) -> str | None:
+        """See `Warehouse.left_of`."""
+        target = self._load(table)
+        left = left_of(target, snapshot_id)
+        return str(known_id(target, table, left)) if left else None
+
+    def current(self, table: str) -> Snapshot | None:
+        """See `Warehouse.current`."""
+        return version_at(self._load(table), table, MAIN) if self._catalog.table_exists(table) else None
+
+    def staged(self, table: str) -> Snapshot | None:
+        """See `Warehouse.staged`."""
+        if not self._catalog.table_exists(table):
+            return None
+        target = self._load(table)
+        return version_at(target, table, AUDIT_BRANCH) or version_at(target, table, MAIN)
+
+    def tables(self) -> list[str]:
+        """See `Warehouse.tables`."""
+        return sorted(
+            ".".join(identifier)
+            for namespace in self._catalog.list_namespaces()
+            for identifier in self._catalog.list_tables(namespace)
+        )
+
+    def versions(self, table: str, *, unpublished: bool = False) -> list[Snapshot]:
+        """See `Warehouse.versions`."""
+        return [found for found in kept_versions(self._load(table), table) if found.published or unpublished]
+
+    def at(self, table: str, version: str) -> Snapshot:
+        """See `Warehouse.at`."""
+        return version_named(self._load(table), table, version)
+
+    # --- Policy ----------------------------------------------------------------------------------------
+
+    def policy(self, table: str) -> TablePolicy:
+        """See `Warehouse.policy`."""
+        return policy_of(self._load(table))
+
+    def set_legal_hold(self, table: str, *, held: bool) -> TablePolicy:
+        """See `Warehouse.set_legal_hold`."""
+        with self._locked():
+            target = self._load(table)
+            if policy_of(target).legal_hold != held:
+                with target.transaction() as change:
+                    change.set_properties({LEGAL_HOLD: str(held).lower()})
+            return policy_of(target)
+
+    # --- Taking out ------------------------------------------------------------------------------------
+
+    def affected(self, table: str, keep: "Keep", *, columns: Sequence[str]) -> list[tuple[Snapshot, int]]:
+        """See `Warehouse.affected`."""
+        return list(iceberg_removal.affected(self._load(table), table, keep, columns))
+
+    def rewrite(
+        self, table: str, keep: "Keep", *, columns: Sequence[str], content_hash: "Callable[[pa.Table], str]"
+    ) -> list[Rewrite]:
+        """See `Warehouse.rewrite`."""
+        with self._locked() as held:
+            target = self._unheld(table)
+            rewrites = iceberg_removal.rewrite(target, table, keep, columns, content_hash, held)
+            iceberg_removal.clear(target, held)
+        return rewrites
+
+    def drop(self, table: str, snapshot_ids: Sequence[str], *, also_current: bool = True) -> None:
+        """See `Warehouse.drop`."""
+        with self._locked() as held:
+            target = self._unheld(table)
+            current = version_at(target, table, MAIN)
+            if current and current.snapshot_id in snapshot_ids and not also_current:
+                raise WarehouseError(
+                    f"table {table}: version {current.content_hash[:12]} has become current meanwhile; it stays"
+                )
+            for snapshot_id in snapshot_ids:
+                known_id(target, table, snapshot_id)
+            for old in kept_versions(target, table):
+                if old.snapshot_id in snapshot_ids:
+                    iceberg_removal.drop(target, old, held)
+            iceberg_removal.clear(target, held)
+
+    def sweep(self) -> int:
+        """Remove files that no snapshot refers to, and snapshots that were never published.
+
+        A killed writer leaves such files. The newest write stays, published or not, so that a failed
+        contract can be looked into; of a table under legal hold everything stays. Returns how many files went.
+        """
+        with self._locked() as held:
+            loaded = [self._load(table) for table in self.tables()]
+            return sum(
+                iceberg_removal.clear(target, held) for target in loaded if not policy_of(target).legal_hold
+            )
+
+    def _unheld(self, table: str) -> Any:
+        target = self._load(table)
+        if policy_of(target).legal_hold:
+            raise WarehouseError(
+                f"table {table} is under legal hold: nothing of it may be removed before the hold is lifted"
+            )
+        return target
+
+    def _load(self, table: str) -> Any:
+        from pyiceberg.exceptions import NoSuchTableError
+
+        for attempt in range(_LOAD_ATTEMPTS):
+            try:
+                return self._catalog.load_table(table)
+            except NoSuchTableError:
+                break
+            except FileNotFoundError:
+                # A sweep removed the metadata file between the catalogue's answer and its opening.
+                if attempt == _LOAD_ATTEMPTS - 1:
+                    raise
+        raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first")
+
+
+def _driven(catalog_uri: str) -> tuple[str, str]:
+    """The address with the driver that we install, and how messages name it."""
+    if not is_postgres(catalog_uri):
+        return catalog_uri, catalog_uri if catalog_uri.startswith("sqlite:") else "PLATFORM_CATALOG_URI"
+    if find_spec("psycopg2") is None:
+        raise WarehouseError("a catalogue in Postgres needs psycopg2: install the extra `cluster`")
+    address = address_of(catalog_uri)
+    if address is None:
+        raise WarehouseError(f"the address of the catalogue {ADDRESS_ADVICE}")
+    return f"postgresql+psycopg2://{catalog_uri.partition('://')[2]}", address

@@ -123,7 +123,14 @@ def assess(
     slices = _slices(columns, training_sources, threshold)
     others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
-    measures = dict(evaluator.measures(own_test_rows(scored, model), spec))
+    measures = dict(
+        evaluator.measures(
+            own_test_rows(scored, model),
+            spec,
+            reference=own_rows_of_split(scored, model, "validation"),
+            threshold=threshold,
+        )
+    )
     results = evaluate(
         gates,
         GateInputs(
@@ -167,8 +174,13 @@ def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np
 
 def own_test_rows(scored: "pa.Table", model: ModelVersion) -> "pa.Table":
     """The scored rows that gates measure on."""
+    return own_rows_of_split(scored, model, "test")
+
+
+def own_rows_of_split(scored: "pa.Table", model: ModelVersion, split: str) -> "pa.Table":
+    """The scored rows of a split that are of the line's own sources."""
     own = own_rows(scored["source"].to_numpy(), model)
-    return scored.filter(own & (scored["split"].to_numpy() == "test"))
+    return scored.filter(own & (scored["split"].to_numpy() == split))
 
 
 def _baseline(name: str, metrics: BinaryMetrics) -> Baseline:

@@ -1,6 +1,7 @@
 """Which rows are set apart: blocks of neighbours, units drawn at random, or the newest; and how many are kept."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from platform_assets.datasets.errors import DatasetError

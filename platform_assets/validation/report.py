@@ -108,7 +108,7 @@ def assess(
     test = {name: values[columns["split"] == "test"] for name, values in columns.items()}
     own = own_rows(test["source"], model)
     own_sources = sorted(set(test["source"][own].tolist()))
-    labels, scores, threshold = test["label"][own], test["score"][own], evaluator.threshold(spec)
+    labels, scores, threshold = test["label"][own], test["score"][own], _threshold(model, evaluator, spec)
     metrics = binary_metrics(labels, scores, threshold=threshold, seed=_BOOTSTRAP_SEED)
     simple = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
     baselines = [_baseline(evaluator.baseline_name, simple)]
@@ -164,6 +164,12 @@ def assess(
         measures=measures,
         created_at=now.isoformat(),
     )
+
+
+def _threshold(model: ModelVersion, evaluator: Evaluator[Any], spec: BaseModel) -> float:
+    """The one that the model answers by: a run may have trained it with another than the spec's."""
+    trained_with = model.training.get("threshold")
+    return trained_with if isinstance(trained_with, float) else evaluator.threshold(spec)
 
 
 def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np.bool_]":

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import Labels, Scores, roc_auc, roc_curve
@@ -59,23 +59,10 @@ class Calibration(BaseModel):
     """Above 0 where label 1 is more frequent than the scores say, on the scale of log-odds."""
 
 
-class Scorecard(BaseModel):
-    """How a score separates, how stable and how honest it is."""
+def scorecard(labels: Labels, scores: Scores, reference: Scores) -> dict[str, JsonValue]:
+    """How a score separates, how stable and how honest it is: figures, and the sections `stability` and `calibration`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ks: float
-    gini: float
-    lift: float
-    """Among the highest-scored tenth."""
-    stability: Stability | None
-    """Of the scores of these rows against those of the validation split; None where they cannot be compared."""
-    calibration: Calibration | None
-    """None where the scores are all equal, or separate the labels perfectly."""
-
-
-def scorecard(labels: Labels, scores: Scores, reference: Scores) -> Scorecard:
-    """The scorecard of rows.
+    A section is None, and `psi` is not there, where it cannot be measured.
 
     Args:
         labels: 0 or 1, shape (n,).
@@ -85,19 +72,22 @@ def scorecard(labels: Labels, scores: Scores, reference: Scores) -> Scorecard:
     Raises:
         ValidationError: as `roc_auc`.
     """
-    separation = ks_separation(labels, scores)
+    figures: dict[str, JsonValue] = {
+        "ks": ks_separation(labels, scores),
+        "gini": gini(labels, scores),
+        "lift": lift(labels, scores),
+    }
     stability, calibrated = None, None
     with suppress(ValidationError):
         stability = population_stability(reference, scores)
+        figures["psi"] = stability.psi
     with suppress(ValidationError):
         calibrated = calibration(labels, scores)
-    return Scorecard(
-        ks=separation,
-        gini=gini(labels, scores),
-        lift=lift(labels, scores),
-        stability=stability,
-        calibration=calibrated,
-    )
+    return {
+        **figures,
+        "stability": stability.model_dump(mode="json") if stability else None,
+        "calibration": calibrated.model_dump(mode="json") if calibrated else None,
+    }
 
 
 def ks_separation(labels: Labels, scores: Scores) -> float:

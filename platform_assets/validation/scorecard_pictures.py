@@ -65,7 +65,7 @@ def fairness_picture(found: "Fairness") -> bytes:
     names = [f"{grouping}: {group.name} (n = {group.n:,})" for grouping, group in groups]
     for axes, title, rate in zip(
         figure.subplots(1, 3, sharey=True),
-        (f"Predicted label {found.favourable}", "True positive rate", "False positive rate"),
+        (f"Predicted label {found.favourable}\n(share)", "True positive\nrate", "False positive\nrate"),
         ("selection_rate", "tpr", "fpr"),
         strict=True,
     ):

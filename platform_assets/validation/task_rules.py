@@ -2,7 +2,8 @@
 
 | rule | reads of the measures |
 |---|---|
-| ks, gini, psi | `scorecard` |
+| ks, gini | `ks`, `gini` |
+| psi | `stability` |
 | parity_ratio, parity_difference, equalized_odds_difference | `fairness` |
 
 The rules of fairness decide on the end of an interval that speaks for the model (see `fairness`): they fail what chance does
@@ -18,7 +19,7 @@ from pydantic import BaseModel
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.fairness import Fairness, GroupingFairness
 from platform_assets.validation.gate import Condition, Decision, GateInputs, Rule, finite, is_or_is_not
-from platform_assets.validation.scorecard import Interval, Scorecard
+from platform_assets.validation.scorecard import Interval, Stability
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -32,9 +33,8 @@ def _measured(inputs: GateInputs, name: str, model: type[M]) -> M:
 
 def _separation(name: str) -> Callable[[GateInputs, Condition], Decision]:
     def decide(inputs: GateInputs, condition: Condition) -> Decision:
-        observed = finite(
-            f"the {name} on the test split", getattr(_measured(inputs, "scorecard", Scorecard), name)
-        )
+        measured = inputs.measures.get(name)
+        observed = finite(f"the {name} on the test split", measured if isinstance(measured, float) else None)
         holds = condition.holds(observed)
         n = inputs.test_metrics.n
         return Decision(holds, observed, f"{name} {observed:.4f} {is_or_is_not(holds)} {condition} (n = {n})")
@@ -43,9 +43,7 @@ def _separation(name: str) -> Callable[[GateInputs, Condition], Decision]:
 
 
 def _psi(inputs: GateInputs, condition: Condition) -> Decision:
-    stability = _measured(inputs, "scorecard", Scorecard).stability
-    if stability is None:
-        raise ValidationError("the PSI of the scores was not measured")
+    stability = _measured(inputs, "stability", Stability)
     rows = f"n = {stability.n_reference} and {stability.n_current}"
     if not condition.holds(stability.by_chance):
         raise ValidationError(

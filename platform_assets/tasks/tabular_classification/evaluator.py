@@ -39,15 +39,20 @@ class TabularEvaluator:
         """See `Evaluator.code`."""
         domain = (f"platform_assets.validation.{name}" for name in ("scorecard", "fairness", "task_rules"))
         pictures = "platform_assets.validation.scorecard_pictures"
-        return code_version(f"{_FOLDER}.evaluator", *domain, pictures)
+        return code_version("table evaluation", f"{_FOLDER}.evaluator", *domain, pictures)
 
     @cached_property
     def scoring_code(self) -> str:
         """See `Evaluator.scoring_code`."""
         return code_version(
+            "table scoring",
             "platform_assets.validation.scoring",
             *(f"{_FOLDER}.{name}" for name in ("evaluator", "encoding", "logistic")),
         )
+
+    def threshold(self, spec: TabularTrainingSpec) -> float:
+        """See `Evaluator.threshold`."""
+        return spec.threshold
 
     def profiled(self, spec: TabularTrainingSpec) -> tuple[str, ...]:
         """See `Evaluator.profiled`: everything that the model reads."""
@@ -84,11 +89,9 @@ class TabularEvaluator:
     def measures(
         self, scored: "pa.Table", spec: TabularTrainingSpec, *, reference: "pa.Table", threshold: float
     ) -> Mapping[str, JsonValue]:
-        """See `Evaluator.measures`: `scorecard` and, where the spec names groups, `fairness`."""
+        """See `Evaluator.measures`: those of a scorecard and, where the spec names groups, `fairness`."""
         labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
-        found: dict[str, JsonValue] = {
-            "scorecard": scorecard(labels, scores, reference["score"].to_numpy()).model_dump(mode="json")
-        }
+        found: dict[str, JsonValue] = scorecard(labels, scores, reference["score"].to_numpy())
         if spec.fairness is not None:
             found["fairness"] = fairness(
                 labels,

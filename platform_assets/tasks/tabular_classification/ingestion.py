@@ -47,7 +47,9 @@ class TabularIngestion:
     def code(self) -> str:
         """See `Ingestion.code`."""
         folder = "platform_assets.tasks.tabular_classification"
-        return code_version(f"{folder}.ingestion", f"{folder}.values", "platform_assets.datasets.splits")
+        return code_version(
+            "table dataset", f"{folder}.ingestion", f"{folder}.values", "platform_assets.datasets.splits"
+        )
 
     def subject(self, spec: TableDatasetSpec) -> SubjectColumn:
         """See `Ingestion.subject`."""
@@ -89,7 +91,7 @@ class TabularIngestion:
         elsewhere = _settled_elsewhere(raw["split"], units, ~guarded & ~unlabelled & ~repeated)
         left = ~gone & ~unlabelled & ~repeated & ~guarded & ~elsewhere
         frame = raw.loc[left, self.columns(spec)].reset_index(drop=True)
-        subjects = frame[subject].tolist()
+        subjects = frame[subject].to_numpy()
         keep_evenly(frame, "train", spec.train_rows, seed=spec.split.seed, ids=subjects)
         keep_evenly(frame, "shift", spec.shift_rows, seed=spec.split.seed, ids=subjects)
         _refuse_empty_splits(frame["split"])

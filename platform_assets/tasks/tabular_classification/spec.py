@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from platform_assets.datasets.spec import BlockSplitSpec, DatasetSpec, SplitSharesSpec
 from platform_assets.manifest import Many, Section
+from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.training_spec import TrainingSpec
 
 FEATURE_ROLES: Final = ("numeric", "categorical", "ordinal")
@@ -174,9 +175,9 @@ class TabularParameters(Section):
     model: Literal["logistic", "gradient_boosting"] = "gradient_boosting"
     regularisation: Annotated[float, Field(gt=0)] = 1.0
     """L2 penalty: of the coefficients of a logistic regression, or of the values of a tree's leaves."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """A score of at least this predicts label 1; left out, the share of label 1 among the training rows: whoever
-    is likelier than the average is predicted."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = THRESHOLD
+    """A score of at least this predicts label 1. Where one label is rare its share is a good start, for whoever is
+    likelier than the average."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Gradient boosting: what each tree's answer is multiplied by."""
     max_iterations: Annotated[int, Field(ge=1, le=10_000)] = 100

@@ -10,7 +10,7 @@ from platform_assets.tasks.tabular_classification.spec import TabularTrainingSpe
 from platform_assets.tasks.tabular_classification.trainer import TabularTrainer
 from platform_assets.tasks.task import Task
 
-TASK: Final = Task(
+TASK: Final[Task[TabularTrainingSpec]] = Task(
     name="tabular-classification",
     spec=TabularTrainingSpec,
     ingestion=TabularIngestion(),

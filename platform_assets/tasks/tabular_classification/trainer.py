@@ -61,7 +61,9 @@ class TabularTrainer:
     @cached_property
     def code(self) -> str:
         """See `Trainer.code`."""
-        return code_version(*(f"{_FOLDER}.{name}" for name in ("trainer", "trees", "logistic")))
+        return code_version(
+            "table model", *(f"{_FOLDER}.{name}" for name in ("trainer", "trees", "logistic"))
+        )
 
     def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - it starts from nothing
         """See `Trainer.upstream`."""
@@ -110,7 +112,7 @@ class TabularTrainer:
                 on_progress(step, {"loss": loss, "rows_per_second": rate})
         classifier = Classifier(
             model=config.model,
-            threshold=float(labels.mean()) if config.threshold is None else config.threshold,
+            threshold=config.threshold,
             features=tuple(names),
         )
         return TrainingResult(

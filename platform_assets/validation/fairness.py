@@ -51,6 +51,7 @@ class GroupFairness(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    grouping: str
     name: str
     n: int
     positives: int
@@ -69,12 +70,15 @@ class GroupFairness(BaseModel):
 
 
 class GroupingFairness(BaseModel):
-    """All groups by one column, and the worst difference between any two that are compared."""
+    """The worst difference between any two groups of one grouping that are compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    groups: tuple[GroupFairness, ...]
+    compared: int
+    """How many groups."""
+    smallest: int
+    """Rows of the smallest group that is compared; 0 where none is."""
     parity_difference: Interval | None = None
     """Highest minus lowest selection rate; its value is biased upwards, its interval is not."""
     parity_ratio: Interval | None = None
@@ -93,6 +97,8 @@ class Fairness(BaseModel):
     threshold: float
     min_rows: int
     groupings: tuple[GroupingFairness, ...]
+    groups: tuple[GroupFairness, ...]
+    """Of all groupings, in their order."""
 
 
 class _Rates(NamedTuple):
@@ -132,14 +138,16 @@ def fairness(
         favourable: The predicted label that people wish for.
         min_rows: Rows that a group needs to be compared.
     """
+    found = [
+        _grouping(name, groups, labels, scores, threshold, favourable, min_rows)
+        for name, groups in groupings.items()
+    ]
     return Fairness(
         favourable=favourable,
         threshold=threshold,
         min_rows=min_rows,
-        groupings=tuple(
-            _grouping(name, groups, labels, scores, threshold, favourable, min_rows)
-            for name, groups in groupings.items()
-        ),
+        groupings=tuple(grouping for grouping, _ in found),
+        groups=tuple(group for _, groups in found for group in groups),
     )
 
 
@@ -163,7 +171,7 @@ def _grouping(
     threshold: float,
     favourable: int,
     min_rows: int,
-) -> GroupingFairness:
+) -> tuple[GroupingFairness, list[GroupFairness]]:
     rng = np.random.default_rng(_SEED)
     found, counts, draws = [], [], []
     for group in sorted(set(groups.tolist())):
@@ -172,14 +180,18 @@ def _grouping(
         drawn = rng.multinomial(int(rows.sum()), confusion / confusion.sum(), size=_SAMPLES)
         compared = int(rows.sum()) >= min_rows
         found.append(
-            _group(group, labels[rows], scores[rows], confusion, drawn, favourable, compared=compared)
+            _group(name, group, labels[rows], scores[rows], confusion, drawn, favourable, compared=compared)
         )
         if compared:
             counts.append(confusion)
             draws.append(drawn)
     if len(counts) < _FEWEST_GROUPS:
         because = f"{len(counts)} of {len(found)} groups have {min_rows} rows, and two are needed"
-        return GroupingFairness(name=name, groups=tuple(found), not_compared_because=because)
+        smallest = min((group.n for group in found if group.compared), default=0)
+        none = GroupingFairness(
+            name=name, compared=len(counts), smallest=smallest, not_compared_because=because
+        )
+        return none, found
     observed, resampled = np.stack(counts), np.stack(draws, axis=1)
     selection = _rates(observed, resampled, _SELECTED[favourable], _ALL)
     odds = [
@@ -188,15 +200,17 @@ def _grouping(
         if (chosen := observed[:, outcome].sum(axis=1) > 0).sum() >= _FEWEST_GROUPS
     ]
     ratio = _worst([selection.on_log_scale()])
-    return GroupingFairness(
+    worst = GroupingFairness(
         name=name,
-        groups=tuple(found),
+        compared=len(counts),
+        smallest=min(group.n for group in found if group.compared),
         parity_difference=_worst([selection]),
         parity_ratio=Interval(
             value=float(np.exp(-ratio.value)), low=float(np.exp(-ratio.high)), high=float(np.exp(-ratio.low))
         ),
         equalized_odds_difference=_worst(odds) if len(odds) == len((_POSITIVE, _NEGATIVE)) else None,
     )
+    return worst, found
 
 
 def _confusion(labels: Labels, predicted: "NDArray[np.bool_]") -> NDArray[np.int64]:
@@ -205,6 +219,7 @@ def _confusion(labels: Labels, predicted: "NDArray[np.bool_]") -> NDArray[np.int
 
 
 def _group(
+    grouping: str,
     name: str,
     labels: Labels,
     scores: Scores,
@@ -222,6 +237,7 @@ def _group(
         metrics = binary_metrics(labels, scores, seed=_SEED)
         auc = Interval(value=metrics.auc, low=metrics.auc_low, high=metrics.auc_high)
     return GroupFairness(
+        grouping=grouping,
         name=name,
         n=labels.size,
         positives=int(labels.sum()),

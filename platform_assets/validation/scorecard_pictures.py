@@ -1,6 +1,6 @@
 """Pictures of a scorecard and of fairness, as PNG bytes in the style of `pictures`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,17 +59,15 @@ def fairness_picture(found: "Fairness") -> bytes:
         A PNG of 640 × 420 pixels.
     """
     figure = new_figure()
-    groups = [(grouping.name, group) for grouping in found.groupings for group in grouping.groups][
-        :_MOST_GROUPS
-    ]
-    names = [f"{grouping}: {group.name} (n = {group.n:,})" for grouping, group in groups]
+    groups = found.groups[:_MOST_GROUPS]
+    names = [f"{group.grouping}: {group.name} (n = {group.n:,})" for group in groups]
     for axes, title, rate in zip(
         figure.subplots(1, 3, sharey=True),
         (f"Predicted label {found.favourable}\n(share)", "True positive\nrate", "False positive\nrate"),
         ("selection_rate", "tpr", "fpr"),
         strict=True,
     ):
-        _draw(axes, [group for _, group in groups], rate)
+        _draw(axes, groups, rate)
         axes.set_xlabel(title)
         axes.set_yticks(range(len(names)), names)
         axes.set_xlim(-0.03, 1.03)
@@ -77,7 +75,7 @@ def fairness_picture(found: "Fairness") -> bytes:
     return as_png(figure)
 
 
-def _draw(axes: "Axes", groups: "list[GroupFairness]", rate: str) -> None:
+def _draw(axes: "Axes", groups: "Sequence[GroupFairness]", rate: str) -> None:
     tidy(axes)
     for at, group in enumerate(groups):
         interval = getattr(group, rate)

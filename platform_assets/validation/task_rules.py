@@ -74,12 +74,11 @@ def _between_groups(
             found.append((finite(f"the {what} of {grouping.name}", end), grouping, interval))
         end, grouping, interval = (min if high_is_good else max)(found, key=lambda each: each[0])
         holds = condition.holds(end)
-        compared = [group.n for group in grouping.groups if group.compared]
         return Decision(
             holds,
             end,
             f"{what} of {grouping.name} {interval.value:.3f}, 95 % interval {interval.low:.3f} to {interval.high:.3f}: "
-            f"its favourable end {is_or_is_not(holds)} {condition} ({len(compared)} groups of at least {min(compared)} rows)",
+            f"its favourable end {is_or_is_not(holds)} {condition} ({grouping.compared} groups of at least {grouping.smallest} rows)",
         )
 
     return decide

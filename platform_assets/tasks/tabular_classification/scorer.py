@@ -44,6 +44,8 @@ class TabularScorer:
 
     model: Trees | Logistic
     encoding: Encoding
+    features: tuple[str, ...]
+    """What the model reads, in its order."""
     threshold: float
 
     @classmethod
@@ -60,26 +62,30 @@ class TabularScorer:
             raise TrainingError(
                 f"{folder}: holds no whole model of a table ({CLASSIFIER_FILE}, {ENCODING_FILE}); train it again"
             ) from None
-        if tuple(encoding.names) != classifier.features:
+        if sorted(encoding.names) != sorted(classifier.features):
             raise TrainingError(f"{folder}: the encoding is of other columns than the model; train it again")
         kind = Logistic if classifier.model == "logistic" else Trees
-        return cls(kind.load(folder, features=len(encoding.columns)), encoding, classifier.threshold)
+        model = kind.load(folder, features=len(classifier.features))
+        return cls(model, encoding, classifier.features, classifier.threshold)
 
     def score_features(self, features: "pa.Table") -> NDArray[np.float64]:
         """See `Scorer.score_features`; reads the columns by their names."""
-        return self._score(np.stack([features[name].to_numpy() for name in self.encoding.names], axis=1))
+        return self._score(np.stack([features[name].to_numpy() for name in self.features], axis=1))
 
     def score_rows(self, rows: "pa.Table") -> NDArray[np.float64]:
         """See `Scorer.score_rows`; reads the columns by their names."""
-        return self._score(self.encoding.rows(rows))
+        return self._score(self._ordered(self.encoding.rows(rows)))
 
     def score_instances(self, instances: Sequence[JsonValue]) -> NDArray[np.float64]:
         """See `Scorer.score_instances`."""
-        return self._score(self.encoding.instances(instances))
+        return self._score(self._ordered(self.encoding.instances(instances)))
 
     def watched(self, instances: Sequence[JsonValue]) -> list[Mapping[str, float | str]]:
         """See `Scorer.watched`: every value that is there, as it was given."""
         return list(self.encoding.read(instances))
+
+    def _ordered(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
+        return encoded[:, [self.encoding.names.index(name) for name in self.features]]
 
     def _score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.special import expit

@@ -1,5 +1,6 @@
 """The task: two classes of rows of a table, by gradient-boosted trees or logistic regression."""
 
+from pathlib import Path
 from typing import Final
 
 from platform_assets.tasks.tabular_classification.evaluator import TabularEvaluator
@@ -20,4 +21,5 @@ TASK: Final[Task[TabularTrainingSpec]] = Task(
     model_format="platform-tabular",
     read_instance=read_instance,
     example_instance='{"Income": 129, "Home": "rent"}',
+    card_sections=Path(__file__).with_name("card-sections.yaml"),
 )

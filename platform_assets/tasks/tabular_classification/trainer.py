@@ -74,8 +74,9 @@ class TabularTrainer:
         columns = ColumnsSpec.model_validate(dict(recipe)).features
         return TabularTrainingConfig(
             **spec.model_dump(include=set(self.fields)),
+            # By name: records do not keep the order of a mapping, and equal recipes must give equal models.
             features=tuple(
-                FeatureKind(name=name, kind=KINDS[column.role]) for name, column in columns.items()
+                FeatureKind(name=name, kind=KINDS[column.role]) for name, column in sorted(columns.items())
             ),
         )
 

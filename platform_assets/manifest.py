@@ -18,6 +18,7 @@ from resources.errors import PlatformError
 FieldPath = tuple[str | int, ...]
 _MOST_VALUES = 100_000
 """A few aliases of aliases can stand for billions; a pushed file must not fill the memory."""
+_LONGEST_FOUND = 120
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -231,4 +232,6 @@ def _sentence(error: Any) -> str:
             return "is missing; add it"
         case _:
             message = str(error["msg"]).removeprefix("Value error, ")
-            return f"{message} (found {error['input']!r})"
+            found = repr(error["input"])
+            # Of a whole section the message says which part is wrong.
+            return message if len(found) > _LONGEST_FOUND else f"{message} (found {found})"

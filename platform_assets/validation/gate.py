@@ -145,7 +145,7 @@ def _auc(inputs: GateInputs, condition: Condition) -> Decision:
     holds = condition.holds(observed)
     interval = f"{metrics.confidence * 100:g} % interval {metrics.auc_low:.3f} to {metrics.auc_high:.3f}"
     return Decision(
-        holds, observed, f"AUC {observed:.4f} {_is(holds)} {condition} ({interval}, n = {metrics.n})"
+        holds, observed, f"AUC {observed:.4f} {is_or_is_not(holds)} {condition} ({interval}, n = {metrics.n})"
     )
 
 
@@ -156,7 +156,7 @@ def _beats_baseline(inputs: GateInputs, condition: Condition) -> Decision:
     return Decision(
         holds,
         auc - baseline,
-        f"AUC {auc:.4f} {_is(holds)} >= {baseline:.4f} of the {inputs.baseline_name} (n = {inputs.test_metrics.n})",
+        f"AUC {auc:.4f} {is_or_is_not(holds)} >= {baseline:.4f} of the {inputs.baseline_name} (n = {inputs.test_metrics.n})",
     )
 
 
@@ -175,7 +175,7 @@ def _score_drift_ks(inputs: GateInputs, condition: Condition) -> Decision:
         holds,
         observed,
         f"KS {observed:.4f} of the scores, {drift.reference} against {drift.current}, "
-        f"{_is(holds)} {condition} ({rows})",
+        f"{is_or_is_not(holds)} {condition} ({rows})",
     )
 
 
@@ -190,7 +190,7 @@ def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> Decis
         holds,
         observed,
         f"the AUC drop of {observed:.4f} from production, {production:.4f} to {auc:.4f}, "
-        f"{_is(holds)} {condition} (n = {inputs.test_metrics.n})",
+        f"{is_or_is_not(holds)} {condition} (n = {inputs.test_metrics.n})",
     )
 
 
@@ -217,7 +217,7 @@ def _auc_drop_by_source(inputs: GateInputs, condition: Condition) -> Decision:
         holds,
         observed,
         f"the largest AUC drop on another source, {observed:.4f} on {worst.source}, "
-        f"{worst.production_auc:.4f} to {worst.auc:.4f}, {_is(holds)} {condition} ({interval}n = {worst.n})",
+        f"{worst.production_auc:.4f} to {worst.auc:.4f}, {is_or_is_not(holds)} {condition} ({interval}n = {worst.n})",
     )
 
 
@@ -242,7 +242,8 @@ def finite(what: str, value: float | None) -> float:
     return value
 
 
-def _is(holds: bool) -> str:  # noqa: FBT001
+def is_or_is_not(holds: bool) -> str:  # noqa: FBT001
+    """The verb of a reason."""
     return "is" if holds else "is not"
 
 

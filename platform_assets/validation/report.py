@@ -108,7 +108,7 @@ def assess(
     test = {name: values[columns["split"] == "test"] for name, values in columns.items()}
     own = own_rows(test["source"], model)
     own_sources = sorted(set(test["source"][own].tolist()))
-    labels, scores, threshold = test["label"][own], test["score"][own], evaluator.threshold(spec)
+    labels, scores, threshold = test["label"][own], test["score"][own], _threshold(model, evaluator, spec)
     metrics = binary_metrics(labels, scores, threshold=threshold, seed=_BOOTSTRAP_SEED)
     simple = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
     baselines = [_baseline(evaluator.baseline_name, simple)]
@@ -123,7 +123,14 @@ def assess(
     slices = _slices(columns, training_sources, threshold)
     others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
-    measures = dict(evaluator.measures(own_test_rows(scored, model), spec))
+    measures = dict(
+        evaluator.measures(
+            own_test_rows(scored, model),
+            spec,
+            reference=own_rows_of_split(scored, model, "validation"),
+            threshold=threshold,
+        )
+    )
     results = evaluate(
         gates,
         GateInputs(
@@ -159,6 +166,12 @@ def assess(
     )
 
 
+def _threshold(model: ModelVersion, evaluator: Evaluator[Any], spec: BaseModel) -> float:
+    """The one that the model answers by: a run may have trained it with another than the spec's."""
+    trained_with = model.training.get("threshold")
+    return trained_with if isinstance(trained_with, float) else evaluator.threshold(spec)
+
+
 def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np.bool_]":
     """Which rows are of the line's own sources, those that gates measure on; shape as `sources`."""
     first = model.features.dataset.first_sources
@@ -167,8 +180,13 @@ def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np
 
 def own_test_rows(scored: "pa.Table", model: ModelVersion) -> "pa.Table":
     """The scored rows that gates measure on."""
+    return own_rows_of_split(scored, model, "test")
+
+
+def own_rows_of_split(scored: "pa.Table", model: ModelVersion, split: str) -> "pa.Table":
+    """The scored rows of a split that are of the line's own sources."""
     own = own_rows(scored["source"].to_numpy(), model)
-    return scored.filter(own & (scored["split"].to_numpy() == "test"))
+    return scored.filter(own & (scored["split"].to_numpy() == split))
 
 
 def _baseline(name: str, metrics: BinaryMetrics) -> Baseline:

@@ -67,7 +67,14 @@ class TextEvaluator:
         )
         return scores
 
-    def measures(self, scored: "pa.Table", spec: TextTrainingSpec) -> Mapping[str, JsonValue]:  # noqa: ARG002
+    def measures(
+        self,
+        scored: "pa.Table",  # noqa: ARG002
+        spec: TextTrainingSpec,  # noqa: ARG002
+        *,
+        reference: "pa.Table",  # noqa: ARG002
+        threshold: float,  # noqa: ARG002
+    ) -> Mapping[str, JsonValue]:
         """See `Evaluator.measures`: none."""
         return {}
 

@@ -1,0 +1,1 @@
+"""Tabular classification: what is particular to lines of rows with columns of several kinds."""

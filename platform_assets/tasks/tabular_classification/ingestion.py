@@ -1,0 +1,277 @@
+"""Labelled rows of tables: raw frames become one typed table, split so that nobody stands on two sides.
+
+Splits are frozen: a row's split follows from its key or group and the seed alone, or, by time or by blocks, from the
+source that it is in. Whatever else is trained on, a row is in the split that it always was in, or gone.
+
+Columns of the prepared table, in this order:
+
+| column | type | meaning |
+|---|---|---|
+| the key, or row_id | string | whose the row is |
+| the others, as the spec lists them | float64; string; timestamp | numbers; categories, ordinals and groups; times |
+| label | int32 | 1 where the target has its `positive` value, else 0 |
+| source | string | where the row comes from |
+| split | string | train, validation, test, shift or reserve |
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from platform_assets.datasets.errors import DatasetError
+from platform_assets.datasets.ingestion import PreparedRows, RawSource, SubjectColumn, first_sources_of
+from platform_assets.datasets.sources import sources_hash
+from platform_assets.datasets.splits import GUARD, block_splits, drawn_splits, keep_evenly, time_splits
+from platform_assets.fingerprint import code_version
+from platform_assets.tasks.tabular_classification.spec import ROW_ID, TableDatasetSpec
+from platform_assets.tasks.tabular_classification.values import numbers, text_of, texts, times
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_CLASSES: Final = 2
+
+
+class TabularIngestion:
+    """Rows of tables. Whose they are, the key column says; a row without a key is its own subject."""
+
+    description: Final = "Labelled rows, typed, split and published after their contract passed."
+    fields: Final = ("columns", "subject", "split")
+
+    @cached_property
+    def code(self) -> str:
+        """See `Ingestion.code`."""
+        folder = "platform_assets.tasks.tabular_classification"
+        return code_version(
+            "table dataset", f"{folder}.ingestion", f"{folder}.values", "platform_assets.datasets.splits"
+        )
+
+    def subject(self, spec: TableDatasetSpec) -> SubjectColumn:
+        """See `Ingestion.subject`."""
+        return SubjectColumn(spec.subject, spec.key or ROW_ID)
+
+    def prepare(
+        self,
+        spec: TableDatasetSpec,
+        sources: Sequence[RawSource],
+        *,
+        is_erased: Callable[[Sequence[str]], Sequence[bool]],
+    ) -> PreparedRows:
+        """See `Ingestion.prepare`; some more rows are left out.
+
+        Rows without a target. Where rows have a key, exact duplicates of an earlier one; without a key equal rows
+        are kept as one subject, since two people may look alike. And rows of a key or group that an earlier source,
+        or an earlier block, has put into another split.
+
+        Raises:
+            DatasetError: a source lacks a column or has values of another type, the target has more than two
+                values, the test source shares subjects with the training sources, or there are too few rows.
+        """
+        import pandas as pd
+
+        raw = pd.concat(
+            [_typed(each, spec).assign(role=each.role, uri=at) for at, each in enumerate(sources)],
+            ignore_index=True,
+        )
+        subject = self.subject(spec).name
+        raw["label"] = _labels(raw["label"], spec)
+        gone = pd.Series(is_erased(raw[subject].tolist()), index=raw.index, dtype=bool)
+        unlabelled = raw["label"].isna()
+        raw["split"] = _frozen_splits(raw, spec)
+        guarded = raw["split"] == GUARD
+        units = _units(raw, spec)
+        if spec.val_data_uri is not None:
+            _refuse_overlap(raw[~gone & ~unlabelled], units[~gone & ~unlabelled], spec.val_data_uri)
+        repeated = _row_hashes(raw, spec).duplicated() if spec.key else raw["uri"] < 0
+        elsewhere = _settled_elsewhere(raw["split"], units, ~guarded & ~unlabelled & ~repeated)
+        left = ~gone & ~unlabelled & ~repeated & ~guarded & ~elsewhere
+        frame = raw.loc[left, self.columns(spec)].reset_index(drop=True)
+        subjects = frame[subject].to_numpy()
+        keep_evenly(frame, "train", spec.train_rows, seed=spec.split.seed, ids=subjects)
+        keep_evenly(frame, "shift", spec.shift_rows, seed=spec.split.seed, ids=subjects)
+        _refuse_empty_splits(frame["split"])
+        return PreparedRows(
+            table=_as_table(frame, spec),
+            first_sources=first_sources_of(raw["role"], raw["source"], raw["uri"]),
+            source_hash=sources_hash(each.source for each in sources),
+            raw_rows=len(raw),
+            erased=int(gone.sum()),
+            left_out={
+                "without_target_removed": int((unlabelled & ~gone).sum()),
+                "duplicates_removed": int((repeated & ~unlabelled & ~gone).sum()),
+                "guard_rows_left_out": int((guarded & ~repeated & ~unlabelled & ~gone).sum()),
+                "in_another_split_removed": int((elsewhere & ~gone).sum()),
+            },
+        )
+
+    def columns(self, spec: TableDatasetSpec) -> list[str]:
+        """Columns of the prepared table, in order."""
+        subject = self.subject(spec).name
+        used = [name for name in spec.columns if name not in {subject, spec.target}]
+        return [subject, *used, "label", "source", "split"]
+
+
+def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
+    """Raw frame → the subject's column, the used columns with their types, the target as text in `label`, `source`."""
+    import pandas as pd
+
+    source, raw = given.source, given.frame
+    missing = [name for name in spec.columns if name not in raw.columns]
+    if missing:
+        found = ", ".join(str(column) for column in raw.columns)
+        raise DatasetError(
+            f"{source.uri}: column {' and '.join(map(repr, missing))} is missing ({len(raw)} rows, columns: {found})"
+        )
+    typed: dict[str, Any] = {}
+    for name, column in spec.columns.items():
+        where = f"{source.uri}: column {name!r}"
+        match column.role:
+            case "numeric":
+                typed[name] = numbers(raw[name], where)
+            case "time":
+                typed[name] = times(raw[name], where)
+            case "target":
+                typed["label"] = texts(raw[name], where)
+            case _:
+                typed[name] = texts(raw[name], where)
+        if column.role in {"key", "group"} or (column.role, spec.split.by) == ("time", "time"):
+            _refuse_missing(typed[name], where)
+        if column.role == "ordinal":
+            _refuse_unknown(typed[name], [text_of(value) for value in column.order], where)
+    frame = pd.DataFrame(typed).assign(source=source.name)
+    if spec.key is None:
+        frame[ROW_ID] = _row_hashes(frame.drop(columns=["label", "source"]), spec)
+    return frame
+
+
+def _labels(target: "pd.Series[Any]", spec: TableDatasetSpec) -> "pd.Series[Any]":
+    """1 where the target has its positive value, 0 where it has the other, null where it has none."""
+    positive = text_of(spec.columns[spec.target].positive)
+    values = set(target.dropna())
+    if positive not in values or len(values) != _CLASSES:
+        raise DatasetError(
+            f"column {spec.target!r}: has {len(values)} different values, {positive!r} "
+            f"{'among them' if positive in values else 'not among them'}; a target has two, and states one as `positive`"
+        )
+    return (target == positive).astype("Int32").where(target.notna())
+
+
+def _refuse_missing(values: Any, where: str) -> None:
+    import pandas as pd
+
+    absent = pd.isna(pd.Series(values)).to_numpy()
+    if absent.any():
+        raise DatasetError(
+            f"{where}: {int(absent.sum())} of {len(absent)} rows have no value (first: row {int(absent.argmax()) + 1}); "
+            "a key, a group, and a time to split by is needed in every row"
+        )
+
+
+def _refuse_unknown(values: Sequence[str | None], order: Sequence[str], where: str) -> None:
+    wrong = [row for row, value in enumerate(values, start=1) if value is not None and value not in order]
+    if wrong:
+        raise DatasetError(
+            f"{where}: {len(wrong)} of {len(values)} values do not stand in `order` (first: row {wrong[0]})"
+        )
+
+
+def _row_hashes(frame: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.Series[Any]":
+    """SHA-256 of each row's values by the spec's columns and, where it is there, the label; missing ones count."""
+    import pandas as pd
+
+    names = [name for name in spec.columns if name in frame.columns]
+    names += ["label"] if "label" in frame.columns else []
+    columns = [[None if pd.isna(value) else str(value) for value in frame[name].tolist()] for name in names]
+    return pd.Series(
+        [hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in zip(*columns, strict=True)],
+        index=frame.index,
+        dtype=object,
+    )
+
+
+def _units(raw: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.DataFrame":
+    """What must not be divided between splits, a column each: keys and groups; by time only equal rows."""
+    import pandas as pd
+
+    if spec.split.by == "time":
+        # The newest rows of a key are what is asked about: its older ones are what is known.
+        return pd.DataFrame({"row": _row_hashes(raw, spec)})
+    names = [TabularIngestion().subject(spec).name, *spec.named("group")]
+    return raw[names]
+
+
+def _refuse_overlap(raw: "pd.DataFrame", units: "pd.DataFrame", val_uri: str) -> None:
+    train, test = raw["role"] == "train", raw["role"] == "test"
+    for name in units:
+        shared = units[name][test].isin(set(units[name][train]))
+        if shared.any():
+            raise DatasetError(
+                f"{val_uri}: {int(shared.sum())} of {len(shared)} rows have a {name} that is also in train_data_uri; "
+                "remove them from one of the two, or the test measures memory"
+            )
+
+
+def _settled_elsewhere(
+    splits: "pd.Series[Any]", units: "pd.DataFrame", counted: "pd.Series[bool]"
+) -> "pd.Series[bool]":
+    """Which rows are of a key or group whose first row, of those that count, is in another split."""
+    found = ~counted & counted
+    for name in units:
+        first = splits[counted].groupby(units[name][counted], sort=False).first()
+        found |= counted & (units[name].map(first) != splits)
+    return found
+
+
+def _frozen_splits(raw: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.Series[Any]":
+    """One split name per row, of each source by itself; `guard` for rows that separate two splits."""
+    import pandas as pd
+
+    plan, cut_test = spec.split, spec.val_data_uri is None
+    splits = np.array(raw["role"], dtype=object)
+    for rows in raw.groupby("uri", sort=True).indices.values():
+        of_source = raw.iloc[rows]
+        if of_source["role"].iloc[0] != "train":
+            continue
+        name = str(of_source["source"].iloc[0])
+        match plan.by:
+            case "time":
+                given = of_source[spec.named("time")[0]].to_numpy()
+                splits[rows] = time_splits(given, plan, name=name, cut_test=cut_test)
+            case "blocks":
+                splits[rows] = block_splits(len(rows), name, plan, cut_test=cut_test)
+            case "group" if spec.named("group"):
+                splits[rows] = drawn_splits(
+                    of_source[spec.named("group")[0]].tolist(), plan, cut_test=cut_test
+                )
+            case _:
+                subjects = of_source[spec.key or ROW_ID].tolist()
+                splits[rows] = drawn_splits(subjects, plan, cut_test=cut_test)
+    return pd.Series(splits, index=raw.index)
+
+
+def _refuse_empty_splits(splits: "pd.Series[Any]") -> None:
+    found = splits.value_counts()
+    for split in ("train", "validation", "test"):
+        if not found.get(split, 0):
+            raise DatasetError(
+                f"no row is left for split {split!r} of {len(splits)} rows; give more rows or other shares under split"
+            )
+
+
+def _as_table(frame: "pd.DataFrame", spec: TableDatasetSpec) -> "pa.Table":
+    import pyarrow as pa
+
+    kinds = {"numeric": pa.float64(), "time": pa.timestamp("us", tz="UTC")}
+    arrays, fields = [], []
+    for name in frame.columns:
+        column = None if name == "label" else spec.columns.get(name)
+        kind = pa.int32() if name == "label" else kinds.get(column.role if column else "", pa.string())
+        values = frame[name].to_numpy()
+        arrays.append(pa.array(values, from_pandas=True).cast(kind))
+        fields.append(pa.field(name, kind))
+    return pa.table(arrays, schema=pa.schema(fields))

@@ -1,0 +1,109 @@
+"""A trained model of a table with its encoding: rows or objects in, probabilities out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+import numpy as np
+import rfc8785
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ValidationError as PydanticValidationError
+
+from platform_assets.models.errors import TrainingError
+from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE, Encoding
+from platform_assets.tasks.tabular_classification.logistic import Logistic
+from platform_assets.tasks.tabular_classification.trees import Trees
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CLASSIFIER_FILE: Final = "classifier.json"
+
+
+class Classifier(BaseModel):
+    """What is said of a model beside its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: Literal["logistic", "gradient_boosting"]
+    threshold: float = Field(gt=0, lt=1)
+    features: tuple[str, ...]
+    """Names of the columns that it reads, in its order."""
+
+    def to_bytes(self) -> bytes:
+        """As canonical JSON."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class TabularScorer:
+    """The model in a folder, loaded once. An instance is an object of some of the columns; see `Encoding.read`."""
+
+    model: Trees | Logistic
+    encoding: Encoding
+    features: tuple[str, ...]
+    """What the model reads, in its order."""
+    threshold: float
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model saved in `folder`. Its files are JSON and arrays: reading them runs no code.
+
+        Raises:
+            PlatformError: a file is missing, damaged, or of another model.
+        """
+        try:
+            classifier = Classifier.model_validate_json((folder / CLASSIFIER_FILE).read_bytes())
+            encoding = Encoding.from_bytes((folder / ENCODING_FILE).read_bytes())
+        except (OSError, PydanticValidationError):
+            raise TrainingError(
+                f"{folder}: holds no whole model of a table ({CLASSIFIER_FILE}, {ENCODING_FILE}); train it again"
+            ) from None
+        if sorted(encoding.names) != sorted(classifier.features):
+            raise TrainingError(f"{folder}: the encoding is of other columns than the model; train it again")
+        kind = Logistic if classifier.model == "logistic" else Trees
+        model = kind.load(folder, features=len(classifier.features))
+        return cls(model, encoding, classifier.features, classifier.threshold)
+
+    def score_features(self, features: "pa.Table") -> NDArray[np.float64]:
+        """See `Scorer.score_features`; reads the columns by their names."""
+        return self._score(np.stack([features[name].to_numpy() for name in self.features], axis=1))
+
+    def score_rows(self, rows: "pa.Table") -> NDArray[np.float64]:
+        """See `Scorer.score_rows`; reads the columns by their names."""
+        return self._score(self._ordered(self.encoding.rows(rows)))
+
+    def score_instances(self, instances: Sequence[JsonValue]) -> NDArray[np.float64]:
+        """See `Scorer.score_instances`."""
+        return self._score(self._ordered(self.encoding.instances(instances)))
+
+    def watched(self, instances: Sequence[JsonValue]) -> list[Mapping[str, float | str]]:
+        """See `Scorer.watched`: every value that is there, as it was given."""
+        return list(self.encoding.read(instances))
+
+    def _ordered(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
+        return encoded[:, [self.encoding.names.index(name) for name in self.features]]
+
+    def _score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        from scipy.special import expit
+
+        scores: NDArray[np.float64] = expit(self.model.log_odds(features))
+        return scores
+
+
+def read_instance(argument: str) -> JsonValue:
+    """The object that an argument of the command line is.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        read = json.loads(argument)
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"is no JSON ({problem.msg} at character {problem.pos + 1})") from None
+    if not isinstance(read, dict):
+        raise ValueError('is no JSON object; write one like {"Income": 129}')  # noqa: TRY004 - as the caller expects
+    return read

@@ -1,0 +1,275 @@
+"""What a training spec says about a line of tables."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from platform_assets.datasets.spec import BlockSplitSpec, DatasetSpec, SplitSharesSpec
+from platform_assets.manifest import Many, Section
+from platform_assets.models.scorer import THRESHOLD
+from platform_assets.tasks.training_spec import TrainingSpec
+
+FEATURE_ROLES: Final = ("numeric", "categorical", "ordinal")
+RESERVED: Final = ("label", "source", "split", "score", "baseline_score", "error", "row_id")
+"""Columns that the platform adds to a table, to scored rows or to a reference profile."""
+ROW_ID: Final = "row_id"
+"""The subject's column where no column is a key."""
+FAIRNESS_GATES: Final = ("parity_ratio", "parity_difference", "equalized_odds_difference")
+"""Rules of gates that need `fairness`."""
+_ONCE: Final = ("key", "target", "time", "group")
+
+Value = str | int | bool
+"""A value as YAML has it; `1` and `"1"` are the same."""
+
+
+class ColumnSpec(Section):
+    """One column of the source, by what it is for."""
+
+    role: Literal["key", "target", "numeric", "categorical", "ordinal", "time", "group"]
+    """`key`: whose a row is. `group`: what a split must not divide. `time`: when it was; no feature by itself."""
+    positive: Value | None = None
+    """Of the target: the value whose rows have label 1; rows of the only other value have label 0."""
+    order: Many[Value] = ()
+    """Of an ordinal column: all its values, the lowest first."""
+    feature: bool = True
+    """Of a numeric, categorical or ordinal column: whether the model reads it. One that it must not read may
+    still be in the contract and tell groups apart."""
+
+    @model_validator(mode="after")
+    def _belongs_to_its_role(self) -> Self:
+        if (self.role == "target") != (self.positive is not None):
+            raise ValueError("a target, and nothing else, states which value is `positive`")
+        if (self.role == "ordinal") != bool(self.order):
+            raise ValueError("an ordinal column, and nothing else, states the `order` of its values")
+        if len(set(map(str, self.order))) != len(self.order):
+            raise ValueError("a value stands twice in `order`; keep one")
+        if not self.feature and self.role not in FEATURE_ROLES:
+            raise ValueError(f"a {self.role} is no feature anyway; remove `feature`")
+        return self
+
+
+def _bare_role(value: Any) -> Any:
+    return {"role": value} if isinstance(value, str) else value
+
+
+class ColumnsSpec(Section):
+    """The columns of the source that are used, in the order of the prepared table."""
+
+    columns: Annotated[
+        dict[Annotated[str, Field(min_length=1)], Annotated[ColumnSpec, BeforeValidator(_bare_role)]],
+        Field(min_length=1),
+    ]
+    """Role by column: a bare role, or an object that says more. Columns that stand here not at all are ignored."""
+
+    @model_validator(mode="after")
+    def _columns_make_a_table(self) -> Self:
+        for role in _ONCE:
+            if len(found := self.named(role)) > 1:
+                raise ValueError(f"columns: {found[0]} and {found[1]} both are the {role}; keep one")
+        if not self.named("target"):
+            raise ValueError("columns: none is the target, e.g. Status: {role: target, positive: bad}")
+        if not self.features:
+            raise ValueError("columns: none is a feature; give some the role numeric, categorical or ordinal")
+        for name, column in self.columns.items():
+            if name in RESERVED and column.role != "target":
+                raise ValueError(
+                    f"columns.{name}: is the name of a column that the platform adds; rename it in the source"
+                )
+        return self
+
+    def named(self, role: str) -> list[str]:
+        """Names of the columns of this role."""
+        return [name for name, column in self.columns.items() if column.role == role]
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+        return self.named("target")[0]
+
+    @property
+    def key(self) -> str | None:
+        """Name of the column that tells whose a row is."""
+        return next(iter(self.named("key")), None)
+
+    @property
+    def features(self) -> dict[str, ColumnSpec]:
+        """What the model reads, by name, in order."""
+        return {
+            name: column
+            for name, column in self.columns.items()
+            if column.role in FEATURE_ROLES and column.feature
+        }
+
+
+class RowSplitSpec(SplitSharesSpec):
+    """Rows are drawn at random; all rows of a key go together."""
+
+    by: Literal["rows"] = "rows"
+
+
+class GroupSplitSpec(SplitSharesSpec):
+    """Groups are drawn at random; all rows of a group, or of a key where no column is a group, go together."""
+
+    by: Literal["group"]
+
+
+class TimeSplitSpec(SplitSharesSpec):
+    """The newest rows of each source are the test, those before them the validation.
+
+    A key may have rows on both sides: tomorrow's customers are today's. `seed` decides only what `train_rows` keeps.
+    """
+
+    by: Literal["time"]
+
+
+class TableBlockSplitSpec(BlockSplitSpec):
+    """Whole blocks of neighbours are drawn at random, with guard rows where blocks of two splits meet."""
+
+    by: Literal["blocks"]
+
+
+def _split_kind(value: Any) -> Any:
+    by = value.get("by", "rows") if isinstance(value, Mapping) else getattr(value, "by", None)
+    return by if isinstance(by, str) else None
+
+
+TableSplitSpec = Annotated[
+    Annotated[RowSplitSpec, Tag("rows")]
+    | Annotated[GroupSplitSpec, Tag("group")]
+    | Annotated[TimeSplitSpec, Tag("time")]
+    | Annotated[TableBlockSplitSpec, Tag("blocks")],
+    Discriminator(
+        _split_kind,
+        custom_error_type="unknown_split",
+        custom_error_message="`by` must be rows, group, time or blocks",
+    ),
+]
+
+
+class TableDatasetSpec(DatasetSpec, ColumnsSpec):
+    """Labelled rows, whose they are, and how they are split."""
+
+    subject: Annotated[str, Field(min_length=1)] = "row"
+    """The kind of subject that the key column names: the namespace of its values. Without a key column a row is
+    its own subject, named by the SHA-256 of its values."""
+    split: TableSplitSpec = RowSplitSpec()
+
+    @model_validator(mode="after")
+    def _split_has_its_column(self) -> Self:
+        by, groups = self.split.by, self.named("group")
+        if by == "time" and not self.named("time"):
+            raise ValueError("split.by: time needs a column of the role time")
+        if by == "group" and not groups and self.key is None:
+            raise ValueError("split.by: group needs a column of the role group, or a key")
+        if groups and by != "group":
+            raise ValueError(
+                f"split.by: {by} would divide the groups of column {groups[0]}; split by group, or give it no role"
+            )
+        return self
+
+
+class TabularParameters(Section):
+    """How a model of a table is trained; what says so is of gradient boosting only."""
+
+    model: Literal["logistic", "gradient_boosting"] = "gradient_boosting"
+    regularisation: Annotated[float, Field(gt=0)] = 1.0
+    """L2 penalty: of the coefficients of a logistic regression, or of the values of a tree's leaves."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = THRESHOLD
+    """A score of at least this predicts label 1. Where one label is rare its share is a good start, for whoever is
+    likelier than the average."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Gradient boosting: what each tree's answer is multiplied by."""
+    max_iterations: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Gradient boosting: trees."""
+    max_leaf_nodes: Annotated[int, Field(ge=2, le=10_000)] = 31
+    """Gradient boosting: leaves of a tree."""
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
+    """Gradient boosting: training rows in each leaf."""
+    monotonic: dict[str, Annotated[str, Field(pattern=r"^(increasing|decreasing)$")]] = Field(
+        default_factory=dict
+    )
+    """Gradient boosting: direction by numeric or ordinal column: `decreasing` where the probability of label 1 must
+    never rise as the column does, all else being equal."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
+    """Gradient boosting: of the rows that thresholds are taken from, where there are more than 200,000."""
+
+    @model_validator(mode="after")
+    def _says_nothing_in_vain(self) -> Self:
+        if self.model == "logistic":
+            for name in (
+                "learning_rate",
+                "max_iterations",
+                "max_leaf_nodes",
+                "min_samples_leaf",
+                "monotonic",
+            ):
+                unsaid = TabularParameters.model_fields[name].get_default(call_default_factory=True)
+                if getattr(self, name) != unsaid:
+                    raise ValueError(
+                        f"{name}: a logistic model has none; remove it, or choose gradient_boosting"
+                    )
+        return self
+
+
+class GroupsSpec(Section):
+    """Groups of rows by the values of one column; rows without a value are the group `missing`."""
+
+    column: Annotated[str, Field(min_length=1)]
+    bands: Annotated[Many[float], Field(min_length=1)] | None = None
+    """Of a numeric column: where the next group begins, ascending."""
+
+    @model_validator(mode="after")
+    def _bands_ascend(self) -> Self:
+        if self.bands and list(self.bands) != sorted(set(self.bands)):
+            raise ValueError("bands must ascend, without repetition")
+        return self
+
+
+class FairnessSpec(Section):
+    """Between which groups of people the model is compared."""
+
+    favourable: Literal[0, 1]
+    """The predicted label that people wish for. Parity compares how often each group gets it."""
+    min_rows: Annotated[int, Field(ge=50)] = 100
+    """Test rows that a group needs to be compared; smaller ones are shown."""
+    groups: Annotated[dict[str, GroupsSpec], Field(min_length=1)]
+    """By name."""
+
+
+class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TabularParameters):
+    """A line that sorts rows of a table into two classes."""
+
+    fairness: FairnessSpec | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.resources.gpu or self.resources.nodes > 1:
+            raise ValueError(
+                "resources: models of tables train on the CPUs of one machine; leave out gpu and nodes"
+            )
+        for name in self.monotonic:
+            if name not in self.features or self.features[name].role == "categorical":
+                raise ValueError(f"monotonic.{name}: is no numeric or ordinal feature")
+        for name, groups in (self.fairness.groups if self.fairness else {}).items():
+            _check_groups(f"fairness.groups.{name}", groups, self.columns)
+        if self.model == "logistic" and "beats_baseline" in self.gates:
+            raise ValueError(
+                "gates.beats_baseline: the baseline is a logistic regression, and so is the model; remove it"
+            )
+        if unmeasured := [] if self.fairness else [name for name in self.gates if name in FAIRNESS_GATES]:
+            raise ValueError(
+                f"gates.{unmeasured[0]}: nothing is compared; say under `fairness` which groups are"
+            )
+        return self
+
+
+def _check_groups(where: str, groups: GroupsSpec, columns: Mapping[str, ColumnSpec]) -> None:
+    role = columns[groups.column].role if groups.column in columns else None
+    if role not in FEATURE_ROLES:
+        raise ValueError(
+            f"{where}: {groups.column} is no numeric, categorical or ordinal column; one that the model must not "
+            "read says feature: false"
+        )
+    if (role == "numeric") != (groups.bands is not None):
+        raise ValueError(f"{where}: a numeric column, and no other, needs bands")

@@ -1,0 +1,143 @@
+"""Values of columns as they are meant, whatever format they came in: `"12"`, `12` and `12.0` are one.
+
+One set of rules for sources and for what somebody asks about, so that a model sees the same either way.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from platform_assets.datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_LARGEST_EXACT: Final = 2**53
+T = TypeVar("T")
+
+
+def number_of(value: Any) -> float:
+    """The number that this value is.
+
+    Raises:
+        ValueError: it is none, is not finite, or lies beyond 2^53, where integers have no exact float.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = Decimal(value)
+    if not isinstance(value, int | float | Decimal | np.number | np.bool_):
+        raise ValueError("is no number")  # noqa: TRY004 - a text may be one
+    # Compared before it is rounded: 2**53 + 1 has no float of its own.
+    if not abs(value) <= _LARGEST_EXACT:  # type: ignore[operator]
+        raise ValueError("is not finite, or too large for a measurement: an identifier is no number")
+    return float(value)
+
+
+def text_of(value: Any) -> str:
+    """The one spelling of a category, key or class.
+
+    Raises:
+        ValueError: it is a list, an object, or something else that has none.
+    """
+    match value:
+        case str():
+            return value
+        case bool() | np.bool_():
+            return "true" if value else "false"
+        case int() | np.integer():
+            return str(int(value))
+        case float() | np.floating() | Decimal():
+            # pandas has no missing integers: a column of integers with gaps arrives as floats.
+            return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+        case date():
+            return value.isoformat()
+    raise ValueError("is neither a text nor a number")
+
+
+def time_of(value: Any) -> Any:
+    """The instant that a value states, in UTC where it states no offset, as numpy's datetime64 of microseconds.
+
+    Raises:
+        ValueError: it is no date or time.
+    """
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, date):
+        raise ValueError("is no date or time")  # noqa: TRY004 - a text may be one
+    stated = (
+        value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+    )
+    if stated.tzinfo is not None:
+        stated = stated.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(stated, "us")
+
+
+def numbers(values: "pd.Series[Any]", where: str) -> NDArray[np.float64]:
+    """The column as numbers, NaN where there is no value; shape (rows,).
+
+    Args:
+        values: Of any type.
+        where: Source and column, for messages.
+
+    Raises:
+        DatasetError: some are none; the message names the first row and never a value.
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    if is_numeric_dtype(values):
+        plain: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        # What lies at the limit may have been rounded to it.
+        if (np.abs(plain[~np.isnan(plain)]) < _LARGEST_EXACT).all():
+            return plain
+    return np.array(_each(values, number_of, where, "a number", math.nan), dtype=np.float64)
+
+
+def texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
+    """The column as texts, None where there is no value.
+
+    Raises:
+        DatasetError: as `numbers`.
+    """
+    return _each(values, text_of, where, "a text or a number", None)
+
+
+def times(values: "pd.Series[Any]", where: str) -> "NDArray[np.datetime64]":
+    """The column as instants in UTC, to the microsecond, NaT where there is no value; shape (rows,).
+
+    Raises:
+        DatasetError: as `numbers`.
+    """
+    return np.array(
+        _each(values, time_of, where, "a date or time", np.datetime64("NaT", "us")), dtype="datetime64[us]"
+    )
+
+
+def _each(
+    values: "pd.Series[Any]", convert: Callable[[Any], T], where: str, what: str, missing: T
+) -> list[T]:
+    # Columns of categories repeat: each distinct value is converted once.
+    known: dict[Any, T] = {}
+    converted, wrong = [], []
+    for row, (value, absent) in enumerate(zip(values.tolist(), values.isna().tolist(), strict=True), start=1):
+        if absent:
+            converted.append(missing)
+            continue
+        try:
+            # True equals 1, and they are spelt differently.
+            name = (type(value), value)
+            if name not in known:
+                known[name] = convert(value)
+            converted.append(known[name])
+        except (ValueError, TypeError, ArithmeticError):
+            wrong.append(row)
+    if wrong:
+        raise DatasetError(
+            f"{where}: {len(wrong)} of {len(values)} values are not {what} (first: row {wrong[0]})"
+        )
+    return converted

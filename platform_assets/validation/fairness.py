@@ -37,6 +37,8 @@ _SEED: Final = 20_261
 _QUANTILES: Final = (0.025, 0.975)
 _NORMAL_95: Final = 1.959963984540054
 _FEWEST_GROUPS: Final = 2
+FEWEST_SHOWN: Final = 10
+"""Rates of fewer rows would tell of single people, and nothing about a group."""
 # Places of the confusion counts: true positive, false negative, false positive, true negative.
 _ALL: Final = [0, 1, 2, 3]
 _POSITIVE: Final = [0, 1]
@@ -54,18 +56,17 @@ class GroupFairness(BaseModel):
     grouping: str
     name: str
     n: int
-    positives: int
     compared: bool
     """Whether it has rows enough to enter the differences."""
-    selection_rate: Interval
-    """Share of rows that are predicted to have the favourable label."""
+    selection_rate: Interval | None
+    """None, as everything below, of fewer than `FEWEST_SHOWN` rows. Share of rows that are predicted to have the favourable label."""
     tpr: Interval | None
     """Share of rows of label 1 that are predicted to be; None where there is no such row."""
     fpr: Interval | None
     """Share of rows of label 0 that are predicted to be of label 1."""
     auc: Interval | None
     """None where all rows have one label."""
-    calibration_gap: Interval
+    calibration_gap: Interval | None
     """Share of label 1 minus mean score: above 0 where the scores say too little. The interval is a normal one."""
 
 
@@ -229,6 +230,9 @@ def _group(
     *,
     compared: bool,
 ) -> GroupFairness:
+    if labels.size < FEWEST_SHOWN:
+        nothing = dict.fromkeys(("selection_rate", "tpr", "fpr", "auc", "calibration_gap"))
+        return GroupFairness(grouping=grouping, name=name, n=labels.size, compared=compared, **nothing)
     gap = labels - scores
     error = float(gap.std() / np.sqrt(gap.size))
     mean = float(gap.mean())
@@ -240,7 +244,6 @@ def _group(
         grouping=grouping,
         name=name,
         n=labels.size,
-        positives=int(labels.sum()),
         compared=compared,
         selection_rate=_rate(confusion, drawn, _SELECTED[favourable], _ALL),
         tpr=_rate(confusion, drawn, _PREDICTED, _POSITIVE) if confusion[_POSITIVE].any() else None,

@@ -163,6 +163,8 @@ def calibration(labels: Labels, scores: Scores) -> Calibration:
     roc_auc(labels, scores)
     clipped = np.clip(scores, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     log_odds = np.log(clipped / (1 - clipped))
+    if np.ptp(log_odds) == 0:
+        raise ValidationError(f"calibration: all {scores.size} scores are equal, so no slope fits best")
     ones = np.ones_like(log_odds)
     (_, slope), (_, slope_error) = _fitted(
         np.stack([ones, log_odds], axis=1), np.zeros_like(log_odds), labels
@@ -187,7 +189,7 @@ def _fitted(
         if np.abs(step).max() < _SETTLED:
             return coefficients, np.sqrt(np.diag(np.linalg.inv(information)))
     raise ValidationError(
-        f"calibration: no slope fits {labels.size} rows whose scores are all equal or separate the labels perfectly"
+        f"calibration: no slope fits best, for the scores of {labels.size} rows separate their labels perfectly"
     )
 
 

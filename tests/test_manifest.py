@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from platform_assets.manifest import Manifest, ManifestError, Many, Section, read_manifest
 
@@ -181,3 +181,23 @@ def test_a_file_that_unfolds_into_billions_of_values_is_refused(path):
     (complaint,) = complaints(path, "\n".join(["l0: &l0 [x]", *levels]))
 
     assert "more than 100,000 values" in complaint
+
+
+class Whole(Section):
+    """A section that checks its fields against one another."""
+
+    names: Many[str]
+
+    @model_validator(mode="after")
+    def _none_stands_twice(self) -> "Whole":
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("names: one stands twice")
+        return self
+
+
+def test_a_complaint_about_a_whole_section_does_not_repeat_it(path: Path) -> None:
+    """The message says which part is wrong; a long value would hide it."""
+    path.write_text(f"names: [{', '.join(['same'] * 40)}]\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, Whole)
+    assert str(caught.value) == f"{path}:1: (top level): names: one stands twice"

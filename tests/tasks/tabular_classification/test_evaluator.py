@@ -1,6 +1,7 @@
 """How a model of a table is judged: a strong baseline, its own measures, gates that block, pictures."""
 
 import io
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,9 @@ from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.gate import GateInputs, evaluate, rules_with
 from platform_assets.validation.metrics import binary_metrics, roc_auc
 from platform_assets.validation.reference import reference_profile
+from platform_assets.validation.report import assess
 from tests.tasks.tabular_classification.tables import make_spec, of_split, trained
+from tests.validation.scored import make_model
 
 SPEC = make_spec(
     fairness={
@@ -113,6 +116,24 @@ def test_drift_watches_every_feature_as_it_is_asked(scored):
     assert TASK.watchable(SPEC) == ("score", "Income", "Home", "Grade", "source", "error")
     assert profile.columns["Income"].missing.nan == scored["Income"].null_count
     assert set(profile.columns["Home"].binning.names) == {"own", "rent", "parents"}
+
+
+def test_a_report_measures_by_the_threshold_that_the_model_was_trained_with(scored):
+    """A run may have stated another than the spec; of a model that states none, the spec's counts."""
+    for training, threshold in (({"threshold": 0.28}, 0.28), ({}, 0.5)):
+        report = assess(
+            scored,
+            make_model("loans", training=training),
+            {"ks": "> 0.2", "auc": "> 0.5"},
+            TASK.evaluator,
+            SPEC,
+            training_sources=("loans",),
+            production=None,
+            now=datetime(2026, 11, 29, tzinfo=UTC),
+        )
+        assert report.metrics.threshold == report.measures["fairness"]["threshold"] == threshold
+        assert [gate.outcome for gate in report.gates] == ["pass", "pass"]
+        assert {finding.column for finding in report.drift} == {"score", "Income"}
 
 
 def test_pictures_are_small_and_whole(scored):

@@ -48,9 +48,9 @@ def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None)
             raise LineError(f"{spec} declares the line {line.name}, not {name}")
         return line
     lines = chosen_lines(settings, None)
-    if broken := [each for each in lines.broken if each.name == name]:
-        raise LineError(broken[0].problem)
     chosen = [each for each in lines.sound if name in (None, each.name)]
+    if not chosen and (problems := [each.problem for each in lines.broken if each.name == name]):
+        raise LineError("\n".join(problems))
     if len(chosen) != 1:
         known = ", ".join(each.name for each in lines.sound)
         raise LineError(

@@ -61,7 +61,7 @@ def status(
 
     outside = outside_systems()
     settings, lines = outside.settings, chosen_lines(outside.settings, spec)
-    broken = {each.name: each.problem for each in lines.broken if line in (None, each.name)}
+    broken = [each for each in lines.broken if line in (None, each.name)]
     chosen = [each for each in lines.sound if line in (None, each.name)]
     if not (chosen or broken):
         chosen = [chosen_line(settings, line, spec)]
@@ -71,7 +71,9 @@ def status(
         "principal": settings.principal.model_dump(mode="json"),
         "profile": settings.profile,
         "lines": states,
-        "broken_lines": broken,
+        "broken_lines": [
+            {"line": each.name, "spec": str(each.path), "problem": each.problem} for each in broken
+        ],
         "waiting_pushes": pushes,
     }
     if as_json:
@@ -93,8 +95,8 @@ def status(
             )
         for column, state in each["drift"].items():
             print(f"  drift     {column}: {state}")
-    for name, problem in broken.items():
-        print(f"\n{name}\n  broken    " + problem.replace("\n", "\n            "))
+    for broken_line in broken:
+        print(f"\n{broken_line.name}\n  broken    " + broken_line.problem.replace("\n", "\n            "))
     for push in pushes:
         print(f"\nwaiting push {push}")
 

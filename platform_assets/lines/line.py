@@ -28,7 +28,9 @@ from resources.errors import PlatformError
 
 SPECS_FOLDER = Path(__file__).parent.parent / "models"
 SPEC_FILE = "training-spec.yaml"
-RESERVED_NAMES = frozenset({"drift", "governance", "retention", "retention_sweep", "schema_changes"})
+RESERVED_NAMES = frozenset(
+    {"broken_lines", "drift", "governance", "retention", "retention_sweep", "schema_changes"}
+)
 """Groups, jobs and assets of the platform itself."""
 
 
@@ -192,11 +194,12 @@ def load_line(path: Path) -> Line:
 def load_lines(specs: Iterable[Path] = ()) -> Lines:
     """The lines of these specs, or of every spec that ships with the package.
 
-    A spec that is wrong, or that has the name of one before it, is told as broken and leaves the others alone.
+    A spec that is wrong, or that has the name of one before it, is told as broken and leaves the others alone. One
+    that is given twice counts once.
     """
     sound: dict[str, Line] = {}
     broken: list[BrokenLine] = []
-    for path in tuple(specs) or sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}")):
+    for path in tuple(dict.fromkeys(specs)) or sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}")):
         try:
             line = load_line(path)
             if line.name in sound:

@@ -19,8 +19,8 @@ from resources.errors import PlatformError
 _TASK_MODULE = "task"
 
 
-class UnknownTaskError(PlatformError):
-    """No folder holds such a task."""
+class TaskError(PlatformError):
+    """No folder holds such a task, or a library that it needs is missing."""
 
 
 class _NamesItsTask(BaseModel):
@@ -45,11 +45,14 @@ def find_task(name: str) -> AnyTask:
     """The task of this name.
 
     Raises:
-        UnknownTaskError: there is none.
+        TaskError: there is none, or it cannot be imported.
     """
     if name not in known_tasks():
-        raise UnknownTaskError(f"there is no task {name!r}; known are {', '.join(known_tasks())}")
-    module = import_module(f"{platform_assets.tasks.__name__}.{name.replace('-', '_')}.{_TASK_MODULE}")
+        raise TaskError(f"there is no task {name!r}; known are {', '.join(known_tasks())}")
+    try:
+        module = import_module(f"{platform_assets.tasks.__name__}.{name.replace('-', '_')}.{_TASK_MODULE}")
+    except ImportError as problem:
+        raise TaskError(f"the task {name} cannot be imported ({problem}); install what it needs") from problem
     task: AnyTask = module.TASK
     return task
 
@@ -86,6 +89,6 @@ def read_training_spec(path: Path) -> tuple[AnyTask, Manifest[TrainingSpec]]:
     named = bound(yaml, _NamesItsTask)
     try:
         task = find_task(named.content.task)
-    except UnknownTaskError as problem:
+    except TaskError as problem:
         raise named.error(("task",), str(problem)) from None
     return task, bound(yaml, task.spec)

@@ -1,0 +1,1 @@
+"""Whether a number is odd, as a task of the platform."""

@@ -11,6 +11,7 @@ import pytest
 from platform_assets.definitions import build_definitions
 from platform_assets.lines.line import load_line, load_lines
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import STAGES
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, SMALL_SPEC, environment
 
@@ -35,19 +36,33 @@ def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
     keys = [spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()]
     checks = [key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys]
 
-    assert sorted(keys) == [
-        "retention_sweep",
-        "reviews_sentiment_card",
-        "reviews_sentiment_dataset",
-        "reviews_sentiment_deployment",
-        "reviews_sentiment_drift",
-        "reviews_sentiment_features",
-        "reviews_sentiment_model",
-        "reviews_sentiment_validation",
-        "reviews_sentiment_version",
-        "schema_changes",
-    ]
+    assert sorted(keys) == sorted(
+        [
+            *(
+                f"{line}_{stage}"
+                for line in ("credit_scorecard", "reviews_sentiment")
+                for stage in (*STAGES, "drift")
+            ),
+            "retention_sweep",
+            "schema_changes",
+        ]
+    )
     assert sorted(checks) == [
+        "credit_scorecard_dataset:contract_core_application",
+        "credit_scorecard_dataset:contract_domain_values",
+        "credit_scorecard_dataset:contract_label_quality",
+        "credit_scorecard_dataset:contract_schema",
+        "credit_scorecard_dataset:contract_volume",
+        "credit_scorecard_dataset:schema_breaker",
+        "credit_scorecard_validation:gate_auc",
+        "credit_scorecard_validation:gate_auc_drop_by_source",
+        "credit_scorecard_validation:gate_auc_drop_from_production",
+        "credit_scorecard_validation:gate_beats_baseline",
+        "credit_scorecard_validation:gate_equalized_odds_difference",
+        "credit_scorecard_validation:gate_gini",
+        "credit_scorecard_validation:gate_ks",
+        "credit_scorecard_validation:gate_parity_ratio",
+        "credit_scorecard_validation:gate_psi",
         "reviews_sentiment_dataset:contract_core_text",
         "reviews_sentiment_dataset:contract_label_quality",
         "reviews_sentiment_dataset:contract_privacy",
@@ -60,9 +75,10 @@ def test_lines_that_ship_hold_these_assets_and_jobs(tmp_path: Path) -> None:
         "reviews_sentiment_validation:gate_beats_baseline",
         "reviews_sentiment_validation:gate_score_drift_ks",
     ]
-    job = definitions.resolve_job_def("reviews_sentiment")
-    others = {"retention_sweep", "schema_changes", "reviews_sentiment_drift"}
-    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(keys) - others
+    for line in ("credit_scorecard", "reviews_sentiment"):
+        job = definitions.resolve_job_def(line)
+        selected = {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
+        assert selected == {f"{line}_{stage}" for stage in STAGES}
     assert [sensor.name for sensor in definitions.sensors or ()] == ["drift_retraining"]
     assert [each.name for each in definitions.schedules or ()] == [
         "retention_every_night",
@@ -158,7 +174,9 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     script = (
         "import platform_assets, resources; from platform_assets.definitions import defs; "
         "from sensors.triggers import read_triggers, triggers_folder; read_triggers(triggers_folder()); "
-        "from platform_assets.model_cards.card import _schema; _schema(); "
+        "from platform_assets.model_cards.card import _schema; "
+        "from platform_assets.tasks.registry import find_task, known_tasks; "
+        "[_schema(find_task(name).card_sections) for name in known_tasks()]; "
         "print(platform_assets.__file__, len(list(defs().resolve_all_asset_specs())))"
     )
 
@@ -169,6 +187,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 10
+    assert int(assets) == 18
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

@@ -596,8 +596,7 @@ class EvaluatorContract:
         self, task: AnyTask, spec: TrainingSpec, scored: pa.Table
     ) -> None:
         """Twice the same, and readable for whoever reads the report."""
-        tested = scored.filter(pc.equal(scored["split"], "test"))
-        measures, again = (dict(task.evaluator.measures(tested, spec)) for _ in range(2))
+        measures, again = (_measures(task, spec, scored) for _ in range(2))
         assert json.loads(json.dumps(measures)) == again
 
     def test_pictures_are_png_and_have_names_of_their_own(
@@ -605,7 +604,7 @@ class EvaluatorContract:
     ) -> None:
         """They stand beside the shared ones."""
         tested = scored.filter(pc.equal(scored["split"], "test"))
-        pictures = task.evaluator.pictures(tested, task.evaluator.measures(tested, spec), spec)
+        pictures = task.evaluator.pictures(tested, _measures(task, spec, scored), spec)
         assert not {"roc", "calibration", "score-distribution"} & pictures.keys()
         assert all(png.startswith(PNG) for png in pictures.values())
 
@@ -624,6 +623,13 @@ class EvaluatorContract:
         assert evaluator.scoring_code
         assert evaluator.headline
         assert evaluator.baseline_name
+
+
+def _measures(task: AnyTask, spec: TrainingSpec, scored: pa.Table) -> dict[str, JsonValue]:
+    """What the evaluator measures on the test rows."""
+    reference, tested = (scored.filter(pc.equal(scored["split"], split)) for split in ("validation", "test"))
+    threshold = task.evaluator.threshold(spec)
+    return dict(task.evaluator.measures(tested, spec, reference=reference, threshold=threshold))
 
 
 class _Tables:
@@ -708,7 +714,7 @@ class TaskContract:
 
     def test_companions_of_a_spec_are_files_that_it_names(self, task: AnyTask, spec: TrainingSpec) -> None:
         """The contract is always one."""
-        assert spec.contract in task.companions(spec)
+        assert spec.contract in task.companions(spec).values()
 
 
 def _imports(folder: Path) -> Iterator[tuple[str, str]]:

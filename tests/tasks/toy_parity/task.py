@@ -206,7 +206,7 @@ class ToyEvaluator:
     def baseline(self, train, measured, spec):
         return np.full(measured.num_rows, train["label"].to_numpy().mean())
 
-    def measures(self, scored, spec):
+    def measures(self, scored, spec, *, reference, threshold):
         return {"odd_share": float(scored["label"].to_numpy().mean())}
 
     def pictures(self, scored, measures, spec):

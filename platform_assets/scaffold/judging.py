@@ -1,5 +1,6 @@
 """What becomes of each column: the role that it gets, or why it is left out, and what is suspicious about it."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -22,9 +23,13 @@ MOST_CATEGORIES_SHARE: Final = 0.05
 _FREE_TEXT_WORDS: Final = 4
 _MANY: Final = 0.5
 """Distinct values by row: from here on an integer is rather a number of somebody than of something counted."""
-_IDENTIFIERS: Final = frozenset(
-    {"id", "ids", "key", "uuid", "guid", "identifier", "number", "no", "nr", "num"}
+_IDENTIFIER: Final = re.compile(
+    "id|key|uuid|guid|identifier|"
+    "(customer|client|user|account|member|patient|person|employee|applicant|order|loan|case|session|transaction)id"
 )
+_NUMBER: Final = re.compile("number|no|nr|num")
+"""`AccountNo` is an identifier where no two rows share it, else it may count something."""
+_CODE: Final = re.compile("code|zip|zipcode|postcode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,24 @@ def judge(columns: Sequence[Column], target: Target, *, reserved: Collection[str
         ScaffoldError: no column is left to tell the target from.
     """
     others = [column for column in columns if column is not target.column]
-    key = next((column for column in others if _is_key(column)), None)
-    time = next((column for column in others if column.kind == "time" and _is_plain(column)), None)
-    seen: dict[str, str] = {target.column.name.casefold(): target.column.name}
+    strength = {column.name: separation(column.codes, column.numbers, target.label) for column in others}
+    taken = _taken_names(columns, target, reserved)
+    usable = [column for column in others if column.name not in taken]
+    key = min(filter(_may_be_key, usable), key=lambda column: not column.is_unique, default=None)
+    time = next((column for column in usable if column.kind == "time" and _is_plain(column)), None)
     found: dict[str, Judged] = {}
     for column in others:
-        earlier = seen.setdefault(column.name.casefold(), column.name)
-        why = _reserved(column, earlier, reserved) or ("" if column is key else _left_out(column, target))
-        if not why and column.kind == "time" and column is not time:
-            why = (
-                f"a second time beside {_quoted(time)}; a line has one"
-                if time
-                else "a time that is often missing"
-            )
-        found[column.name] = Judged(column, None if why else _role(column, key), why)
+        if column is key or column is time:
+            found[column.name] = Judged(column, "key" if column is key else "time")
+        elif why := taken.get(column.name) or _left_out(column, strength[column.name]):
+            found[column.name] = Judged(column, None, why)
+        elif column.kind == "time":
+            found[column.name] = Judged(column, None, "a time; a line has one, which is known of every row")
+        else:
+            is_number = column.is_numeric and not _is_code(column)
+            found[column.name] = Judged(column, "numeric" if is_number else "categorical")
     found = _without_twins(found)
-    found = {name: _marked(judged, target) for name, judged in found.items()}
+    found = {name: _marked(judged, strength[name]) for name, judged in found.items()}
     if not any(judged.role in ("numeric", "categorical") for judged in found.values()):
         reasons = "; ".join(
             f"{name}: {judged.suspicion}" for name, judged in list(found.items())[:MOST_CATEGORIES]
@@ -79,22 +86,33 @@ def judge(columns: Sequence[Column], target: Target, *, reserved: Collection[str
     return tuple(found.get(column.name) or Judged(column, "target") for column in columns)
 
 
-def _role(column: Column, key: Column | None) -> Role:
-    if column is key:
-        return "key"
-    if column.kind == "time":
-        return "time"
-    return "numeric" if column.is_numeric else "categorical"
+def _taken_names(columns: Sequence[Column], target: Target, reserved: Collection[str]) -> dict[str, str]:
+    """Why a column cannot be used under its name, by its name."""
+    taken, seen = {}, {target.column.name.casefold(): target.column.name}
+    for column in columns:
+        earlier = seen.setdefault(column.name.casefold(), column.name)
+        if column is target.column:
+            continue
+        if column.name.casefold() in reserved:
+            taken[column.name] = (
+                "its name is that of a column which the platform adds; rename it in the file to use it"
+            )
+        elif column.name != earlier:
+            taken[column.name] = (
+                f"its name differs from {earlier!r} in case only; rename one of them in the file to use it"
+            )
+    return taken
 
 
-def _is_key(column: Column) -> bool:
-    """Whether each row has an identifier of its own in here, which is no personal data by itself."""
-    words = words_of(column.name)
+def _may_be_key(column: Column) -> bool:
+    """Whether it can tell whose a row is, without being personal data by itself."""
+    *_, last = words_of(column.name) or [""]
+    named = _IDENTIFIER.fullmatch(last) or (column.is_unique and _NUMBER.fullmatch(last))
     return (
-        column.is_unique
+        bool(named)
         and column.kind in ("integer", "string")
-        and bool(words)
-        and (words[-1] in _IDENTIFIERS or words[0] == "id" or words[-1].endswith("id"))
+        and not column.missing
+        and _is_many(column)
         and not _personal(column)
     )
 
@@ -103,15 +121,18 @@ def _is_plain(column: Column) -> bool:
     return not column.missing and column.distinct > 1 and not _personal(column)
 
 
-def _reserved(column: Column, earlier: str, reserved: Collection[str]) -> str:
-    if column.name.casefold() in reserved:
-        return "its name is that of a column which the platform adds; rename it in the file to use it"
-    if column.name != earlier:
-        return f"its name differs from {earlier!r} in case only; rename one of them in the file to use it"
-    return ""
+def _is_many(column: Column) -> bool:
+    """Whether there are more different values than anything can be learnt of, or than hide who is who."""
+    return column.distinct > min(MOST_CATEGORIES, MOST_CATEGORIES_SHARE * column.rows)
 
 
-def _left_out(column: Column, target: Target) -> str:
+def _is_code(column: Column) -> bool:
+    """Whether its numbers name something, so that their size means nothing."""
+    *_, last = words_of(column.name) or [""]
+    return column.kind == "integer" and bool(_IDENTIFIER.fullmatch(last) or _CODE.fullmatch(last))
+
+
+def _left_out(column: Column, auc: float) -> str:
     """Why the column is not used; empty where it is."""
     if column.kind == "empty":
         return "empty in every row"
@@ -121,26 +142,29 @@ def _left_out(column: Column, target: Target) -> str:
         return f"empty in {percent(column.missing_share)} of the rows"
     if what := _personal(column):
         return f"personal data: {what}"
-    auc = separation(column.codes, column.numbers, target.label)
     if auc >= LEAK_AUC:
         return f"tells the target alone (AUC {auc:.3f}): most likely written down after it was known"
     if column.is_counter:
         return "the number of the row"
     if column.oddity:
         return column.oddity
+    if _is_code(column) and _is_many(column):
+        return (
+            "an identifier, whose size means nothing; where rows of one value belong together, its role is group, and the "
+            "split is by group"
+        )
     if column.kind != "string":
         return ""
     if column.is_unique:
         return "another value in every row; if it says whose the row is, its role is key"
-    if column.distinct > MOST_CATEGORIES or column.distinct > MOST_CATEGORIES_SHARE * column.rows:
+    if _is_many(column):
         return f"{column.distinct:,} categories, too many to learn from; group them in the file"
     return ""
 
 
 def _personal(column: Column) -> str:
     """What of people the column holds, in words; empty where nothing."""
-    identifies = column.distinct > MOST_CATEGORIES or column.distinct > MOST_CATEGORIES_SHARE * column.rows
-    if not identifies:
+    if not _is_many(column):
         return ""  # `phone_service` with its yes and no
     if column.kind == "string":
         found = personal_by_values(column.sample) or personal_by_name(column.name)
@@ -165,13 +189,12 @@ def _without_twins(found: dict[str, Judged]) -> dict[str, Judged]:
     return result
 
 
-def _marked(judged: Judged, target: Target) -> Judged:
+def _marked(judged: Judged, auc: float) -> Judged:
     """A used column with what is suspicious about it all the same."""
     column = judged.column
     if judged.role not in ("numeric", "categorical"):
         return judged
     marks = []
-    auc = separation(column.codes, column.numbers, target.label)
     if auc >= STRONG_AUC:
         marks.append(f"tells much of the target alone (AUC {auc:.3f}): is it known beforehand?")
     if is_protected(column.name):
@@ -179,7 +202,3 @@ def _marked(judged: Judged, target: Target) -> Judged:
     if column.kind == "integer" and column.is_unique:
         marks.append("another value in every row: is it an identifier?")
     return Judged(column, judged.role, "; ".join(marks))
-
-
-def _quoted(column: Column | None) -> str:
-    return repr(column.name) if column else ""

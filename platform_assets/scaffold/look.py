@@ -27,6 +27,7 @@ MOST_CATEGORIES: Final = 50
 """Values of a column that anybody can look over."""
 _SAMPLED: Final = 1000
 """Distinct values by which the look of a column is told."""
+_LARGEST_EXACT: Final = 2**53
 _KINDS: Final[dict[str, Kind]] = {"timestamp": "time"}
 
 _LEADING_ZERO: Final = re.compile(r"[+-]?0[0-9]+")
@@ -179,6 +180,8 @@ def _oddity(kind: str, distinct: Any, sample: tuple[str, ...], numbers: NDArray[
     """What keeps the values from being read as the numbers or times that they are; empty where nothing does."""
     if numbers is not None and kind != "time" and np.isinf(numbers).any():
         return "holds infinite numbers; leave those fields empty in the file"
+    if kind == "integer" and numbers is not None and np.abs(numbers).max() > _LARGEST_EXACT:
+        return "whole numbers too large to reckon with: an identifier"
     if kind != "string" or not sample:
         return ""
     marks = {text for text in map(str, distinct) if text.strip().casefold() in MISSING_MARKS}

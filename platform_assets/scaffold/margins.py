@@ -33,7 +33,7 @@ def bounds(least: float, most: float, *, whole: bool) -> tuple[float, float]:
         low = max(low, 0.0)
     if most <= 0:
         high = min(high, 0.0)
-    down, up = (math.ceil, math.floor) if whole and digits == 0 else (math.floor, math.ceil)
+    down, up = (math.ceil, math.floor) if whole and digits == 0 and most > least else (math.floor, math.ceil)
     low, high = _rounded(low, digits, down), _rounded(high, digits, up)
     if whole and max(abs(low), abs(high)) < _LARGEST_EXACT:
         return int(low), int(high)

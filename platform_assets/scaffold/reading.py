@@ -22,6 +22,8 @@ _HEAD: Final = 1 << 16
 """Bytes that hold any header."""
 _ONLY_IN_WINDOWS: Final = frozenset(range(0x80, 0xA0))
 """In Latin-1 these bytes are control characters, which no text has."""
+_UNKNOWN: Final = frozenset(b"\x81\x8d\x8f\x90\x9d")
+"""Bytes that are nothing in Windows' encoding."""
 
 
 def read_data(uri: str) -> "tuple[Source, pd.DataFrame]":
@@ -57,7 +59,9 @@ def _refuse_foreign_text(source: Source) -> None:
         problems.append(f"separates its columns by {_NAMED[delimiter]}")
     if not problems:
         return
-    wanted = "commas" if encoding == "utf-8" else "UTF-8" if delimiter == "," else "UTF-8 with commas"
+    wanted = (
+        "with commas" if encoding == "utf-8" else "as UTF-8" if delimiter == "," else "as UTF-8 with commas"
+    )
     made = f"{PurePosixPath(name).stem}-utf8.csv"
     if delimiter == ",":
         command = f"iconv -f {encoding} -t utf-8 {shlex.quote(name)} > {shlex.quote(made)}"
@@ -68,7 +72,7 @@ def _refuse_foreign_text(source: Source) -> None:
         )
         command = f"python3 -c {shlex.quote(code)}"
     raise ScaffoldError(
-        f"{source.uri}: {' and '.join(problems)}; save it as {wanted}, e.g. beside it: {command}"
+        f"{source.uri}: {' and '.join(problems)}; save it {wanted}, e.g. beside it: {command}"
     )
 
 
@@ -79,7 +83,11 @@ def _encoding(content: bytes) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
-        return "cp1252" if _ONLY_IN_WINDOWS.intersection(content) else "latin1"
+        return (
+            "cp1252"
+            if _ONLY_IN_WINDOWS.intersection(content) and not _UNKNOWN.intersection(content)
+            else "latin1"
+        )
     return "utf-8"
 
 

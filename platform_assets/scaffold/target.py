@@ -65,7 +65,7 @@ def find_target(columns: Sequence[Column], name: str | None) -> Target:
         )
     if column.distinct != _CLASSES:
         raise ScaffoldError(
-            f"target {column.name!r} has {column.distinct:,} different values{_shown(column)}, and two classes are told "
+            f"target {column.name!r} has {column.distinct:,} different value{'' if column.distinct == 1 else 's'}{_shown(column)}, and two classes are told "
             "apart; name another --target, or keep or merge values in the file until two are left"
         )
     if column.missing:

@@ -7,14 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 from platform_assets.datasets.spec import LINE_PATTERN
 from platform_assets.scaffold.draft import Draft, Drafter, Wanted
 from platform_assets.scaffold.errors import ScaffoldError
 from platform_assets.scaffold.reading import read_data
-
-SPEC_FILE: Final = "training-spec.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ def new_line(
     *,
     data: str,
     target: str | None,
-    folder: Path,
+    spec: Path,
     owner: str,
     taken: Collection[str],
 ) -> NewLine:
@@ -43,9 +40,9 @@ def new_line(
         line: Its name.
         data: Path or URI of its training data.
         target: Name of the column to tell; None: the only one that can be meant.
-        folder: Where spec and contract are to lie; made where it is not there.
+        spec: Where the spec is to lie, and the contract beside it; folders are made where they are not there.
         owner: Who answers for the line.
-        taken: Names of the lines that there are.
+        taken: Names of the lines that there are, and those that no line may have.
 
     Raises:
         ScaffoldError: the name is no good, a file is there, or no line can be made of the data. Nothing was written.
@@ -57,15 +54,17 @@ def new_line(
             "48 characters at most"
         )
     if line in taken:
-        raise ScaffoldError(f"there is a line {line} already; take another name")
-    spec, contract = folder / SPEC_FILE, folder / f"{line}.yaml"
+        raise ScaffoldError(
+            f"{line} is taken, by another line or by the platform itself; choose another name"
+        )
+    contract = spec.with_name(f"{line}.yaml")
     _refuse_existing(spec, contract)
     source, frame = read_data(data)
     try:
         draft = drafter.draft(Wanted(line, source, frame, target, contract.name, owner))
     except ScaffoldError as problem:
         raise ScaffoldError(f"{source.uri}: {problem}") from None
-    _write_all({contract: draft.contract, spec: draft.spec}, folder)
+    _write_all({contract: draft.contract, spec: draft.spec}, spec.parent)
     return NewLine(spec, contract, draft)
 
 

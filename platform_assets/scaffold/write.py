@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ def new_line(
         draft = drafter.draft(Wanted(line, source, frame, target, contract.name, owner))
     except ScaffoldError as problem:
         raise ScaffoldError(f"{source.uri}: {problem}") from None
-    _write_all({contract: draft.contract, spec: draft.spec}, spec.parent)
+    write_all({contract: draft.contract, spec: draft.spec})
     return NewLine(spec, contract, draft)
 
 
@@ -75,8 +75,16 @@ def _refuse_existing(*files: Path) -> None:
         )
 
 
-def _write_all(texts: dict[Path, str], folder: Path) -> None:
-    """Write every file, or none; one that has appeared in the meantime is left alone."""
+def write_all(texts: Mapping[Path, str]) -> None:
+    """Write every file, or none; one that has appeared in the meantime is left alone.
+
+    Args:
+        texts: Content by path; all lie in one folder, which is made where it is not there.
+
+    Raises:
+        ScaffoldError: one of the files is there, or the folder cannot be written to.
+    """
+    folder = next(iter(texts)).parent
     try:
         with ExitStack() as undo:
             made = next((each for each in reversed([folder, *folder.parents]) if not each.exists()), None)

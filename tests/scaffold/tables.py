@@ -26,9 +26,18 @@ def customers(rows: int = 400, **changes: Any) -> pd.DataFrame:
             "churn": np.where(leaves, "yes", "no"),
         }
     )
-    for name, values in changes.items():
-        frame = frame.drop(columns=name) if values is None else frame.assign(**{name: values})
-    return frame
+    return _changed(frame, changes)
+
+
+def reviews(rows: int = 400, **changes: Any) -> pd.DataFrame:
+    """Short texts that praise or blame; a change adds or replaces a column, None drops it."""
+    rng = np.random.default_rng(6)
+    label = rng.integers(0, 2, rows)
+    words = [rng.choice(["good", "kind", "fine"] if each else ["bad", "dull", "poor"], 3) for each in label]
+    frame = pd.DataFrame(
+        {"text": [f"{' '.join(three)}, number {row}" for row, three in enumerate(words)], "label": label}
+    )
+    return _changed(frame, changes)
 
 
 def written(folder: Path, frame: pd.DataFrame, name: str = "customers.csv", **csv: Any) -> str:
@@ -45,3 +54,9 @@ def looked(frame: pd.DataFrame) -> dict[str, Column]:
         column.name: column
         for column in look_at(texts.map(lambda value: None if value is None else str(value)), suffix=".csv")
     }
+
+
+def _changed(frame: pd.DataFrame, changes: dict[str, Any]) -> pd.DataFrame:
+    for name, values in changes.items():
+        frame = frame.drop(columns=name) if values is None else frame.assign(**{name: values})
+    return frame

@@ -95,8 +95,9 @@ def one_line(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as text, to a tenth where it is not whole: `14.1 %`."""
-    return f"{round(100 * share, 1):g} %"
+    """A share as text, to a tenth where it is not whole: `14.1 %`. What is there is never told as nothing."""
+    rounded = round(100 * share, 1)
+    return "under 0.1 %" if share > 0 and not rounded else f"{rounded:g} %"
 
 
 def _wrapped(items: Sequence[str], indent: int) -> str:

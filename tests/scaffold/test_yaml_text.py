@@ -95,7 +95,8 @@ def test_infinite_numbers_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.141, "14.1 %"), (0.5, "50 %"), (0.0004, "0 %"), (1.0, "100 %")]
+    ("share", "text"),
+    [(0.141, "14.1 %"), (0.5, "50 %"), (0.0004, "under 0.1 %"), (0.0, "0 %"), (1.0, "100 %")],
 )
 def test_percent(share, text):
     """Shares are told to a tenth of a percent."""

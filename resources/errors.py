@@ -7,6 +7,7 @@ PlatformError
 ├── TrainingError          training cannot start or went wrong          (platform_assets/models/)
 ├── ValidationError        a report cannot be made                      (platform_assets/validation/)
 ├── DriftError             a profile, a stream or a policy is no good   (platform_assets/drift/)
+├── ScaffoldError          no line can be drafted from these data      (platform_assets/scaffold/)
 ├── TriggerError           a webhook cannot be made a request           (sensors/)
 └── GovernanceError        ledger, verdicts, releases                   (platform_assets/governance/)
 

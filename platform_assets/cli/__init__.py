@@ -14,6 +14,7 @@ from platform_assets.cli import (
     lines,
     listen,
     materialize,
+    new,
     policy,
     retention,
 )
@@ -31,6 +32,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(retention.app, name="retention")
 app.command()(listen.listen)
 app.command()(materialize.materialize)
+app.command()(new.new)
 app.command()(retention.erase)
 
 

@@ -305,10 +305,14 @@ def _reason(schema: DomainResult, change: SchemaChange) -> str:
 
 def _types(raw: RawSchema, frame: "pd.DataFrame", suffix: str) -> dict[str, str]:
     """Observed type by column name, in the order of the frame."""
-    return {name: _type_of(frame[name], raw.columns.get(name), suffix) for name in frame.columns}
+    return {name: observed_type(frame[name], raw.columns.get(name), suffix=suffix) for name in frame.columns}
 
 
-def _type_of(values: "pd.Series[Any]", stated: RawType | None, suffix: str) -> str:
+def observed_type(values: "pd.Series[Any]", stated: RawType | None = None, *, suffix: str) -> str:
+    """The stated type where all values read as that, else the narrowest that they do.
+
+    `empty` (or the stated one) where there is no value, `other` where there is no such type.
+    """
     kind = _kind(values)
     if kind == _EMPTY or (kind, stated) == ("integer", "number"):
         return stated or kind

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from platform_assets.manifest import Many, Section
 from resources.object_store import GdprClass
 
+LINE_PATTERN = r"^[a-z]([a-z0-9_]{0,46}[a-z0-9])?$"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Uri = Annotated[str, Field(min_length=1)]
 OVERRIDABLE = ("train_data_uri", "shift_data_uri", "train_rows", "shift_rows")
@@ -48,7 +49,7 @@ class BlockSplitSpec(SplitSharesSpec):
 class DatasetSpec(Section):
     """A line's sources and contract; how rows are split is the task's."""
 
-    line: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9_]{0,46}[a-z0-9])?$")]
+    line: Annotated[str, Field(pattern=LINE_PATTERN)]
     """Name of the model line; the key of each of its assets begins with it."""
     train_data_uri: Annotated[Many[Uri], Field(min_length=1)]
     val_data_uri: Uri | None = None

@@ -11,6 +11,7 @@ from platform_assets.datasets.ingestion import Ingestion
 from platform_assets.datasets.spec import OVERRIDABLE as DATASET_OVERRIDABLE
 from platform_assets.features.featurizer import Featurizer
 from platform_assets.models.trainer import Trainer
+from platform_assets.scaffold.draft import Drafter
 from platform_assets.tasks.training_spec import TrainingSpec
 from platform_assets.validation.evaluator import Evaluator
 from platform_assets.validation.gate import Rule, rules_with
@@ -39,6 +40,8 @@ class Task(Generic[S]):
     """What somebody asks about, from an argument of the command line; raises ValueError where it is none."""
     example_instance: str
     """An argument that `read_instance` reads, to be shown."""
+    drafter: Drafter | None = None
+    """Writes the first draft of a line from a look at its data; None where somebody has to write it."""
     card_sections: Path | None = None
     """YAML file of the sections that only cards of this task's models have, as in `card-schema.yaml`."""
     companions: Callable[[S], Mapping[str, str]] = lambda spec: {"contract": spec.contract}

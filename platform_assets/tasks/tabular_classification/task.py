@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from platform_assets.tasks.tabular_classification.drafter import TabularDrafter
 from platform_assets.tasks.tabular_classification.evaluator import TabularEvaluator
 from platform_assets.tasks.tabular_classification.featurizer import TabularFeaturizer
 from platform_assets.tasks.tabular_classification.ingestion import TabularIngestion
@@ -19,6 +20,7 @@ TASK: Final[Task[TabularTrainingSpec]] = Task(
     trainer=TabularTrainer(),
     evaluator=TabularEvaluator(),
     model_format="platform-tabular",
+    drafter=TabularDrafter(),
     read_instance=read_instance,
     example_instance='{"Income": 129, "Home": "rent"}',
     card_sections=Path(__file__).with_name("card-sections.yaml"),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from platform_assets.tasks.task import Task
+from platform_assets.tasks.text_classification.drafter import TextDrafter
 from platform_assets.tasks.text_classification.evaluator import TextEvaluator
 from platform_assets.tasks.text_classification.featurizer import TextFeaturizer
 from platform_assets.tasks.text_classification.ingestion import TextIngestion
@@ -19,4 +20,5 @@ TASK: Final[Task[TextTrainingSpec]] = Task(
     model_format="huggingface",
     read_instance=str,
     example_instance="A wonderful film.",
+    drafter=TextDrafter(),
 )

@@ -1,0 +1,1 @@
+"""A first draft of a line, written from a look at somebody's data."""

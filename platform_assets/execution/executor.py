@@ -5,7 +5,7 @@ step gets a Kubernetes Job when its tag `dagster-k8s/config` says what it needs,
 are forked inside the run's pod from a process that has imported the definitions (docs/adr/0020).
 
 Here, in `pod_steps`, in `step_process` and in `run_launcher` alone are Dagster's private classes used;
-tests/test_executor.py and tests/test_run_launcher.py hold them to their form.
+tests/execution/test_executor.py and tests/execution/test_run_launcher.py hold them to their form.
 """
 
 import multiprocessing

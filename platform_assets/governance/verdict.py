@@ -162,7 +162,7 @@ def demand(
 
     Args:
         ledger: Verified as a whole before any verdict in it counts.
-        act: What is about to happen, in words: `deploy of reviews_sentiment`.
+        act: What is about to happen, for people: `deploy of reviews_sentiment`.
         requirements: What must have been found. At least one.
         now: The current time, with its time zone.
 

@@ -14,7 +14,7 @@ def batches_of(
     """Row numbers of every batch of every epoch: shuffled, then grouped by size within large chunks.
 
     Args:
-        sizes: Of each row, such as its tokens; shape (N,).
+        sizes: Of each row, such as the length of a sequence; shape (N,).
         batch_size: Rows of a batch; the last one of a chunk may have fewer.
         epochs: How often each row is trained on.
         seed: Of the order.

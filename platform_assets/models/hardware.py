@@ -18,7 +18,7 @@ class Hardware:
 
     device: str
     precision: str
-    """`float32`, `bfloat16` or `float16`: the type of the encoder's matrix products."""
+    """`float32`, `bfloat16` or `float16`: the type of the network's matrix products."""
     threads: int
     """Of each process."""
     name: str

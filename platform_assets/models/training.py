@@ -54,7 +54,7 @@ class TorchRecipe(Protocol[R_contra]):
     """What a task brings to the loop; R is a row in whatever form suits it."""
 
     def sizes(self, rows: Sequence[R_contra]) -> NDArray[np.int64]:
-        """How much work each row is, such as its tokens; shape (N,). Rows of similar size share a batch."""
+        """How much work each row is, such as the length of a sequence; shape (N,). Rows of similar size share a batch."""
         ...
 
     def build(self) -> Any:
@@ -171,7 +171,7 @@ def estimate_seconds(size: int, parameters: int, hardware: Hardware) -> float:
     """A rough training time: six operations for each unit of size and parameter (Kaplan et al. 2020), at measured rates.
 
     Args:
-        size: of all rows that are trained on, over all epochs; tokens, for texts.
+        size: of all rows that are trained on, over all epochs, as `TorchRecipe.sizes` has it.
         parameters: that are trained.
         hardware: where.
     """

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bare training-spec.yaml folder
 
-It reads, splits, tokenizes, trains and scores the same rows with the same seeds, through the same pure
-functions, and hands everything on in memory.
+It reads, splits, makes features, trains and scores the same rows with the same seeds, through the same parts of the
+line's task, and hands everything on in memory.
 """
 
 import json
@@ -14,59 +14,59 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from platform_assets.datasets.reviews import prepare_reviews, read_reviews
-from platform_assets.features.tokens import load_tokenizer, model_location, token_features
+from platform_assets.datasets.ingestion import read_sources
 from platform_assets.models.checkpoints import FolderCheckpoints
-from platform_assets.models.hyper_parameters import HyperParameters
-from platform_assets.models.training import TrainingConfig, score, token_lists, train
-from platform_assets.models.training_spec import read_training_spec
-from platform_assets.validation.baseline import tfidf_logistic_scores
+from platform_assets.tasks.registry import read_training_spec
 from platform_assets.validation.metrics import roc_auc
 
 _MEASURED_SPLITS = ("validation", "test", "shift")
+_CHECKPOINT_SECONDS = 20.0
 
 
 def main(spec_path: Path, folder: Path) -> None:
     """Print the AUCs on the test split; leave the scores of every measured row in `folder`."""
-    spec = read_training_spec(spec_path).content
-    rows = pa.Table.from_pandas(prepare_reviews(spec, read_reviews(spec)).frame, preserve_index=False)
-    location = model_location(spec.model_name)
-    tokenizer = load_tokenizer(location, max_length=spec.max_length, head_fraction=spec.head_fraction)
-    tokens = token_features(rows, tokenizer)
-    config = TrainingConfig(
-        **spec.model_dump(include=set(HyperParameters.model_fields)),
-        model_location=location,
-        gpu=spec.resources.gpu,
-        mixed_precision=spec.resources.mixed_precision,
-        pad_id=tokenizer.pad_id,
+    task, manifest = read_training_spec(spec_path)
+    spec = manifest.content
+    subject = task.ingestion.subject(spec).name
+    rows = task.ingestion.prepare(spec, read_sources(spec), is_erased=lambda ids: [False] * len(ids)).table
+    features = task.featurizer.apply(rows, spec, subject_column=subject)
+    trained = task.trainer.fit(
+        features.table,
+        task.trainer.config(spec, features.recipe),
+        output=folder / "model",
+        checkpoints=FolderCheckpoints(folder),
+        checkpoint_interval_seconds=_CHECKPOINT_SECONDS,
+        on_progress=None,
     )
-    trained = train(tokens, config, output=folder / "model", checkpoints=FolderCheckpoints(folder))
-
-    from platform_assets.models.classifier import TextClassifier
-
-    measured = tokens.filter(pc.is_in(tokens["split"], pa.array(_MEASURED_SPLITS)))
-    model = TextClassifier.load(trained.output).to(trained.hardware.device)
-    scores = score(token_lists(measured), model, pad_id=tokenizer.pad_id, hardware=trained.hardware)
-    train_rows = rows.filter(pc.equal(rows["split"], "train"))
-    text_of = dict(zip(rows["review_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
-    (baseline,) = tfidf_logistic_scores(
-        train_rows["text"].to_pylist(),
-        train_rows["label"].to_numpy(),
-        [text_of[review_id] for review_id in measured["review_id"].to_pylist()],
-        seed=0,
+    task.trainer.complete(trained.output, features.recipe, features.state)
+    scorer = task.trainer.load(
+        trained.output,
+        gpu=int(trained.hardware.device == "cuda"),
+        mixed_precision=trained.hardware.precision != "float32",
     )
+
+    measured = _of_splits(features.table, *_MEASURED_SPLITS)
     scored = (
-        measured.select(["review_id", "label", "split"])
-        .append_column("score", pa.array(scores))
-        .append_column("baseline_score", pa.array(baseline))
+        measured.select([subject, "label", "split"])
+        .append_column("score", pa.array(scorer.score_features(measured)))
+        .append_column(
+            "baseline_score",
+            pa.array(
+                task.evaluator.baseline(_of_splits(rows, "train"), _of_splits(rows, *_MEASURED_SPLITS), spec)
+            ),
+        )
     )
     pq.write_table(scored, folder / "scores.parquet")
-    test = scored.filter(pc.equal(scored["split"], "test"))
+    test = _of_splits(scored, "test")
     aucs = {
         name: roc_auc(test["label"].to_numpy(), test[column].to_numpy())
         for name, column in (("auc", "score"), ("baseline_auc", "baseline_score"))
     }
     print(json.dumps(aucs))
+
+
+def _of_splits(rows: pa.Table, *splits: str) -> pa.Table:
+    return rows.filter(pc.is_in(rows["split"], pa.array(splits)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tests.benchmarks.measure import BenchmarkError, Cost, measure
 GOAL_SECONDS = 2.0
 HEAVY = (
     *("torch", "transformers", "mlflow", "great_expectations", "sklearn", "scipy", "matplotlib", "pandas"),
-    *("pyiceberg", "kubernetes"),
+    *("pyarrow", "pyiceberg", "numba", "kubernetes"),
 )
 _PROBE = f"""
 import json, sys, time

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER
+from platform_assets.tasks.registry import read_training_spec
 from tests.benchmarks.measure import BenchmarkError, Cost, Measured, measure_together
 
 _TOLERANCE = 1e-9
@@ -72,7 +73,8 @@ def measure_overhead(
         raise BenchmarkError(
             f"test AUC {told['status']['metrics']['auc']} with the platform, {aucs['auc']} without"
         )
-    rows, difference = _compare_scores(*folders)
+    task, manifest = read_training_spec(spec)
+    rows, difference = _compare_scores(*folders, key=task.ingestion.subject(manifest.content).name)
     with_platform, without = (
         side.cost - start.succeeded().cost for side, start in zip((platform, bare), starts, strict=True)
     )
@@ -106,12 +108,15 @@ def _told_by_platform(platform: Measured) -> dict[str, Any]:
     return told
 
 
-def _compare_scores(platform: Path, bare: Path) -> tuple[int, float]:
-    """Rows scored, and the largest difference of a score between the two sides, the baseline's included."""
+def _compare_scores(platform: Path, bare: Path, *, key: str) -> tuple[int, float]:
+    """Rows scored, and the largest difference of a score between the two sides, the baseline's included.
+
+    Rows are matched by the column `key`.
+    """
     import pandas as pd
 
     (stored,) = (platform / "home").rglob("scores*.parquet")
-    sides = [pd.read_parquet(path).set_index("review_id") for path in (stored, bare / "scores.parquet")]
+    sides = [pd.read_parquet(path).set_index(key) for path in (stored, bare / "scores.parquet")]
     left, right = (side[["score", "baseline_score"]].sort_index() for side in sides)
     if not left.index.equals(right.index):
         raise BenchmarkError(

@@ -8,23 +8,21 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from platform_assets.datasets.reviews import prepare_reviews, read_reviews
-from platform_assets.features.tokens import load_tokenizer, model_location, token_features
-from platform_assets.lines.line import SPECS_FOLDER
-from platform_assets.models.hyper_parameters import HyperParameters
-from platform_assets.models.training import TrainingConfig
-from platform_assets.models.training_spec import read_training_spec
+from platform_assets.datasets.ingestion import read_sources
+from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER
+from platform_assets.tasks.registry import read_training_spec
+from platform_assets.tasks.text_classification.recipe import TextTrainingConfig
+from platform_assets.tasks.text_classification.task import TASK
 from tests.benchmarks.measure import BenchmarkError, Measured, measure
 
-_SPEC = SPECS_FOLDER / "reviews_sentiment" / "training-spec.yaml"
+_SPEC = SPECS_FOLDER / "reviews_sentiment" / SPEC_FILE
 _ROWS = 320
 _THREADS = 2
 _ROUNDS = 2
 """In turns, and the best of each counts: what else the machine does slows some of them."""
-_MODULE = "platform_assets.models.training_process"
+_MODULE = "tests.models.training_process"
 _LOSS_TOLERANCE = 0.02
 """Relative; sums of float32 in another order drift apart over the steps."""
 
@@ -79,22 +77,20 @@ def measure_scale_out(folder: Path) -> ScaleOutFigures:
     return ScaleOutFigures(_ROWS, config.batch_size, (one, two), two.rows_per_second / one.rows_per_second)
 
 
-def _write_inputs(folder: Path) -> TrainingConfig:
-    spec = read_training_spec(_SPEC).content.model_copy(update={"train_rows": _ROWS})
-    rows = pa.Table.from_pandas(prepare_reviews(spec, read_reviews(spec)).frame, preserve_index=False)
-    location = model_location(spec.model_name)
-    tokenizer = load_tokenizer(location, max_length=spec.max_length, head_fraction=spec.head_fraction)
-    pq.write_table(token_features(rows, tokenizer), folder / "tokens.parquet")
-    return TrainingConfig(
+def _write_inputs(folder: Path) -> TextTrainingConfig:
+    _, manifest = read_training_spec(_SPEC)
+    spec = TASK.spec.model_validate(manifest.content.model_dump() | {"train_rows": _ROWS})
+    subject = TASK.ingestion.subject(spec).name
+    rows = TASK.ingestion.prepare(spec, read_sources(spec), is_erased=lambda ids: [False] * len(ids)).table
+    features = TASK.featurizer.apply(rows, spec, subject_column=subject)
+    pq.write_table(features.table, folder / "tokens.parquet")
+    return TASK.trainer.config(spec, features.recipe).model_copy(
         # Without dropout, whose draws no two processes share with one.
-        **spec.model_dump(include=set(HyperParameters.model_fields)) | {"dropout": 0.0, "epochs": 1},
-        model_location=location,
-        mixed_precision=False,
-        pad_id=tokenizer.pad_id,
+        update={"dropout": 0.0, "epochs": 1, "gpu": 0, "mixed_precision": False}
     )
 
 
-def _trained(folder: Path, tokens: Path, config: TrainingConfig, processes: int) -> ScaleOut:
+def _trained(folder: Path, tokens: Path, config: TextTrainingConfig, processes: int) -> ScaleOut:
     threads = _THREADS // processes
     place = folder / str(processes)
     place.mkdir(parents=True)

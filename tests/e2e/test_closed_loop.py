@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import ViewportSize, expect
 
 from platform_assets.definitions import build_definitions
+from platform_assets.drift.answers import prediction_events
 from platform_assets.drift.event import milliseconds
 from platform_assets.drift.profiles import released_profiles
 from platform_assets.drift.record import KIND as DRIFT
@@ -27,14 +28,16 @@ from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
 from platform_assets.governance.retraining import KIND as RETRAINING
 from platform_assets.governance.verdict import KIND as VERDICT
+from platform_assets.lines.assets import line_job
 from platform_assets.lines.line import Line, load_line
 from platform_assets.lines.plan import plan
 from platform_assets.lines.runner import open_instance, run_line
-from platform_assets.serving.predictor import Predictor, prediction_events
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.serving.predictor import Predictor
 from platform_assets.sketch.sketch import ReferenceProfile, compare
-from platform_assets.systems import open_ledger, open_object_store
+from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
-from sensors.drift import drift_sensor
+from sensors.definitions import drift_sensor
 from tests.e2e.ui_server import CHROMIUM, chromium, open_picture, served_ui
 from tests.line_factory import write_spec
 
@@ -90,48 +93,52 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Loop:
     """A platform with one line, and a stream of reviews that nobody trained on."""
 
-    settings: PlatformSettings
+    outside: OutsideSystems
     line: Line
-    ledger: Ledger
     clock: ManualClock
     watch: Watch
     unseen: dict[str, Iterator[str]]
 
+    @property
+    def ledger(self) -> Ledger:
+        """What was decided."""
+        return self.outside.ledger
+
     def stream(self, *sources: str, events: int) -> None:
         """Answers to reviews of these sources in turn, as the deployed release gives them, before the monitor."""
         predictor = Predictor.of_active_release(
-            self.line.name, ledger=self.ledger, store=open_object_store(self.settings)
+            self.line.name, load_scorer, ledger=self.ledger, store=self.outside.object_store
         )
         texts = [
             (source, next(self.unseen[source])) for _ in range(events // len(sources)) for source in sources
         ]
-        answers = predictor.predict([text for _, text in texts])
-        for (source, text), answer in zip(texts, answers, strict=True):
+        instances = [text for _, text in texts]
+        told = zip(predictor.predict(instances), predictor.scorer.watched(instances), strict=True)
+        for (source, _), (answer, watched) in zip(texts, told, strict=True):
             self.clock.now_ms += EVENT_MS
             moment = datetime.fromtimestamp(self.clock.now_ms / 1000, UTC)
-            self.watch.receive(prediction_events([answer], [text], event_time=moment, source=source))
+            self.watch.receive(prediction_events([answer], [watched], event_time=moment, source=source))
             self.watch.tick()
         self.watch.keep(everything=True)
 
     def tick(self):
         """One tick of the drift sensor."""
-        with open_instance(self.settings) as instance:
-            return drift_sensor(self.settings, [self.line]).evaluate_tick(
-                dg.build_sensor_context(instance=instance)
-            )
+        with open_instance(self.outside.settings) as instance:
+            sensor = drift_sensor(self.outside, [self.line], [line_job(self.line)])
+            return sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
 
     def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """What the daemon does with a request, in this process."""
-        definitions = build_definitions(self.settings, [self.line])
-        with open_instance(self.settings) as instance:
+        definitions = build_definitions(self.outside, [self.line])
+        with open_instance(self.outside.settings) as instance:
             return definitions.resolve_job_def(request.job_name).execute_in_process(
                 instance=instance, run_config=request.run_config, tags=request.tags, raise_on_error=False
             )
 
     def materialize_drift(self) -> None:
         """The drift table, as the hourly schedule makes it."""
-        definitions = build_definitions(self.settings, [self.line])
-        with open_instance(self.settings) as instance:
+        definitions = build_definitions(self.outside, [self.line])
+        with open_instance(self.outside.settings) as instance:
             definitions.resolve_job_def("drift").execute_in_process(instance=instance)
 
     @property
@@ -150,22 +157,22 @@ def loop(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]
     home = tmp_path_factory.mktemp("loop-home") / "platform"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home / "dagster"))
-        settings, line = PlatformSettings(home=home), load_line(spec)
-        outcome = run_line(line, settings)
+        outside, line = OutsideSystems(PlatformSettings(home=home)), load_line(spec)
+        outcome = run_line(line, outside)
         assert outcome.success, outcome.failure
-        ledger, store = open_ledger(settings), open_object_store(settings)
+        ledger, store = outside.ledger, outside.object_store
         clock = ManualClock(milliseconds(datetime.now(UTC)))
         watch = Watch(
             line.name,
             line.spec.drift,
             ledger=ledger,
             store=store,
-            env=settings.env,
+            env=outside.env,
             profile_of=released_profiles(ledger, store),
             clock=clock,
         )
         watch.keep(everything=True)
-        yield Loop(settings, line, ledger, clock, watch, unseen_texts(spec))
+        yield Loop(outside, line, clock, watch, unseen_texts(spec))
 
 
 def unseen_texts(spec: Path) -> dict[str, Iterator[str]]:
@@ -248,7 +255,7 @@ def test_the_sensor_asks_once_and_its_run_deploys_a_model_of_both_sources(loop: 
 def test_the_new_reference_is_weighted_as_the_window_was(loop: Loop, closed: Closed) -> None:
     """Held-out rows are of both sources in other shares; the profile has those of the stream."""
     key = closed.second.card.registered.report.profile_key
-    profile = ReferenceProfile.from_bytes(open_object_store(loop.settings).get(key))
+    profile = ReferenceProfile.from_bytes(loop.outside.object_store.get(key))
     sources = profile.columns["source"]
     stream = sources.histogram()
     stream.add(np.array([FIRST] * round(1000 * closed.confirmed["mix"][FIRST]), dtype=object))
@@ -276,8 +283,8 @@ def test_every_step_is_in_the_ledger(loop: Loop, closed: Closed) -> None:
 
 def test_the_line_goes_on_from_what_was_retrained(loop: Loop, closed: Closed) -> None:
     """Nothing is left to run, and nothing would be undone."""
-    with open_instance(loop.settings) as instance:
-        steps = plan(loop.line, instance, loop.ledger, loop.settings)
+    with open_instance(loop.outside.settings) as instance:
+        steps = plan(loop.line, instance, loop.outside)
 
     assert [step.stage for step in steps if step.runs] == []
 
@@ -288,7 +295,7 @@ def test_the_line_goes_on_from_what_was_retrained(loop: Loop, closed: Closed) ->
 )
 def test_the_ui_shows_the_drift_and_the_retraining(loop: Loop, closed: Closed, spec: Path) -> None:
     """The day's picture is in the drift table's metadata, and the run tells what triggered it."""
-    home = loop.settings.home
+    home = loop.outside.settings.home
     with served_ui(home, PLATFORM_SPECS=json.dumps([str(spec)])) as ui, chromium() as browser:
         page = browser.new_page(viewport=ViewportSize(width=1800, height=1200))
         page.set_default_timeout(60_000)

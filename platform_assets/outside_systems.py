@@ -8,8 +8,8 @@ import os
 from functools import cached_property
 from typing import Final
 
-from platform_assets.governance.access import record_denial
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.denials import record_denial
+from platform_assets.ledger.ledger import Ledger
 from resources.cluster import ClusterJobs
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, Locks, PostgresLocks

@@ -11,8 +11,8 @@ from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.record import KIND as DRIFT
 from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.retraining import Retraining
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import Line
 from platform_assets.outside_systems import OutsideSystems
 from resources.provenance import running_code

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from platform_assets.drift.spec import DriftSpec, RetrainSpec
-from platform_assets.governance.ledger import Entry
 from platform_assets.governance.retraining import Retraining
+from platform_assets.ledger.ledger import Entry
 from platform_assets.lines.line import Line
 from platform_assets.tasks.training_spec import TrainingSpec
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import Line
 from platform_assets.outside_systems import OutsideSystems
 from resources.git_names import BRANCH_PREFIX

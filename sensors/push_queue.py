@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Final, Self
 
-from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
+from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 from resources.git_names import BRANCH_PREFIX, GitNameError, branch_of, canonical_repository, is_commit_id
 from resources.settings import WatchedRepository
 

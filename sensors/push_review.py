@@ -32,10 +32,10 @@ from typing import Final, Literal
 
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.governance import retraining
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import pin_state
 from platform_assets.governance.retraining import Retraining
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import SPEC_FILE, Line, load_line
 from platform_assets.tasks.registry import read_training_spec
 from resources.errors import PlatformError

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import JsonValue
 
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import KIND, Retraining
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line
 from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG

@@ -13,7 +13,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from tests import servers
 from tests.servers import free_ports
 from tests.waiting import wait_for

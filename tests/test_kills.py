@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 from pyiceberg.catalog.sql import SqlCatalog
 
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import ACTIVATION
+from platform_assets.ledger.ledger import Ledger
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, SMALL_SPEC, command, environment, platform_assets, write_spec
 

@@ -12,8 +12,8 @@ import typer
 from platform_assets.cli.common import AsJson, outside_systems, print_json
 
 if TYPE_CHECKING:
-    from platform_assets.governance.head import HeadDocument
-    from platform_assets.governance.ledger import VerifyReport
+    from platform_assets.ledger.head import HeadDocument
+    from platform_assets.ledger.ledger import VerifyReport
 
 app = typer.Typer(no_args_is_help=True, help="The hash-chained record of every decision.")
 
@@ -39,8 +39,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check the whole chain; name the first bad entry."""
-    from platform_assets.governance.errors import LedgerError
-    from platform_assets.governance.ledger import VerifyReport, verify_file
+    from platform_assets.ledger.errors import LedgerError
+    from platform_assets.ledger.ledger import VerifyReport, verify_file
 
     try:
         anchor = _anchor(head, file, public_key)
@@ -63,8 +63,8 @@ def verify(
 @app.command("head")
 def show_head(as_json: AsJson = False) -> None:
     """Verify the chain and print its head, signed where there is a key: keep it outside, for `verify --head`."""
-    from platform_assets.governance.errors import LedgerError
-    from platform_assets.governance.head import Head, seal, signing_key
+    from platform_assets.ledger.errors import LedgerError
+    from platform_assets.ledger.head import Head, seal, signing_key
 
     key = signing_key()
     report = outside_systems().ledger.verify(processes=_PROCESSES)
@@ -81,8 +81,8 @@ def show_head(as_json: AsJson = False) -> None:
 @app.command("export")
 def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write.")]) -> None:
     """Write the entries, byte for byte, and FILE.head.json: for anybody to verify offline."""
-    from platform_assets.governance.head import seal, signing_key
-    from platform_assets.governance.ledger import verify_file
+    from platform_assets.ledger.head import seal, signing_key
+    from platform_assets.ledger.ledger import verify_file
 
     key = signing_key()
     ledger = outside_systems().ledger
@@ -101,7 +101,7 @@ def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write."
 @app.command("keygen")
 def make_keys(as_json: AsJson = False) -> None:
     """Print a new key pair for signed heads; nothing is stored."""
-    from platform_assets.governance.head import SIGNING_KEY_VARIABLE, new_key_pair
+    from platform_assets.ledger.head import SIGNING_KEY_VARIABLE, new_key_pair
 
     private_key, public_key = new_key_pair()
     if as_json:
@@ -130,8 +130,8 @@ def show(
 
 def _anchor(head: Path | None, file: Path | None, public_key: str | None) -> "HeadDocument | None":
     """The head that the chain must reach: the one given, or the one beside the exported file."""
-    from platform_assets.governance.errors import LedgerError
-    from platform_assets.governance.head import read_head
+    from platform_assets.ledger.errors import LedgerError
+    from platform_assets.ledger.head import read_head
 
     if head is None and file is not None and _beside(file).exists():
         head = _beside(file)

@@ -43,7 +43,7 @@ def serve(
     """
     import uvicorn
 
-    from platform_assets.governance.access import record_denial
+    from platform_assets.ledger.denials import record_denial
     from resources.decision_service import TOKEN_VARIABLE, decision_service
 
     ledger = outside_systems().ledger

@@ -37,9 +37,9 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
 from platform_assets.datasets.spec import OVERRIDABLE, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.suppression import Suppression, publish_unless_erased
 from platform_assets.governance.verdict import Verdict, record
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, TableSnapshot

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from platform_assets.datasets.errors import BreakerError, BreakerOpenError
 from platform_assets.datasets.raw_schema import RawReport, SchemaChange, difference
-from platform_assets.governance.ledger import GENESIS, Entry, Ledger, Writer, fingerprint_of
+from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, Writer, fingerprint_of
 
 BREAKER, SCHEMA_CHANGE = "breaker", "schema_change"
 State = Literal["closed", "open", "half-open"]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.datasets.schema_breaker import BREAKER, SCHEMA_CHANGE
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     import pyarrow as pa

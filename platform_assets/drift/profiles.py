@@ -3,7 +3,7 @@
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.watch import ProfileOf
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.sketch.sketch import ReferenceProfile
 from resources.object_store import ObjectStore
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.drift.alarms import ALARM, CLEAR, CONFIRMED, State
-from platform_assets.governance.ledger import GENESIS, Entry, Ledger, fingerprint_of
+from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, fingerprint_of
 
 if TYPE_CHECKING:
     from platform_assets.drift.monitor import StateChange

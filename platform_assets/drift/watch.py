@@ -28,7 +28,7 @@ from platform_assets.drift.record import record_change, states
 from platform_assets.drift.segments import DriftLog
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.sketch.binning import CategoryBinning
 from platform_assets.sketch.errors import SketchError
 from platform_assets.sketch.sketch import ReferenceProfile

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from platform_assets.fingerprint import code_version, fingerprint
-from platform_assets.governance.ledger import fingerprint_of
 from platform_assets.governance.lineage import LINEAGE, REGISTRATION
 from platform_assets.governance.requirements import Demands, verdict_ids
 from platform_assets.governance.verdict import unmet
+from platform_assets.ledger.ledger import fingerprint_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import RegisteredVersion, ReportVersion
 from platform_assets.step import foreseen_failures, line_asset, materialized

@@ -24,7 +24,6 @@ from uuid import uuid4
 
 from platform_assets.governance.erasure_search import HeldRows, Search, others, search
 from platform_assets.governance.errors import ErasureError
-from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ERASURE, RELEASE, Release, data_of, removed_by
 from platform_assets.governance.subject_columns import about_others, parquet_of
@@ -36,6 +35,7 @@ from platform_assets.governance.suppression import (
     salt_check,
 )
 from platform_assets.governance.verdict import Outcome, Verdict, record
+from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.references import RegisteredVersion, TableSnapshot
 from resources.locks import Locks
 from resources.object_store import ObjectStore

@@ -1,8 +1,6 @@
 """What governance refuses, and why.
 
 GovernanceError
-├── LedgerError                an entry cannot be written, or what was read is not what was written
-│   └── LedgerConflictError    one idempotency key, two bodies
 ├── VerdictMissingError        an act lacks verdicts
 ├── ReleaseError               a release is unknown, or does not fit the line
 │   └── PinnedError            a person pinned the line to another release
@@ -19,14 +17,6 @@ from resources.errors import PlatformError
 
 class GovernanceError(PlatformError):
     """Root of all governance errors; raised itself where nothing at all is demanded."""
-
-
-class LedgerError(GovernanceError):
-    """The ledger cannot be written, or it is damaged: whatever depends on it must stop."""
-
-
-class LedgerConflictError(LedgerError):
-    """The same (kind, subject, fingerprint) was appended before with another body."""
 
 
 class VerdictMissingError(GovernanceError):

@@ -11,7 +11,6 @@ from typing import Any
 
 from platform_assets.governance import release as releases
 from platform_assets.governance.errors import LineageError, ReleaseError
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION, RELEASE, Release
 from platform_assets.governance.verdict import (
     KIND,
@@ -21,6 +20,7 @@ from platform_assets.governance.verdict import (
     unmet,
     verdict_of,
 )
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.references import STAGES, AssetReference, RegisteredVersion
 
 LINEAGE, REGISTRATION = "lineage", "registration"

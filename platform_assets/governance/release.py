@@ -24,8 +24,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 
 from platform_assets.governance import verdict
 from platform_assets.governance.errors import PinnedError, ReleaseError
-from platform_assets.governance.ledger import GENESIS, Entry, Ledger, fingerprint_of
 from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind, demand
+from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, fingerprint_of
 from platform_assets.references import CardVersion, FeaturesVersion
 
 RELEASE, ACTIVATION, UNPIN = "release", "activation", "unpin"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import Requirement, ResolvedRequirement, latest_verdict
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.references import ModelVersion
 
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from platform_assets.governance import release as releases
 from platform_assets.governance.errors import RetentionError
-from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.governance.release import ACTIVATION, RETENTION
 from platform_assets.governance.verdict import Outcome, Verdict, record
+from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 from resources.errors import PlatformError
 from resources.object_store import GdprClass, ObjectMissingError, ObjectStore, ObjectStoreError
 from resources.provenance import code_commit

@@ -13,8 +13,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from platform_assets.governance.errors import GovernanceError
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION
+from platform_assets.ledger.ledger import Entry, Ledger
 
 KIND = "retraining"
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from platform_assets.governance.errors import ErasureError
-from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.governance.release import ERASURE
 from platform_assets.governance.subject_columns import as_object, ids_of
 from platform_assets.governance.subjects import REVIEW, Subject, hash_of, id_text
+from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 from resources.locks import LockLostError, Locks
 from resources.object_store import GdprClass, ObjectInfo, ObjectMissingError, ObjectStore
 from resources.row_salt import salted_hash

@@ -22,8 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from platform_assets.governance.errors import GovernanceError, LedgerError, VerdictMissingError
-from platform_assets.governance.ledger import Entry, Ledger, fingerprint_of
+from platform_assets.governance.errors import GovernanceError, VerdictMissingError
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 
 KIND = "verdict"
 OBJECTIONS = frozenset({"erasure"})

@@ -15,9 +15,9 @@ from pydantic import JsonValue
 
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
 from platform_assets.governance import retraining as retrainings
-from platform_assets.governance.ledger import Ledger, fingerprint_of
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.verdict import Requirement
+from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.manifest import Manifest, ManifestError, read_yaml
 from platform_assets.references import STAGES
 from platform_assets.tasks.registry import read_training_spec

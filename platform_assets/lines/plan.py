@@ -11,9 +11,9 @@ from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import features_fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.suppression import Suppression
 from platform_assets.governance.verdict import unmet
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
 from platform_assets.model_cards.assets import card_fingerprint

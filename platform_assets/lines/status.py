@@ -8,8 +8,8 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.record import states as drift_states
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import latest_verdict, unmet
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
 from platform_assets.outside_systems import OutsideSystems

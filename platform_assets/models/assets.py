@@ -11,8 +11,8 @@ from platform_assets.datasets.ingestion import sources_of
 from platform_assets.datasets.sources import without_secrets
 from platform_assets.features.assets import state_of
 from platform_assets.fingerprint import fingerprint
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.retraining import requested
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.manifest import identity_of
 from platform_assets.models.job_files import JobInputs
 from platform_assets.models.pod import gpu_pool, pod_tags

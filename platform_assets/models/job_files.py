@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.suppression import put_unless_erased
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.models.checkpoints import RETENTION_DAYS, ObjectCheckpoints
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.trainer import TrainingConfig

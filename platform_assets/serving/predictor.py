@@ -9,8 +9,8 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.models.scorer import Scorer
 from platform_assets.references import ModelVersion
 from platform_assets.serving.inference_service import ServingError

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform_assets.governance import entry
-from platform_assets.governance.ledger import Ledger, VerifyReport, fingerprint_of, verify_file
+from platform_assets.ledger import entry
+from platform_assets.ledger.ledger import Ledger, VerifyReport, fingerprint_of, verify_file
 from tests.benchmarks.measure import BenchmarkError
 
 ENTRIES = 200_000

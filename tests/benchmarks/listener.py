@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from sensors.push_queue import PUSH
 from tests.benchmarks.measure import BenchmarkError
 from tests.sensors.webhooks import PUSHES, SECRETS, delivery, payload

@@ -20,7 +20,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from tests import servers
 from tests.line_factory import ROOT, write_spec
 from tests.servers import free_ports

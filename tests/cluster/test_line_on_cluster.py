@@ -13,7 +13,7 @@ import pytest
 from dagster import DagsterEventType as Kind
 
 from platform_assets.governance import release
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.references import ModelVersion, ReportVersion
 from platform_assets.step import recorded_reference
 from resources.locks import FileLocks

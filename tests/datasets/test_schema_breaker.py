@@ -25,7 +25,7 @@ from platform_assets.datasets.schema_breaker import (
     trip,
 )
 from platform_assets.datasets.schema_changes import schema_changes, schema_changes_table
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 
 DATASET = "patients_dataset"
 NOW = Circumstances(

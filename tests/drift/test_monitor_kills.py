@@ -22,7 +22,7 @@ from platform_assets.drift.errors import DriftError
 from platform_assets.drift.monitor import wall_clock_ms
 from platform_assets.drift.record import KIND, states
 from platform_assets.drift.segments import read_segments, segment_keys
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from resources.object_store import LocalObjectStore
 from tests.drift.watching import ENV, LINE, WINDOW, Stream
 from tests.line_factory import ROOT, environment

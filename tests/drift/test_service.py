@@ -17,7 +17,7 @@ from platform_assets.drift.replay import ManualClock, read_events
 from platform_assets.drift.segments import DriftLog
 from platform_assets.drift.service import events_of, watch_service
 from platform_assets.drift.watch import RefusedEventError, Watch
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from tests.drift.watching import ENV, LINE, POLICY, START_MS, WINDOW, Stream, in_batches, make_profile
 

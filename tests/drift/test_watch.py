@@ -16,7 +16,7 @@ from platform_assets.drift.record import KIND, states
 from platform_assets.drift.replay import ManualClock, read_events, replay
 from platform_assets.drift.segments import read_segments, segment_keys
 from platform_assets.drift.watch import RefusedEventError, Watch
-from platform_assets.governance.errors import LedgerError
+from platform_assets.ledger.errors import LedgerError
 from platform_assets.sketch.sketch import ReferenceProfile
 from resources.object_store import LocalObjectStore
 from tests.drift.watching import (

@@ -12,7 +12,7 @@ import uvicorn
 from platform_assets.drift.monitor import Monitor
 from platform_assets.drift.service import watch_service
 from platform_assets.drift.watch import Watch
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from resources.object_store import LocalObjectStore
 from tests.drift.watching import ENV, LINE, POLICY, make_profile
 

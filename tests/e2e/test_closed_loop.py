@@ -24,10 +24,10 @@ from platform_assets.drift.record import states
 from platform_assets.drift.replay import ManualClock
 from platform_assets.drift.watch import Watch
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import Release
 from platform_assets.governance.retraining import KIND as RETRAINING
 from platform_assets.governance.verdict import KIND as VERDICT
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import line_job
 from platform_assets.lines.line import Line, load_line
 from platform_assets.lines.plan import plan

@@ -14,7 +14,7 @@ import pytest
 
 from platform_assets.export.workflow import LineWorkflow, line_workflow
 from platform_assets.governance import release
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import open_instance
 from platform_assets.references import DeploymentVersion

@@ -14,8 +14,8 @@ import pyiceberg.io.pyarrow  # noqa: F401
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.erasure import ErasureReport, erase
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.subjects import Subject
+from platform_assets.ledger.ledger import Ledger
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, Locks
 from resources.object_store import LocalObjectStore

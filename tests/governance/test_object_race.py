@@ -16,9 +16,9 @@ import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.errors import ErasureError
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import ERASURE
 from platform_assets.governance.suppression import PERSONAL_OBJECTS
+from platform_assets.ledger.ledger import Ledger
 from resources.locks import FileLocks, LockLostError, LockTimeoutError
 from resources.object_store import LocalObjectStore
 from tests.governance.eraser import erase_subject, systems

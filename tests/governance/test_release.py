@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import ValidationError
 
-from platform_assets.governance.errors import LedgerError, PinnedError, ReleaseError, VerdictMissingError
+from platform_assets.governance.errors import PinnedError, ReleaseError, VerdictMissingError
 from platform_assets.governance.release import (
     ACTIVATION,
     Release,
@@ -18,6 +18,7 @@ from platform_assets.governance.release import (
     releases,
     unpin,
 )
+from platform_assets.ledger.errors import LedgerError
 
 LINE = "reviews_sentiment"
 

@@ -15,7 +15,6 @@ from platform_assets.cli import retention as cli
 from platform_assets.governance import housekeeping
 from platform_assets.governance import release as releases
 from platform_assets.governance.errors import ReleaseError, RetentionError
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import RETENTION, Release
 from platform_assets.governance.retention import (
     LEGAL_HOLD,
@@ -26,6 +25,7 @@ from platform_assets.governance.retention import (
     set_legal_hold,
 )
 from platform_assets.governance.verdict import latest_verdict
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     CardVersion,

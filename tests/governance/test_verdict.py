@@ -8,12 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from platform_assets.governance import verdict
-from platform_assets.governance.errors import (
-    GovernanceError,
-    LedgerConflictError,
-    LedgerError,
-    VerdictMissingError,
-)
+from platform_assets.governance.errors import GovernanceError, VerdictMissingError
 from platform_assets.governance.verdict import (
     Requirement,
     Verdict,
@@ -22,6 +17,7 @@ from platform_assets.governance.verdict import (
     unmet,
     verdict_of,
 )
+from platform_assets.ledger.errors import LedgerConflictError, LedgerError
 
 ACT = "deploy of reviews_sentiment"
 BLOCKED = f"{ACT} is blocked: gate.auc on reviews_sentiment_model@3f2a91c04b7e…: "

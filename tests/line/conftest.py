@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, run_line
 from platform_assets.outside_systems import OutsideSystems

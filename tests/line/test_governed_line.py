@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from platform_assets.governance import release
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.verdict import ResolvedRequirement
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import Line, load_line
 from platform_assets.lines.plan import plan
 from platform_assets.lines.runner import RunOutcome, open_instance

@@ -11,8 +11,8 @@ import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance import release
-from platform_assets.governance.ledger import Ledger
 from platform_assets.governance.release import ACTIVATION
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.line_factory import FinishedHome, command, environment, platform_assets, write_spec

@@ -14,7 +14,7 @@ import pytest
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.datasets.schema_changes import TABLE
 from platform_assets.governance import release
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, open_instance
 from platform_assets.outside_systems import OutsideSystems

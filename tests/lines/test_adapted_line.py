@@ -8,9 +8,9 @@ import pytest
 
 from platform_assets.governance import retraining
 from platform_assets.governance.errors import GovernanceError
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION
 from platform_assets.governance.retraining import Retraining
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line, load_line
 from platform_assets.models.assets import spec_commit
 from platform_assets.references import DatasetVersion, FeaturesVersion

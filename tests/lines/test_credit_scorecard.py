@@ -12,7 +12,7 @@ import yaml
 
 from platform_assets.drift.answers import prediction_events
 from platform_assets.governance import release as releases
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.serving.predictor import Predictor
 from platform_assets.tasks.registry import load_scorer

@@ -186,7 +186,7 @@ def test_the_command_serves(tmp_path):
                 urllib.request.urlopen(asked.full_url, data=b"{}", timeout=10)
         finally:
             service.terminate()
-    from platform_assets.governance.ledger import Ledger
+    from platform_assets.ledger.ledger import Ledger
 
     (entry,) = Ledger.open(tmp_path / "ledger" / "ledger.sqlite", principal="test").entries(kind="denial")
     assert entry.subject == "/models/prod/line/1/model.json"

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 
 from platform_assets.governance import retraining
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tags import RETRAINING_TAG
 from resources.settings import PlatformSettings, WatchedRepository

@@ -12,8 +12,8 @@ import pytest
 from platform_assets.definitions import build_definitions
 from platform_assets.drift.record import KIND as DRIFT
 from platform_assets.governance import retraining
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.retraining import Retraining
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.assets import asset_key, line_job
 from platform_assets.lines.line import Line, load_line
 from platform_assets.outside_systems import OutsideSystems

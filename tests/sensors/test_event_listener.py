@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from sensors.event_listener import Result, RetrainParams, event_listener, secret_variable, without_secret
 from sensors.push_queue import PUSH, Push
 from sensors.rate_limit import Rate, RateLimit

@@ -14,8 +14,8 @@ import pytest
 from platform_assets.datasets.contract import CONTRACTS_FOLDER
 from platform_assets.datasets.schema_breaker import Circumstances, half_open, trip
 from platform_assets.governance import retraining
-from platform_assets.governance.ledger import Entry, Ledger
 from platform_assets.governance.release import ACTIVATION, UNPIN
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.assets import line_job
 from platform_assets.lines.line import Line, load_line
 from platform_assets.outside_systems import OutsideSystems

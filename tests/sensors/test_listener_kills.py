@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from sensors.push_queue import PUSH, Push
 from tests.sensors.webhooks import SECRETS, delivery, payload
 from tests.servers import free_ports

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 from resources.settings import WatchedRepository
 from sensors.push_queue import Push, enqueue, known_heads, observe, push_of, queued
 

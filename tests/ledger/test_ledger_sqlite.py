@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.ledger import Ledger
 
 
 @pytest.fixture

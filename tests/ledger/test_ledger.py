@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from platform_assets.governance import ledger_verification
-from platform_assets.governance.errors import LedgerConflictError, LedgerError
-from platform_assets.governance.head import seal
-from platform_assets.governance.ledger import GENESIS, Entry, Head, Ledger, verify_export
-from tests.governance.conftest import NOON, on_both_stores
+from platform_assets.ledger import verification
+from platform_assets.ledger.errors import LedgerConflictError, LedgerError
+from platform_assets.ledger.head import seal
+from platform_assets.ledger.ledger import GENESIS, Entry, Head, Ledger, verify_export
+from tests.ledger.conftest import NOON, on_both_stores
 
 pytestmark = on_both_stores
 
@@ -236,7 +236,7 @@ def test_a_head_that_lags_is_reported_and_raised_by_the_next_append(ledger, thre
 @pytest.mark.parametrize("bad_seq", [1, 4, 5, 10])
 def test_processes_that_share_the_work_find_the_same(ledger, tamper, monkeypatch, bad_seq):
     """Stretches of a chain that were verified apart must join; the first damage is named."""
-    monkeypatch.setattr(ledger_verification, "_ENTRIES_WORTH_A_PROCESS", 3)
+    monkeypatch.setattr(verification, "_ENTRIES_WORTH_A_PROCESS", 3)
     entries = [ledger.append("note", "line", fingerprint=str(number), body={}) for number in range(10)]
     assert ledger.verify(processes=3) == ledger.verify()
     assert ledger.verify(processes=3).entries == 10

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 import rfc8785
 
-from platform_assets.governance.errors import LedgerError
+from platform_assets.ledger.errors import LedgerError
 
 SCHEMA_VERSION = 1
 GENESIS = "0" * 64

@@ -13,10 +13,10 @@ from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Self
 
-from platform_assets.governance.entry import GENESIS, Entry
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.head import EMPTY, Head, HeadDocument
-from platform_assets.governance.ledger_store import Store, entry_of
+from platform_assets.ledger.entry import GENESIS, Entry
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.head import EMPTY, Head, HeadDocument
+from platform_assets.ledger.store import Store, entry_of
 
 _UNSIGNED = (
     "Unsigned: this shows that entries were not altered, removed or reordered one by one. It does not "

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings, Principal
 
@@ -130,7 +130,7 @@ def test_no_representation_shows_the_password(location):
 
 def test_without_psycopg2_the_extra_is_named(monkeypatch):
     """What is missing is said in terms of this package."""
-    monkeypatch.delitem(sys.modules, "platform_assets.governance.ledger_postgres", raising=False)
+    monkeypatch.delitem(sys.modules, "platform_assets.ledger.postgres_store", raising=False)
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     with pytest.raises(LedgerError, match="extra `cluster`"):
         Ledger.open("postgresql://127.0.0.1/db", principal="ada")

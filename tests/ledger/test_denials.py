@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.governance.access import record_denial
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.denials import record_denial
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from resources.object_store import ObjectStore
 from resources.policed_object_store import AccessDeniedError

@@ -8,9 +8,9 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.governance.entry import Entry, _read_exactly, _read_fast, canonical
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.ledger import GENESIS
+from platform_assets.ledger.entry import Entry, _read_exactly, _read_fast, canonical
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.ledger import GENESIS
 
 json_values = st.recursive(
     st.none()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import rfc8785
 
-from platform_assets.governance.ledger import Entry, Head, verify_export
 from platform_assets.governance.verdict import KIND, verdict_of
+from platform_assets.ledger.ledger import Entry, Head, verify_export
 
 LINES = (Path(__file__).parent / "golden" / "ledger-format-1.jsonl").read_bytes().splitlines(keepends=True)
 HEAD = Head(9, "de9a04a0527c296fb55c191e5553f2ee8c1e038af5f3d98598ebdbe8699db7cd")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self
 
-from platform_assets.governance.entry import (
+from platform_assets.ledger.entry import (
     GENESIS,
     SCHEMA_VERSION,
     Entry,
@@ -25,11 +25,11 @@ from platform_assets.governance.entry import (
     format_time,
     sha256,
 )
-from platform_assets.governance.errors import LedgerConflictError, LedgerError
-from platform_assets.governance.head import EMPTY, Head, HeadDocument
-from platform_assets.governance.ledger_sqlite import SqliteStore
-from platform_assets.governance.ledger_store import Session, Store, entry_of
-from platform_assets.governance.ledger_verification import (
+from platform_assets.ledger.errors import LedgerConflictError, LedgerError
+from platform_assets.ledger.head import EMPTY, Head, HeadDocument
+from platform_assets.ledger.sqlite_store import SqliteStore
+from platform_assets.ledger.store import Session, Store, entry_of
+from platform_assets.ledger.verification import (
     VerifyReport,
     chained,
     end_of,
@@ -257,7 +257,7 @@ def _open_store(location: Path | str) -> Store:
         # The address itself is not told: it may hold a password.
         raise LedgerError("a ledger is a file, or a database at postgresql://…: correct its address")
     try:
-        from platform_assets.governance.ledger_postgres import PostgresStore
+        from platform_assets.ledger.postgres_store import PostgresStore
     except ModuleNotFoundError as missing:
         raise LedgerError("a ledger in Postgres needs psycopg2: install the extra `cluster`") from missing
     return PostgresStore.open(location)

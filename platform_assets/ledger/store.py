@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from platform_assets.governance.entry import Entry
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.head import Head
+from platform_assets.ledger.entry import Entry
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.head import Head
 
 Row = tuple[int, str, str, str, str, bytes]
 """seq, hash, kind, subject, fingerprint, raw: columns of the database, and the first fields of an `Entry`."""

@@ -16,9 +16,9 @@ from typing import Any, Self
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class
 
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.head import Head
-from platform_assets.governance.ledger_store import Row, select
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.head import Head
+from platform_assets.ledger.store import Row, select
 from resources.postgres import ADDRESS_ADVICE, address_of
 
 _FORMAT = "platform-assets ledger, format 1"  # comment on the schema: whose schema this is

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.governance.ledger import Ledger
-from tests.governance.conftest import on_both_stores
+from platform_assets.ledger.ledger import Ledger
+from tests.ledger.conftest import on_both_stores
 
 pytestmark = on_both_stores
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from platform_assets.governance.entry import GENESIS, canonical, format_time
-from platform_assets.governance.errors import LedgerError
+from platform_assets.ledger.entry import GENESIS, canonical, format_time
+from platform_assets.ledger.errors import LedgerError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from platform_assets.cli.ledger import app
-from platform_assets.governance import ledger_verification
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.head import (
+from platform_assets.ledger import verification
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.head import (
     SIGNING_KEY_VARIABLE,
     Head,
     new_key_pair,
@@ -22,8 +22,8 @@ from platform_assets.governance.head import (
     seal,
     signing_key,
 )
-from platform_assets.governance.ledger import Ledger, verify_export, verify_file
-from tests.governance.conftest import NOON, Tamperer
+from platform_assets.ledger.ledger import Ledger, verify_export, verify_file
+from tests.ledger.conftest import NOON, Tamperer
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC_KEY = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
@@ -108,7 +108,7 @@ def test_a_file_is_verified_in_stretches_as_it_is_in_one(export, tmp_path, monke
     head, lines = export
     file = tmp_path / "ledger.jsonl"
     for worth in (1, 50, 331, 332, 333):
-        monkeypatch.setattr(ledger_verification, "_BYTES_WORTH_A_PROCESS", worth)
+        monkeypatch.setattr(verification, "_BYTES_WORTH_A_PROCESS", worth)
         for content in (lines, lines[:-1], [*lines[:3], b"{}\n", *lines[4:]], lines[1:], [], [b"\n"]):
             file.write_bytes(b"".join(content))
             assert verify_file(file, head, processes=processes) == verify_export(content, head)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from platform_assets.governance.ledger import Ledger
+from platform_assets.ledger.ledger import Ledger
 
 location, name, count = sys.argv[1:]
 ledger = Ledger.open(location if "://" in location else Path(location), principal=name)

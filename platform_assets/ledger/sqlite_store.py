@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from platform_assets.governance.errors import LedgerError
-from platform_assets.governance.head import Head
-from platform_assets.governance.ledger_store import Row, select
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.head import Head
+from platform_assets.ledger.store import Row, select
 
 _APPLICATION_ID = 0x50414C31  # "PAL1", in the file's header: whose file this is
 _BUSY_TIMEOUT_SECONDS = 60.0

@@ -25,8 +25,9 @@ from resources.provenance import is_code, running_code
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.definitions import git_sensors
 from sensors.git_push import waiting_pushes
+from sensors.push_change import concerned_specs, missing_code
 from sensors.push_queue import Push, enqueue, push_of, queued
-from sensors.push_review import DECISION, Reviewer, concerned_specs, missing_code
+from sensors.push_review import DECISION, Reviewer
 from tests.git_factory import Origin, spec_text
 from tests.line_factory import SMALL_SPEC, write_spec
 

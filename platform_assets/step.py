@@ -145,8 +145,8 @@ def without_retries() -> Iterator[None]:
         raise
     except Exception as problem:
         # Not foreseen, so a bug: everything known about it is told.
-        told = "".join(traceback.format_exception(problem))
-        raise dg.Failure(description=told, allow_retries=False) from problem
+        trace = "".join(traceback.format_exception(problem))
+        raise dg.Failure(description=trace, allow_retries=False) from problem
 
 
 def override_config(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:

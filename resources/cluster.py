@@ -295,7 +295,7 @@ class ClusterJobs:
         self._remove(manifests)
 
     def _wait_for(self, name: str) -> None:
-        told: set[str] = set()
+        reported: set[str] = set()
         while True:
             try:
                 job = self._cluster.job(name)
@@ -309,8 +309,8 @@ class ClusterJobs:
                     return
                 if job.failed:
                     raise _failure_of(job)
-                for reason in {pod.unschedulable or pod.waiting_for for pod in job.pods} - {None, *told}:
-                    told.add(str(reason))
+                for reason in {pod.unschedulable or pod.waiting_for for pod in job.pods} - {None, *reported}:
+                    reported.add(str(reason))
                     log.info("the Job %s waits: %s", name, reason)
             time.sleep(_POLL_SECONDS)
 
@@ -366,13 +366,13 @@ def pod_state(pod: Any) -> PodState:
         message=status.message,
         out_of_memory=any(each.reason == "OOMKilled" for each in ended),
         exit_code=failed.exit_code if failed else (0 if ended else None),
-        waiting_for=next((_told(each) for each in waiting if each.reason != "ContainerCreating"), None),
-        unschedulable=_told(scheduled) if scheduled and scheduled.reason == "Unschedulable" else None,
-        disrupted=_told(disrupted) if disrupted and disrupted.status == "True" else None,
+        waiting_for=next((_reason(each) for each in waiting if each.reason != "ContainerCreating"), None),
+        unschedulable=_reason(scheduled) if scheduled and scheduled.reason == "Unschedulable" else None,
+        disrupted=_reason(disrupted) if disrupted and disrupted.status == "True" else None,
     )
 
 
-def _told(said: Any) -> str:
+def _reason(said: Any) -> str:
     return f"{said.reason}: {said.message}" if said.message else str(said.reason)
 
 

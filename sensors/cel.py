@@ -160,5 +160,5 @@ def _bound(arguments: Any) -> Iterable[str]:
 
 
 def _first_line(problem: Exception) -> str:
-    told = problem.args[0] if problem.args else problem
-    return str(told).partition("\n")[0][:200]
+    reason = problem.args[0] if problem.args else problem
+    return str(reason).partition("\n")[0][:200]

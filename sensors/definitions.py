@@ -101,9 +101,9 @@ def git_sensors(
             remotes_of(settings),
             json.loads(context.cursor or "{}"),
         )
-        told = [*(f"found {push.key}" for push in found.new), *found.problems]
+        message = [*(f"found {push.key}" for push in found.new), *found.problems]
         return dg.SensorResult(
-            skip_reason="\n".join(told) or "nothing was pushed", cursor=json.dumps(found.heads)
+            skip_reason="\n".join(message) or "nothing was pushed", cursor=json.dumps(found.heads)
         )
 
     @dg.sensor(
@@ -122,7 +122,7 @@ def git_sensors(
         )
         for each in waiting:
             context.log.info(str(each))
-        told = "\n".join(map(str, waiting)) or "no push is open"
-        return answered(context, ledger, lines, GIT_TRIGGER, otherwise=told)
+        message = "\n".join(map(str, waiting)) or "no push is open"
+        return answered(context, ledger, lines, GIT_TRIGGER, otherwise=message)
 
     return [git_poller, git_pushes]

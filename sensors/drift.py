@@ -51,26 +51,26 @@ def retraining_for(
     confirmed = _confirmed(changes, spec.drift)
     if not confirmed:
         return "no confirmed drift"
-    told = "drift of " + ", ".join(sorted(entry.body["column"] for entry in confirmed))
+    what = "drift of " + ", ".join(sorted(entry.body["column"] for entry in confirmed))
     retrain = spec.drift.retrain
     if retrain is None:
-        return f"{told}, and the spec names nothing to retrain on (drift.retrain)"
+        return f"{what}, and the spec names nothing to retrain on (drift.retrain)"
     # What an earlier version has seen is settled by the release that came after it.
     concerned = [entry for entry in confirmed if entry.body["model_version"] == circumstances.active_version]
     if not concerned:
-        return f"{told} was seen by a version that is no longer active"
+        return f"{what} was seen by a version that is no longer active"
     if circumstances.pinned_by:
-        return f"{told}, and the line is pinned by {circumstances.pinned_by}"
+        return f"{what}, and the line is pinned by {circumstances.pinned_by}"
     if circumstances.breaker != "closed":
-        return f"{told}, and the dataset's schema breaker is {circumstances.breaker}"
+        return f"{what}, and the dataset's schema breaker is {circumstances.breaker}"
     if circumstances.in_flight:
-        return f"{told}, and a run of the line is in flight"
+        return f"{what}, and a run of the line is in flight"
     interval = timedelta(hours=retrain.min_interval_hours)
     if circumstances.last_request and now - circumstances.last_request < interval:
-        return f"{told}, and the last retraining for drift was less than {interval} ago"
+        return f"{what}, and the last retraining for drift was less than {interval} ago"
     key, trigger = f"{TRIGGER}:{concerned[-1].hash}", concerned[-1].body
     if key in circumstances.answered:
-        return f"{told}, for which the line was retrained already: see what became of that run"
+        return f"{what}, for which the line was retrained already: see what became of that run"
     return Retraining(
         key=key,
         line=line.name,

@@ -319,8 +319,8 @@ class Reviewer:
         outcomes = [entry.body["outcome"] for entry in self._decisions[push.key].values()]
         for outcome in _BY_WEIGHT:
             if outcome in outcomes:
-                told = ", ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes)))
-                return Ruling(outcome, told)
+                counts = ", ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes)))
+                return Ruling(outcome, counts)
         return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
 
     def _end(self, push: Push, ruling: Ruling) -> None:

@@ -20,7 +20,7 @@ _FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagste
 def run_request(line: Line, entry: Entry) -> dg.RunRequest:
     """The run that a request asks for; Dagster starts no second one with its key."""
     retraining = Retraining.of(entry)
-    evidence = {f"platform/{name}": _told(value) for name, value in retraining.evidence.items()}
+    evidence = {f"platform/{name}": _tag_text(value) for name, value in retraining.evidence.items()}
     return dg.RunRequest(
         run_key=retraining.key,
         job_name=line.name,
@@ -82,6 +82,6 @@ def in_flight(instance: dg.DagsterInstance, line: Line) -> bool:
     )
 
 
-def _told(value: JsonValue) -> str:
+def _tag_text(value: JsonValue) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST_TAG else f"{text[: _LONGEST_TAG - 1]}…"

@@ -57,7 +57,7 @@ def close(
 @app.command()
 def changes(as_json: AsJson = False) -> None:
     """Every schema change of every dataset, oldest first."""
-    from platform_assets.datasets.schema_changes import schema_changes, told
+    from platform_assets.datasets.schema_changes import schema_changes, summary_of
 
     found = schema_changes(outside_systems().ledger)
     if as_json:
@@ -65,7 +65,7 @@ def changes(as_json: AsJson = False) -> None:
         return
     for row in found:
         print(
-            f"{row['time'][:19]}  {row['dataset']}  {told(row)}  "
+            f"{row['time'][:19]}  {row['dataset']}  {summary_of(row)}  "
             f"({'accepted' if row['accepted'] else 'refused'}, breaker {row['breaker_state']}, GE run {row['ge_run_id']}, "
             f"commit {row['git_commit'][:12]}, {row['principal']})"
         )

@@ -58,7 +58,7 @@ def check(
         frame = _newest_write(outside, line)
         found = check_table(promised, frame, domains=domains, run_name=run_name, salt=salt)
     if as_json:
-        print_json(_told(promised, found))
+        print_json(_as_json(promised, found))
     else:
         for each in found.domains:
             print(f"{each.result.outcome:<6} contract.{each.result.domain}: {each.reason}")
@@ -139,7 +139,7 @@ def _newest_write(outside: "OutsideSystems", line: str) -> "pd.DataFrame":
     return frame
 
 
-def _told(contract: "Contract", found: "Check") -> dict[str, Any]:
+def _as_json(contract: "Contract", found: "Check") -> dict[str, Any]:
     """The check as JSON has it: counts, percents and row hashes, never a cell value."""
     return {
         "passed": found.passed,

@@ -97,10 +97,10 @@ def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: f
         print(f"{moment(clock.now_ms):%Y-%m-%d %H:%M:%S}  {change.column:<16} {change.state:<10}{distance}")
     for version, watched in watching.by_version.items():
         counters = watched.monitor.counters
-        told = ", ".join(
+        shown = ", ".join(
             f"{count} {outcome.replace('_', ' ')}" for outcome, count in asdict(counters).items()
         )
-        print(f"version {version}: {told}")
+        print(f"version {version}: {shown}")
 
 
 def _serve(watching: "Watch", host: str, port: int) -> None:
@@ -137,13 +137,13 @@ def status(line: LineName, as_json: AsJson = False) -> None:
         for column, entry in sorted(changes.items())
     }
     alarm = newest_alarm(ledger, line)
-    told = {
+    shown = {
         "line": line,
         "columns": columns,
         "newest_alarm": alarm and {"entry": alarm.hash, "time": alarm.time, **alarm.body},
     }
     if as_json:
-        print_json(told)
+        print_json(shown)
         return
     for column, found in columns.items():
         print(f"{column:<16} {found['state']:<10} since {found['since']:%Y-%m-%d %H:%M:%S} UTC")

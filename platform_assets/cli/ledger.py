@@ -55,7 +55,7 @@ def verify(
     elif report.ok:
         print(f"{report.entries} entries, one chain, head {report.head_hash}\n{report.note}")
     else:
-        print(f"error: {_told(report)}", file=sys.stderr)
+        print(f"error: {_sentence(report)}", file=sys.stderr)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -69,7 +69,7 @@ def show_head(as_json: AsJson = False) -> None:
     key = signing_key()
     report = outside_systems().ledger.verify(processes=_PROCESSES)
     if not report.ok:
-        raise LedgerError(f"{_told(report)}; a damaged ledger gets no head")
+        raise LedgerError(f"{_sentence(report)}; a damaged ledger gets no head")
     document = seal(Head(report.entries, report.head_hash), time=datetime.now(UTC), key=key)
     if as_json:
         print(document.to_json().decode())
@@ -92,7 +92,7 @@ def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write."
         end = ledger.export(stream)
     report = verify_file(file, recorded, processes=_PROCESSES)
     if not report.ok:
-        print(f"error: {_told(report)}; exported as it is, without a head", file=sys.stderr)
+        print(f"error: {_sentence(report)}; exported as it is, without a head", file=sys.stderr)
         raise typer.Exit(1)
     _beside(file).write_bytes(seal(end, time=datetime.now(UTC), key=key).to_json() + b"\n")
     print(f"{end.count} entries, head {end.hash}")
@@ -122,9 +122,9 @@ def show(
         if as_json:
             print(entry.raw.decode())
         else:
-            told = entry.body.get("outcome") or entry.body.get("reason") or ""
+            detail = entry.body.get("outcome") or entry.body.get("reason") or ""
             print(
-                f"{entry.seq:>5}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<12} {entry.subject:<60.60} {entry.body.get('rule_set', '')} {told}"
+                f"{entry.seq:>5}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<12} {entry.subject:<60.60} {entry.body.get('rule_set', '')} {detail}"
             )
 
 
@@ -147,6 +147,6 @@ def _beside(file: Path) -> Path:
     return file.with_name(f"{file.name}.head.json")
 
 
-def _told(report: "VerifyReport") -> str:
+def _sentence(report: "VerifyReport") -> str:
     where = "" if report.first_bad_seq is None else f"entry {report.first_bad_seq}: "
     return f"{where}{report.problem}"

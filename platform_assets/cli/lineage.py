@@ -48,8 +48,8 @@ def rollback(
         # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.
         point_at(outside.model_registry, plan.target)
     if as_json:
-        told = {"release_id": plan.target.release_id, "changes": plan.changes, "problems": plan.problems}
-        print_json(told | {"dry_run": dry_run, "entry": None if dry_run else activation.hash})
+        shown = {"release_id": plan.target.release_id, "changes": plan.changes, "problems": plan.problems}
+        print_json(shown | {"dry_run": dry_run, "entry": None if dry_run else activation.hash})
     else:
         _print_rollback(plan.changes)
         for problem in plan.problems:
@@ -196,10 +196,14 @@ def _print_tree(record: Any, indent: str = "") -> None:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             print(f"{indent}{name}")
             for each in value:
-                told = (each.get("rule_set"), each.get("outcome") or each.get("reason"), each.get("observed"))
+                shown = (
+                    each.get("rule_set"),
+                    each.get("outcome") or each.get("reason"),
+                    each.get("observed"),
+                )
                 print(
                     f"{indent}  #{each['seq']}  {each['time']:%Y-%m-%d %H:%M:%S}  {each['kind']}  "
-                    + "  ".join(str(part) for part in told if part is not None)
+                    + "  ".join(str(part) for part in shown if part is not None)
                 )
         else:
             print(f"{indent}{name:<18} {', '.join(map(str, value)) if isinstance(value, list) else value}")

@@ -23,11 +23,11 @@ def check(
 ) -> None:
     """Decide one request, as the object store would: exit 0 where it is allowed, 1 where it is denied."""
     decision = RegoEngine().decide(_request_of(source))
-    told = {"allow": decision.allow, "reasons": list(decision.reasons)}
+    shown = {"allow": decision.allow, "reasons": list(decision.reasons)}
     if as_json:
-        print_json(told)
+        print_json(shown)
     else:
-        print(json.dumps(told))
+        print(json.dumps(shown))
     if not decision.allow:
         raise typer.Exit(1)
 

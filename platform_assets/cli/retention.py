@@ -54,8 +54,8 @@ def erase(
         environment=outside.env,
         now=datetime.now(UTC),
     )
-    told = {"entry": report.entry.hash, "verdict": report.verdict.hash, "outcome": report.outcome}
-    _show_erasure(report.plan, {"dry_run": False, **told, "left": report.left}, as_json=as_json)
+    shown = {"entry": report.entry.hash, "verdict": report.verdict.hash, "outcome": report.outcome}
+    _show_erasure(report.plan, {"dry_run": False, **shown, "left": report.left}, as_json=as_json)
     if report.left:
         print(f"error: the subject is still in {', '.join(report.left)}", file=sys.stderr)
         raise typer.Exit(1)
@@ -90,8 +90,8 @@ def sweep(
         by=by or outside.principal,
         now=datetime.now(UTC),
     )
-    told = {"verdict": report.verdict.hash, "outcome": report.outcome, "problems": report.problems}
-    _show_expired((*report.deleted, *report.spared), told, as_json=as_json)
+    shown = {"verdict": report.verdict.hash, "outcome": report.outcome, "problems": report.problems}
+    _show_expired((*report.deleted, *report.spared), shown, as_json=as_json)
     for problem in report.problems:
         print(f"error: {problem}", file=sys.stderr)
     if report.problems:
@@ -123,7 +123,7 @@ def hold(
     print(f"{name} is {'no longer' if lift else 'now'} under legal hold")
 
 
-def _show_erasure(plan: "ErasurePlan", told: dict[str, Any], *, as_json: bool) -> None:
+def _show_erasure(plan: "ErasurePlan", shown: dict[str, Any], *, as_json: bool) -> None:
     search = plan.search
     if as_json:
         print_json(
@@ -136,11 +136,11 @@ def _show_erasure(plan: "ErasurePlan", told: dict[str, Any], *, as_json: bool) -
                 "held": search.held,
                 "releases": [{"line": line, "release_id": release_id} for line, release_id in plan.releases],
                 "models": plan.models,
-                **told,
+                **shown,
             }
         )
         return
-    verb = "would lose" if told["dry_run"] else "lost"
+    verb = "would lose" if shown["dry_run"] else "lost"
     for version in search.versions:
         print(f"  {verb} {version['rows']} rows  {version['table']} version {version['content_hash'][:12]}")
     for each in search.objects:
@@ -155,11 +155,11 @@ def _show_erasure(plan: "ErasurePlan", told: dict[str, Any], *, as_json: bool) -
         print(f"  to retrain   {model[:60]}")
     print(
         f"{search.versions_searched} table versions and {search.objects_searched} objects were searched; "
-        + ("nothing was touched" if told["dry_run"] else f"searched again: {told['outcome']}")
+        + ("nothing was touched" if shown["dry_run"] else f"searched again: {shown['outcome']}")
     )
 
 
-def _show_expired(found: "Sequence[Expired]", told: dict[str, Any], *, as_json: bool) -> None:
+def _show_expired(found: "Sequence[Expired]", shown: dict[str, Any], *, as_json: bool) -> None:
     rows = [
         {
             "kind": each.kind,
@@ -172,7 +172,7 @@ def _show_expired(found: "Sequence[Expired]", told: dict[str, Any], *, as_json: 
         for each in found
     ]
     if as_json:
-        print_json({"expired": rows, **told})
+        print_json({"expired": rows, **shown})
         return
     for each in found:
         version = f"  version {each.version.content_hash[:12]}, {each.rows} rows" if each.version else ""

@@ -32,7 +32,7 @@ from platform_assets.datasets.schema_breaker import (
     trip,
     way_out,
 )
-from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, told
+from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, summary_of
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
 from platform_assets.datasets.spec import OVERRIDABLE, DatasetSpec
@@ -418,7 +418,7 @@ def publish_schema_changes(ledger: Ledger, warehouse: Warehouse) -> dg.AssetMate
                 "time": change["time"][:19],
                 "principal": change["principal"],
                 "dataset": change["dataset"],
-                "change": told(change),
+                "change": summary_of(change),
                 **{name: change[name] for name in ("breaker_state", "closed_by", "close_reason")},
                 "git_commit": change["git_commit"][:12],
                 **{name: change[name] for name in ("ge_run_id", "source")},

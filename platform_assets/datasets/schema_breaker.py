@@ -193,7 +193,7 @@ def _note_change(
         ),
         body={
             "source": source.uri,
-            **_told(change),
+            **_summary(change),
             "observed": [list(column) for column in report.observed],
             "reason": report.reason,
             "accepted": accepted,
@@ -205,7 +205,7 @@ def _note_change(
     return True
 
 
-def _told(change: SchemaChange) -> dict[str, Any]:
+def _summary(change: SchemaChange) -> dict[str, Any]:
     return {
         "added": list(change.added),
         "dropped": list(change.dropped),

@@ -81,7 +81,7 @@ def schema_changes(ledger: Ledger) -> list[dict[str, Any]]:
     return changes
 
 
-def told(change: Mapping[str, Any]) -> str:
+def summary_of(change: Mapping[str, Any]) -> str:
     """The change, told to people: `added stars; label: integer → string`."""
     parts = [f"{name} {change[name]}" for name in ("added", "dropped") if change[name]]
     parts += [change[name] for name in ("retyped", "nullability") if change[name]]

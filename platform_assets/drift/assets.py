@@ -98,11 +98,14 @@ def decay_metadata(store: ObjectStore, env: str, line: str) -> dict[str, Any]:
         return {}
     version = max(by_version)
     decay = model_decay_rate(by_version[version])
-    told: dict[str, Any] = {"decay_of_model_version": version, "labelled_days_left_out": len(decay.left_out)}
+    metadata: dict[str, Any] = {
+        "decay_of_model_version": version,
+        "labelled_days_left_out": len(decay.left_out),
+    }
     if decay.slope is None:
-        return told | {"model_decay_rate_not_measured_because": decay.not_measured_because}
+        return metadata | {"model_decay_rate_not_measured_because": decay.not_measured_because}
     picture = as_markdown_image(decay_picture(decay), "AUC by day")
-    return told | {
+    return metadata | {
         "model_decay_rate": decay.slope.per_day,
         "model_decay_rate_low": decay.slope.low,
         "model_decay_rate_high": decay.slope.high,

@@ -127,12 +127,12 @@ class ColumnWatch:
             np.bincount(held["bin"], minlength=self.profile.bins + 1),
             *sampling_bias(np.ones(len(held)), held["stands_for"]),
         )
-        told = Counter(source for source in held["source"].tolist() if source is not None)
+        counts = Counter(source for source in held["source"].tolist() if source is not None)
         return CountVerdict(
             start_ms=int(held["event_time_ms"].min()),
             end_ms=int(held["event_time_ms"].max()) + 1,
             measured=self._measured(window, self._alarm.bound),
-            mix={str(source): number / told.total() for source, number in told.most_common()},
+            mix={str(source): number / counts.total() for source, number in counts.most_common()},
         )
 
     def _measured(self, window: Window, threshold: float) -> Measured:

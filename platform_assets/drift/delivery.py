@@ -60,7 +60,7 @@ def _post(lines: bytes, destination: str, token: str | None) -> None:
     try:
         urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310
     except urllib.error.HTTPError as refusal:
-        told = refusal.read().decode(errors="replace")[:500]
-        raise DriftError(f"{address} refuses the events ({refusal.code}): {told}") from None
+        answer = refusal.read().decode(errors="replace")[:500]
+        raise DriftError(f"{address} refuses the events ({refusal.code}): {answer}") from None
     except OSError as problem:
         raise DriftError(f"{address} cannot be reached: {problem}") from None

@@ -79,13 +79,13 @@ def decay_picture(decay: DecayRate) -> bytes:
     if decay.slope is not None:
         since = (days - days[0]).astype(np.float64)
         mean_auc, mean_day = (np.average(each, weights=error**-2) for each in (auc, since))
-        told = f"{decay.slope.per_day:+.4f} a day ({decay.slope.low:+.4f} to {decay.slope.high:+.4f})"
+        label = f"{decay.slope.per_day:+.4f} a day ({decay.slope.low:+.4f} to {decay.slope.high:+.4f})"
         axes.plot(
             days,
             mean_auc + decay.slope.per_day * (since - mean_day),
             color=_ALARM,
             linestyle="--",
-            label=told,
+            label=label,
         )
     figure.autofmt_xdate(rotation=30)
     figure.legend(loc="outside upper center", ncols=2)

@@ -117,10 +117,10 @@ def _event(row: int, document: Any) -> PredictionEvent:
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    def told(value: Any) -> Any:
+    def as_json(value: Any) -> Any:
         if isinstance(value, datetime):
             return value.isoformat()
         # JSON has no NaN.
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return {name: told(value) for name, value in values.items()}
+    return {name: as_json(value) for name, value in values.items()}

@@ -51,7 +51,7 @@ class PodStepHandler(K8sStepHandler):
         self._memory: dict[str, str] = {}
         self._jobs: set[str] = set()
         self._ended: set[str] = set()
-        self._told: dict[str, str] = {}
+        self._messages: dict[str, str] = {}
         self._retriable: dict[str, bool] = {}
         self._unanswered: set[str] = set()
 
@@ -100,13 +100,13 @@ class PodStepHandler(K8sStepHandler):
             self._retriable[step_key] = found.kind == "preempted" or (
                 found.kind == "out_of_memory" and has_more
             )
-            told = found.told
+            message = found.message
             if found.kind == "out_of_memory":
-                told += f"; the next attempt may have {more}" if has_more else _NO_MORE_MEMORY
-            return CheckStepHealthResult.unhealthy(told)
-        if found.told and self._told.get(job_name) != found.told:
-            self._told[job_name] = found.told
-            _tell(step_handler_context, step_key, found.told)
+                message += f"; the next attempt may have {more}" if has_more else _NO_MORE_MEMORY
+            return CheckStepHealthResult.unhealthy(message)
+        if found.message and self._messages.get(job_name) != found.message:
+            self._messages[job_name] = found.message
+            _tell(step_handler_context, step_key, found.message)
         return CheckStepHealthResult.healthy()
 
     def end_all(self) -> None:

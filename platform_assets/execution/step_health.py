@@ -20,7 +20,7 @@ class StepHealth:
     """The judgement on one attempt of a step."""
 
     kind: Kind
-    told: str = ""
+    message: str = ""
 
     @property
     def lost(self) -> bool:
@@ -53,8 +53,8 @@ def judge(job: JobState | None, *, name: str, ended_before: bool) -> StepHealth:
 def _not_begun(job: JobState, reason: str | None, what: str) -> StepHealth:
     if reason is None:
         return StepHealth("running")
-    told = f"the Job {job.name} {what}: {reason}"
-    return StepHealth("never_started" if job.age_seconds > START_PATIENCE_SECONDS else "waiting", told)
+    message = f"the Job {job.name} {what}: {reason}"
+    return StepHealth("never_started" if job.age_seconds > START_PATIENCE_SECONDS else "waiting", message)
 
 
 def _ended(job: JobState) -> StepHealth:

@@ -62,9 +62,9 @@ def kubeflow_pipeline(workflow: LineWorkflow, *, python: Path) -> str:
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise ExportError(f"{python} cannot compile the pipeline: {problem}\n{_advice()}") from None
     if done.returncode:
-        told = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        advice = f"\n{_advice()}" if "ModuleNotFoundError" in told else ""
-        raise ExportError(f"{python} cannot compile the pipeline: {told}{advice}")
+        reason = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        advice = f"\n{_advice()}" if "ModuleNotFoundError" in reason else ""
+        raise ExportError(f"{python} cannot compile the pipeline: {reason}{advice}")
     return done.stdout
 
 

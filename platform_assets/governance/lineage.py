@@ -192,11 +192,11 @@ def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
             "created_at": release.created_at,
             "erased": release.release_id in releases.erased(ledger, release.line),
             "activations": [
-                _told(entry) for entry in activations if entry.body["release_id"] == release.release_id
+                _summary(entry) for entry in activations if entry.body["release_id"] == release.release_id
             ],
         },
         **_of_reference(ledger, release.card),
-        "verdicts": [_told(entry) for entry in sorted(recorded, key=lambda entry: entry.seq)],
+        "verdicts": [_summary(entry) for entry in sorted(recorded, key=lambda entry: entry.seq)],
     }
 
 
@@ -224,7 +224,7 @@ def _of_registered(ledger: Ledger, target: str) -> dict[str, Any]:
 
 
 def _of_entry(ledger: Ledger, entry: Entry) -> dict[str, Any]:
-    found: dict[str, Any] = {"entry": _told(entry) | {"body": entry.body}}
+    found: dict[str, Any] = {"entry": _summary(entry) | {"body": entry.body}}
     release_id = entry.body.get("release_id")
     if release_id and (release := _release_by_id(ledger, release_id)):
         return found | _of_release(ledger, release)
@@ -251,7 +251,7 @@ def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
         "ge_run_id": reference.of_dataset.ge_run_id,
         "tracking_run_id": model.tracking_run_id,  # type: ignore[attr-defined]
         "registrations": [
-            _told(entry)
+            _summary(entry)
             for entry in ledger.entries(
                 kind=REGISTRATION, subject=f"{reference.of_dataset.line}_model@{model.version}"
             )
@@ -262,10 +262,10 @@ def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
 def _verdicts_on(ledger: Ledger, reference: AssetReference) -> list[dict[str, Any]]:
     line = reference.of_dataset.line
     subjects = [f"{line}_{stage}@{version}" for stage, version in _versions(reference).items()]
-    return [_told(entry) for subject in subjects for entry in ledger.entries(kind=KIND, subject=subject)]
+    return [_summary(entry) for subject in subjects for entry in ledger.entries(kind=KIND, subject=subject)]
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _summary(entry: Entry) -> dict[str, Any]:
     """What a person wants to see of an entry."""
     keys = ("rule_set", "outcome", "reason", "release_id", "pinned", "number")
     evidence = entry.body.get("evidence") or {}

@@ -219,7 +219,7 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
         return f"judged under other rules ({verdict.rule_set_hash[:8]}…, now {resolved.rule_set_hash[:8]}…); judge again"
     if verdict.outcome not in ("pass", "waived"):
         said = ", ".join(
-            f"{key} {_told(verdict.evidence[key])}"
+            f"{key} {_as_text(verdict.evidence[key])}"
             for key in ("observed", "demanded")
             if key in verdict.evidence
         )
@@ -247,7 +247,7 @@ def _objection(entry: Entry) -> str:
     )
 
 
-def _told(value: JsonValue) -> str:
+def _as_text(value: JsonValue) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

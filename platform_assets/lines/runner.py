@@ -198,8 +198,8 @@ def _make_newest(instance: dg.DagsterInstance, line: Line, stage: str, version: 
         return
     for record in instance.fetch_materializations(key, limit=_VERSIONS_SEARCHED).records:
         materialization = record.asset_materialization
-        told = materialization.metadata.get(REFERENCE_KEY) if materialization else None
-        if materialization and told and STAGES[stage].model_validate(told.value).version == version:
+        value = materialization.metadata.get(REFERENCE_KEY) if materialization else None
+        if materialization and value and STAGES[stage].model_validate(value.value).version == version:
             instance.report_runless_asset_event(materialization)
             return
     raise RunError(

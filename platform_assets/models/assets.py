@@ -106,7 +106,7 @@ def model_asset(
                         trainer.config(resolved, features.recipe),
                         commit,
                     )
-                    parameters = told_parameters(resolved, trainer, features)
+                    parameters = flat_parameters(resolved, trainer, features)
                     with outside.run_tracking.run(
                         context, experiment=spec.line, identity=fingerprinted, tags={"line": spec.line}
                     ) as tracked:
@@ -146,7 +146,7 @@ def model_asset(
     return model
 
 
-def told_parameters(
+def flat_parameters(
     spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVersion
 ) -> dict[str, str | int | float | bool | None]:
     """What the tracker and the model's record are told: hyper-parameters, and the features' recipe, flat."""

@@ -45,13 +45,13 @@ def score(
     scores = np.empty(len(rows))
     device = next(network.parameters()).device
     network.eval()
-    told = time.monotonic()
+    reported = time.monotonic()
     with torch.inference_mode(), autocast(hardware):
         for start in range(0, len(order), batch_rows):
             chosen = order[start : start + batch_rows]
             logits = network(*tensors([rows[row] for row in chosen], device))
             scores[chosen] = logits.float().softmax(dim=1)[:, 1].double().cpu().numpy()
-            if time.monotonic() - told > _PROGRESS_INTERVAL_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported > _PROGRESS_INTERVAL_SECONDS:
+                reported = time.monotonic()
                 log.info("%s: %s of %s rows", label, f"{start + len(chosen):,}", f"{len(order):,}")
     return scores

@@ -311,15 +311,15 @@ class _Reporter:
     def report(self, step: int, loss: float, learning_rate: float, batch_rows: int) -> None:
         now = time.monotonic()
         measured = {"loss": loss, "learning_rate": learning_rate}
-        told = f"step {step} of {self._total}: loss {loss:.4f}"
+        message = f"step {step} of {self._total}: loss {loss:.4f}"
         if self._began is None:
             # The first step also pays for warming up; rates count from its end.
             self._began = (now, step)
         elif step > self._began[1]:
             seconds_per_step = (now - self._began[0]) / (step - self._began[1])
             measured["rows_per_second"] = batch_rows / seconds_per_step
-            told += f", {measured['rows_per_second']:.1f} rows/s, {seconds_per_step * (self._total - step):.0f} s left"
-        log.info(told)
+            message += f", {measured['rows_per_second']:.1f} rows/s, {seconds_per_step * (self._total - step):.0f} s left"
+        log.info(message)
         if self._callback:
             self._callback(step, measured)
 

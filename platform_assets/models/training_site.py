@@ -102,22 +102,22 @@ class TrainingSite:
         self, inputs: JobInputs, launch: Callable[[], None], on_progress: ProgressCallback
     ) -> TrainingResult:
         # They may have ended well after this step was lost, in an attempt before this one.
-        told = self._files.result()
-        if told is None:
+        outcome = self._files.result()
+        if outcome is None:
             outside = self._outside
             self._files.put_inputs(inputs, ledger=outside.ledger, salt=outside.salt, locks=outside.locks)
             launch()
-            told = self._files.result()
-        if told is None:
+            outcome = self._files.result()
+        if outcome is None:
             raise TrainingError(
                 f"the processes that train {self._files.prefix} ended without a result; their log says why"
             )
         output = self._scratch / "model"
         shutil.rmtree(output, ignore_errors=True)
         shutil.copytree(self._files.model(), output)
-        for report in told.pop("progress"):
+        for report in outcome.pop("progress"):
             on_progress(int(report.pop("step")), report)
-        return TrainingResult(**told | {"output": output, "hardware": Hardware(**told["hardware"])})
+        return TrainingResult(**outcome | {"output": output, "hardware": Hardware(**outcome["hardware"])})
 
 
 def run_attached(command: list[str], environment: Mapping[str, str]) -> None:

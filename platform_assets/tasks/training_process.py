@@ -41,11 +41,11 @@ def main() -> None:
     if arguments.attached:
         Thread(target=_end_with_standard_input, daemon=True).start()
     try:
-        told = train_job(arguments.job, OutsideSystems(PlatformSettings()))
+        summary = train_job(arguments.job, OutsideSystems(PlatformSettings()))
     except PlatformError as problem:
         sys.exit(f"error: {problem}")
     if first:
-        print(json.dumps(told))  # noqa: T201 - the result
+        print(json.dumps(summary))  # noqa: T201 - the result
 
 
 def train_job(prefix: str, outside: OutsideSystems) -> dict[str, Any]:
@@ -70,10 +70,10 @@ def train_job(prefix: str, outside: OutsideSystems) -> dict[str, Any]:
             checkpoint_interval_seconds=outside.settings.checkpoint_interval_seconds,
             on_progress=lambda step, metrics: progress.append({"step": step, **metrics}),
         )
-        told = {**asdict(result), "output": files.uri, "progress": progress}
+        summary = {**asdict(result), "output": files.uri, "progress": progress}
         if result.weights_sha256:
-            files.put_result(result.output, told, source_commit=inputs.source_commit)
-    return told
+            files.put_result(result.output, summary, source_commit=inputs.source_commit)
+    return summary
 
 
 def _end_with_standard_input() -> None:

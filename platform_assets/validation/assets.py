@@ -161,7 +161,7 @@ def validation_asset(
             pictures |= evaluator.pictures(own_test_rows(scored, model), report.measures, spec)
             for picture, png in pictures.items():
                 _put(store, f"{folder}/{picture}.png", png, model)
-            told = ReportVersion(
+            version = ReportVersion(
                 model=model,
                 report_key=report_key,
                 scores_key=scores_key,
@@ -173,12 +173,12 @@ def validation_asset(
                 pictures=tuple(pictures),
             )
             yield materialized(
-                told,
+                version,
                 fingerprint=validation_fingerprint(
                     line, gates, resolved, evaluator, spec, model_version=model.version
                 ),
                 metadata={
-                    **told.metrics,
+                    **version.metrics,
                     "measured_sources": list(report.measured_sources),
                     "report": store.uri(report_key),
                     "reference_profile": store.uri(profile_key),

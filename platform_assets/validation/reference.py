@@ -60,11 +60,11 @@ def _weights(sources: "NDArray[np.object_]", mix: Mapping[str, float]) -> "NDArr
     """The w of every row, 0 for those of a source outside the mix; only their ratios count."""
     held_out, source_of_row, n = np.unique(sources.astype(str), return_inverse=True, return_counts=True)
     names = held_out.tolist()
-    told = f"reference_mix names %s, and held-out rows are of {', '.join(names)} only"
+    message = f"reference_mix names %s, and held-out rows are of {', '.join(names)} only"
     if not set(mix) & set(names):
-        raise ValidationError(f"{told % ', '.join(mix)}; name one of these, or train on them too")
+        raise ValidationError(f"{message % ', '.join(mix)}; name one of these, or train on them too")
     if missing := sorted(set(mix) - set(names)):
-        log.warning("%s; the reference leaves it out", told % ", ".join(missing))
+        log.warning("%s; the reference leaves it out", message % ", ".join(missing))
     m = np.array([mix.get(name, 0.0) for name in names])
     weights: NDArray[np.float64] = (m / n)[source_of_row]
     return weights

@@ -26,7 +26,7 @@ def test_a_running_pod_is_healthy():
     """Nothing is told of what goes well."""
     found = judge(RUNNING, name="step", ended_before=False)
 
-    assert (found.kind, found.told, found.lost) == ("running", "", False)
+    assert (found.kind, found.message, found.lost) == ("running", "", False)
 
 
 def test_an_end_counts_from_the_second_look_on():
@@ -63,7 +63,7 @@ def test_what_ended_a_pod_is_told_apart(job, kind, told):
     found = judge(job, name="step", ended_before=True)
 
     assert found.kind == kind
-    assert told in found.told
+    assert told in found.message
     assert found.lost
 
 
@@ -75,7 +75,7 @@ def test_a_pod_that_found_no_node_waits_however_long():
     found = judge(job, name="step", ended_before=False)
 
     assert found.kind == "waiting"
-    assert reason in found.told
+    assert reason in found.message
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_what_can_never_start_fails_and_says_why(job):
     old = judge(replace(job, age_seconds=START_PATIENCE_SECONDS + 1), name="step", ended_before=False)
 
     assert (young.kind, old.kind) == ("waiting", "never_started")
-    assert "no such image" in old.told
+    assert "no such image" in old.message
 
 
 def test_a_pod_that_is_being_made_says_nothing():
     """The first moments of every pod are no news."""
-    assert judge(replace(RUNNING, pods=()), name="step", ended_before=False).told == ""
+    assert judge(replace(RUNNING, pods=()), name="step", ended_before=False).message == ""
 
 
 @pytest.mark.parametrize(

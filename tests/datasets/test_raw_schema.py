@@ -469,7 +469,7 @@ def test_cells_of_a_file_without_a_header_are_not_told(contract: Contract) -> No
 
     assert report.outcome == "fail"
     assert "Jane" not in repr(report)
-    assert "1980" not in repr(report)
+    assert "1980-03" not in repr(report)  # the year alone may stand in a random id
     assert [column.name[:2] for column in report.observed] == ["#1", "#2", "#3"]
 
 

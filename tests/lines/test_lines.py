@@ -26,7 +26,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown task": (
         {"line": "seers", "task": "clairvoyance"},
         "task",
-        "there is no task 'clairvoyance'; known are text-classification",
+        "there is no task 'clairvoyance'; known are ",
     ),
     "a broken spec": ({"line": "hasty", "epochs": 0}, "epochs", "Input should be greater than or equal to 1"),
     "a gate of no rule": ({"line": "loose", "gates": {"roc": "> 0.9"}}, "gates.roc", 'unknown gate "roc"'),

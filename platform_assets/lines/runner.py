@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 from pydantic import JsonValue
 
-from platform_assets.definitions import build_definitions
 from platform_assets.execution.process_runs import is_gone, line_lock, process_of, process_tag
 from platform_assets.governance.release import PinState, pin_state
 from platform_assets.lines.assets import asset_key
+from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan
 from platform_assets.outside_systems import OutsideSystems
@@ -87,7 +87,7 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
         PlatformError: a source or the ledger cannot be read.
     """
     with _only_run(line, outside), open_instance(outside.settings) as instance:
-        definitions = build_definitions(outside, [line], loggers={"console": progress_logger})
+        definitions = line_definitions(outside, [line], loggers={"console": progress_logger})
         pin = pin_state(outside.ledger, line.name)
         if pin is not None:
             steps = plan(line, instance, outside)
@@ -133,7 +133,7 @@ def materialize(
         _only_run(line, outside, wait_seconds=wait_seconds),
         open_instance(outside.settings) as instance,
     ):
-        definitions = build_definitions(outside, [line], loggers={"console": progress_logger})
+        definitions = line_definitions(outside, [line], loggers={"console": progress_logger})
         if pin := pin_state(outside.ledger, line.name):
             raise RunError(
                 f"{line.name} is pinned to release {pin.release_id} by {pin.by} ({pin.reason}), and nothing was "

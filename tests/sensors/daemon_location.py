@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from platform_assets.definitions import platform_resources
 from platform_assets.lines.assets import line_assets, line_job
+from platform_assets.lines.definitions import platform_resources
 from platform_assets.lines.line import load_lines
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings

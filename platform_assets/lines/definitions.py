@@ -1,0 +1,53 @@
+"""What Dagster needs of lines: their assets, as their active releases have adapted them, their jobs and resources."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+from platform_assets.datasets.schema_breaker import require_closed
+from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
+from platform_assets.lines.line import BrokenLine, Line
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.step import ReferenceIOManager
+
+_LOST_POD_RETRIES: Final = 3
+
+
+def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
+    """What assets are given: the outside systems, and how references travel."""
+    return {
+        "outside": outside,
+        # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
+        "io_manager": ReferenceIOManager(
+            admit=lambda reference: require_closed(outside.ledger, f"{reference.of_dataset.line}_dataset")
+        ),
+    }
+
+
+def line_definitions(
+    outside: OutsideSystems,
+    lines: Sequence[Line],
+    broken: Sequence[BrokenLine] = (),
+    *,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> dg.Definitions:
+    """Definitions of these lines, and of nothing else.
+
+    Args:
+        outside: The systems.
+        lines: The lines, as their files have them.
+        broken: Specs that declare none; they are shown, and why.
+        loggers: Of runs; Dagster's own by default.
+    """
+    lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
+    adapted = [line.adapted(outside.ledger) for line in lines]
+    return dg.Definitions(
+        assets=[
+            *(asset for line in adapted for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
+            *map(broken_line_asset, broken),
+        ],
+        jobs=[line_job(line) for line in lines],
+        resources=platform_resources(outside),
+        loggers=loggers,
+    )

@@ -58,7 +58,7 @@ def measure_overhead(
     """
     spec = folder / SPEC_FILE
     content = yaml.safe_load(shipped_spec.read_text(encoding="utf-8"))
-    spec.write_text(yaml.safe_dump(content | {"train_rows": train_rows}), encoding="utf-8")
+    spec.write_text(yaml.safe_dump(content | {"train_rows": train_rows}, sort_keys=False), encoding="utf-8")
     folders = (folder / "platform", folder / "bare")
     starts = measure_together(("-c", _PLATFORM_IMPORTS), ("-c", _BARE_IMPORTS), folders=folders)
     platform, bare = measure_together(

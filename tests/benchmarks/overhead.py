@@ -45,7 +45,7 @@ its own half of the cores; what a process that only imports takes is taken off e
   bare.py             {self.bare.cpu_seconds:7.1f}   {self.bare.wall_seconds:7.1f}    {self.bare_start.cpu_seconds:7.1f}
   ratio               {self.cpu_ratio:7.3f}   {self.wall_ratio:7.3f}
   assets, wall s      {stages}
-  equal on both sides test AUC {self.auc:.4f}, TF-IDF baseline {self.baseline_auc:.4f}, every score to {self.largest_score_difference:.1e}"""
+  equal on both sides test AUC {self.auc:.4f}, baseline {self.baseline_auc:.4f}, every score to {self.largest_score_difference:.1e}"""
 
 
 def measure_overhead(

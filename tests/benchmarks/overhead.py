@@ -45,7 +45,7 @@ its own half of the cores; what a process that only imports takes is taken off e
   bare.py             {self.bare.cpu_seconds:7.1f}   {self.bare.wall_seconds:7.1f}    {self.bare_start.cpu_seconds:7.1f}
   ratio               {self.cpu_ratio:7.3f}   {self.wall_ratio:7.3f}
   assets, wall s      {stages}
-  equal on both sides test AUC {self.auc:.4f}, TF-IDF baseline {self.baseline_auc:.4f}, every score to {self.largest_score_difference:.1e}"""
+  equal on both sides test AUC {self.auc:.4f}, baseline {self.baseline_auc:.4f}, every score to {self.largest_score_difference:.1e}"""
 
 
 def measure_overhead(
@@ -58,7 +58,7 @@ def measure_overhead(
     """
     spec = folder / SPEC_FILE
     content = yaml.safe_load(shipped_spec.read_text(encoding="utf-8"))
-    spec.write_text(yaml.safe_dump(content | {"train_rows": train_rows}), encoding="utf-8")
+    spec.write_text(yaml.safe_dump(content | {"train_rows": train_rows}, sort_keys=False), encoding="utf-8")
     folders = (folder / "platform", folder / "bare")
     starts = measure_together(("-c", _PLATFORM_IMPORTS), ("-c", _BARE_IMPORTS), folders=folders)
     platform, bare = measure_together(

@@ -8,6 +8,7 @@ project as it is here; that of the shared test cluster shows the pods this very 
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ import pytest
 import yaml
 
 from platform_assets.ledger.ledger import Ledger
+from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER
 from tests import servers
 from tests.line_factory import ROOT, write_spec
 from tests.servers import free_ports
@@ -52,6 +54,10 @@ LINES: dict[str, dict[str, Any]] = {
 }
 
 
+SHIPPED = ("credit_scorecard",)
+"""Lines as they ship; the others are small ones of texts."""
+
+
 def reachable_host() -> str | None:
     """This machine's address as pods see it; None where no cluster is at hand."""
     host = os.environ.get("CLUSTER_NODE_IP") or os.environ.get("PLATFORM_TEST_HOST")
@@ -81,7 +87,7 @@ def cluster_platform(folder: Path, host: str) -> Iterator["ClusterPlatform"]:
             "PLATFORM_S3_ENDPOINT": s3,
             "PLATFORM_TRACKING_URI": tracking,
             "PLATFORM_CHECKPOINT_INTERVAL_SECONDS": "1",
-            "PLATFORM_SPECS": json.dumps([f"{SPECS_MOUNT}/{name}.yaml" for name in LINES]),
+            "PLATFORM_SPECS": json.dumps([f"{SPECS_MOUNT}/{name}.yaml" for name in (*LINES, *SHIPPED)]),
             "HF_HUB_OFFLINE": "1",
         }
         _make_bucket(s3, key, secret)
@@ -139,7 +145,7 @@ class ClusterPlatform:
     def environment(self) -> dict[str, str]:
         """Of processes of this machine that are part of the platform."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORM_")}
-        here = json.dumps([str(self.specs / f"{name}.yaml") for name in LINES])
+        here = json.dumps([str(self.specs / f"{name}.yaml") for name in (*LINES, *SHIPPED)])
         return {
             **kept,
             **self.shown,
@@ -196,6 +202,8 @@ class ClusterPlatform:
         """Everything that an overlay of k8s/ would bring, with this machine's addresses."""
         for name, changes in LINES.items():
             write_spec(self.specs, f"{name}.yaml", line=name, **changes)
+        for name in SHIPPED:
+            shutil.copy(SPECS_FOLDER / name / SPEC_FILE, self.specs / f"{name}.yaml")
         self.dagster_home.mkdir()
         (self.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(self._dagster_yaml(), sort_keys=False))
         specs = {file.name: file.read_text() for file in self.specs.iterdir()}

@@ -1,4 +1,4 @@
-"""The reviews line as pods: the same results as on a laptop, whatever happens to its pods."""
+"""Lines as pods: the same results as on a laptop, whatever happens to its pods."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -110,7 +111,27 @@ def test_training_waits_for_its_gpu_and_the_line_ends_as_on_a_laptop(platform, t
     assert len(step_pods) == 1
     assert release.active(platform.ledger, line) is not None
 
-    home = tmp_path / "laptop"
+    pods, local = judged_as_on_a_laptop(platform, line, tmp_path / "laptop")
+    assert pods.metrics["auc"] == pytest.approx(local.metrics["auc"], abs=0.005)
+
+
+def test_a_line_of_tables_ends_as_on_a_laptop(platform, tmp_path):
+    """Another task, as it ships: trained in a pod of its own without a GPU, with equal verdicts and equal figures."""
+    line = "credit_scorecard"
+    run_id = platform.launch(line)
+    run = platform.finished(run_id)
+    assert run.is_success, platform.story(run_id)
+
+    (training,) = platform.pods(run_id, f"{line}_model")
+    assert training["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
+    assert release.active(platform.ledger, line) is not None
+    pods, local = judged_as_on_a_laptop(platform, line, tmp_path / "laptop")
+    assert pods.model.weights_sha256 == local.model.weights_sha256
+    assert pods.metrics == local.metrics
+
+
+def judged_as_on_a_laptop(platform, line: str, home: Path) -> tuple[ReportVersion, ReportVersion]:
+    """The report of a line on the cluster and that of a run here, after equal data and equal verdicts were seen."""
     here = platform_assets(
         home,
         "run",
@@ -130,7 +151,7 @@ def test_training_waits_for_its_gpu_and_the_line_ends_as_on_a_laptop(platform, t
         pods.model.features.dataset.snapshot.content_hash
         == local.model.features.dataset.snapshot.content_hash
     )
-    assert pods.metrics["auc"] == pytest.approx(local.metrics["auc"], abs=0.005)
+    return pods, local
 
 
 @pytest.mark.long

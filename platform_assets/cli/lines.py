@@ -46,7 +46,7 @@ def run(
     if as_json:
         print_json({"run": asdict(outcome), "status": status})
     else:
-        _print_summary(outcome, status, example=chosen.task.example_instance)
+        _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec))
     if not outcome.success:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)
         raise typer.Exit(1)

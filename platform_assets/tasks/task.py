@@ -38,8 +38,8 @@ class Task(Generic[S]):
     """KServe's name of the models' format, by which it picks a serving runtime."""
     read_instance: Callable[[str], JsonValue]
     """What somebody asks about, from an argument of the command line; raises ValueError where it is none."""
-    example_instance: str
-    """An argument that `read_instance` reads, to be shown."""
+    example_instance: Callable[[S], str]
+    """An argument that `read_instance` reads and a model of this spec answers, to be shown."""
     drafter: Drafter | None = None
     """Writes the first draft of a line from a look at its data; None where somebody has to write it."""
     card_sections: Path | None = None

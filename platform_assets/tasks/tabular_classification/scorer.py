@@ -15,12 +15,14 @@ from pydantic import ValidationError as PydanticValidationError
 from platform_assets.models.errors import TrainingError
 from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE, Encoding
 from platform_assets.tasks.tabular_classification.logistic import Logistic
+from platform_assets.tasks.tabular_classification.spec import ColumnsSpec
 from platform_assets.tasks.tabular_classification.trees import Trees
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CLASSIFIER_FILE: Final = "classifier.json"
+_SHOWN_COLUMNS: Final = 3
 
 
 class Classifier(BaseModel):
@@ -92,6 +94,17 @@ class TabularScorer:
 
         scores: NDArray[np.float64] = expit(self.model.log_odds(features))
         return scores
+
+
+def example_instance(spec: ColumnsSpec) -> str:
+    """An object that a model of this spec answers: some of its columns, with values that any such column may have."""
+    values: dict[str, JsonValue] = {}
+    for name, column in spec.features.items():
+        if column.role == "numeric":
+            values[name] = 1
+        elif column.role == "ordinal":
+            values[name] = column.order[0]
+    return json.dumps(dict(list(values.items())[:_SHOWN_COLUMNS]), ensure_ascii=False)
 
 
 def read_instance(argument: str) -> JsonValue:

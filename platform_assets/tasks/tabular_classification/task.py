@@ -7,7 +7,7 @@ from platform_assets.tasks.tabular_classification.drafter import TabularDrafter
 from platform_assets.tasks.tabular_classification.evaluator import TabularEvaluator
 from platform_assets.tasks.tabular_classification.featurizer import TabularFeaturizer
 from platform_assets.tasks.tabular_classification.ingestion import TabularIngestion
-from platform_assets.tasks.tabular_classification.scorer import read_instance
+from platform_assets.tasks.tabular_classification.scorer import example_instance, read_instance
 from platform_assets.tasks.tabular_classification.spec import TabularTrainingSpec
 from platform_assets.tasks.tabular_classification.trainer import TabularTrainer
 from platform_assets.tasks.task import Task
@@ -22,6 +22,6 @@ TASK: Final[Task[TabularTrainingSpec]] = Task(
     model_format="platform-tabular",
     drafter=TabularDrafter(),
     read_instance=read_instance,
-    example_instance='{"Income": 129, "Home": "rent"}',
+    example_instance=example_instance,
     card_sections=Path(__file__).with_name("card-sections.yaml"),
 )

@@ -27,14 +27,10 @@ from platform_assets.step import (
 )
 from platform_assets.validation.evaluator import Evaluator
 from platform_assets.validation.gate import Gate, GateResult, rules_with
+from platform_assets.validation.production import ProductionScores, production_scores
 from platform_assets.validation.reference import reference_profile
 from platform_assets.validation.report import ValidationReport, assess, own_rows, own_test_rows
-from platform_assets.validation.scoring import (
-    ProductionScores,
-    production_scores,
-    scored_rows,
-    training_sources,
-)
+from platform_assets.validation.scoring import scored_rows, training_sources
 from platform_assets.validation.spec import OVERRIDABLE, ReferenceSpec
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit
@@ -46,7 +42,7 @@ _CODE = code_version(
     "validation",
     *(
         f"platform_assets.validation.{name}"
-        for name in ("metrics", "drift", "gate", "report", "scoring", "pictures", "reference")
+        for name in ("metrics", "drift", "gate", "report", "scoring", "production", "pictures", "reference")
     ),
     *(f"platform_assets.sketch.{name}" for name in ("sketch", "binning", "packed")),
 )

@@ -25,7 +25,7 @@ from platform_assets.validation.metrics import (
     paired_auc_difference,
     roc_auc,
 )
-from platform_assets.validation.scoring import ProductionScores
+from platform_assets.validation.production import ProductionScores
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,8 +14,8 @@ from platform_assets.validation import pictures
 from platform_assets.validation.assets import report_pictures
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import roc_auc
+from platform_assets.validation.production import ProductionScores
 from platform_assets.validation.report import assess
-from platform_assets.validation.scoring import ProductionScores
 from tests.line_factory import SMALL_SPEC
 from tests.validation.scored import make_model, make_scored, probabilities
 

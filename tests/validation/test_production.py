@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.release import Release
 from platform_assets.models.hardware import Hardware
 from platform_assets.models.store import save_model
@@ -24,7 +25,8 @@ from platform_assets.references import (
 )
 from platform_assets.tasks.text_classification.recipe import build_classifier
 from platform_assets.tasks.text_classification.task import TASK
-from platform_assets.validation.scoring import ProductionScores, production_scores, training_sources
+from platform_assets.validation.production import ProductionScores, production_scores
+from platform_assets.validation.scoring import training_sources
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore
@@ -46,7 +48,7 @@ class Line:
 
     def publish(self, table: str, rows: pa.Table) -> TableSnapshot:
         """The snapshot of these rows."""
-        staged = self.warehouse.stage(table, rows, content_hash=f"hash of {table}", **KEPT)
+        staged = self.warehouse.stage(table, rows, content_hash=content_hash(rows), **KEPT)
         return TableSnapshot.of(self.warehouse.publish(staged))
 
     def model(self, fingerprint: str, rows: pa.Table, **given: object) -> ModelVersion:
@@ -65,12 +67,13 @@ class Line:
         self, *, trained: pa.Table, measured: pa.Table, object_prefix: str = "models/gone"
     ) -> Release:
         """The release of a model that was trained on some rows, and whose report holds scores of others."""
+        others = measured.filter(pc.invert(pc.is_in(measured["review_id"], trained["review_id"])))
         sink = io.BytesIO()
         pq.write_table(measured, sink)
         self.store.put("reports/scores.parquet", sink.getvalue(), **KEPT)
         report = example(
             ReportVersion,
-            model=self.model("released", trained, object_prefix=object_prefix),
+            model=self.model("released", pa.concat_tables([trained, others]), object_prefix=object_prefix),
             scores_key="reports/scores.parquet",
         )
         card = example(CardVersion, registered=example(RegisteredVersion, report=report))
@@ -134,7 +137,7 @@ def test_rows_that_were_only_measured_are_no_leak(line):
 def test_training_data_that_expired_refuses_every_source(line):
     """Where nobody can tell what the release knows, nothing is compared."""
     released = line.release(trained=TRAINED, measured=TESTED)
-    trained = released.card.registered.report.model.features.snapshot
+    trained = released.card.registered.report.model.features.dataset.snapshot
     line.warehouse.drop(trained.table, [trained.snapshot_id])
 
     found = line.production_scores(released)
@@ -182,6 +185,126 @@ def test_a_source_with_a_row_that_was_never_scored_is_scored_by_the_model(line, 
     expected = TASK.trainer.load(line.store.folder("models/released")).score_texts(texts)
     assert found.scores[of_rt] == pytest.approx(expected, abs=1e-6)
     assert found.scores[~of_rt].tolist() == IN_TEST.filter(pa.array(~of_rt))["score"].to_pylist()
+
+
+PEOPLE = pa.table(
+    {
+        "applicant": [f"a{row}" for row in range(8)],
+        "income": pa.array([float(row) for row in range(8)]),
+        "label": pa.array([row % 2 for row in range(8)], pa.int32()),
+        "source": ["loans"] * 8,
+        "split": ["train"] * 4 + ["test"] * 4,
+    }
+)
+"""Four applicants to train on, four to test on."""
+
+
+@dataclass
+class IncomeScorer:
+    """Scores by income, of what it is shown."""
+
+    def score_rows(self, rows: pa.Table) -> np.ndarray:
+        """The income of each row, as a share of a hundred."""
+        return rows["income"].to_numpy() / 100
+
+
+def compared(line: Line, before: pa.Table, now: pa.Table, **then: object) -> ProductionScores:
+    """What a release on `before`, which stored the scores of its test rows, makes of the test rows of `now`."""
+    stored = before.filter(pc.equal(before["split"], "test")).append_column("score", pa.array([0.5] * 4))
+    sink = io.BytesIO()
+    pq.write_table(stored, sink)
+    line.store.put("reports/scores.parquet", sink.getvalue(), **KEPT)
+    line.store.put("models/released/weights", b"weights", **KEPT)
+
+    def dataset(name: str, rows: pa.Table, **given: object) -> DatasetVersion:
+        about = {
+            "subject_namespace": "applicant",
+            "subject_column": "applicant",
+            "task": "tabular-classification",
+        }
+        return example(
+            DatasetVersion, line="line", snapshot=line.publish(f"datasets.{name}", rows), **(about | given)
+        )
+
+    def model(name: str, on: DatasetVersion) -> ModelVersion:
+        features = example(FeaturesVersion, dataset=on, snapshot=on.snapshot)
+        return example(ModelVersion, features=features, fingerprint=name, object_prefix="models/released")
+
+    report = example(
+        ReportVersion,
+        model=model("released", dataset("before", before, **then)),
+        scores_key="reports/scores.parquet",
+    )
+    card = example(CardVersion, registered=example(RegisteredVersion, report=report))
+    tested = now.append_column("score", pa.array(np.zeros(now.num_rows)))
+    return production_scores(
+        Release(line="line", card=card, deployment={}, verdicts=("a",)),
+        model("candidate", dataset("now", now)),
+        tested,
+        warehouse=line.warehouse,
+        store=line.store,
+        load=lambda _: IncomeScorer(),
+    )
+
+
+def test_a_row_that_has_changed_is_scored_again(line):
+    """Its subject is the same, and its stored score was given to another row."""
+    richer = PEOPLE.set_column(1, "income", pa.array([float(row) for row in range(7)] + [70.0]))
+
+    found = compared(line, PEOPLE, richer)
+
+    assert found.refused == {}
+    assert found.scores.tolist() == [0.04, 0.05, 0.06, 0.7]
+
+
+def test_columns_that_came_and_went_leave_stored_scores_as_they_are(line):
+    """The rows are the same in all that both have."""
+    with_home = PEOPLE.append_column("home", pa.array(["rent"] * 8))
+
+    assert compared(line, with_home, PEOPLE).scores.tolist() == [0.5] * 4
+    assert compared(line, PEOPLE, with_home).scores.tolist() == [0.5] * 4
+
+
+def test_rows_that_lack_what_production_reads_are_not_compared(line):
+    """They would have to be scored again, and a score without a column would say nothing: the gates err."""
+    with_home = PEOPLE.append_column("home", pa.array(["rent"] * 8))
+    richer = PEOPLE.set_column(1, "income", pa.array([90.0] * 8))
+
+    found = compared(line, with_home, richer)
+
+    assert "reads home, which the rows to compare on lack or hold as another type" in found.problem(["loans"])
+
+
+@pytest.mark.parametrize(
+    ("then", "problem"),
+    [
+        ({"task": "text-classification"}, "a dataset of the task text-classification"),
+        ({"subject_namespace": "patient"}, "rows that patient applicant names"),
+    ],
+)
+def test_a_release_of_something_else_is_not_compared(line, then, problem):
+    """Nobody can tell whether it knows the rows."""
+    found = compared(line, PEOPLE, PEOPLE, **then)
+
+    assert problem in found.problem(["loans"])
+    assert np.isnan(found.scores).all()
+
+
+def test_where_the_split_divides_subjects_only_the_very_rows_are_leaks(line):
+    """By time, yesterday's customers come back; what production must not know is the row."""
+    back = PEOPLE.set_column(0, "applicant", pa.array([f"a{row % 4}" for row in range(8)]))
+    learnt = back.set_column(4, "split", pa.array(["train"] * 5 + ["test"] * 3))
+
+    assert compared(line, back, back).refused == {}
+    assert "was trained on 1 of the 4 test rows" in compared(line, learnt_with_scores(learnt), back).problem(
+        ["loans"]
+    )
+
+
+def learnt_with_scores(rows: pa.Table) -> pa.Table:
+    """The rows with one more to test on, so that four scores are stored."""
+    extra = rows.slice(7, 1).set_column(0, "applicant", pa.array(["z"]))
+    return pa.concat_tables([rows, extra])
 
 
 def test_the_sources_in_training_are_those_of_the_training_rows(line):

@@ -51,7 +51,7 @@ def build_definitions(
         schedules=[retention_schedule(), *([drift_schedule()] if lines else [])],
         sensors=[
             drift_sensor(outside, lines, jobs),
-            *git_sensors(outside, lines, jobs),
+            *git_sensors(outside, lines, jobs, broken={each.name for each in broken}),
         ],
         resources=of_lines.resources,
         executor=step_executor(outside.settings),

@@ -224,6 +224,13 @@ def _dotted(field: FieldPath) -> str:
     return ".".join(str(part) for part in field) or "(top level)"
 
 
+def first_problem(problem: PydanticValidationError) -> str:
+    """`field: what is wrong` of the first thing that a model refuses; of a whole section never its values."""
+    first = problem.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {_sentence(first)}" if where else _sentence(first)
+
+
 def _sentence(error: Any) -> str:
     match error["type"]:
         case "extra_forbidden":
@@ -233,5 +240,6 @@ def _sentence(error: Any) -> str:
         case _:
             message = str(error["msg"]).removeprefix("Value error, ")
             found = repr(error["input"])
-            # Of a whole section the message says which part is wrong.
-            return message if len(found) > _LONGEST_FOUND else f"{message} (found {found})"
+            # Of a whole section the message says which part is wrong, and its values may hold secrets.
+            whole = isinstance(error["input"], dict | BaseModel)
+            return message if whole or len(found) > _LONGEST_FOUND else f"{message} (found {found})"

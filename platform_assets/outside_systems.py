@@ -1,7 +1,7 @@
 """The outside systems that the settings choose, behind one door.
 
 Each entry (a command, the definitions, a step's process, a sensor, a server) makes one `OutsideSystems` and hands on
-that object or its members. Nothing is connected to before it is used, and nothing is opened twice.
+that object or its members. Nothing is connected to before it is used.
 """
 
 import os

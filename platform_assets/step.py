@@ -7,13 +7,14 @@ import logging
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import dagster as dg
 from dagster import DagsterError
 from pydantic import BaseModel, create_model
 from pydantic import ValidationError as PydanticValidationError
 
+from platform_assets.manifest import first_problem
 from platform_assets.references import AssetReference, Reference
 from resources.errors import PlatformError
 
@@ -156,7 +157,11 @@ def override_config(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:
     for name in names:
         value = getattr(spec, name)
         # Dagster's configuration knows lists and no tuples.
-        fields[name] = (list[str], list(value)) if isinstance(value, tuple) else (kinds[name], value)
+        fields[name] = (
+            (list[get_args(kinds[name])[0]], list(value))  # type: ignore[misc]
+            if isinstance(value, tuple)
+            else (kinds[name], value)
+        )
     return create_model("Overrides", __base__=dg.Config, **fields)
 
 
@@ -164,13 +169,9 @@ def with_overrides(spec: S, config: dg.Config) -> S:
     """The spec with the values that this run uses instead, checked as strictly as the file itself.
 
     Raises:
-        dg.Failure: a value is out of range; the message names the field.
+        dg.Failure: a value is out of range, or does not go with others; the message says which.
     """
     try:
         return type(spec).model_validate({**spec.model_dump(), **config.model_dump()})
     except PydanticValidationError as problem:
-        first = problem.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise dg.Failure(
-            f"run config: {field}: {first['msg']} (found {first['input']!r})", allow_retries=False
-        ) from None
+        raise dg.Failure(f"run config: {first_problem(problem)}", allow_retries=False) from None

@@ -1,7 +1,7 @@
 """The sensors that Dagster evaluates: thin ends of the decisions beside them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
 from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.ledger import Ledger
-from platform_assets.lines.line import Line
+from platform_assets.lines.line import Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from resources.provenance import running_code
 from sensors.drift import TRIGGER as DRIFT_TRIGGER
@@ -41,13 +41,7 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
         ledger = outside.ledger
         reasons = []
         for line in lines:
-            found = retraining_for(
-                line,
-                line.adapted(ledger).spec,
-                list(ledger.entries(kind=DRIFT, subject=line.name)),
-                circumstances_of(line, ledger, context.instance),
-                now=datetime.now(UTC),
-            )
+            found = _drift_decision(line, ledger, context.instance)
             if isinstance(found, Retraining):
                 retraining.request(ledger, found)
             else:
@@ -57,6 +51,21 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
         )
 
     return drift_retraining
+
+
+def _drift_decision(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Retraining | str:
+    """The retraining that a line's drift calls for, or why there is none; one line's trouble is no other's."""
+    try:
+        adapted = line.adapted(ledger)
+    except LineError as problem:
+        return str(problem)
+    return retraining_for(
+        line,
+        adapted.spec,
+        list(ledger.entries(kind=DRIFT, subject=line.name)),
+        circumstances_of(line, ledger, instance),
+        now=datetime.now(UTC),
+    )
 
 
 def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Circumstances:
@@ -80,7 +89,12 @@ def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -
 
 
 def git_sensors(
-    outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[Any], *, interval_seconds: int = 30
+    outside: OutsideSystems,
+    lines: Sequence[Line],
+    jobs: Sequence[Any],
+    *,
+    broken: Collection[str] = (),
+    interval_seconds: int = 30,
 ) -> list[dg.SensorDefinition]:
     """`git_poller` and `git_pushes`; none where no repository is watched."""
     settings = outside.settings
@@ -117,7 +131,7 @@ def git_sensors(
         ledger = outside.ledger
         if running_code() != loaded_code:
             return dg.SensorResult(skip_reason="the code has changed since it was loaded: reload it")
-        waiting = reviewer(outside, lines, loaded_code).review(
+        waiting = reviewer(outside, lines, loaded_code, broken=broken).review(
             now=datetime.now(UTC), seconds=_LONGEST_REVIEW_SECONDS
         )
         for each in waiting:

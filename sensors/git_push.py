@@ -4,7 +4,7 @@ Webhooks fill the same queue (`event_listener`). Nobody here keeps anything that
 hold: a cursor that is lost costs time, and no push.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -78,15 +78,19 @@ def _asked(remote: GitRemote) -> dict[str, str] | GitRemoteError:
         return problem
 
 
-def waiting_pushes(outside: OutsideSystems, lines: Sequence[Line]) -> list[Waiting]:
+def waiting_pushes(
+    outside: OutsideSystems, lines: Sequence[Line], *, broken: Collection[str] = ()
+) -> list[Waiting]:
     """The pushes that wait, and for what. Asks no repository."""
-    return list(reviewer(outside, lines, running_code()).waiting())
+    return list(reviewer(outside, lines, running_code(), broken=broken).waiting())
 
 
-def reviewer(outside: OutsideSystems, lines: Sequence[Line], code: Mapping[str, str]) -> Reviewer:
+def reviewer(
+    outside: OutsideSystems, lines: Sequence[Line], code: Mapping[str, str], *, broken: Collection[str] = ()
+) -> Reviewer:
     """Who rules upon the open pushes, for these lines and this code."""
     repositories = outside.settings.git_repositories
-    return Reviewer(outside.ledger, lines, repositories, remotes_of(outside.settings), code)
+    return Reviewer(outside.ledger, lines, repositories, remotes_of(outside.settings), code, broken=broken)
 
 
 def remotes_of(settings: PlatformSettings) -> Mapping[str, GitRemote]:

@@ -21,7 +21,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -97,6 +97,7 @@ class Reviewer:
     Args:
         ledger: Holds the queue and the rulings.
         lines: The lines that are served.
+        broken: Names of lines whose specs are wrong where this runs.
         repositories: The watched ones.
         remotes: The same by canonical name.
         running_code: Blob id by path.
@@ -109,7 +110,10 @@ class Reviewer:
         repositories: Iterable[WatchedRepository],
         remotes: Mapping[str, GitRemote],
         running_code: Mapping[str, str],
+        *,
+        broken: Collection[str] = (),
     ) -> None:
+        self._broken = frozenset(broken)
         self._ledger = ledger
         self._lines = {line.name: line for line in lines}
         self._repositories = {repository.name: repository for repository in repositories}
@@ -246,6 +250,10 @@ class Reviewer:
             return Ruling("rejected", str(problem))
         line = self._lines.get(pushed.name)
         if line is None:
+            if pushed.name in self._broken:
+                return Ruling(
+                    "needs deploy", f"needs deploy: line {pushed.name} cannot be loaded where this runs"
+                )
             unknown = f"line {pushed.name} is not among those served ({_few(list(self._lines))})"
             if path.startswith(_PLATFORM_SPECS) and PLATFORM_FILE in change.tree:
                 return Ruling("needs deploy", f"needs deploy: {unknown}")

@@ -5,7 +5,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from platform_assets.outside_systems import OutsideSystems
 
 app = typer.Typer(no_args_is_help=True)
+
+_SHARED_METRICS: Final = frozenset({"auc", "auc_low", "auc_high", "pr_auc", "accuracy", "f1", "ece", "brier"})
+"""Those that every task has; a task measures more."""
 
 
 @app.command()
@@ -57,16 +60,21 @@ def status(
     line: Annotated[str | None, typer.Argument()] = None, spec: SpecFile = None, as_json: AsJson = False
 ) -> None:
     """Per line: data version, model version, metrics, verdicts, drift, deployed version; and who is asking."""
+    from platform_assets.lines.definitions import adapted_lines
     from sensors.git_push import waiting_pushes
 
     outside = outside_systems()
     settings, lines = outside.settings, chosen_lines(outside.settings, spec)
-    broken = [each for each in lines.broken if line in (None, each.name)]
-    chosen = [each for each in lines.sound if line in (None, each.name)]
+    _, stuck = adapted_lines(lines.sound, outside.ledger)
+    broken = [each for each in (*lines.broken, *stuck) if line in (None, each.name)]
+    down = {each.name for each in stuck}
+    chosen = [each for each in lines.sound if line in (None, each.name) and each.name not in down]
     if not (chosen or broken):
         chosen = [chosen_line(settings, line, spec)]
     states = {each.name: _status(each, outside) for each in chosen}
-    pushes = [str(each) for each in waiting_pushes(outside, lines.sound)]
+    pushes = [
+        str(each) for each in waiting_pushes(outside, lines.sound, broken={each.name for each in broken})
+    ]
     found = {
         "principal": settings.principal.model_dump(mode="json"),
         "profile": settings.profile,
@@ -76,9 +84,11 @@ def status(
         ],
         "waiting_pushes": pushes,
     }
+    # Whoever asks for one line, and gets none, is told by the exit status too.
+    failed = bool(broken) and (line is not None or spec is not None)
     if as_json:
         print_json(found)
-        return
+        raise typer.Exit(int(failed))
     principal = settings.principal
     print(
         f"{principal.user} (groups {', '.join(principal.groups)}; env {principal.labels.env}), profile {settings.profile}"
@@ -99,6 +109,7 @@ def status(
         print(f"\n{broken_line.name}\n  broken    " + broken_line.problem.replace("\n", "\n            "))
     for push in pushes:
         print(f"\nwaiting push {push}")
+    raise typer.Exit(int(failed))
 
 
 @app.command()
@@ -238,6 +249,8 @@ def _print_status(status: dict[str, Any]) -> None:
             f"  test AUC  {metrics['auc']:.4f}  (95 % interval {metrics['auc_low']:.4f} to {metrics['auc_high']:.4f}), "
             f"accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}, ECE {metrics['ece']:.3f}"
         )
+        if own := {name: value for name, value in metrics.items() if name not in _SHARED_METRICS}:
+            print("  measures  " + ", ".join(f"{name} {value:.3f}" for name, value in own.items()))
     for verdict in status["verdicts"]:
         print(
             f"  {verdict['outcome']:<8}  {verdict['rule_set']}"

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 from pydantic import JsonValue, ValidationError
 
 from platform_assets.datasets.sources import without_secrets
+from platform_assets.manifest import first_problem
 from platform_assets.references import (
     STAGES,
     AssetReference,
@@ -205,9 +206,7 @@ def assigned(
     try:
         found = task.overrides(task.with_overrides(spec, {stage: given}))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ExportError(f"--set {where}: {first['msg']} (found {first['input']!r})") from None
+        raise ExportError(f"--set {first_problem(problem)}") from None
     return {field: found[stage][field] for field in given}
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import Features, Featurizer
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.suppression import publish_unless_erased
@@ -78,11 +79,20 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
 
 
 def state_of(outside: OutsideSystems, features: FeaturesVersion) -> Mapping[str, bytes]:
-    """The fitted state that features were made with, by file name."""
+    """The fitted state that features were made with, by file name.
+
+    Raises:
+        FeatureError: it is lost.
+    """
     if features.state_prefix is None:
         return {}
     store, prefix = outside.object_store, features.state_prefix
-    return {key.removeprefix(f"{prefix}/"): store.get(key) for key in store.list(prefix)}
+    state = {key.removeprefix(f"{prefix}/"): store.get(key) for key in store.list(prefix)}
+    if not state:
+        raise FeatureError(
+            f"what was fitted for {features.dataset.line}_features is no longer at {prefix}; materialize the features again"
+        )
+    return state
 
 
 def _published(outside: OutsideSystems, made: Features, dataset: DatasetVersion) -> TableSnapshot:

@@ -6,8 +6,9 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import require_closed
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
-from platform_assets.lines.line import BrokenLine, Line
+from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.step import ReferenceIOManager
 
@@ -23,6 +24,17 @@ def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
             admit=lambda reference: require_closed(outside.ledger, f"{reference.of_dataset.line}_dataset")
         ),
     }
+
+
+def adapted_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Line], list[BrokenLine]]:
+    """The lines as their active releases have adapted them, and those that cannot be."""
+    sound, stuck = [], []
+    for line in lines:
+        try:
+            sound.append(line.adapted(ledger))
+        except LineError as problem:
+            stuck.append(BrokenLine(line.manifest.path, line.name, str(problem)))
+    return sound, stuck
 
 
 def line_definitions(
@@ -41,13 +53,13 @@ def line_definitions(
         loggers: Of runs; Dagster's own by default.
     """
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
-    adapted = [line.adapted(outside.ledger) for line in lines]
+    sound, stuck = adapted_lines(lines, outside.ledger)
     return dg.Definitions(
         assets=[
-            *(asset for line in adapted for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
-            *map(broken_line_asset, broken),
+            *(asset for line in sound for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
+            *map(broken_line_asset, (*broken, *stuck)),
         ],
-        jobs=[line_job(line) for line in lines],
+        jobs=[line_job(line) for line in sound],
         resources=platform_resources(outside),
         loggers=loggers,
     )

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
+from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
 from platform_assets.governance import retraining as retrainings
+from platform_assets.governance.errors import GovernanceError
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.verdict import Requirement
 from platform_assets.ledger.ledger import Ledger, fingerprint_of
-from platform_assets.manifest import Manifest, ManifestError, read_yaml
+from platform_assets.manifest import Manifest, ManifestError, first_problem, read_yaml
 from platform_assets.references import STAGES
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
@@ -108,12 +110,22 @@ class Line:
         """The line as its active release was retrained: after drift, or from a pushed commit.
 
         A release that was made of the file as it is leaves the line as it is; so does a change of the file.
+
+        Raises:
+            LineError: the ledger names values that this version of the line cannot take.
         """
-        found = retrainings.followed(ledger, self.name, basis=self.basis)
-        if found is None:
-            return self
-        entry_hash, retraining = found
-        spec = self.task.with_overrides(self.spec, retraining.config)
+        try:
+            found = retrainings.followed(ledger, self.name, basis=self.basis)
+            if found is None:
+                return self
+            entry_hash, retraining = found
+            spec = self.task.with_overrides(self.spec, retraining.config)
+        except (GovernanceError, ValueError, KeyError) as problem:
+            reason = first_problem(problem) if isinstance(problem, PydanticValidationError) else str(problem)
+            raise LineError(
+                f"{self.name} follows a retraining whose values it cannot take any more ({reason}); change its spec in any "
+                "way to go on from the file, or deploy the version that asked for it"
+            ) from None
         manifest = replace(self.manifest, content=spec)
         return replace(self, manifest=manifest, retraining=entry_hash, file_basis=self.basis)
 

@@ -105,11 +105,14 @@ def _current_fingerprint(line: Line, stage: str, known: Mapping[str, AssetRefere
             return card_fingerprint(
                 name,
                 spec.card,
+                task.card_sections,
                 registered_version=versions["version"],
                 report_version=versions["validation"],
             )
         case _:
-            return deployment_fingerprint(name, spec.deployment, line.demands, card_version=versions["card"])
+            return deployment_fingerprint(
+                name, spec.deployment, line.demands, task.model_format, card_version=versions["card"]
+            )
 
 
 def _features_of(known: Mapping[str, AssetReference]) -> FeaturesVersion:

@@ -8,7 +8,7 @@ import dagster as dg
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.requirements import Demands, verdict_ids
 from platform_assets.manifest import identity_of
-from platform_assets.model_cards.card import CardInputs, ModelCard, build_card, render_html
+from platform_assets.model_cards.card import CardInputs, ModelCard, build_card, layout_sha256, render_html
 from platform_assets.model_cards.errors import CardError
 from platform_assets.model_cards.spec import CardSpec
 from platform_assets.outside_systems import OutsideSystems
@@ -20,12 +20,19 @@ CODE = code_version("card", "platform_assets.model_cards.card")
 _RETENTION_DAYS = 3650
 
 
-def card_fingerprint(line: str, texts: CardSpec, *, registered_version: str, report_version: str) -> str:
-    """Identity of the card of a registered and reported model."""
+def card_fingerprint(
+    line: str,
+    texts: CardSpec,
+    task_sections: Path | None,
+    *,
+    registered_version: str,
+    report_version: str,
+) -> str:
+    """Identity of the card of a registered and reported model, laid out as the files say now."""
     return fingerprint(
         f"{line}_card",
         code=CODE,
-        config=identity_of(texts),
+        config=identity_of(texts) | {"layout": layout_sha256(task_sections)},
         upstream={"version": registered_version, "validation": report_version},
     )
 
@@ -73,7 +80,11 @@ def card_asset(
             return materialized(
                 reference,
                 fingerprint=card_fingerprint(
-                    line, texts, registered_version=registered.version, report_version=report.version
+                    line,
+                    texts,
+                    task_sections,
+                    registered_version=registered.version,
+                    report_version=report.version,
                 ),
                 metadata={
                     "model_id": document["model_id"],

@@ -241,6 +241,18 @@ def render_html(
 
 
 @cache
+def layout_sha256(task_sections: Path | None) -> str:
+    """Hash of the files that say what a card holds and how it is shown."""
+    files = (
+        _HERE / "card-schema.yaml",
+        _HERE / "context.jsonld",
+        _HERE / "templates" / "card.html.j2",
+        task_sections,
+    )
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file)).hexdigest()
+
+
+@cache
 def _schema(task_sections: Path | None) -> _Schema:
     shared = _Schema.model_validate(yaml.safe_load((_HERE / "card-schema.yaml").read_text(encoding="utf-8")))
     return shared.with_sections(_task_sections(task_sections).sections)

@@ -149,11 +149,13 @@ def model_asset(
 def flat_parameters(
     spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVersion
 ) -> dict[str, str | int | float | bool | None]:
-    """What the tracker and the model's record are told: hyper-parameters, and the features' recipe, flat."""
+    """What the tracker and the model's record are told: the values among hyper-parameters and the features' recipe.
+
+    What is no single value, such as the roles of columns, stands in the recipe that the features carry.
+    """
     values = spec.model_dump(mode="json", include=set(trainer.fields)) | features.recipe
     return {
-        name: value if isinstance(value, str | int | float | bool | None) else str(value)
-        for name, value in values.items()
+        name: value for name, value in values.items() if isinstance(value, str | int | float | bool | None)
     }
 
 

@@ -119,7 +119,7 @@ class JobFiles:
             return JobInputs(
                 dataset=dataset,
                 rows=pq.read_table(io.BytesIO(self._store.get(rows))),
-                config=config_type(dataset.task).model_validate(job["config"]),
+                config=config_type(dataset.task).model_validate_json(json.dumps(job["config"])),
                 source_commit=self._store.info(rows).source_commit,
             )
         except ObjectMissingError as problem:

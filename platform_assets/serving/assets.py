@@ -28,7 +28,7 @@ _RETENTION_DAYS = 3650
 
 
 def deployment_fingerprint(
-    line: str, deployment: DeploymentSpec, demands: Demands, *, card_version: str
+    line: str, deployment: DeploymentSpec, demands: Demands, model_format: str, *, card_version: str
 ) -> str:
     """Identity of the deployment of a carded model, under what deploying demands now."""
     return fingerprint(
@@ -36,6 +36,7 @@ def deployment_fingerprint(
         code=CODE,
         config={
             "deployment": identity_of(deployment),
+            "model_format": model_format,
             "requires": [each.model_dump(mode="json") for each in demands.requirements],
         },
         upstream={"card": card_version, **demands.rule_set_hashes},
@@ -130,7 +131,9 @@ def deployment_asset(
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,
-                fingerprint=deployment_fingerprint(line, deployment, demands, card_version=card.version),
+                fingerprint=deployment_fingerprint(
+                    line, deployment, demands, model_format, card_version=card.version
+                ),
                 metadata={
                     "release_id": release.release_id,
                     "model_version": registered.number,

@@ -49,11 +49,16 @@ def find_task(name: str) -> AnyTask:
     """
     if name not in known_tasks():
         raise TaskError(f"there is no task {name!r}; known are {', '.join(known_tasks())}")
+    module = f"{platform_assets.tasks.__name__}.{name.replace('-', '_')}.{_TASK_MODULE}"
     try:
-        module = import_module(f"{platform_assets.tasks.__name__}.{name.replace('-', '_')}.{_TASK_MODULE}")
+        task: AnyTask = import_module(module).TASK
     except ImportError as problem:
         raise TaskError(f"the task {name} cannot be imported ({problem}); install what it needs") from problem
-    task: AnyTask = module.TASK
+    except Exception as problem:
+        # Whatever is wrong with it, it takes down the lines of this task and no other.
+        raise TaskError(
+            f"the task {name} cannot be used ({type(problem).__name__}: {problem}); mend {module}"
+        ) from problem
     return task
 
 

@@ -285,7 +285,7 @@ def _scores(
     scorer = trainer.load(
         store.folder(model.object_prefix),
         gpu=int(model.training["device"] == "cuda"),
-        mixed_precision=model.training["precision"] != "float32",
+        mixed_precision=model.training["precision"] in {"bfloat16", "float16"},
     )
     scored = scored_rows(model, scorer, evaluator, spec, outside.warehouse)
     put_unless_erased(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from platform_assets.governance import retraining
-from platform_assets.governance.errors import GovernanceError
 from platform_assets.governance.release import ACTIVATION
 from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.ledger import Entry, Ledger
-from platform_assets.lines.line import Line, load_line
+from platform_assets.lines.definitions import adapted_lines
+from platform_assets.lines.line import Line, LineError, load_line
 from platform_assets.models.assets import spec_commit
 from platform_assets.references import DatasetVersion, FeaturesVersion
 from platform_assets.tasks.training_spec import TrainingSpec
@@ -98,7 +98,7 @@ def test_an_activation_that_names_no_request_of_the_line_is_refused(activate, li
     """A reference into nothing is damage, not a reason to go on with something else."""
     activate("0" * 64)
 
-    with pytest.raises(GovernanceError, match="no request to retrain"):
+    with pytest.raises(LineError, match="no request to retrain"):
         line.adapted(ledger)
 
 
@@ -186,3 +186,25 @@ def test_a_model_under_other_rules_does_not_claim_the_commit(ask, line, ledger, 
     deployed_anew = load_line(write_spec(tmp_path / "anew", gates={"auc": "> 0.8"}, requires=REQUIRES))
 
     assert commit(ledger, request, spec, features, deployed_anew) != COMMIT
+
+
+def test_a_line_that_cannot_take_its_retraining_any_more_is_down_alone(
+    activate: Callable[[str | None], Entry], line: Line, ledger: Ledger, tmp_path: Path
+) -> None:
+    """A field that this version does not know: the line is told as broken, and the others are as they were."""
+    other = load_line(write_spec(tmp_path / "other", line="other"))
+    overrides = {stage: dict(values) for stage, values in line.overrides.items()}
+    overrides["model"]["momentum"] = 0.9
+    request = retraining.request(
+        ledger,
+        Retraining(
+            key="git:old", line=line.name, trigger="git", config=overrides, basis=line.basis, evidence={}
+        ),
+    )
+    activate(request.hash)
+
+    sound, stuck = adapted_lines([line, other], ledger)
+
+    assert [each.name for each in sound] == ["other"]
+    assert [each.name for each in stuck] == [line.name]
+    assert "momentum" in stuck[0].problem

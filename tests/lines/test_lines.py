@@ -1,6 +1,7 @@
 """Several lines from several specs: one that is wrong takes down itself alone, and says why."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,22 @@ def test_a_spec_that_is_given_twice_is_one_line(sound: list[Path]) -> None:
     assert load_lines([*sound, *sound]) == load_lines(sound)
 
 
-def test_a_task_that_cannot_be_imported_breaks_its_lines_alone(
-    sound: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("import no_such_library_at_all\n", "cannot be imported (No module named 'no_such_library_at_all')"),
+        ("TASK = \n", "cannot be used (SyntaxError"),
+        ("task = 1\n", "cannot be used (AttributeError"),
+    ],
+)
+def test_a_task_that_is_no_good_breaks_its_lines_alone(
+    sound: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, problem: str
 ) -> None:
-    """A library that one task needs is missing: told for the lines of that task."""
+    """A missing library, a slip of the pen, no task at all: told for the lines of that task."""
     folder = tmp_path / "tasks" / "thirsty_task"
     folder.mkdir(parents=True)
-    (folder / "task.py").write_text("import no_such_library_at_all\n", encoding="utf-8")
+    (folder / "task.py").write_text(code, encoding="utf-8")
+    sys.modules.pop("platform_assets.tasks.thirsty_task.task", None)
     path = [*platform_assets.tasks.__path__, str(folder.parent)]
     monkeypatch.setattr(platform_assets.tasks, "__path__", path)
     thirsty = write_spec(tmp_path / "thirsty", line="thirsty", task="thirsty-task")
@@ -128,9 +138,7 @@ def test_a_task_that_cannot_be_imported_breaks_its_lines_alone(
     lines = load_lines([*sound, thirsty])
 
     assert names(lines) == SOUND
-    assert "task: the task thirsty-task cannot be imported (No module named 'no_such_library_at_all')" in (
-        lines.broken[0].problem
-    )
+    assert f"task: the task thirsty-task {problem}" in lines.broken[0].problem
 
 
 def test_definitions_hold_the_sound_lines_and_show_the_broken_one(

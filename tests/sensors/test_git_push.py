@@ -72,6 +72,7 @@ class Platform:
         self.cursors: dict[str, str | None] = {}
         self.sensors = git_sensors(self.outside, self.lines, [line_job(line) for line in self.lines])
         self.code = served_code()
+        self.broken: set[str] = set()
 
     def tick(self, name: str, *, keep_cursor: bool = True) -> dg.SensorResult:
         """One tick of a sensor; without its cursor, the daemon has died before it was kept."""
@@ -107,6 +108,7 @@ class Platform:
             self.settings.git_repositories,
             remotes,
             self.code if code is None else code,
+            broken=self.broken,
         )
         return [str(each) for each in reviewer.review(now=now or datetime.now(UTC))]
 
@@ -578,6 +580,21 @@ def test_a_line_that_the_pushed_code_brings_waits_for_it(platform: Platform, ori
     platform.poll()
     (waiting,) = platform.review(code=running_code(origin.clone))
     assert "needs deploy: line brand_new is not among those served" in waiting
+
+
+def test_a_push_to_a_line_that_is_broken_here_waits(platform: Platform, origin: Origin) -> None:
+    """It may be the very push that mends it: it is not lost, and is trained once the line can be loaded."""
+    line, platform.lines, platform.broken = platform.lines, [], {"reviews_small"}
+    origin.push({SPEC: spec_text(epochs=2)})
+    platform.poll()
+
+    (waiting,) = platform.review()
+    assert "needs deploy: line reviews_small cannot be loaded where this runs" in waiting
+    assert platform.rulings() == []
+
+    platform.lines, platform.broken = line, set()
+    assert platform.review() == []
+    assert [outcome for outcome, _ in platform.rulings()] == ["retraining"]
 
 
 def test_code_is_compared_by_content(tmp_path: Path) -> None:

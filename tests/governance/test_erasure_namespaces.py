@@ -246,6 +246,28 @@ def test_publishing_asks_for_the_namespace(home, namespace, published):
         assert home.warehouse.versions("datasets.other", unpublished=True) == []
 
 
+def test_a_refused_publication_leaves_what_is_published_to_the_erasure(home):
+    """Equal rows are the published version itself: it stays, with everybody else's rows, until it is written again."""
+    rows = home.read(APPLICANTS)
+    entry = {"by": "grace", "reason": "7", "versions": [], "objects": [], "releases": [], "models": []}
+    body = {"namespace": "applicant", "salt_check": salt_check(SALT)} | entry
+    subject = Subject("applicant", "4711").hashed(SALT)
+    home.ledger.append(ERASURE, subject, fingerprint="1", body=body)
+    staged = home.write(APPLICANTS, rows, "applicant_id", "applicant", publish=False)
+    with pytest.raises(ErasureError, match="2 of 4 rows are about subjects that were erased"):
+        publish_unless_erased(
+            staged,
+            rows["applicant_id"],
+            namespace="applicant",
+            warehouse=home.warehouse,
+            ledger=home.ledger,
+            salt=SALT,
+        )
+    assert home.read(APPLICANTS) == rows
+    assert home.erase("applicant:4711").outcome == "pass"
+    assert home.read(APPLICANTS) == {"applicant_id": [4712, None], "sum": [2, 4]}
+
+
 def test_a_namespace_that_nothing_knows_is_an_error(home):
     """A slip of the pen must not look like a subject that nobody holds; the known ones are named."""
     with pytest.raises(

@@ -63,6 +63,8 @@ class RetentionReport:
     spared: tuple[Expired, ...]
     problems: tuple[str, ...]
     """What is past its days and could not be removed."""
+    leftovers: int
+    """How many files went that nothing refers to, such as those of killed runs."""
     verdict: Entry
     outcome: Outcome
 
@@ -108,7 +110,7 @@ def retain(
     environment: str,
     now: datetime,
 ) -> RetentionReport:
-    """Remove what is past its days and not spared. Repeatable after a kill.
+    """Remove what is past its days and not spared, and what killed runs have left. Repeatable after a kill.
 
     The ledger names the table versions before they are touched: releases made of them are erased.
 
@@ -132,9 +134,12 @@ def retain(
         of_table = [each for each in due if each.name == table]
         if _tried(problems, partial(_remove_from, warehouse, table, of_table, content_hash, now)):
             removed += of_table
-    _tried(problems, warehouse.sweep)
-    _tried(problems, store.sweep)
-    return _reported(ledger, found, removed, problems, by=by, environment=environment, now=now)
+    leftovers: list[int] = []
+    _tried(problems, lambda: leftovers.append(warehouse.sweep()))
+    _tried(problems, lambda: leftovers.append(store.sweep()))
+    return _reported(
+        ledger, found, removed, problems, sum(leftovers), by=by, environment=environment, now=now
+    )
 
 
 def set_legal_hold(
@@ -316,6 +321,7 @@ def _reported(
     found: Sequence[Expired],
     removed: Sequence[Expired],
     problems: Sequence[str],
+    leftovers: int,
     *,
     by: str,
     environment: str,
@@ -342,4 +348,4 @@ def _reported(
         producer={"code_commit": code_commit(), "by": by},
     )
     entry = record(ledger, verdict, evaluation_id=at)
-    return RetentionReport(tuple(removed), spared, tuple(problems), entry, outcome)
+    return RetentionReport(tuple(removed), spared, tuple(problems), leftovers, entry, outcome)

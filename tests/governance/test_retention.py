@@ -430,8 +430,9 @@ def materialize(store, warehouse, ledger, tmp_path) -> dg.ExecuteInProcessResult
 
 @local_only
 def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_path):
-    """Its metadata are the counts and the verdict."""
+    """Its metadata are the counts, what killed runs have left among them, and the verdict."""
     put(store, "reports/dev/a", days=1)
+    (store._objects / "reports" / "dev" / "half_put").write_bytes(b"by a killed run")
     stale = store._metadata / "reports" / "dev" / "a.json"
     stale.write_text(stale.read_text().replace(str(now().year), "1999"))
     result = materialize(store, warehouse, ledger, tmp_path)
@@ -439,6 +440,7 @@ def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_pat
     (materialization,) = result.asset_materializations_for_node(housekeeping.RETENTION_SWEEP)
     shown = {name: value.value for name, value in materialization.metadata.items()}
     assert (shown["internal_object"], shown["deleted"], shown["stays"]) == (1, 1, 0)
+    assert shown["leftovers"] == 1
     assert ledger.get(shown["verdict"]).body["outcome"] == "pass"
 
 

@@ -1,5 +1,11 @@
-"""A table's policy, kept in the properties of its Iceberg table: what holds for every version of it."""
+"""A table's policy, kept in the properties of its Iceberg table: what holds for every published version of it.
 
+A version carries the policy that it was staged with, which becomes the table's when it is published, and of whom
+it holds rows. Versions of earlier releases carry neither: they are about whom the table says.
+"""
+
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,15 +20,17 @@ LEGAL_HOLD = "platform.legal-hold"
 NEW_TABLE = {"write.metadata.previous-versions-max": "1"}
 _GDPR_CLASS = "platform.gdpr-class"
 _RETENTION_DAYS = "platform.retention-days"
-_OPTIONAL = {
-    "platform.subject-column": "subject_column",
-    "platform.subject-namespace": "subject_namespace",
-    "platform.time-column": "time_column",
-}
+_TIME_COLUMN = "platform.time-column"
+_SUBJECT = "platform.subject"
+_TABLES_SUBJECT = ("platform.subject-column", "platform.subject-namespace")
+"""Written by earlier releases, and true of their versions; nobody changes it any more."""
+
+Subject = tuple[str | None, str | None]
+"""Column and namespace."""
 
 
-def checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolicy:
-    """The policy, if it is sound for rows of this schema.
+def checked(table: str, policy: TablePolicy, subject: Subject, schema: "pa.Schema") -> TablePolicy:
+    """The policy, if it is sound for rows of this schema that are about this subject.
 
     Raises:
         WarehouseError: Its class or its days are none, or it names a column that is not there or tells no time.
@@ -36,18 +44,19 @@ def checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolicy
         )
     if policy.retention_days <= 0:
         raise WarehouseError(f"table {table}: retention_days is {policy.retention_days}; give at least 1")
-    for role, column in (("subject", policy.subject_column), ("time", policy.time_column)):
+    subject_column, namespace = subject
+    for role, column in (("subject", subject_column), ("time", policy.time_column)):
         if column is not None and column not in schema.names:
             raise WarehouseError(
                 f"table {table}: its {role} column {column!r} is not among its columns {', '.join(schema.names)}"
             )
-    if policy.subject_namespace is not None:
-        if policy.subject_column is None:
+    if namespace is not None:
+        if subject_column is None:
             raise WarehouseError(
-                f"table {table}: subject namespace {policy.subject_namespace!r} comes without a subject column; "
+                f"table {table}: subject namespace {namespace!r} comes without a subject column; "
                 "give both or neither"
             )
-        if not policy.subject_namespace.strip():
+        if not namespace.strip():
             raise WarehouseError(f"table {table}: its subject namespace is blank")
     if policy.time_column is not None:
         kind = schema.field(policy.time_column).type
@@ -60,32 +69,52 @@ def checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolicy
 
 def properties_of(policy: TablePolicy) -> dict[str, str]:
     """What a table carries; the legal hold is set by itself."""
-    optional = {name: getattr(policy, field) for name, field in _OPTIONAL.items()}
     return {
         _GDPR_CLASS: policy.gdpr_class,
         _RETENTION_DAYS: str(policy.retention_days),
-        **{name: value for name, value in optional.items() if value is not None},
+        **({} if policy.time_column is None else {_TIME_COLUMN: policy.time_column}),
     }
+
+
+def version_properties(policy: TablePolicy, subject: Subject) -> dict[str, str]:
+    """What a version carries of how it was staged."""
+    return properties_of(policy) | {_SUBJECT: json.dumps(subject)}
 
 
 def policy_of(target: Any) -> TablePolicy:
     """What an Iceberg table carries; defaults where it carries nothing."""
-    properties, default = target.properties, TablePolicy()
-    return TablePolicy(
-        gdpr_class=properties.get(_GDPR_CLASS, default.gdpr_class),
-        retention_days=int(properties.get(_RETENTION_DAYS, default.retention_days)),
-        legal_hold=properties.get(LEGAL_HOLD) == "true",
-        **{field: properties.get(name) for name, field in _OPTIONAL.items()},
-    )
+    return replace(_policy_in(target.properties), legal_hold=target.properties.get(LEGAL_HOLD) == "true")
 
 
-def set_policy(target: Any, policy: TablePolicy) -> None:
-    """Let a table carry this policy, in one commit; its legal hold stays as it is."""
+def staged_policy_of(target: Any, carried: Mapping[str, str]) -> TablePolicy:
+    """What a version was staged with; the table's where it does not say."""
+    return _policy_in(carried) if _GDPR_CLASS in carried else policy_of(target)
+
+
+def subject_of(target: Any, carried: Mapping[str, str]) -> Subject:
+    """Of whom a version holds rows: as it says, or in versions of earlier releases, as the table does."""
+    if _SUBJECT in carried:
+        column, namespace = json.loads(carried[_SUBJECT])
+        return column, namespace
+    column, namespace = map(target.properties.get, _TABLES_SUBJECT)
+    return column, namespace
+
+
+def set_policy(change: Any, target: Any, policy: TablePolicy) -> None:
+    """Let a table carry this policy, with the transaction's commit; its legal hold stays as it is."""
     held = policy_of(target).legal_hold
     if policy_of(target) == replace(policy, legal_hold=held):
         return
-    wanted = properties_of(policy)
-    with target.transaction() as change:
-        if stale := _OPTIONAL.keys() & target.properties.keys() - wanted.keys():
-            change.remove_properties(*stale)
-        change.set_properties(NEW_TABLE | wanted)
+    if policy.time_column is None and _TIME_COLUMN in target.properties:
+        change.remove_properties(_TIME_COLUMN)
+    change.set_properties(NEW_TABLE | properties_of(policy))
+
+
+def _policy_in(properties: Mapping[str, str]) -> TablePolicy:
+    default = TablePolicy()
+    gdpr_class: Any = properties.get(_GDPR_CLASS, default.gdpr_class)
+    return TablePolicy(
+        gdpr_class=gdpr_class,
+        retention_days=int(properties.get(_RETENTION_DAYS, default.retention_days)),
+        time_column=properties.get(_TIME_COLUMN),
+    )

@@ -4,7 +4,7 @@ The caller holds the warehouse's lock, and hands it on, so that whoever lost it 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_rows
@@ -15,7 +15,7 @@ from resources.iceberg_versions import (
     CONTENT_HASH,
     GONE,
     MAIN,
-    SOURCE_COMMIT,
+    OWN,
     WRITTEN_AT,
     kept_versions,
     own_tags,
@@ -28,21 +28,20 @@ from resources.warehouse import Rewrite, Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from resources.warehouse import Keep
+    from resources.warehouse import Columns, Keep
 
 _REWRITE_BRANCH = "rewrite"
 
 log = logging.getLogger(__name__)
 
 
-def affected(target: Any, table: str, keep: "Keep", columns: Sequence[str]) -> Iterator[tuple[Snapshot, int]]:
+def affected(target: Any, table: str, keep: "Keep", columns: "Columns") -> Iterator[tuple[Snapshot, int]]:
     """Each version that holds rows which are not to be kept, oldest first, and how many."""
     import pyarrow.compute as pc
 
     for version in kept_versions(target, table):
-        snapshot = target.metadata.snapshot_by_id(int(version.snapshot_id))
-        if set(columns) <= set(iceberg_rows.column_names(target, snapshot)):
-            rows = iceberg_rows.read(table, target, snapshot.snapshot_id, columns)
+        if looked_at := columns(version):
+            rows = iceberg_rows.read(table, target, int(version.snapshot_id), looked_at)
             lost = version.rows - pc.sum(keep(version, rows), min_count=0).as_py()
             if lost:
                 yield version, lost
@@ -52,7 +51,7 @@ def rewrite(
     target: Any,
     table: str,
     keep: "Keep",
-    columns: Sequence[str],
+    columns: "Columns",
     content_hash: "Callable[[pa.Table], str]",
     held: Held,
 ) -> list[Rewrite]:
@@ -60,7 +59,7 @@ def rewrite(
     rewrites: list[Rewrite] = []
     for old, _ in affected(target, table, keep, columns):
         rows = iceberg_rows.read(table, target, int(old.snapshot_id))
-        left = rows.filter(keep(old, rows.select(list(columns))))
+        left = rows.filter(keep(old, rows.select(list(columns(old)))))
         log.info("table %s: version %s is being written again", table, old.content_hash[:12])
         new = _replace(target, old, left, content_hash(left), held)
         log.info("table %s: version %s has become %s", table, old.content_hash[:12], new.content_hash[:12])
@@ -112,6 +111,7 @@ def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, he
             for each in kept_versions(target, table)
             if each.content_hash == content_hash
             and each.published >= old.published
+            and _same_subject(each, old)
             and _equally_shaped(then, target.metadata.snapshot_by_id(int(each.snapshot_id)))
         ),
         None,
@@ -120,9 +120,9 @@ def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, he
         if equal:
             new_id = int(equal.snapshot_id)
         else:
-            carried = {
+            own = then.summary.additional_properties.items()
+            carried = {name: value for name, value in own if name.startswith(OWN)} | {
                 CONTENT_HASH: content_hash,
-                SOURCE_COMMIT: old.source_commit,
                 WRITTEN_AT: old.committed_at.isoformat(),
             }
             # Written under the columns that the version had, so that it reads as before.
@@ -143,6 +143,10 @@ def _equally_shaped(one: Any, other: Any) -> bool:
         other.schema_id,
         iceberg_rows.arrow_schema_of(other),
     )
+
+
+def _same_subject(one: Snapshot, other: Snapshot) -> bool:
+    return (one.subject_column, one.subject_namespace) == (other.subject_column, other.subject_namespace)
 
 
 def _taken_off_its_branch(change: Any) -> int:

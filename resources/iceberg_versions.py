@@ -9,7 +9,10 @@
 | tag | either, and `-<snapshot id>` | the same, of equal rows in another schema |
 | snapshot property | `platform.content-hash`, `platform.source-commit`, `platform.written-at` | of one version |
 | snapshot property | `platform.arrow-schema` | its columns as they were given; none in earlier releases |
-| table property | `platform.gdpr-class`, `platform.retention-days`, … | the policy, of every version |
+| snapshot property | `platform.subject` | which column names whom, as JSON; none in earlier releases |
+| snapshot property | `platform.gdpr-class`, `platform.retention-days`, … | the policy that it was staged with |
+| table property | the same | the policy, of every published version |
+| table property | `platform.subject-column`, `platform.subject-namespace` | the subject of versions of earlier releases |
 | table property | `platform.gone.<snapshot id>` | what is left of a version that was rewritten or dropped |
 """
 
@@ -18,11 +21,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from resources.iceberg_policy import policy_of
+from resources.iceberg_policy import policy_of, staged_policy_of, subject_of
 from resources.provenance import UNVERSIONED
 from resources.warehouse import Snapshot, WarehouseError
 
 MAIN, AUDIT_BRANCH = "main", "audit"
+OWN = "platform."
+"""Begins all properties but Iceberg's."""
 CONTENT_HASH = "platform.content-hash"
 SOURCE_COMMIT = "platform.source-commit"
 WRITTEN_AT = "platform.written-at"
@@ -42,12 +47,14 @@ def kept_versions(target: Any, table: str) -> list[Snapshot]:
 def versions_of(target: Any, table: str) -> list[Snapshot]:
     """Every snapshot that is a version."""
     tagged = {ref.snapshot_id for name, ref in target.metadata.refs.items() if name.startswith(_VERSION_TAG)}
-    policy = policy_of(target)
+    of_table, schemas = policy_of(target), target.schemas()
     found = []
     for snapshot in target.metadata.snapshots:
         carried = snapshot.summary.additional_properties if snapshot.summary else {}
         if content_hash := carried.get(CONTENT_HASH):
-            written_at = carried.get(WRITTEN_AT)
+            written_at, published = carried.get(WRITTEN_AT), snapshot.snapshot_id in tagged
+            policy = of_table if published else staged_policy_of(target, carried)
+            subject_column, subject_namespace = subject_of(target, carried)
             found.append(
                 Snapshot(
                     table=table,
@@ -57,10 +64,14 @@ def versions_of(target: Any, table: str) -> list[Snapshot]:
                     committed_at=datetime.fromisoformat(written_at)
                     if written_at
                     else datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
-                    published=snapshot.snapshot_id in tagged,
+                    published=published,
                     gdpr_class=policy.gdpr_class,
                     retention_days=policy.retention_days,
                     source_commit=carried.get(SOURCE_COMMIT, UNVERSIONED),
+                    time_column=policy.time_column,
+                    columns=tuple(field.name for field in schemas[snapshot.schema_id].fields),
+                    subject_column=subject_column,
+                    subject_namespace=subject_namespace,
                 )
             )
     return found

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_removal, iceberg_rows
-from resources.iceberg_policy import LEGAL_HOLD, NEW_TABLE, checked, policy_of, properties_of, set_policy
+from resources.iceberg_policy import (
+    LEGAL_HOLD,
+    NEW_TABLE,
+    checked,
+    policy_of,
+    properties_of,
+    set_policy,
+    version_properties,
+)
 from resources.iceberg_types import as_text, kept
 from resources.iceberg_versions import (
     AUDIT_BRANCH,
@@ -35,7 +43,7 @@ from resources.warehouse import Rewrite, Snapshot, TablePolicy, WarehouseError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from resources.warehouse import Keep
+    from resources.warehouse import Columns, Keep
 
 _LOCK_TIMEOUT_SECONDS = 600
 _LOAD_ATTEMPTS = 3
@@ -107,16 +115,9 @@ class IcebergWarehouse:
         """See `Warehouse.stage`."""
         from pyiceberg.table.update.snapshot import ManageSnapshots
 
+        subject = subject_column, subject_namespace
         policy = checked(
-            table,
-            TablePolicy(
-                gdpr_class,
-                retention_days,
-                subject_column=subject_column,
-                subject_namespace=subject_namespace,
-                time_column=time_column,
-            ),
-            rows.schema,
+            table, TablePolicy(gdpr_class, retention_days, time_column=time_column), subject, rows.schema
         )
         written = kept(table, rows)
         schema = iceberg_rows.checked_schema(table, written.schema)
@@ -125,20 +126,32 @@ class IcebergWarehouse:
             # create_table_if_not_exists would write a metadata file before it finds the table.
             if self._catalog.table_exists(table):
                 target = self._load(table)
-                set_policy(target, policy)
             else:
                 properties = NEW_TABLE | properties_of(policy)
                 target = self._catalog.create_table(table, schema=schema, properties=properties)
-            for existing in kept_versions(target, table):
-                if existing.content_hash == content_hash and iceberg_rows.is_shaped(
-                    target, existing, rows, written
+            versions = kept_versions(target, table)
+            for existing in versions:
+                if (
+                    existing.content_hash == content_hash
+                    and (existing.subject_column, existing.subject_namespace) == subject
+                    and (existing.published or _policy_with(existing) == policy)
+                    and iceberg_rows.is_shaped(target, existing, rows, written)
                 ):
-                    return replace(existing, source_commit=source_commit)
+                    return replace(
+                        existing,
+                        source_commit=source_commit,
+                        gdpr_class=gdpr_class,
+                        retention_days=retention_days,
+                        time_column=time_column,
+                    )
             if target.current_snapshot() is None:
                 # Iceberg takes branches only from an existing snapshot: `main` starts with no rows.
                 target.append(target.schema().as_arrow().empty_table())
             carried = {CONTENT_HASH: content_hash, SOURCE_COMMIT: source_commit}
+            carried |= version_properties(policy, subject)
             with target.transaction() as change:
+                if not any(each.published for each in versions):
+                    set_policy(change, target, policy)
                 if AUDIT_BRANCH in target.metadata.refs:
                     with ManageSnapshots(change) as refs:
                         refs.remove_branch(AUDIT_BRANCH)
@@ -168,6 +181,7 @@ class IcebergWarehouse:
                         refs.create_tag(snapshot_id, tag)
                     refs.set_current_snapshot(snapshot_id=snapshot_id)
                 iceberg_rows.make_current(change, target.metadata.snapshot_by_id(snapshot_id).schema_id)
+                set_policy(change, target, _policy_with(snapshot))
         return replace(snapshot, published=True)
 
     # --- Reading ---------------------------------------------------------------------------------------
@@ -235,12 +249,12 @@ class IcebergWarehouse:
 
     # --- Taking out ------------------------------------------------------------------------------------
 
-    def affected(self, table: str, keep: "Keep", *, columns: Sequence[str]) -> list[tuple[Snapshot, int]]:
+    def affected(self, table: str, keep: "Keep", *, columns: "Columns") -> list[tuple[Snapshot, int]]:
         """See `Warehouse.affected`."""
         return list(iceberg_removal.affected(self._load(table), table, keep, columns))
 
     def rewrite(
-        self, table: str, keep: "Keep", *, columns: Sequence[str], content_hash: "Callable[[pa.Table], str]"
+        self, table: str, keep: "Keep", *, columns: "Columns", content_hash: "Callable[[pa.Table], str]"
     ) -> list[Rewrite]:
         """See `Warehouse.rewrite`."""
         with self._locked() as held:
@@ -298,6 +312,11 @@ class IcebergWarehouse:
                 if attempt == _LOAD_ATTEMPTS - 1:
                     raise
         raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first")
+
+
+def _policy_with(snapshot: Snapshot) -> TablePolicy:
+    """The policy that a table has when this is published."""
+    return TablePolicy(snapshot.gdpr_class, snapshot.retention_days, time_column=snapshot.time_column)
 
 
 def _driven(catalog_uri: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Keep = Callable[["Snapshot", pa.Table], pa.Array]
+    Columns = Callable[["Snapshot"], Sequence[str]]
 
 
 class WarehouseError(ResourceError):
@@ -28,17 +29,13 @@ class WarehouseError(ResourceError):
 
 @dataclass(frozen=True, slots=True)
 class TablePolicy:
-    """What holds for every version of a table. Tables of earlier versions carry none and have the defaults."""
+    """What holds for every published version of a table. Tables of earlier versions carry none and have the defaults."""
 
     gdpr_class: GdprClass = "internal"
     retention_days: int = 3650
-    subject_column: str | None = None
-    """Whose values name the person that a row is about."""
     time_column: str | None = None
     """A date or timestamp from which the retention of single rows counts."""
     legal_hold: bool = False
-    subject_namespace: str | None = None
-    """Within which those values are unique; None beside a column, as in tables of earlier versions: `review`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +51,17 @@ class Snapshot:
     """When these rows were first written; a rewritten version keeps the time of the one it replaces."""
     published: bool
     gdpr_class: GdprClass = "internal"
+    """Class, days and time column are the table's once it is published, and until then its own."""
     retention_days: int = 3650
     source_commit: str = UNVERSIONED
+    time_column: str | None = None
+    """See `TablePolicy`; versions of before it may lack the column."""
+    columns: tuple[str, ...] = ()
+    """Its own, in their order."""
+    subject_column: str | None = None
+    """Whose values name the person that a row is about. Its own; in versions of earlier releases, the table's."""
+    subject_namespace: str | None = None
+    """Within which those values are unique; None beside a column, as in earlier releases: `review`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,11 @@ class Warehouse(Protocol):
         subject_namespace: str | None = None,
         time_column: str | None = None,
     ) -> Snapshot:
-        """Write `rows` where only an audit reads them. Equal rows of equal schema are not written again.
+        """Write `rows` where only an audit reads them; all that is published stays as it is.
 
-        Class, retention, columns and namespace become the policy of the whole table, older versions included.
-        The columns are this version's own; metadata of the Arrow schema is not kept.
+        Equal rows of equal schema and subject are not written again. The columns, and which of them names whom,
+        are this version's own for good; metadata of the Arrow schema is not kept. Class, retention and time
+        column become the table's policy with the publication, or now where nothing is published yet.
 
         Raises:
             WarehouseError: The policy is not sound, or a column's type or a value cannot be kept as it is;
@@ -95,7 +102,10 @@ class Warehouse(Protocol):
         ...
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
-        """Make a staged snapshot the table's current one, and tag it, atomically. Idempotent."""
+        """Make a staged snapshot the table's current one, and tag it, atomically. Idempotent.
+
+        Its class, retention and time column become those of the whole table, older versions included.
+        """
         ...
 
     def read(self, table: str, snapshot_id: str, *, columns: Sequence[str] | None = None) -> "pa.Table":
@@ -133,19 +143,19 @@ class Warehouse(Protocol):
         ...
 
     def policy(self, table: str) -> TablePolicy:
-        """What holds for every version of a table."""
+        """What holds for every published version of a table."""
         ...
 
     def set_legal_hold(self, table: str, *, held: bool) -> TablePolicy:
         """Place or lift a table's legal hold: under it, nothing of the table is removed."""
         ...
 
-    def affected(self, table: str, keep: "Keep", *, columns: Sequence[str]) -> list[tuple[Snapshot, int]]:
+    def affected(self, table: str, keep: "Keep", *, columns: "Columns") -> list[tuple[Snapshot, int]]:
         """What `rewrite` would do: each version that would lose rows, and how many."""
         ...
 
     def rewrite(
-        self, table: str, keep: "Keep", *, columns: Sequence[str], content_hash: "Callable[[pa.Table], str]"
+        self, table: str, keep: "Keep", *, columns: "Columns", content_hash: "Callable[[pa.Table], str]"
     ) -> list[Rewrite]:
         """Write every version that loses rows again, then remove the old ones with all their files.
 
@@ -153,9 +163,13 @@ class Warehouse(Protocol):
 
         Args:
             table: The table.
-            keep: Tells of the given columns of a version which rows stay: a mask without nulls.
-            columns: What `keep` looks at; a version that lacks one of them stays as it is.
+            keep: Tells of these columns of a version which rows stay: a mask without nulls.
+            columns: What `keep` looks at in a version; where that is nothing, the version stays as it is.
             content_hash: Of the rows that stay.
+
+        Raises:
+            WarehouseError: A version lacks a column that is to be looked at; versions before it may be
+                written again.
         """
         ...
 

@@ -90,6 +90,11 @@ def without(text: str):
     return lambda _, found: pc.not_equal(found["text"], text)
 
 
+def text_of(version: Snapshot) -> list[str]:
+    """Where the text stands in a version, if it has one."""
+    return [column for column in version.columns if column == "text"]
+
+
 def rewrite(warehouse: IcebergWarehouse, text: str) -> list[Rewrite]:
     """Take the rows with this text out of every version."""
-    return warehouse.rewrite(TABLE, without(text), columns=["text"], content_hash=content_hash)
+    return warehouse.rewrite(TABLE, without(text), columns=text_of, content_hash=content_hash)

@@ -27,7 +27,7 @@ def new(
     as_json: AsJson = False,
 ) -> None:
     """Draft a line from a look at its data: a training spec and a contract. Nothing is overwritten."""
-    from platform_assets.lines.line import RESERVED_NAMES, SPEC_FILE, load_lines
+    from platform_assets.lines.line import SPEC_FILE, is_reserved, load_lines
     from platform_assets.scaffold.errors import ScaffoldError
     from platform_assets.scaffold.write import new_line
     from platform_assets.tasks.registry import find_task
@@ -47,7 +47,7 @@ def new(
         target=target,
         spec=(folder or Path(line)) / SPEC_FILE,
         owner=next(iter(principal.groups), principal.user),
-        taken=RESERVED_NAMES.union(names),
+        taken=[*names, *filter(is_reserved, [line])],
     )
     draft = made.draft
     commands = [

@@ -1,1 +1,1 @@
-"""Governance: verdicts, the ledger, releases. Imported by every domain, imports none."""
+"""Governance: verdicts, releases, retention, subjects and erasure. Imported by every domain, imports none."""

@@ -22,11 +22,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
-from platform_assets.governance.erasure_search import HeldRows, Search, others, search
+from platform_assets.governance.erasure_search import HeldRows, Search, others, rows_of_others, search
 from platform_assets.governance.errors import ErasureError
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ERASURE, RELEASE, Release, data_of, removed_by
-from platform_assets.governance.subject_columns import about_others, parquet_of
+from platform_assets.governance.subject_columns import parquet_of
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.suppression import (
     LOCK_TIMEOUT_SECONDS,
@@ -100,18 +100,25 @@ def plan_erasure(
     Args:
         subject: Who is to be erased.
         ledger: Holds releases, models and earlier erasures.
-        warehouse: Searched in every version of every table of the subject's namespace.
+        warehouse: Searched in every version of the subject's namespace, of every table.
         store: Searched in every object.
         salt: Of the hash by which the ledger knows subjects.
 
     Raises:
         ErasureError: Nothing holds the subject and it was never erased, nothing says that it holds rows of its
             namespace, or the salt is not that of earlier erasures.
-        SubjectError: A subject column can hold no ids.
+        SubjectError: A subject column can hold no ids, or is missing.
         ResourceError: Something cannot be read, so nobody knows what it holds.
     """
     found = search(subject, warehouse, store)
     plan = _planned(subject, found, ledger=ledger, warehouse=warehouse, salt=salt)
+    # Who was erased before may have been in what is all gone by now.
+    if subject.namespace not in found.namespaces and not plan.earlier:
+        known = ", ".join(sorted(found.namespaces)) or "none at all"
+        raise ErasureError(
+            f"no table and no object says which of its columns names a {subject.namespace}; the namespaces that are "
+            f"named are: {known}. Correct the subject, or materialize the datasets with this version first"
+        )
     if not (found.found or found.mentions or plan.earlier):
         raise ErasureError(
             f"no table and no object holds this {subject.namespace} ({found.versions_searched} versions and "
@@ -152,7 +159,7 @@ def erase(
     Raises:
         ErasureError: Nothing holds the subject and it was never erased, or something that holds it is
             under legal hold; nothing was touched.
-        SubjectError: A subject column can hold no ids; nothing was touched.
+        SubjectError: A subject column can hold no ids, or is missing; nothing was touched.
         ResourceError: Something could not be read or written; run it again.
     """
     if not (by.strip() and reason.strip()):
@@ -260,11 +267,12 @@ class _Erasing:
             if each.version is None:
                 self._rewrite_object(each)
                 log.info("object %s is written again", each.name)
-        for table, column in dict.fromkeys(
-            (each.name, each.column) for each in plan.search.found if each.version
-        ):
+        for table in dict.fromkeys(each.name for each in plan.search.found if each.version):
             self.warehouse.rewrite(
-                table, others(self.subject), columns=[column], content_hash=self.content_hash
+                table,
+                others(self.subject),
+                columns=plan.search.places.in_version,
+                content_hash=self.content_hash,
             )
             log.info("table %s is written again", table)
         # Also what an earlier run that was killed had written again and not yet cleared away.
@@ -311,7 +319,7 @@ class _Erasing:
             rows = pq.read_table(io.BytesIO(self.store.get(holding.name)))
             self.store.put(
                 holding.name,
-                parquet_of(rows.filter(about_others(rows[holding.column], self.subject.id))),
+                parquet_of(rows.filter(rows_of_others(rows.select(holding.columns), self.subject))),
                 gdpr_class=info.gdpr_class,
                 # Its days count from now again, and end when they would have.
                 retention_days=max(1, info.retention_days - (self.now - info.stored_at).days),

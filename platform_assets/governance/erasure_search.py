@@ -1,9 +1,10 @@
-"""What holds a subject: every version of every table of its namespace, and every object."""
+"""What holds a subject: every version of every table, and every object, that says it is of its namespace."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Self
 
 from platform_assets.governance.errors import ErasureError, SubjectError
@@ -11,7 +12,7 @@ from platform_assets.governance.subject_columns import SubjectColumn, about_othe
 from platform_assets.governance.subjects import REVIEW, Subject
 from platform_assets.references import TableSnapshot
 from resources.object_store import ObjectStore
-from resources.warehouse import Snapshot, TablePolicy, Warehouse
+from resources.warehouse import Snapshot, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,16 +29,58 @@ class HeldRows:
     name: str
     """The table, or the object's key."""
     rows: int
-    column: str
-    """Where the subject stands."""
+    columns: tuple[str, ...]
+    """Where the subject may stand."""
     version: Snapshot | None = None
     """None for an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The columns in which a subject may stand."""
+
+    namespace: str
+    of_silent: tuple[str, ...]
+    """In what does not say of whom it holds rows."""
+
+    @classmethod
+    def of(cls, subject: Subject, told: Iterable[SubjectColumn | None]) -> Self:
+        """Those of a subject, where table versions say this of themselves."""
+        reviews = {each.column for each in told if each and each.namespace == REVIEW}
+        # Earlier versions had long ids alone; a short one may be the number of something else there.
+        may_be_old = subject.namespace == REVIEW and len(subject.id) >= _TELLING_LENGTH
+        return cls(subject.namespace, tuple(sorted(reviews)) if may_be_old else ())
+
+    def within(self, told: SubjectColumn | None) -> tuple[str, ...]:
+        """In what says so of itself."""
+        if told is None:
+            return self.of_silent
+        return (told.column,) if told.namespace == self.namespace else ()
+
+    def in_version(self, version: Snapshot) -> tuple[str, ...]:
+        """In a version of a table; for `Warehouse.affected` and `Warehouse.rewrite`.
+
+        Raises:
+            SubjectError: It lacks the column that is said to name its subjects.
+        """
+        told = _told_by(version)
+        columns = self.within(told)
+        if told and not {*columns} <= {*version.columns}:
+            raise SubjectError(
+                f"table {version.table}: column {told.column} is said to name a {told.namespace} in version "
+                f"{version.content_hash[:12]}, which has no such column, so nobody knows whom it is about; "
+                f"it has {', '.join(version.columns)}. Drop that version first"
+            )
+        return tuple(column for column in columns if column in version.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     """What holds a subject."""
 
+    places: Places
+    namespaces: frozenset[str]
+    """That tables and objects say they hold rows of."""
     found: tuple[HeldRows, ...]
     mentions: tuple[str, ...]
     """Objects that are no tables and hold the id: a person must look at them."""
@@ -71,31 +114,30 @@ class Search:
 def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search:
     """What holds a subject. Rows of other namespaces are not looked at.
 
-    A table, or an object that is one, says of whom it holds rows. Those of earlier versions may say
-    nothing; they can hold reviews only, in a column that is the subject column of reviews elsewhere.
+    Each version of a table, and each object that is one, says of whom it holds rows. Those of earlier
+    releases may say nothing; they can hold reviews only, in a column that is the subject column of reviews
+    elsewhere.
 
     Args:
         subject: Who is looked for.
-        warehouse: Searched in every version of every table of the namespace.
+        warehouse: Searched in every version of the namespace, of every table.
         store: Searched in every object.
 
     Raises:
-        ErasureError: No table and no object says that it holds rows of this namespace, or one that does
-            lacks the column.
-        SubjectError: A subject column can hold no ids.
+        ErasureError: An object that says that it holds rows of this namespace lacks the column.
+        SubjectError: So does a version of a table, or a subject column can hold no ids.
         ResourceError: Something cannot be read, so nobody knows what it holds.
     """
-    policies = {table: warehouse.policy(table) for table in warehouse.tables()}
-    told = {table: _told_by(policy) for table, policy in policies.items()}
-    places = _Places.of(subject, told.values())
-    tables = {table: columns for table in policies if (columns := places.within(told[table]))}
+    kept = {table: warehouse.versions(table, unpublished=True) for table in warehouse.tables()}
+    versions = [version for each in kept.values() for version in each]
+    told = {_told_by(version) for version in versions}
+    places = Places.of(subject, told)
     found = [
-        HeldRows(table, rows, column, version)
-        for table, columns in tables.items()
-        for column in columns
-        for version, rows in _affected(warehouse, table, column, subject)
+        HeldRows(table, rows, places.in_version(version), version)
+        for table in kept
+        for version, rows in warehouse.affected(table, others(subject), columns=places.in_version)
     ]
-    namespaces = {each.namespace for each in told.values() if each}
+    namespaces = {each.namespace for each in told if each}
     mentions, keys = [], list(store.list())
     for key in keys:
         content = store.get(key)
@@ -106,80 +148,65 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search
                 found += _rows_in(key, content, told_by_object, places, subject)
         elif len(subject.id) >= _TELLING_LENGTH and subject.id.encode() in content:
             mentions.append(key)
-    if subject.namespace not in namespaces:
-        known = ", ".join(sorted(namespaces)) or "none at all"
-        raise ErasureError(
-            f"no table and no object says which of its columns names a {subject.namespace}; the namespaces that are "
-            f"named are: {known}. Correct the subject, or materialize the datasets with this version first"
-        )
     in_tables = {each.name for each in found if each.version}
     in_objects = {each.name for each in found if each.version is None} | {*mentions}
     return Search(
+        places=places,
+        namespaces=frozenset(namespaces),
         found=tuple(found),
         mentions=tuple(mentions),
         held=(
-            *(f"table {table}" for table in sorted(in_tables) if policies[table].legal_hold),
+            *(f"table {table}" for table in sorted(in_tables) if warehouse.policy(table).legal_hold),
             *(f"object {key}" for key in sorted(in_objects) if store.info(key).legal_hold),
         ),
-        versions_searched=sum(len(warehouse.versions(table, unpublished=True)) for table in tables),
+        versions_searched=sum(bool(places.in_version(version)) for version in versions),
         objects_searched=len(keys),
     )
 
 
 def others(subject: Subject) -> "Callable[[Snapshot, pa.Table], pa.Array]":
-    """Which rows stay, of a version's subject column alone; for `Warehouse.rewrite`."""
-    return lambda _, rows: about_others(rows.column(0), subject.id)
+    """Which rows stay, of a version's subject columns alone; for `Warehouse.rewrite`."""
+
+    def keep(version: Snapshot, rows: "pa.Table") -> "pa.Array":
+        with _named(f"table {version.table}"):
+            return rows_of_others(rows, subject)
+
+    return keep
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """The columns in which a subject may stand."""
+def rows_of_others(rows: "pa.Table", subject: Subject) -> "pa.ChunkedArray":
+    """Which rows name the subject in none of these columns, all of which may: a mask without nulls.
 
-    namespace: str
-    of_silent: tuple[str, ...]
-    """In what does not say of whom it holds rows."""
+    Raises:
+        SubjectError: A column can hold no ids.
+    """
+    import pyarrow.compute as pc
 
-    @classmethod
-    def of(cls, subject: Subject, told: Iterable[SubjectColumn | None]) -> Self:
-        reviews = {each.column for each in told if each and each.namespace == REVIEW}
-        # Earlier versions had long ids alone; a short one may be the number of something else there.
-        may_be_old = subject.namespace == REVIEW and len(subject.id) >= _TELLING_LENGTH
-        return cls(subject.namespace, tuple(sorted(reviews)) if may_be_old else ())
-
-    def within(self, told: SubjectColumn | None) -> tuple[str, ...]:
-        """In a table that says so of itself."""
-        if told is None:
-            return self.of_silent
-        return (told.column,) if told.namespace == self.namespace else ()
+    return reduce(pc.and_, (about_others(column, subject.id) for column in rows.columns))
 
 
-def _told_by(policy: TablePolicy) -> SubjectColumn | None:
-    if policy.subject_column is None:
+def _told_by(version: Snapshot) -> SubjectColumn | None:
+    if version.subject_column is None:
         return None
-    return SubjectColumn(policy.subject_namespace or REVIEW, policy.subject_column)
-
-
-def _affected(warehouse: Warehouse, table: str, column: str, subject: Subject) -> list[tuple[Snapshot, int]]:
-    with _named(f"table {table}"):
-        return warehouse.affected(table, others(subject), columns=[column])
+    return SubjectColumn(version.subject_namespace or REVIEW, version.subject_column)
 
 
 def _rows_in(
-    key: str, content: bytes, told: SubjectColumn | None, places: _Places, subject: Subject
+    key: str, content: bytes, told: SubjectColumn | None, places: Places, subject: Subject
 ) -> Iterator[HeldRows]:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(io.BytesIO(content)).names
-    for column in places.within(told):
-        if column in names:
-            ids = pq.read_table(io.BytesIO(content), columns=[column])[column]
-            if rows := len(ids) - len(ids.filter(about_others(ids, subject.id))):
-                yield HeldRows(key, rows, column)
-        elif told is not None:
-            raise ErasureError(
-                f"object {key} says that its column {column} names a {told.namespace}, and has no such column, so nobody "
-                "knows whom it is about: write it again, or delete it"
-            )
+    columns = places.within(told)
+    if told and not {*columns} <= {*names}:
+        raise ErasureError(
+            f"object {key} says that its column {told.column} names a {told.namespace}, and has no such column, so nobody "
+            "knows whom it is about: write it again, or delete it"
+        )
+    if present := [column for column in columns if column in names]:
+        ids = pq.read_table(io.BytesIO(content), columns=present)
+        if rows := len(ids) - len(ids.filter(rows_of_others(ids, subject))):
+            yield HeldRows(key, rows, tuple(present))
 
 
 @contextmanager

@@ -48,12 +48,10 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
                     f"{len(report.problems)} of what is past its days could not be removed:\n  "
                     + "\n  ".join(report.problems)
                 )
-            # Where runs are pods, nobody else clears away what killed ones have left.
-            leftovers = outside.warehouse.sweep() + outside.object_store.sweep()
             return dg.MaterializeResult(
                 metadata={
                     **report.counts,
-                    "leftovers": leftovers,
+                    "leftovers": report.leftovers,
                     "deleted": len(report.deleted),
                     "stays": len(report.spared),
                     "verdict": report.verdict.hash,

@@ -63,6 +63,8 @@ class RetentionReport:
     spared: tuple[Expired, ...]
     problems: tuple[str, ...]
     """What is past its days and could not be removed."""
+    leftovers: int
+    """How many files went that nothing refers to, such as those of killed runs."""
     verdict: Entry
     outcome: Outcome
 
@@ -108,7 +110,7 @@ def retain(
     environment: str,
     now: datetime,
 ) -> RetentionReport:
-    """Remove what is past its days and not spared. Repeatable after a kill.
+    """Remove what is past its days and not spared, and what killed runs have left. Repeatable after a kill.
 
     The ledger names the table versions before they are touched: releases made of them are erased.
 
@@ -132,9 +134,12 @@ def retain(
         of_table = [each for each in due if each.name == table]
         if _tried(problems, partial(_remove_from, warehouse, table, of_table, content_hash, now)):
             removed += of_table
-    _tried(problems, warehouse.sweep)
-    _tried(problems, store.sweep)
-    return _reported(ledger, found, removed, problems, by=by, environment=environment, now=now)
+    leftovers: list[int] = []
+    _tried(problems, lambda: leftovers.append(warehouse.sweep()))
+    _tried(problems, lambda: leftovers.append(store.sweep()))
+    return _reported(
+        ledger, found, removed, problems, sum(leftovers), by=by, environment=environment, now=now
+    )
 
 
 def set_legal_hold(
@@ -189,27 +194,30 @@ def _expired_objects(
 
 
 def _expired_versions(warehouse: Warehouse, table: str, named: set[str], now: datetime) -> list[Expired]:
-    policy, current = warehouse.policy(table), warehouse.current(table)
+    held, current = warehouse.policy(table).legal_hold, warehouse.current(table)
 
     def stays(version: Snapshot) -> Literal["", "legal hold", "in use"]:
         in_use = version == current or version.snapshot_id in named
-        return _spared(policy.gdpr_class, held=policy.legal_hold, in_use=in_use)
+        return _spared(version.gdpr_class, held=held, in_use=in_use)
 
     found = [
-        Expired("version", table, policy.gdpr_class, version.rows, version, stays(version))
+        Expired("version", table, version.gdpr_class, version.rows, version, stays(version))
         for version in warehouse.versions(table, unpublished=True)
-        if version.committed_at + timedelta(days=policy.retention_days) <= now
+        if version.committed_at + timedelta(days=version.retention_days) <= now
     ]
     whole = {each.version for each in found}
-    if policy.time_column:
-        keep = _young_enough(
-            timedelta(days=policy.retention_days), now, spare=lambda version: version in whole
-        )
-        found += [
-            Expired("rows", table, policy.gdpr_class, rows, version, stays(version))
-            for version, rows in warehouse.affected(table, keep, columns=[policy.time_column])
-        ]
+    partly = warehouse.affected(
+        table, _young_enough(now), columns=lambda version: () if version in whole else _time_of(version)
+    )
+    found += [
+        Expired("rows", table, version.gdpr_class, rows, version, stays(version)) for version, rows in partly
+    ]
     return found
+
+
+def _time_of(version: Snapshot) -> tuple[str, ...]:
+    """Where the times of its rows stand; nowhere in a version of before the table had the column."""
+    return (version.time_column,) if version.time_column in version.columns else ()
 
 
 def _spared(gdpr_class: GdprClass, *, held: bool, in_use: bool) -> Literal["", "legal hold", "in use"]:
@@ -218,9 +226,7 @@ def _spared(gdpr_class: GdprClass, *, held: bool, in_use: bool) -> Literal["", "
     return "in use" if in_use and gdpr_class not in _GOES_WHOEVER_USES_IT else ""
 
 
-def _young_enough(
-    retention: timedelta, now: datetime, *, spare: Callable[[Snapshot], bool]
-) -> "Callable[[Snapshot, pa.Table], pa.Array]":
+def _young_enough(now: datetime) -> "Callable[[Snapshot, pa.Table], pa.Array]":
     """Which rows are within their days; rows without a time have those of their version.
 
     So have all rows of a version in which the column was of another type than a time.
@@ -228,12 +234,11 @@ def _young_enough(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cutoff = pa.scalar(now - retention, pa.timestamp("us", "UTC"))
-
     def keep(version: Snapshot, rows: "pa.Table") -> "pa.Array":
         times = rows.column(0)
-        if spare(version) or not (pa.types.is_timestamp(times.type) or pa.types.is_date(times.type)):
+        if not (pa.types.is_timestamp(times.type) or pa.types.is_date(times.type)):
             return pa.repeat(pa.scalar(value=True), rows.num_rows)
+        cutoff = pa.scalar(now - timedelta(days=version.retention_days), pa.timestamp("us", "UTC"))
         return pc.fill_null(pc.greater(times, pc.cast(cutoff, times.type, safe=False)), fill_value=True)
 
     return keep
@@ -281,16 +286,18 @@ def _remove_from(
     content_hash: "Callable[[pa.Table], str]",
     now: datetime,
 ) -> None:
-    policy = warehouse.policy(table)
     if whole := [each.version.snapshot_id for each in due if each.version and each.kind == "version"]:
         # Since it was judged, a run may have published a version anew.
-        warehouse.drop(table, whole, also_current=policy.gdpr_class in _GOES_WHOEVER_USES_IT)
-    partly = {each.version for each in due if each.kind == "rows"}
-    if partly and policy.time_column:
-        keep = _young_enough(
-            timedelta(days=policy.retention_days), now, spare=lambda version: version not in partly
+        also_current = warehouse.policy(table).gdpr_class in _GOES_WHOEVER_USES_IT
+        warehouse.drop(table, whole, also_current=also_current)
+    partly = {each.version.snapshot_id for each in due if each.version and each.kind == "rows"}
+    if partly:
+        warehouse.rewrite(
+            table,
+            _young_enough(now),
+            columns=lambda version: _time_of(version) if version.snapshot_id in partly else (),
+            content_hash=content_hash,
         )
-        warehouse.rewrite(table, keep, columns=[policy.time_column], content_hash=content_hash)
     log.info("table %s: what is past its days is removed", table)
 
 
@@ -314,6 +321,7 @@ def _reported(
     found: Sequence[Expired],
     removed: Sequence[Expired],
     problems: Sequence[str],
+    leftovers: int,
     *,
     by: str,
     environment: str,
@@ -340,4 +348,4 @@ def _reported(
         producer={"code_commit": code_commit(), "by": by},
     )
     entry = record(ledger, verdict, evaluation_id=at)
-    return RetentionReport(tuple(removed), spared, tuple(problems), entry, outcome)
+    return RetentionReport(tuple(removed), spared, tuple(problems), leftovers, entry, outcome)

@@ -91,12 +91,15 @@ def publish_unless_erased(
         salt: Of the hash by which it knows them.
 
     Raises:
-        ErasureError: A subject among the rows was erased; the staged rows are gone.
+        ErasureError: A subject among the rows was erased; the staged rows are gone, unless they are a version
+            that is published already.
     """
     try:
         refuse_erased(ids, namespace=namespace, of=f"table {staged.table}", ledger=ledger, salt=salt)
     except ErasureError:
-        warehouse.drop(staged.table, [staged.snapshot_id])
+        # Equal rows may have been published before; the erasure itself writes those again.
+        if not staged.published:
+            warehouse.drop(staged.table, [staged.snapshot_id], also_current=False)
         raise
     return warehouse.publish(staged)
 

@@ -1,7 +1,7 @@
 """The ledger: an append-only, hash-chained record of everything that was decided.
 
-What an entry is, `entry.py` says (format 1). Where entries are kept, `ledger_sqlite.py` and
-`ledger_postgres.py`. How the chain is verified, `ledger_verification.py`. Here entries are appended and read.
+What an entry is, `entry.py` says (format 1). Where entries are kept, `sqlite_store.py` and
+`postgres_store.py`. How the chain is verified, `verification.py`. Here entries are appended and read.
 
 (kind, subject, fingerprint) is the idempotency key: appending it again returns the entry that is
 there. The bytes of an entry are the only truth. Everything else in the database is derived from them

@@ -1,4 +1,4 @@
-"""What the ledger asks of a database, and nothing more. `ledger_sqlite` and `ledger_postgres` offer it.
+"""What the ledger asks of a database, and nothing more. `sqlite_store` and `postgres_store` offer it.
 
 And the one way from a row of it to an entry.
 """

@@ -21,7 +21,7 @@ from platform_assets.governance.requirements import Demands
 from platform_assets.governance.verdict import Requirement
 from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.manifest import Manifest, ManifestError, first_problem, read_yaml
-from platform_assets.references import STAGES
+from platform_assets.references import FORMER_TABLES, STAGES
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
 from platform_assets.tasks.training_spec import TrainingSpec
@@ -34,6 +34,8 @@ RESERVED_NAMES = frozenset(
     {"broken_lines", "drift", "governance", "retention", "retention_sweep", "schema_changes"}
 )
 """Groups, jobs and assets of the platform itself."""
+RESERVED_ENDINGS = tuple(table.rpartition("{line}")[2] for table in FORMER_TABLES.values())
+"""With one of them, a line's tables would be those that another line's versions of earlier releases lie in."""
 
 
 class LineError(PlatformError):
@@ -153,6 +155,11 @@ class Lines:
     broken: tuple[BrokenLine, ...]
 
 
+def is_reserved(name: str) -> bool:
+    """Whether no line may have this name."""
+    return name in RESERVED_NAMES or name.endswith(RESERVED_ENDINGS)
+
+
 def load_line(path: Path) -> Line:
     """The line that the spec in `path` declares.
 
@@ -162,8 +169,12 @@ def load_line(path: Path) -> Line:
     """
     task, manifest = read_training_spec(path)
     spec = manifest.content
-    if spec.line in RESERVED_NAMES:
-        raise manifest.error(("line",), f"{spec.line} is a name of the platform's own; choose another")
+    if is_reserved(spec.line):
+        raise manifest.error(
+            ("line",),
+            f"{spec.line} is a name of the platform's own, or ends in {' or '.join(RESERVED_ENDINGS)} as tables of "
+            "earlier releases do; choose another",
+        )
     for name, condition in spec.gates.items():
         try:
             Gate.parse(name, condition, task.rules)

@@ -89,7 +89,7 @@ class JobFiles:
             namespace=inputs.dataset.subject_namespace,
             column=inputs.dataset.subject_column,
             gdpr_class=inputs.dataset.gdpr_class,
-            retention_days=RETENTION_DAYS,
+            retention_days=min(RETENTION_DAYS, inputs.dataset.retention_days),
             source_commit=inputs.source_commit,
             ledger=ledger,
             salt=salt,

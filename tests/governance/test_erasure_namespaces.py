@@ -6,6 +6,7 @@ from hashlib import sha256
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.erasure import plan_erasure
@@ -151,6 +152,70 @@ def test_every_version_of_a_table_is_searched(home):
     assert ids == [[4712, None], [4712], [1]]
 
 
+def test_each_version_is_searched_in_its_own_column(home):
+    """A key column that was renamed, whose versions of before still hold the applicant under the old name."""
+    home.write(APPLICANTS, {"client_no": [4711, 4713], "sum": [5, 6]}, "client_no", "applicant")
+
+    report = home.erase("applicant:4711")
+
+    assert (report.outcome, report.left) == ("pass", ())
+    assert report.verdict.body["evidence"]["versions_written_again"] == 2
+    before, now = (
+        home.warehouse.read(APPLICANTS, version.snapshot_id).to_pydict()
+        for version in home.warehouse.versions(APPLICANTS)
+    )
+    assert before == {"applicant_id": [4712, None], "sum": [2, 4]}
+    assert now == {"client_no": [4713], "sum": [6]}
+
+
+def test_a_refused_version_does_not_change_whose_rows_the_published_ones_hold(home):
+    """Staged as another namespace, and never published: the published rows are the applicant's as before."""
+    home.write(APPLICANTS, home.read(APPLICANTS), "applicant_id", "client", publish=False)
+
+    report = home.erase("applicant:4711")
+
+    assert (report.outcome, report.left) == ("pass", ())
+    assert home.read(APPLICANTS) == {"applicant_id": [4712, None], "sum": [2, 4]}
+    assert home.warehouse.staged(APPLICANTS).rows == 4  # are of clients, by their own word
+    assert home.erase("client:4711").outcome == "pass"
+    assert home.warehouse.staged(APPLICANTS).rows == 2
+
+
+def test_a_version_without_the_column_that_names_its_subjects_stops_the_search(home):
+    """A table of an earlier release names one column for all: whom a version without it holds, nobody knows."""
+    properties = {"platform.subject-column": "applicant_id", "platform.subject-namespace": "applicant"}
+    write_as_before(home.folder, "datasets.old", {"other": ["4711"]}, properties)
+    with pytest.raises(
+        SubjectError,
+        match=r"table datasets\.old: column applicant_id is said to name a applicant in version",
+    ):
+        home.erase("applicant:4711")
+    assert list(home.ledger.entries(kind=ERASURE)) == []
+    assert home.erase("patient:4711").outcome == "pass"
+
+
+def write_as_before(folder, table, rows, properties):
+    """A version of a table as an earlier release wrote it: whose rows it holds, the table alone says."""
+    catalog = SqlCatalog(
+        "platform", uri=f"sqlite:///{folder / 'catalog.sqlite'}", warehouse=str(folder / "warehouse")
+    )
+    rows = pa.table(rows)
+    written = catalog.create_table(table, schema=rows.schema, properties=properties)
+    written.append(rows, snapshot_properties={"platform.content-hash": content_hash(rows)})
+    with written.manage_snapshots() as refs:
+        refs.create_tag(written.current_snapshot().snapshot_id, f"v-{content_hash(rows)[:16]}")
+
+
+def test_an_erasure_can_be_asked_for_again_when_all_that_named_its_namespace_is_gone(home):
+    """Nothing holds the applicant, and nothing says any more that it could; the second verdict is the same."""
+    home.erase("applicant:4711")
+    home.store.delete(SCORES)
+    home.warehouse.drop(APPLICANTS, [home.warehouse.current(APPLICANTS).snapshot_id])
+    assert home.erase("applicant:4711").outcome == "pass"
+    with pytest.raises(ErasureError, match="namespaces that are named are: patient"):
+        home.plan("applicant:4712")
+
+
 def test_suppression_knows_namesakes_apart(home):
     """What is read in again is asked for by namespace, whole numbers like texts; other namespaces' fingerprints stay."""
     home.erase("applicant:4711")
@@ -179,6 +244,28 @@ def test_publishing_asks_for_the_namespace(home, namespace, published):
         ):
             publish_unless_erased(staged, rows["id"], **given)
         assert home.warehouse.versions("datasets.other", unpublished=True) == []
+
+
+def test_a_refused_publication_leaves_what_is_published_to_the_erasure(home):
+    """Equal rows are the published version itself: it stays, with everybody else's rows, until it is written again."""
+    rows = home.read(APPLICANTS)
+    entry = {"by": "grace", "reason": "7", "versions": [], "objects": [], "releases": [], "models": []}
+    body = {"namespace": "applicant", "salt_check": salt_check(SALT)} | entry
+    subject = Subject("applicant", "4711").hashed(SALT)
+    home.ledger.append(ERASURE, subject, fingerprint="1", body=body)
+    staged = home.write(APPLICANTS, rows, "applicant_id", "applicant", publish=False)
+    with pytest.raises(ErasureError, match="2 of 4 rows are about subjects that were erased"):
+        publish_unless_erased(
+            staged,
+            rows["applicant_id"],
+            namespace="applicant",
+            warehouse=home.warehouse,
+            ledger=home.ledger,
+            salt=SALT,
+        )
+    assert home.read(APPLICANTS) == rows
+    assert home.erase("applicant:4711").outcome == "pass"
+    assert home.read(APPLICANTS) == {"applicant_id": [4712, None], "sum": [2, 4]}
 
 
 def test_a_namespace_that_nothing_knows_is_an_error(home):
@@ -247,7 +334,7 @@ def test_a_table_without_a_namespace_is_about_reviews(tmp_path):
     """It names its column as before; nobody of another namespace is looked for in it."""
     home = Home(tmp_path)
     home.write(REVIEWS, {"review_id": [REVIEW_ID, "other"]}, "review_id")
-    assert home.warehouse.policy(REVIEWS).subject_namespace is None
+    assert home.warehouse.current(REVIEWS).subject_namespace is None
     with pytest.raises(ErasureError, match="namespaces that are named are: review"):
         home.plan(f"applicant:{REVIEW_ID}")
     assert home.erase(REVIEW_ID).outcome == "pass"

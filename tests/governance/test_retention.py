@@ -336,7 +336,23 @@ def test_rows_of_versions_in_which_the_column_told_no_time_stay(warehouse, sweep
     report = sweep()
 
     assert [(each.kind, each.rows, each.version) for each in report.deleted] == [("rows", 1, times)]
-    assert warehouse.versions(TABLE)[:3] == [texts, numbers, lacking]
+    left = [each.snapshot_id for each in warehouse.versions(TABLE)]
+    assert left[:3] == [each.snapshot_id for each in (texts, numbers, lacking)]
+
+
+@local_only
+def test_a_version_that_was_never_published_goes_by_its_own_days(warehouse, sweep):
+    """It may be of a stricter class than the table, whose policy it has not become."""
+    published = write(warehouse, texts("a"), days=30, gdpr_class="internal")
+    given = {"gdpr_class": "sensitive", "retention_days": 5, "source_commit": "0c0ffee"}
+    refused = warehouse.stage(TABLE, texts("b"), content_hash=content_hash(texts("b")), **given)
+
+    report = sweep(6)
+
+    assert [(each.kind, each.gdpr_class, each.version) for each in report.deleted] == [
+        ("version", "sensitive", refused)
+    ]
+    assert warehouse.versions(TABLE, unpublished=True) == [published]
 
 
 @local_only
@@ -414,8 +430,9 @@ def materialize(store, warehouse, ledger, tmp_path) -> dg.ExecuteInProcessResult
 
 @local_only
 def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_path):
-    """Its metadata are the counts and the verdict."""
+    """Its metadata are the counts, what killed runs have left among them, and the verdict."""
     put(store, "reports/dev/a", days=1)
+    (store._objects / "reports" / "dev" / "half_put").write_bytes(b"by a killed run")
     stale = store._metadata / "reports" / "dev" / "a.json"
     stale.write_text(stale.read_text().replace(str(now().year), "1999"))
     result = materialize(store, warehouse, ledger, tmp_path)
@@ -423,6 +440,7 @@ def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_pat
     (materialization,) = result.asset_materializations_for_node(housekeeping.RETENTION_SWEEP)
     shown = {name: value.value for name, value in materialization.metadata.items()}
     assert (shown["internal_object"], shown["deleted"], shown["stays"]) == (1, 1, 0)
+    assert shown["leftovers"] == 1
     assert ledger.get(shown["verdict"]).body["outcome"] == "pass"
 
 

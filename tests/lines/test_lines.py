@@ -33,6 +33,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "a gate of no rule": ({"line": "loose", "gates": {"roc": "> 0.9"}}, "gates.roc", 'unknown gate "roc"'),
     TAKEN: ({"line": "first"}, "line", "first is the name of the line in "),
     "a reserved name": ({"line": "governance"}, "line", "governance is a name of the platform's own"),
+    "the former table of another line's features": (
+        {"line": "first_tokens"},
+        "line",
+        "first_tokens is a name of the platform's own, or ends in _tokens as tables of earlier releases do",
+    ),
     "the name of the group of broken lines": (
         {"line": "broken_lines"},
         "line",

@@ -1,5 +1,7 @@
 """Training from the object store: killed, and started again on another disk."""
 
+from dataclasses import replace
+
 import pytest
 
 from platform_assets.models.errors import TrainingError
@@ -64,6 +66,18 @@ def test_inputs_and_result_come_back(settings, inputs, tmp_path):
     files.clear()
     assert files.result() is None
     assert list(store.list(PREFIX)) == []
+
+
+@pytest.mark.parametrize(("of_the_dataset", "expected"), [(3650, 7), (3, 3)])
+def test_rows_of_a_job_stay_no_longer_than_the_training_or_their_dataset(
+    inputs, tmp_path, of_the_dataset, expected
+):
+    """Whichever is shorter: a copy of rows must not outlive the rows, nor lie about when nobody trains on it."""
+    outside = OutsideSystems(PlatformSettings(home=tmp_path))
+    dataset = inputs.dataset.model_copy(update={"retention_days": of_the_dataset})
+    put(replace(inputs, dataset=dataset), outside, PREFIX)
+    info = outside.object_store.info(f"{PREFIX}/rows.parquet")
+    assert (info.retention_days, info.gdpr_class) == (expected, "personal")
 
 
 def test_a_killed_job_goes_on_on_another_disk(trained, settings, inputs, tmp_path):

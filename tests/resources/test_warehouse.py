@@ -6,6 +6,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +30,7 @@ from tests.warehouse_factory import (
     rewrite,
     rows,
     stage,
+    text_of,
     without,
     write,
 )
@@ -351,26 +354,73 @@ def test_a_write_without_a_sound_policy_is_refused(warehouse, given, problem):
     assert warehouse.tables() == []
 
 
-def test_the_policy_of_a_table_is_that_of_its_newest_write(any_warehouse):
-    """Class, retention and columns hold for older versions too, also when the rows are there already."""
+def test_the_policy_of_a_table_is_that_of_its_newest_publication(any_warehouse):
+    """Class, retention and time column hold for older versions too, also when the rows are there already."""
     publish(any_warehouse, 1)
     publish(any_warehouse, 2)
-    write(
-        any_warehouse,
-        rows(2),
-        gdpr_class="sensitive",
-        retention_days=7,
-        subject_column="text",
-        subject_namespace="review",
+    timed = rows(2).append_column("seen", pa.array([date(2026, 12, 1)] * 5))
+    any_warehouse.publish(
+        write(any_warehouse, timed, gdpr_class="sensitive", retention_days=7, time_column="seen")
     )
-    assert any_warehouse.policy(TABLE) == TablePolicy(
-        "sensitive", 7, subject_column="text", subject_namespace="review"
-    )
-    assert {(each.gdpr_class, each.retention_days) for each in any_warehouse.versions(TABLE)} == {
-        ("sensitive", 7)
-    }
-    write(any_warehouse, rows(2))
+    assert any_warehouse.policy(TABLE) == TablePolicy("sensitive", 7, time_column="seen")
+    assert {
+        (each.gdpr_class, each.retention_days, each.time_column) for each in any_warehouse.versions(TABLE)
+    } == {("sensitive", 7, "seen")}
+    publish(any_warehouse, 2)
     assert any_warehouse.policy(TABLE) == TablePolicy("personal", 30)
+
+
+def test_a_write_that_is_never_published_changes_nothing(any_warehouse):
+    """Who is refused by a contract has changed neither the policy of what is published nor whose rows it holds."""
+    first = any_warehouse.publish(
+        write(any_warehouse, rows(1), subject_column="text", subject_namespace="author")
+    )
+    refused = {
+        "gdpr_class": "public",
+        "retention_days": 1,
+        "subject_column": "label",
+        "subject_namespace": "client",
+    }
+    for content in (rows(2), rows(1)):
+        staged = write(any_warehouse, content, **refused)
+        assert any_warehouse.policy(TABLE) == TablePolicy("personal", 30)
+        assert any_warehouse.versions(TABLE) == [first] == [any_warehouse.current(TABLE)]
+        assert any_warehouse.versions(TABLE, unpublished=True) == [first, staged]
+        assert (staged.gdpr_class, staged.retention_days, staged.subject_namespace) == ("public", 1, "client")
+
+
+def test_a_table_without_a_publication_has_the_policy_of_its_newest_write(any_warehouse):
+    """Nothing that anybody reads stands against it; equal rows under another policy count as well."""
+    for days in (30, 7):
+        staged = write(any_warehouse, rows(1), retention_days=days)
+        assert any_warehouse.policy(TABLE) == TablePolicy("personal", days)
+        assert any_warehouse.versions(TABLE, unpublished=True) == [staged]
+
+
+def test_each_version_keeps_whose_rows_it_holds(any_warehouse):
+    """Equal rows about somebody else are another version; written again, each is about the same as before."""
+    told = [("text", "author"), ("label", "author"), ("text", "client"), (None, None)]
+    published = [
+        any_warehouse.publish(
+            write(any_warehouse, rows(1), subject_column=column, subject_namespace=namespace)
+        )
+        for column, namespace in told
+    ]
+    again = write(any_warehouse, rows(1), subject_column="label", subject_namespace="author")
+    assert again == published[1]
+    assert any_warehouse.versions(TABLE) == published
+    rewrites = rewrite(any_warehouse, "row 3")
+    assert [each.old for each in rewrites] == published
+    assert [(each.new.subject_column, each.new.subject_namespace) for each in rewrites] == told
+    assert [each.new for each in rewrites] == any_warehouse.versions(TABLE)
+
+
+def test_a_column_that_a_version_lacks_is_an_error(warehouse):
+    """What was to be looked at and is not there is never taken for nothing."""
+    publish(warehouse, 1)
+    for act in (warehouse.affected, partial(warehouse.rewrite, content_hash=content_hash)):
+        with pytest.raises(WarehouseError, match=r"has no column 'person'; it has version, text"):
+            act(TABLE, without("gone"), columns=lambda _: ["person"])
 
 
 def test_tables_of_earlier_versions_stay_readable(warehouse, tmp_path):
@@ -403,8 +453,14 @@ def test_a_table_of_an_earlier_version_names_subjects_without_a_namespace(wareho
         "platform", uri=f"sqlite:///{tmp_path / 'catalog.sqlite'}", warehouse=str(tmp_path / "warehouse")
     )
     old.create_namespace("datasets")
-    old.create_table(TABLE, schema=rows(1).schema, properties={"platform.subject-column": "text"})
-    assert warehouse.policy(TABLE) == TablePolicy(subject_column="text", subject_namespace=None)
+    table = old.create_table(TABLE, schema=rows(1).schema, properties={"platform.subject-column": "text"})
+    table.append(rows(1), snapshot_properties={"platform.content-hash": content_hash(rows(1))})
+    with table.manage_snapshots() as refs:
+        refs.create_tag(table.current_snapshot().snapshot_id, f"v-{content_hash(rows(1))[:16]}")
+    new = warehouse.publish(write(warehouse, rows(2), subject_column="version", subject_namespace="author"))
+    (before, _) = warehouse.versions(TABLE)
+    assert (before.subject_column, before.subject_namespace) == ("text", None)
+    assert (new.subject_column, new.subject_namespace) == ("version", "author")
 
 
 def test_versions_are_listed_and_found_by_content_or_commit(any_warehouse):
@@ -464,7 +520,7 @@ def test_rows_leave_every_version_and_nothing_else_changes(any_warehouse):
         else write(any_warehouse, content, source_commit=commit * 40)
         for content, commit in ((plain, "a"), (untouched, "b"), (wider, "c"), (wider.slice(1), "e"))
     )
-    assert any_warehouse.affected(TABLE, without("gone"), columns=["text"]) == [
+    assert any_warehouse.affected(TABLE, without("gone"), columns=text_of) == [
         (first, 1),
         (third, 1),
         (staged, 1),

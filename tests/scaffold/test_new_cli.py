@@ -152,6 +152,7 @@ def test_a_file_in_the_place_of_the_folder():
         ("a" * 49, "cannot name a line"),
         ("reviews_sentiment", "is taken"),
         ("retention", "is taken"),
+        ("reviews_sentiment_tokens", "is taken"),
     ],
 )
 def test_names(line, said):

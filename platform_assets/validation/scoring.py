@@ -126,8 +126,11 @@ def production_scores(
     left = warehouse.left_of(trained.table, trained.snapshot_id)
     if left is None:
         return _nothing_known(sources, f"release {release.release_id} was trained on data that has expired")
-    if then.subject_namespace != now.subject_namespace:
-        because = f"release {release.release_id} was trained on rows of {then.subject_namespace} and not of {now.subject_namespace}"
+    if (then.subject_namespace, then.subject_column) != (now.subject_namespace, now.subject_column):
+        because = (
+            f"release {release.release_id} was trained on rows of {then.subject_namespace} by {then.subject_column} "
+            f"and not of {now.subject_namespace} by {now.subject_column}"
+        )
         return _nothing_known(sources, because)
     seen = warehouse.read(trained.table, left, columns=(then.subject_column, "split"))
     seen_ids = set(seen.filter(pc.equal(seen["split"], "train"))[then.subject_column].to_pylist())

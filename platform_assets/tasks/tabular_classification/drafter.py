@@ -78,13 +78,13 @@ def _refuse_few_subjects(judged: Sequence[Judged]) -> None:
         return
     kinds, found = np.zeros(len(judged[0].column.codes), dtype=np.int64), 1
     for each in judged:
-        if each.role not in (None, "target") and found < _FEWEST_SUBJECTS:
+        if each.role != "target" and found < _FEWEST_SUBJECTS:
             _, kinds = np.unique(kinds * (each.column.distinct + 1) + each.column.codes, return_inverse=True)
             found = int(kinds.max()) + 1
     if found < _FEWEST_SUBJECTS:
         raise ScaffoldError(
-            f"its {len(kinds):,} rows are {found} different ones by the columns to learn from, and rows that are equal stay "
-            f"in one split; {_FEWEST_SUBJECTS} are the fewest: give more columns, or one that tells whose a row is (e.g. id)"
+            f"its {len(kinds):,} rows are {found} different ones, the target aside, and rows that are equal stay in one "
+            f"split; {_FEWEST_SUBJECTS} are the fewest: give more columns, or one that tells whose a row is (e.g. id)"
         )
 
 

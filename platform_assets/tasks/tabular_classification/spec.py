@@ -152,7 +152,7 @@ class TableDatasetSpec(DatasetSpec, ColumnsSpec):
 
     subject: Annotated[str, Field(min_length=1)] = "row"
     """The kind of subject that the key column names: the namespace of its values. Without a key column a row is
-    its own subject, named by the SHA-256 of its values."""
+    its own subject, named by the SHA-256 of all its values but the target, whether the spec uses them or not."""
     split: TableSplitSpec = RowSplitSpec()
 
     @model_validator(mode="after")

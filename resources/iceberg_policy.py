@@ -1,10 +1,11 @@
 """A table's policy, kept in the properties of its Iceberg table: what holds for every version of it."""
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from resources.object_store import GdprClass
-from resources.warehouse import TablePolicy, WarehouseError
+from resources.warehouse import SUBJECT_NAMESPACE, TablePolicy, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,8 @@ def checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolicy
     """The policy, if it is sound for rows of this schema.
 
     Raises:
-        WarehouseError: Its class or its days are none, or it names a column that is not there or tells no time.
+        WarehouseError: Its class or its days are none, or it names a column that is not there or tells no time, or a
+            namespace that is none.
     """
     from pyarrow import types
 
@@ -47,8 +49,11 @@ def checked(table: str, policy: TablePolicy, schema: "pa.Schema") -> TablePolicy
                 f"table {table}: subject namespace {policy.subject_namespace!r} comes without a subject column; "
                 "give both or neither"
             )
-        if not policy.subject_namespace.strip():
-            raise WarehouseError(f"table {table}: its subject namespace is blank")
+        if not re.fullmatch(SUBJECT_NAMESPACE, policy.subject_namespace):
+            raise WarehouseError(
+                f"table {table}: {policy.subject_namespace!r} is no namespace of subjects, so nobody could erase a row; "
+                "use lower-case letters, digits, _ and -, a letter first"
+            )
     if policy.time_column is not None:
         kind = schema.field(policy.time_column).type
         if not (types.is_timestamp(kind) or types.is_date(kind)):

@@ -201,9 +201,13 @@ def test_the_section_that_compares_groups_can_be_used_as_it_is(tmp_path):
     [
         ("CustomerID", "customer"),
         ("order.line-no", "order_line"),
-        ("patientid", "patient"),
         ("id", "record"),
         ("größe_id", "record"),
+        ("größe_typ_id", "typ"),
+        ("2nd_customer_id", "nd_customer"),
+        ("2020_account_no", "account"),
+        ("grid_id", "grid"),
+        ("patientid", "patientid"),
     ],
 )
 def test_the_key_names_the_kind_of_subject(tmp_path, key, subject):

@@ -1,6 +1,7 @@
 """The first draft of a line of tables: a role for each column that can be learnt from, and what its values may be."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -136,10 +137,10 @@ def _data_text(wanted: Wanted, judged: Sequence[Judged]) -> str:
 
 def _kind_of_subject(key: str) -> str:
     """What a key names: `customer_id` names a customer."""
-    words = words_of(key)
-    while words and (words[-1] in _IDENTIFIERS or not words[-1].isascii()):
+    words = [word for word in words_of(key) if re.fullmatch("[a-z]+", word)]
+    while words and words[-1] in _IDENTIFIERS:
         words.pop()
-    return "_".join(words).removesuffix("id") or "record"
+    return "_".join(words) or "record"
 
 
 def _columns_text(judged: Sequence[Judged], target: Target) -> str:

@@ -170,14 +170,16 @@ def _left_out(column: Column, auc: float) -> str:
 
 def _personal(column: Column) -> str:
     """What of people the column holds, in words; empty where nothing."""
-    if not _is_many(column):
-        return ""  # `phone_service` with its yes and no
-    if column.kind == "string":
-        found = personal_by_values(column.sample) or personal_by_name(column.name)
-        return found or ("free text" if column.whole_words >= _FREE_TEXT_WORDS else "")
-    if column.kind == "time" or (column.kind == "integer" and column.distinct > _MANY * column.rows):
-        return personal_by_name(column.name) or personal_by_values(column.sample)
-    return ""
+    if column.kind in ("number", "boolean", "empty"):
+        return ""
+    if found := personal_by_values(column.sample):
+        return found
+    # A name alone says nothing of few values: `phone_service` with its yes and no.
+    if not _is_many(column) or (column.kind == "integer" and column.distinct <= _MANY * column.rows):
+        return ""
+    if found := personal_by_name(column.name):
+        return found
+    return "free text" if column.kind == "string" and column.whole_words >= _FREE_TEXT_WORDS else ""
 
 
 def _without_twins(found: dict[str, Judged]) -> dict[str, Judged]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from platform_assets.cli import app
 from platform_assets.datasets.contract_run import ContractReport, run_contract
 from platform_assets.datasets.ingestion import read_sources
 from platform_assets.datasets.raw_schema import check_raw
@@ -151,6 +153,31 @@ def test_no_value_of_a_suspicious_column_is_quoted(tmp_path):
         "note",
         "state",
         "nick",
+    }
+
+
+def test_nobody_is_named_however_few_they_are(tmp_path, monkeypatch):
+    """Twelve addresses and three names in a thousand rows are as personal as a thousand, in files and in the output."""
+    emails = [f"ada.{each}@example.org" for each in "abcdefghijkl"]
+    names = ["Dr. Anna Schmidt", "Dr. Berta Vogel", "Dr. Carl Kraus"]
+    phones = ["+44 20 7946 0958", "+44 20 7946 0959"]
+    cards = [4111111111111111, 5500005555555559]
+    rows = {"handled_by": emails, "doctor": names, "desk": phones, "paid_with": cards}
+    frame = customers(1000, **{name: RNG.choice(values, 1000) for name, values in rows.items()})
+    data = written(tmp_path, frame)
+    made = draft(tmp_path, data, "churn")
+    folder = tmp_path / "printed"
+    arguments = ["new", "printed", "--task", TASK.name, "--data", data, "--folder", str(folder)]
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+    printed = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "handled_by" in printed
+    told = f"{made.spec.read_text()}{made.contract.read_text()}{made.draft}{printed}"
+    assert [value for values in rows.values() for value in values if str(value) in told] == []
+    assert {each.column: each.what for each in made.draft.findings if not each.used} == {
+        "handled_by": "personal data: e-mail addresses",
+        "doctor": "personal data: names of people",
+        "desk": "personal data: phone numbers",
+        "paid_with": "personal data: bank accounts or payment cards",
     }
 
 

@@ -5,12 +5,13 @@ it holds rows. Versions of earlier releases carry neither: they are about whom t
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from resources.object_store import GdprClass
-from resources.warehouse import TablePolicy, WarehouseError
+from resources.warehouse import SUBJECT_NAMESPACE, TablePolicy, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +34,8 @@ def checked(table: str, policy: TablePolicy, subject: Subject, schema: "pa.Schem
     """The policy, if it is sound for rows of this schema that are about this subject.
 
     Raises:
-        WarehouseError: Its class or its days are none, or it names a column that is not there or tells no time.
+        WarehouseError: Its class or its days are none, or it names a column that is not there or tells no time, or a
+            namespace that is none.
     """
     from pyarrow import types
 
@@ -56,8 +58,11 @@ def checked(table: str, policy: TablePolicy, subject: Subject, schema: "pa.Schem
                 f"table {table}: subject namespace {namespace!r} comes without a subject column; "
                 "give both or neither"
             )
-        if not namespace.strip():
-            raise WarehouseError(f"table {table}: its subject namespace is blank")
+        if not re.fullmatch(SUBJECT_NAMESPACE, namespace):
+            raise WarehouseError(
+                f"table {table}: {namespace!r} is no namespace of subjects, so nobody could erase a row; "
+                "use lower-case letters, digits, _ and -, a letter first"
+            )
     if policy.time_column is not None:
         kind = schema.field(policy.time_column).type
         if not (types.is_timestamp(kind) or types.is_date(kind)):

@@ -10,7 +10,7 @@ each is read as it was written.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from resources.errors import ResourceError
 from resources.object_store import GdprClass
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     Keep = Callable[["Snapshot", pa.Table], pa.Array]
     Columns = Callable[["Snapshot"], Sequence[str]]
+
+
+SUBJECT_NAMESPACE: Final = r"^[a-z][a-z0-9_-]*$"
+"""What a namespace of subjects looks like: `applicant`. It holds no colon, since `applicant:4711` names a subject."""
 
 
 class WarehouseError(ResourceError):

@@ -18,8 +18,6 @@ from platform_assets.step import foreseen_failures, line_asset, materialized, ov
 from resources.provenance import code_commit
 
 _CODE = code_version("features", "platform_assets.features.featurizer", "platform_assets.datasets.snapshots")
-_STATE_RETENTION_DAYS = 3650
-"""As long as models, which cannot answer without it."""
 
 
 def features_fingerprint(
@@ -125,8 +123,8 @@ def _kept_state(outside: OutsideSystems, made: Features, dataset: DatasetVersion
         outside.object_store.put(
             f"{prefix}/{name}",
             content,
-            gdpr_class="internal",
-            retention_days=_STATE_RETENTION_DAYS,
+            gdpr_class=dataset.gdpr_class,
+            retention_days=dataset.retention_days,
             source_commit=code_commit(),
         )
     return prefix

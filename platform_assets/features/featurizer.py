@@ -25,7 +25,8 @@ class Features:
     recipe: Mapping[str, JsonValue]
     """The values of the spec that it was made by."""
     state: Mapping[str, bytes] = field(default_factory=dict)
-    """What was fitted, by file name; kept beside every model that is trained on these features."""
+    """What was fitted, by file name; kept beside every model that is trained on these features, whoever is erased later:
+    no value in it may be that of a single row."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Figures for people, by name."""
 

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from platform_assets.governance.errors import SubjectError
 from resources.row_salt import salted_hash
+from resources.warehouse import SUBJECT_NAMESPACE
 
 REVIEW: Final = "review"
 """The namespace of all that earlier versions wrote: they knew reviews alone, by the SHA-256 of their texts."""
@@ -18,7 +19,6 @@ REVIEW: Final = "review"
 LARGEST_EXACT: Final = 2**53 - 1
 """Beyond it a float may stand for several whole numbers."""
 
-_NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
 _BARE_REVIEW = re.compile(r"[0-9a-f]{64}")
 _NAMESPACED = b"\xff"
 """Begins what is hashed in all namespaces but `review`; no text does, in UTF-8."""
@@ -99,7 +99,7 @@ def checked_namespace(namespace: str) -> str:
     Raises:
         SubjectError: It is none.
     """
-    if not _NAMESPACE.fullmatch(namespace):
+    if not re.fullmatch(SUBJECT_NAMESPACE, namespace):
         raise SubjectError(
             f"{namespace!r} is no namespace of subjects; use lower-case letters, digits, _ and -, "
             "as in applicant:4711"

@@ -20,6 +20,8 @@ STRONG_AUC: Final = 0.9
 NEARLY_EMPTY: Final = 0.95
 MOST_CATEGORIES_SHARE: Final = 0.05
 """Of the rows: more categories have too few rows each to learn anything of them."""
+FEWEST_OF_A_CATEGORY: Final = 30
+"""Rows that the commonest category must have: so many that its training rows are enough to be kept."""
 _FREE_TEXT_WORDS: Final = 4
 _MANY: Final = 0.5
 """Distinct values by row: from here on an integer is rather a number of somebody than of something counted."""
@@ -74,8 +76,7 @@ def judge(columns: Sequence[Column], target: Target, *, reserved: Collection[str
         elif column.kind == "time":
             found[column.name] = Judged(column, None, "a time; a line has one, which is known of every row")
         else:
-            is_number = column.is_numeric and not _is_code(column)
-            found[column.name] = Judged(column, "numeric" if is_number else "categorical")
+            found[column.name] = Judged(column, "categorical" if _is_category(column) else "numeric")
     found = _without_twins(found)
     found = {name: _marked(judged, strength[name]) for name, judged in found.items()}
     if not any(judged.role in ("numeric", "categorical") for judged in found.values()):
@@ -132,6 +133,11 @@ def _is_code(column: Column) -> bool:
     return column.kind == "integer" and bool(_IDENTIFIER.fullmatch(last) or _CODE.fullmatch(last))
 
 
+def _is_category(column: Column) -> bool:
+    """Whether its values are categories, if it is used as what a model learns from."""
+    return column.kind != "time" and (not column.is_numeric or _is_code(column))
+
+
 def _left_out(column: Column, auc: float) -> str:
     """Why the column is not used; empty where it is."""
     if column.kind == "empty":
@@ -153,25 +159,27 @@ def _left_out(column: Column, auc: float) -> str:
             "an identifier, whose size means nothing; where rows of one value belong together, its role is group, and the "
             "split is by group"
         )
-    if column.kind != "string":
-        return ""
-    if column.is_unique:
+    if column.kind == "string" and column.is_unique:
         return "another value in every row; if it says whose the row is, its role is key"
-    if _is_many(column):
+    if column.kind == "string" and _is_many(column):
         return f"{column.distinct:,} categories, too many to learn from; group them in the file"
+    if _is_category(column) and column.commonest[0][1] < FEWEST_OF_A_CATEGORY:
+        return f"no category has {FEWEST_OF_A_CATEGORY} rows, too few to learn from; group them in the file"
     return ""
 
 
 def _personal(column: Column) -> str:
     """What of people the column holds, in words; empty where nothing."""
-    if not _is_many(column):
-        return ""  # `phone_service` with its yes and no
-    if column.kind == "string":
-        found = personal_by_values(column.sample) or personal_by_name(column.name)
-        return found or ("free text" if column.whole_words >= _FREE_TEXT_WORDS else "")
-    if column.kind == "time" or (column.kind == "integer" and column.distinct > _MANY * column.rows):
-        return personal_by_name(column.name) or personal_by_values(column.sample)
-    return ""
+    if column.kind in ("number", "boolean", "empty"):
+        return ""
+    if found := personal_by_values(column.sample):
+        return found
+    # A name alone says nothing of few values: `phone_service` with its yes and no.
+    if not _is_many(column) or (column.kind == "integer" and column.distinct <= _MANY * column.rows):
+        return ""
+    if found := personal_by_name(column.name):
+        return found
+    return "free text" if column.kind == "string" and column.whole_words >= _FREE_TEXT_WORDS else ""
 
 
 def _without_twins(found: dict[str, Judged]) -> dict[str, Judged]:

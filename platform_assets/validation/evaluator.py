@@ -29,7 +29,7 @@ class Evaluator(Protocol[S_contra]):
 
     @property
     def scoring_code(self) -> str:
-        """Version of the code that computes stored scores: baseline and watched columns."""
+        """Version of the code that computes stored scores: the model's, the baseline's, and watched columns."""
         ...
 
     @property

@@ -29,7 +29,7 @@ def _toy() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A line of the toy."""
-    return write_line(tmp_path_factory.mktemp("toy"))
+    return write_line(tmp_path_factory.mktemp("toy"), retention_days=730)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,8 @@ def test_the_line_runs_from_its_source_to_a_deployment(outcome: RunOutcome, outs
         "number_id",
     )
     assert model.features.recipe == {"modulus": 2}
-    assert outside.object_store.exists(f"{model.features.state_prefix}/mean.json")
+    state = outside.object_store.info(f"{model.features.state_prefix}/mean.json")
+    assert (state.gdpr_class, state.retention_days) == ("personal", 730)
 
 
 def test_a_second_run_reuses_everything(outcome: RunOutcome, outside: OutsideSystems, spec: Path) -> None:

@@ -73,6 +73,8 @@ def test_strong_columns_are_used_and_marked():
         ),
         ([f"word{row}" for row in range(400)], "another value in every row"),
         ([f"word{row % 60}" for row in range(400)], "60 categories, too many to learn from"),
+        ([f"word{row % 20}" for row in range(400)], "no category has 30 rows, too few"),
+        (["x" if row < 29 else None for row in range(400)], "no category has 30 rows, too few"),
         (range(400), "the number of the row"),
         ([f"{row},5" for row in RNG.integers(0, 99, 400)], "numbers with decimal commas"),
     ],

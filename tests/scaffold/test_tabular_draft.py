@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from platform_assets.cli import app
 from platform_assets.datasets.contract_run import ContractReport, run_contract
 from platform_assets.datasets.ingestion import read_sources
 from platform_assets.datasets.raw_schema import check_raw
@@ -154,6 +156,31 @@ def test_no_value_of_a_suspicious_column_is_quoted(tmp_path):
     }
 
 
+def test_nobody_is_named_however_few_they_are(tmp_path, monkeypatch):
+    """Twelve addresses and three names in a thousand rows are as personal as a thousand, in files and in the output."""
+    emails = [f"ada.{each}@example.org" for each in "abcdefghijkl"]
+    names = ["Dr. Anna Schmidt", "Dr. Berta Vogel", "Dr. Carl Kraus"]
+    phones = ["+44 20 7946 0958", "+44 20 7946 0959"]
+    cards = [4111111111111111, 5500005555555559]
+    rows = {"handled_by": emails, "doctor": names, "desk": phones, "paid_with": cards}
+    frame = customers(1000, **{name: RNG.choice(values, 1000) for name, values in rows.items()})
+    data = written(tmp_path, frame)
+    made = draft(tmp_path, data, "churn")
+    folder = tmp_path / "printed"
+    arguments = ["new", "printed", "--task", TASK.name, "--data", data, "--folder", str(folder)]
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+    printed = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "handled_by" in printed
+    told = f"{made.spec.read_text()}{made.contract.read_text()}{made.draft}{printed}"
+    assert [value for values in rows.values() for value in values if str(value) in told] == []
+    assert {each.column: each.what for each in made.draft.findings if not each.used} == {
+        "handled_by": "personal data: e-mail addresses",
+        "doctor": "personal data: names of people",
+        "desk": "personal data: phone numbers",
+        "paid_with": "personal data: bank accounts or payment cards",
+    }
+
+
 def test_the_example_is_no_row_of_the_data(tmp_path):
     """It holds medians and the most frequent categories of used columns, and is read as an instance."""
     made = draft(tmp_path, written(tmp_path, customers()))
@@ -201,9 +228,13 @@ def test_the_section_that_compares_groups_can_be_used_as_it_is(tmp_path):
     [
         ("CustomerID", "customer"),
         ("order.line-no", "order_line"),
-        ("patientid", "patient"),
         ("id", "record"),
         ("größe_id", "record"),
+        ("größe_typ_id", "typ"),
+        ("2nd_customer_id", "nd_customer"),
+        ("2020_account_no", "account"),
+        ("grid_id", "grid"),
+        ("patientid", "patientid"),
     ],
 )
 def test_the_key_names_the_kind_of_subject(tmp_path, key, subject):
@@ -217,9 +248,7 @@ def test_rows_that_are_nearly_all_equal(tmp_path):
     few = customers(
         tenure=None, spend=None, signup=None, customer_id=None, region=RNG.choice(list("abcd"), 400)
     )
-    with pytest.raises(
-        ScaffoldError, match="its 400 rows are 12 different ones by the columns to learn from"
-    ):
+    with pytest.raises(ScaffoldError, match="its 400 rows are 12 different ones, the target aside"):
         drafted(tmp_path, few)
     assert roles(drafted(tmp_path, few.assign(id=range(400))))["id"] == "key"
 

@@ -10,6 +10,7 @@ A module of tests subclasses `Case` once, giving the fixtures that raise here, a
 """
 
 import ast
+import inspect
 import json
 import operator
 import pickletools
@@ -694,6 +695,23 @@ class TaskContract:
         )
         assert done.stdout.strip() == "[]", done.stderr
 
+    @pytest.mark.parametrize("part", ["ingestion", "featurizer", "trainer", "evaluator"])
+    def test_a_part_is_another_one_once_its_module_is(
+        self, task: AnyTask, folder: Path, part: str, tmp_path: Path
+    ) -> None:
+        """Its versions of code count the module that it stands in: else what it made before would be reused."""
+        copy = tmp_path / folder.name
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        module = Path(inspect.getfile(type(getattr(task, part)))).relative_to(folder)
+        codes = _codes(copy, part)
+        with (copy / module).open("a", encoding="utf-8") as file:
+            file.write("\nCHANGED = 1\n")
+        changed = _codes(copy, part)
+        found = getattr(task, part)
+        assert codes == {name: getattr(found, name) for name in codes}
+        assert codes.keys() == changed.keys() >= {"code"}
+        assert not set(codes.values()) & set(changed.values())
+
     def test_overrides_put_back_give_the_same_spec(self, task: AnyTask, spec: TrainingSpec) -> None:
         """Nothing is lost on the way through a run's config, and every value can be given there."""
         overrides = task.overrides(spec)
@@ -715,6 +733,22 @@ class TaskContract:
     def test_companions_of_a_spec_are_files_that_it_names(self, task: AnyTask, spec: TrainingSpec) -> None:
         """The contract is always one."""
         assert spec.contract in task.companions(spec).values()
+
+
+def _codes(folder: Path, part: str) -> dict[str, str]:
+    """The versions of code of a part by name, as another process finds them of the task in this folder."""
+    script = (
+        f"import json, platform_assets.tasks as tasks; tasks.__path__.insert(0, {str(folder.parent)!r})\n"
+        f"from platform_assets.tasks.{folder.name}.task import TASK\n"
+        f"print(json.dumps({{name: getattr(TASK.{part}, name) for name in ('code', 'scoring_code') "
+        f"if hasattr(TASK.{part}, name)}}))"
+    )
+    root = Path(platform_assets.tasks.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script], capture_output=True, text=True, check=True, cwd=root
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def _imports(folder: Path) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,9 @@
 """What the released model makes of the candidate's test rows: real tables, a real store, a real encoder."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -51,15 +53,25 @@ class Line:
         staged = self.warehouse.stage(table, rows, content_hash=content_hash(rows), **KEPT)
         return TableSnapshot.of(self.warehouse.publish(staged))
 
-    def model(self, fingerprint: str, rows: pa.Table, **given: object) -> ModelVersion:
+    def model(
+        self,
+        fingerprint: str,
+        rows: pa.Table,
+        *,
+        dataset: Mapping[str, object] = MappingProxyType({}),
+        **given: object,
+    ) -> ModelVersion:
         """A model on features with the ids, sources and splits of these rows, and on a text for each."""
         rows = rows.select(["review_id", "source", "split"])
         texts = rows.append_column("text", pc.binary_join_element_wise("I saw", rows["review_id"], " "))
-        dataset = example(
-            DatasetVersion, line="line", snapshot=self.publish(f"datasets.{fingerprint}", texts)
+        made_of = example(
+            DatasetVersion,
+            line="line",
+            snapshot=self.publish(f"datasets.{fingerprint}", texts),
+            **dataset,
         )
         features = example(
-            FeaturesVersion, dataset=dataset, snapshot=self.publish(f"features.{fingerprint}", rows)
+            FeaturesVersion, dataset=made_of, snapshot=self.publish(f"features.{fingerprint}", rows)
         )
         return example(ModelVersion, features=features, fingerprint=fingerprint, **given)
 
@@ -79,9 +91,9 @@ class Line:
         card = example(CardVersion, registered=example(RegisteredVersion, report=report))
         return Release(line="line", card=card, deployment={}, verdicts=("a",))
 
-    def production_scores(self, release: Release) -> ProductionScores:
-        """Those for a candidate that is measured on `TESTED`."""
-        candidate = self.model("candidate", TESTED)
+    def production_scores(self, release: Release, **dataset: object) -> ProductionScores:
+        """Those for a candidate that is measured on `TESTED`, of a dataset with these values."""
+        candidate = self.model("candidate", TESTED, dataset=dataset)
         return production_scores(
             release,
             candidate,
@@ -144,6 +156,18 @@ def test_training_data_that_expired_refuses_every_source(line):
 
     assert set(found.refused) == {"imdb", "rt"}
     assert "has expired" in found.problem(["rt"])
+    assert np.isnan(found.scores).all()
+
+
+@pytest.mark.parametrize(
+    "other", [{"subject_namespace": "applicant"}, {"subject_column": "row_id"}], ids=["namespace", "column"]
+)
+def test_subjects_that_go_by_something_else_refuse_every_source(line, other):
+    """Where a row of one cannot be found in the other, nobody can tell what the release knows."""
+    found = line.production_scores(line.release(trained=TRAINED, measured=TESTED), **other)
+
+    assert set(found.refused) == {"imdb", "rt"}
+    assert "nobody can tell whether it knows the test rows" in found.problem(["rt"])
     assert np.isnan(found.scores).all()
 
 

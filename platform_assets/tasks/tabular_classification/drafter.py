@@ -1,6 +1,7 @@
 """The first draft of a line of tables: a role for each column that can be learnt from, and what its values may be."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -78,13 +79,13 @@ def _refuse_few_subjects(judged: Sequence[Judged]) -> None:
         return
     kinds, found = np.zeros(len(judged[0].column.codes), dtype=np.int64), 1
     for each in judged:
-        if each.role not in (None, "target") and found < _FEWEST_SUBJECTS:
+        if each.role != "target" and found < _FEWEST_SUBJECTS:
             _, kinds = np.unique(kinds * (each.column.distinct + 1) + each.column.codes, return_inverse=True)
             found = int(kinds.max()) + 1
     if found < _FEWEST_SUBJECTS:
         raise ScaffoldError(
-            f"its {len(kinds):,} rows are {found} different ones by the columns to learn from, and rows that are equal stay "
-            f"in one split; {_FEWEST_SUBJECTS} are the fewest: give more columns, or one that tells whose a row is (e.g. id)"
+            f"its {len(kinds):,} rows are {found} different ones, the target aside, and rows that are equal stay in one "
+            f"split; {_FEWEST_SUBJECTS} are the fewest: give more columns, or one that tells whose a row is (e.g. id)"
         )
 
 
@@ -136,10 +137,10 @@ def _data_text(wanted: Wanted, judged: Sequence[Judged]) -> str:
 
 def _kind_of_subject(key: str) -> str:
     """What a key names: `customer_id` names a customer."""
-    words = words_of(key)
-    while words and (words[-1] in _IDENTIFIERS or not words[-1].isascii()):
+    words = [word for word in words_of(key) if re.fullmatch("[a-z]+", word)]
+    while words and words[-1] in _IDENTIFIERS:
         words.pop()
-    return "_".join(words).removesuffix("id") or "record"
+    return "_".join(words) or "record"
 
 
 def _columns_text(judged: Sequence[Judged], target: Target) -> str:

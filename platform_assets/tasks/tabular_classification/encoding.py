@@ -1,11 +1,12 @@
 """Columns of a table become numbers, the same way offline and online.
 
-| kind | its number | missing | a category that no training row has |
+| kind | its number | missing | a category that fewer than `FEWEST_ROWS` training rows have |
 |---|---|---|---|
 | number | itself | NaN | |
 | ordinal | its place in the order, from 0 | NaN | refused, the order is all there is |
-| category | its place among the training rows' categories, sorted, from 0 | NaN | `UNKNOWN` |
+| category | its place among the other categories of training rows, sorted, from 0 | NaN | `UNKNOWN` |
 
+What is fitted lies beside every model and outlives an erasure (docs/adr/0028), so it is kept from telling of anybody.
 Nothing is filled in or scaled here: what a missing value or an unknown category means is the model's to learn.
 """
 
@@ -30,6 +31,8 @@ ENCODING_FILE: Final = "encoding.json"
 UNKNOWN: Final = -1.0
 MOST_CATEGORIES: Final = 255
 """So many have a bin of their own in gradient boosting."""
+FEWEST_ROWS: Final = 10
+"""Training rows of a category. What fewer have may be what a single person wrote, and teaches a model next to nothing."""
 Kind = Literal["number", "category", "ordinal"]
 KINDS: Final[Mapping[str, Kind]] = {"numeric": "number", "categorical": "category", "ordinal": "ordinal"}
 """Kind by the role of a column."""
@@ -62,7 +65,8 @@ class Encoding(BaseModel):
             features: The columns to encode, by name, in order.
 
         Raises:
-            FeatureError: a column has no value in any row, or more than `MOST_CATEGORIES` categories.
+            FeatureError: a column has no value in any row, or has no category of `FEWEST_ROWS`, or more than
+                `MOST_CATEGORIES` of them.
         """
         return cls(columns=tuple(_fitted(train, name, column) for name, column in features.items()))
 
@@ -162,7 +166,14 @@ def _fitted(train: "pa.Table", name: str, column: ColumnSpec) -> EncodedColumn:
         case "ordinal":
             return EncodedColumn(name=name, kind=kind, values=tuple(map(text_of, column.order)))
         case "category":
-            categories = sorted(values.unique().to_pylist())
+            categories = sorted(
+                each["values"] for each in values.value_counts().to_pylist() if each["counts"] >= FEWEST_ROWS
+            )
+            if not categories:
+                raise FeatureError(
+                    f"column {name!r} has no category that {FEWEST_ROWS} training rows have; put rare ones together in "
+                    "the source, or say feature: false"
+                )
             if len(categories) > MOST_CATEGORIES:
                 raise FeatureError(
                     f"column {name!r} has {len(categories)} categories, and at most {MOST_CATEGORIES} can be told "

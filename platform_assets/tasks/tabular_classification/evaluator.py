@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
+_SCORING: Final = tuple(
+    f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "values", "logistic", "trees")
+)
 
 
 class TabularEvaluator:
@@ -37,18 +40,17 @@ class TabularEvaluator:
     @cached_property
     def code(self) -> str:
         """See `Evaluator.code`."""
-        domain = (f"platform_assets.validation.{name}" for name in ("scorecard", "fairness", "task_rules"))
-        pictures = "platform_assets.validation.scorecard_pictures"
-        return code_version("table evaluation", f"{_FOLDER}.evaluator", *domain, pictures)
+        domain = ("scorecard", "fairness", "task_rules", "scorecard_pictures")
+        return code_version(
+            "table evaluation",
+            *_SCORING,
+            *(f"platform_assets.validation.{name}" for name in domain),
+        )
 
     @cached_property
     def scoring_code(self) -> str:
         """See `Evaluator.scoring_code`."""
-        return code_version(
-            "table scoring",
-            "platform_assets.validation.scoring",
-            *(f"{_FOLDER}.{name}" for name in ("evaluator", "encoding", "logistic")),
-        )
+        return code_version("table scoring", "platform_assets.validation.scoring", *_SCORING)
 
     def threshold(self, spec: TabularTrainingSpec) -> float:
         """See `Evaluator.threshold`."""

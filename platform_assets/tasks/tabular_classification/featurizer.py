@@ -32,7 +32,9 @@ class TabularFeaturizer:
     @cached_property
     def code(self) -> str:
         """See `Featurizer.code`."""
-        return code_version("table features", f"{_FOLDER}.encoding", f"{_FOLDER}.values")
+        return code_version(
+            "table features", *(f"{_FOLDER}.{name}" for name in ("featurizer", "encoding", "values"))
+        )
 
     def upstream(self, spec: ColumnsSpec) -> Mapping[str, str]:  # noqa: ARG002 - there is nothing
         """See `Featurizer.upstream`."""

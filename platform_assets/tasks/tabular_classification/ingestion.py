@@ -1,7 +1,9 @@
 """Labelled rows of tables: raw frames become one typed table, split so that nobody stands on two sides.
 
 Splits are frozen: a row's split follows from its key or group and the seed alone, or, by time or by blocks, from the
-source that it is in. Whatever else is trained on, a row is in the split that it always was in, or gone.
+source that it is in. Whatever else is trained on, a row is in the split that it always was in, or gone. A row without
+a key goes by all values of its source but the target, so that neither its split nor its erasure depends on which of
+them a spec uses.
 
 Columns of the prepared table, in this order:
 
@@ -28,7 +30,7 @@ from platform_assets.datasets.sources import sources_hash
 from platform_assets.datasets.splits import GUARD, block_splits, drawn_splits, keep_evenly, time_splits
 from platform_assets.fingerprint import code_version
 from platform_assets.tasks.tabular_classification.spec import ROW_ID, TableDatasetSpec
-from platform_assets.tasks.tabular_classification.values import numbers, text_of, texts, times
+from platform_assets.tasks.tabular_classification.values import numbers, plain_texts, text_of, texts, times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,8 +147,28 @@ def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
             _refuse_unknown(typed[name], [text_of(value) for value in column.order], where)
     frame = pd.DataFrame(typed).assign(source=source.name)
     if spec.key is None:
-        frame[ROW_ID] = _row_hashes(frame.drop(columns=["label", "source"]), spec)
+        frame[ROW_ID] = _row_ids(raw.drop(columns=spec.target), source.uri)
     return frame
+
+
+def _row_ids(raw: "pd.DataFrame", where: str) -> list[str]:
+    """SHA-256 of each raw row's values by column; missing ones do not count.
+
+    Of all columns, whatever the spec uses, for what as, and in which order: else another recipe would not know whom
+    to leave out as erased, nor in which split a row has been.
+    """
+    spelt: dict[str, Sequence[str | None]] = {
+        str(name): plain_texts(raw[name], f"{where}: column {str(name)!r}")
+        for name in sorted(raw.columns, key=str)
+    }
+    return [
+        hashlib.sha256(
+            json.dumps(
+                {name: value for name, value in zip(spelt, row, strict=True) if value is not None}
+            ).encode()
+        ).hexdigest()
+        for row in zip(*spelt.values(), strict=True)
+    ]
 
 
 def _labels(target: "pd.Series[Any]", spec: TableDatasetSpec) -> "pd.Series[Any]":
@@ -181,11 +203,10 @@ def _refuse_unknown(values: Sequence[str | None], order: Sequence[str], where: s
 
 
 def _row_hashes(frame: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.Series[Any]":
-    """SHA-256 of each row's values by the spec's columns and, where it is there, the label; missing ones count."""
+    """SHA-256 of each row's values by the spec's columns, and the label; missing ones count."""
     import pandas as pd
 
-    names = [name for name in spec.columns if name in frame.columns]
-    names += ["label"] if "label" in frame.columns else []
+    names = [*(name for name in spec.columns if name != spec.target), "label"]
     columns = [[None if pd.isna(value) else str(value) for value in frame[name].tolist()] for name in names]
     return pd.Series(
         [hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in zip(*columns, strict=True)],

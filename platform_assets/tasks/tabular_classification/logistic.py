@@ -104,7 +104,8 @@ def fit_logistic(
     """The regression with the least penalised loss on these rows.
 
     Args:
-        features: NaN is missing; categories as codes from 0. Each has a value somewhere. Shape (N, F).
+        features: NaN is missing; categories as codes from 0, negative where unknown. Each has a value somewhere. Shape
+            (N, F).
         labels: 0 or 1, both, shape (N,).
         kinds: Of each feature.
         names: Of each feature.

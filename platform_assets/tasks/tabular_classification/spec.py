@@ -9,6 +9,7 @@ from platform_assets.datasets.spec import BlockSplitSpec, DatasetSpec, SplitShar
 from platform_assets.manifest import Many, Section
 from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.training_spec import TrainingSpec
+from resources.warehouse import SUBJECT_NAMESPACE
 
 FEATURE_ROLES: Final = ("numeric", "categorical", "ordinal")
 RESERVED: Final = ("label", "source", "split", "score", "baseline_score", "error", "row_id")
@@ -150,9 +151,9 @@ TableSplitSpec = Annotated[
 class TableDatasetSpec(DatasetSpec, ColumnsSpec):
     """Labelled rows, whose they are, and how they are split."""
 
-    subject: Annotated[str, Field(min_length=1)] = "row"
+    subject: Annotated[str, Field(pattern=SUBJECT_NAMESPACE)] = "row"
     """The kind of subject that the key column names: the namespace of its values. Without a key column a row is
-    its own subject, named by the SHA-256 of its values."""
+    its own subject, named by the SHA-256 of all its values but the target, whether the spec uses them or not."""
     split: TableSplitSpec = RowSplitSpec()
 
     @model_validator(mode="after")

@@ -62,7 +62,8 @@ class TabularTrainer:
     def code(self) -> str:
         """See `Trainer.code`."""
         return code_version(
-            "table model", *(f"{_FOLDER}.{name}" for name in ("trainer", "trees", "logistic"))
+            "table model",
+            *(f"{_FOLDER}.{name}" for name in ("trainer", "trees", "logistic", "scorer", "encoding")),
         )
 
     def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - it starts from nothing

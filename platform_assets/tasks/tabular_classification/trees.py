@@ -164,7 +164,7 @@ def grow(
     """Trees that are grown on these rows; equal input gives equal trees, with any number of threads.
 
     Args:
-        features: NaN is missing; categories as codes from 0. Shape (N, F).
+        features: NaN is missing; categories as codes from 0, negative where unknown. Shape (N, F).
         labels: 0 or 1, both, shape (N,).
         kinds: Of each feature.
         names: Of each feature.
@@ -177,8 +177,8 @@ def grow(
     codes = {at: _codes(features[:, at]) for at in np.flatnonzero(is_category)}
     dense = features.copy()
     for at, of_feature in codes.items():
-        seen = ~np.isnan(features[:, at])
-        dense[seen, at] = np.searchsorted(of_feature, features[seen, at])
+        seen = features[:, at] >= 0
+        dense[:, at] = np.where(seen, np.searchsorted(of_feature, features[:, at]), np.nan)
     model = HistGradientBoostingClassifier(
         learning_rate=parameters.learning_rate,
         max_iter=parameters.max_iterations,
@@ -195,7 +195,7 @@ def grow(
 
 
 def _codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.unique(values[~np.isnan(values)]).astype(np.int64)
+    return np.unique(values[values >= 0]).astype(np.int64)
 
 
 def _plain(model: Any, is_category: NDArray[np.bool_], codes: dict[Any, NDArray[np.int64]]) -> Trees:

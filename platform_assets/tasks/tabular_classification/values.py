@@ -6,6 +6,7 @@ One set of rules for sources and for what somebody asks about, so that a model s
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -78,6 +79,19 @@ def time_of(value: Any) -> Any:
     return np.datetime64(stated, "us")
 
 
+def plain_text_of(value: Any) -> str:
+    """The one spelling of a value of which nobody says what it is meant as: a number's, else an instant's, else its text.
+
+    Raises:
+        ValueError: as `text_of`.
+    """
+    if not isinstance(value, bool | np.bool_):
+        for read in (number_of, time_of):
+            with suppress(ValueError, ArithmeticError):
+                return str(read(value))
+    return text_of(value)
+
+
 def numbers(values: "pd.Series[Any]", where: str) -> NDArray[np.float64]:
     """The column as numbers, NaN where there is no value; shape (rows,).
 
@@ -105,6 +119,15 @@ def texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
         DatasetError: as `numbers`.
     """
     return _each(values, text_of, where, "a text or a number", None)
+
+
+def plain_texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
+    """The column in the one spelling of each value, whatever it is meant as; None where there is no value.
+
+    Raises:
+        DatasetError: as `numbers`.
+    """
+    return _each(values, plain_text_of, where, "a text, a number or a time", None)
 
 
 def times(values: "pd.Series[Any]", where: str) -> "NDArray[np.datetime64]":

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _BASELINE_SEED: Final = 0
 _FOLDER: Final = "platform_assets.tasks.text_classification"
+_SCORING: Final = (
+    *(f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "baseline")),
+    "platform_assets.models.inference",
+)
 
 
 class TextEvaluator:
@@ -33,12 +37,12 @@ class TextEvaluator:
     @cached_property
     def code(self) -> str:
         """See `Evaluator.code`."""
-        return code_version("text evaluation", f"{_FOLDER}.evaluator", f"{_FOLDER}.baseline")
+        return code_version("text evaluation", *_SCORING)
 
     @cached_property
     def scoring_code(self) -> str:
         """See `Evaluator.scoring_code`."""
-        return code_version("text scoring", "platform_assets.validation.scoring", f"{_FOLDER}.baseline")
+        return code_version("text scoring", "platform_assets.validation.scoring", *_SCORING)
 
     def threshold(self, spec: TextTrainingSpec) -> float:  # noqa: ARG002 - the same for every line
         """See `Evaluator.threshold`."""

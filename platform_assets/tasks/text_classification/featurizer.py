@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_FOLDER: Final = "platform_assets.tasks.text_classification"
+
+
 class TextFeaturizer:
     """A tokenizer, which comes with its encoder: nothing is fitted."""
 
@@ -31,7 +34,7 @@ class TextFeaturizer:
     @cached_property
     def code(self) -> str:
         """See `Featurizer.code`."""
-        return code_version("text features", "platform_assets.tasks.text_classification.tokens")
+        return code_version("text features", f"{_FOLDER}.featurizer", f"{_FOLDER}.tokens")
 
     def upstream(self, spec: TokensSpec) -> Mapping[str, str]:
         """See `Featurizer.upstream`."""

@@ -43,7 +43,10 @@ class TextTrainer:
                 f"platform_assets.models.{name}"
                 for name in ("training", "batches", "process_group", "hardware")
             ),
-            *(f"platform_assets.tasks.text_classification.{name}" for name in ("recipe", "classifier")),
+            *(
+                f"platform_assets.tasks.text_classification.{name}"
+                for name in ("trainer", "recipe", "classifier", "tokens")
+            ),
         )
 
     def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:

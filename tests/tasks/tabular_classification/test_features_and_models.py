@@ -87,15 +87,50 @@ def test_categories_are_those_of_training_rows(loans):
     assert made.metadata["unknown_categories"] == of_split(loans, "test").num_rows
 
 
-def test_a_column_that_says_nothing_or_too_much_is_refused(loans):
-    """Without any value among the training rows, or with more categories than can be told apart."""
-    at = loans.column_names.index("Home")
+def with_homes(rows, homes):
+    """The rows, with other homes in the first training rows."""
+    at = rows.column_names.index("Home")
+    train = np.flatnonzero(rows["split"].to_numpy() == "train")[: len(homes)]
+    changed = rows["Home"].to_pylist()
+    for row, home in zip(train, homes, strict=True):
+        changed[row] = home
+    return rows.set_column(at, "Home", pa.array(changed))
+
+
+def test_what_few_training_rows_have_is_not_kept(loans):
+    """Nine of a category may be one person's words: it is unknown, and stands in no file; ten are a category."""
+    rows = with_homes(loans, ["with aunt Ada"] * 9 + ["boat"] * 10)
+    made = TASK.featurizer.apply(rows, make_spec(), subject_column="person")
+    found = set(zip(rows["Home"].to_pylist(), made.table["Home"].to_pylist(), strict=True))
+    assert found == {
+        ("boat", 0.0), ("own", 1.0), ("parents", 2.0), ("rent", 3.0), ("with aunt Ada", UNKNOWN), (None, None)
+    }  # fmt: skip
+    assert b"boat" in made.state["encoding.json"]
+    assert b"Ada" not in made.state["encoding.json"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_file_of_a_model_tells_a_rare_category(loans, tmp_path, model):
+    """And rows that have one are scored as those of any other unknown one, by features and by instance."""
+    rows = with_homes(loans, ["with aunt Ada"] * 9)
+    _, scorer, features = trained(rows, make_spec(model=model), tmp_path / "model")
+    assert all(b"Ada" not in file.read_bytes() for file in (tmp_path / "model").iterdir())
+    asked = [{"Income": 90.0, "Home": home} for home in ("with aunt Ada", "castle")]
+    assert len(set(scorer.score_instances(asked).tolist())) == 1
+    assert np.array_equal(scorer.score_rows(rows), scorer.score_features(features))
+
+
+def test_a_column_that_says_nothing_or_too_much_is_refused():
+    """Without any value among the training rows, without a category of enough, or with more than can be told apart."""
     for values, message in (
-        (pa.nulls(loans.num_rows, pa.string()), "has no value in any training row"),
-        (pa.array([f"h{row}" for row in range(loans.num_rows)]), "categories, and at most 255"),
+        ([None] * 2560, "has no value in any training row"),
+        ([f"h{row}" for row in range(2560)], "has no category that 10 training rows have"),
+        ([f"h{row % 256}" for row in range(2560)], "has 256 categories, and at most 255"),
     ):
-        with pytest.raises(FeatureError, match=f"column 'Home' .*{message}"):
-            TASK.featurizer.apply(loans.set_column(at, "Home", values), make_spec(), subject_column="person")
+        with pytest.raises(FeatureError, match=f"column 'Home' {message}"):
+            Encoding.fit(
+                pa.table({"Home": pa.array(values, pa.string())}), {"Home": make_spec().columns["Home"]}
+            )
 
 
 # --- Models ----------------------------------------------------------------------------------------------
@@ -104,11 +139,14 @@ def test_a_column_that_says_nothing_or_too_much_is_refused(loans):
 @settings(max_examples=10)
 @given(st.data())
 def test_trees_score_as_the_library_that_grew_them_to_the_last_bit(data):
-    """With missing values, gaps among the codes, and categories that no training row has."""
+    """With missing values, gaps among the codes, and categories that no training row has or that are unknown in some."""
     features, labels = matrix(data.draw, 60)
     codes = np.array([0.0, 3.0, 7.0])
     known = ~np.isnan(features[:, 2])
     features[known, 2] = codes[features[known, 2].astype(int)]
+    rare = np.array(data.draw(st.lists(st.booleans(), min_size=60, max_size=60)))
+    rare[0] = False
+    features[rare, 2] = UNKNOWN
     parameters = TabularParameters(max_iterations=12, min_samples_leaf=2, max_leaf_nodes=6)
     trees = grow(features, labels, ("number", "number", "category"), ("a", "b", "c"), parameters)
     library = HistGradientBoostingClassifier(
@@ -119,7 +157,7 @@ def test_trees_score_as_the_library_that_grew_them_to_the_last_bit(data):
         early_stopping=False,
         random_state=7,
         categorical_features=[2],
-    ).fit(features, labels)
+    ).fit(np.column_stack([features[:, :2], np.where(rare, np.nan, features[:, 2])]), labels)
     asked = np.concatenate([features, [[1.0, np.nan, 5.0], [np.nan, 2.0, UNKNOWN], [0.5, 0.5, 255.0]]])
     expected = library.decision_function(asked)
     assert np.array_equal(trees.log_odds(asked), expected)

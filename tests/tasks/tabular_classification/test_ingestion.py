@@ -10,6 +10,8 @@ from platform_assets.datasets.errors import DatasetError
 from platform_assets.tasks.tabular_classification.task import TASK
 from tests.tasks.tabular_classification.tables import COLUMNS, make_spec, of_split, people, prepared, written
 
+KEYLESS = {name: role for name, role in COLUMNS.items() if name != "person"}
+
 
 def splits_of(table, column="person"):
     """The splits that rows of each value of a column are in."""
@@ -92,15 +94,50 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 def test_without_a_key_a_row_is_its_own_subject(tmp_path):
     """Equal rows are one subject and both stay; a changed target is the same subject."""
-    frame = people(60)
+    frame = people(60).drop(columns="person")
     frame = pd.concat([frame, frame.head(2), frame.head(1).assign(Status="good")], ignore_index=True)
-    columns = {name: role for name, role in COLUMNS.items() if name != "person"}
-    spec = make_spec(train_data_uri=written(tmp_path, frame), columns=columns, subject="applicant")
+    spec = make_spec(train_data_uri=written(tmp_path, frame), columns=KEYLESS, subject="applicant")
     table = prepared(spec).table
     ids = table["row_id"].to_pylist()
     assert TASK.ingestion.subject(spec) == ("applicant", "row_id")
     assert (table.num_rows, ids[60], ids[61], ids[62]) == (63, ids[0], ids[1], ids[0])
     assert all(len(found) == 1 for found in splits_of(table, "row_id").values())
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        dict(reversed(KEYLESS.items())),
+        {**KEYLESS, "Home": "numeric"},
+        {**KEYLESS, "when": "time", "note": "categorical"},
+        {name: role for name, role in KEYLESS.items() if name != "Home"},
+    ],
+    ids=["another order", "another role", "more", "fewer"],
+)
+def test_a_row_without_a_key_is_the_same_whatever_is_used_of_it(tmp_path, columns):
+    """Another recipe leaves out the same erased rows, and no row changes its split."""
+    frame = people(200).drop(columns="person").assign(when=pd.Timestamp("2024-05-01"), note=range(200))
+    frame["Home"] = np.arange(200) % 3
+    before = prepared(make_spec(train_data_uri=written(tmp_path, frame), columns=KEYLESS)).table
+    erased = frozenset(before["row_id"].to_pylist()[:5])
+    after = prepared(make_spec(train_data_uri=written(tmp_path, frame), columns=columns), erased=erased)
+    assert after.erased == 5
+    alike = before.select(["row_id", "label", "split"]).slice(5)
+    assert after.table.select(alike.column_names).equals(alike)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_row_without_a_key_is_the_same_in_every_format(tmp_path, ending):
+    """Columns that are not used count as well, by what they mean: numbers, times, texts."""
+    frame = people(60).drop(columns="person")
+    frame["when"] = pd.Timestamp("2024-05-01 10:00") + pd.to_timedelta(np.arange(60), "h")
+    frame["visits"] = pd.array([None, *range(1, 60)], dtype="Int64")
+    ids = [
+        prepared(make_spec(train_data_uri=written(tmp_path, frame, name), columns=KEYLESS)).table["row_id"]
+        for name in ("loans.parquet", f"loans.{ending}")
+    ]
+    assert ids[0].equals(ids[1])
+    assert len(set(ids[0].to_pylist())) == 60
 
 
 @st.composite

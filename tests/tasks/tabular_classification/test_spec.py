@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 import platform_assets.models
+from platform_assets.governance.errors import SubjectError
+from platform_assets.governance.subjects import Subject
 from platform_assets.lines.line import load_line
 from tests.tasks.tabular_classification.tables import COLUMNS, make_spec
 
@@ -60,6 +62,14 @@ def test_a_target_may_be_called_label():
     """It is the table's label; any other column of that name is refused."""
     spec = make_spec(columns={"label": {"role": "target", "positive": 1}, "Income": "numeric"})
     assert spec.target == "label"
+
+
+@pytest.mark.parametrize("subject", ["Kunde", "größe", "2_nd_customer", "two words", "a:b", "a\n", ""])
+def test_a_subject_is_a_kind_that_erasing_can_name(subject):
+    """What `erase --subject` refuses is no spec either; else it would publish rows that nobody can erase."""
+    with pytest.raises(SubjectError):
+        Subject(subject, "4711")
+    assert "subject: String should match pattern" in complaint(subject=subject)
 
 
 @pytest.mark.parametrize(

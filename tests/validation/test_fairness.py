@@ -92,7 +92,41 @@ def test_no_effect_seldom_fails_even_where_groups_are_small():
         at_zero.append(found.groupings[0].equalized_odds_difference.low > 0)
     assert np.mean(gated) <= 0.05
     assert np.mean(bare) > 0.5
-    assert np.mean(at_zero) <= 0.07
+    assert np.mean(at_zero) == pytest.approx(0.05, abs=0.04)
+
+
+def chosen(counts, *, min_rows=50):
+    """What fairness finds of groups of which so many are chosen among so many; parity alone, all labels are 0."""
+    scores = np.concatenate([np.arange(rows) < picked for picked, rows in counts]).astype(float)
+    groups = np.repeat([f"g{at}" for at in range(len(counts))], [rows for _, rows in counts]).astype(object)
+    labels = np.zeros(groups.size, dtype=int)
+    return fairness(labels, scores, {"by": groups}, threshold=0.5, favourable=1, min_rows=min_rows)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.02, 0.05, 0.28])
+@pytest.mark.parametrize("sizes", [(50, 50), (100, 100), (50, 2000), (100, 2000)])
+def test_few_chosen_are_no_unfairness(sizes, rate):
+    """However seldom anybody is chosen: without any effect `>= 0.8` fails no more than one in twenty draws.
+
+    Of 120 draws, one in twenty are up to 10 by chance.
+    """
+    rng = np.random.default_rng(0)
+    failed = 0
+    for _ in range(120):
+        found = chosen([(rng.binomial(size, rate), size) for size in sizes])
+        failed += found.groupings[0].parity_ratio.high < 0.8
+    assert failed <= 10
+
+
+def test_nobody_chosen_of_a_hundred_is_known_no_better_than_chance_has_it():
+    """0 of 100 beside 2 % of 2,000 happens by chance; 0 of 1,000 does not, and 2 of 100 beside 10 % does not either."""
+    (by_chance,) = chosen([(0, 100), (40, 2000)]).groupings
+    assert (by_chance.parity_ratio.high, by_chance.parity_difference.low) == (1, 0)
+    for effect in ([(0, 1000), (40, 2000)], [(2, 100), (200, 2000)]):
+        outcome, reason = decided(
+            "parity_ratio", ">= 0.8", {"fairness": chosen(effect).model_dump(mode="json")}
+        )
+        assert outcome == "fail", reason
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def validation_asset(
         # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
         check_specs=[
             dg.AssetCheckSpec(
-                Gate.parse(gate, condition, rules).rule_set.replace(".", "_"),
+                Gate.parse(gate, condition, rules, spec).rule_set.replace(".", "_"),
                 asset=name,
                 description=f"{gate}: {condition}",
             )

@@ -147,6 +147,7 @@ def assess(
             measures=measures,
         ),
         rules_with(evaluator.rules),
+        spec,
     )
     return ValidationReport(
         line=model.features.dataset.line,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from platform_assets.validation.fairness import MISSING, banded, fairness
 from platform_assets.validation.gate import Gate, GateInputs
@@ -11,6 +12,12 @@ from platform_assets.validation.metrics import binary_metrics
 from platform_assets.validation.task_rules import FAIRNESS_RULES, SCORECARD_RULES
 
 RULES = {**SCORECARD_RULES, **FAIRNESS_RULES}
+
+
+class Spec(BaseModel):
+    """As much of a spec as the rules read."""
+
+    fairness: dict[str, int] = {"min_rows": 100}
 
 
 def people(sizes, *, seed=0, effect=0.0, base=0.28):
@@ -34,7 +41,7 @@ def decided(gate, condition, measures):
     inputs = GateInputs(
         test_metrics=binary_metrics(labels, scores, seed=0), has_production=False, measures=measures
     )
-    result = Gate.parse(gate, condition, RULES).evaluate(inputs)
+    result = Gate.parse(gate, condition, RULES, Spec()).evaluate(inputs)
     return result.outcome, result.reason
 
 
@@ -228,4 +235,16 @@ def test_gates_on_a_scorecard(gate, condition, measures, outcome, reason):
 def test_a_condition_that_would_pass_what_it_should_stop_is_refused(gate, condition):
     """When the spec is read."""
     with pytest.raises(ValueError, match=f"{gate}: .* must be written with"):
-        Gate.parse(gate, condition, RULES)
+        Gate.parse(gate, condition, RULES, Spec())
+
+
+def test_what_the_spec_says_of_fairness_decides_too():
+    """Of a gate on it another `min_rows` is another rule, and one that nobody knows is none; of others nothing changes."""
+    gates = [
+        [Gate.parse(*gate, RULES, spec).rule_set_hash for spec in (Spec(), Spec(fairness={"min_rows": 50}))]
+        for gate in (("parity_ratio", ">= 0.8"), ("ks", "> 0.4"))
+    ]
+    assert [len(set(hashes)) for hashes in gates] == [2, 1]
+    assert gates[1][0] == Gate.parse("ks", "> 0.4", RULES).rule_set_hash
+    with pytest.raises(ValueError, match="parity_ratio: the spec decides too, in fairness; give the spec"):
+        Gate.parse("parity_ratio", ">= 0.8", RULES)

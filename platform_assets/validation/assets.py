@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import BaseModel
 
-from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.fingerprint import canonical_sha256, code_version, fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.governance.verdict import Verdict, record
@@ -82,6 +82,16 @@ def validation_fingerprint(
     )
 
 
+def scores_name(evaluator: Evaluator[Any], spec: BaseModel) -> str:
+    """Name of the stored scores of a model, by the code that computes them and what the spec says is measured.
+
+    Scores whose columns would be others have another name: those of before stay as they are, for the releases that
+    name them.
+    """
+    identity = canonical_sha256([evaluator.scoring_code, identity_of(spec, evaluator.fields)])
+    return f"scores-{identity[:16]}.parquet"
+
+
 def validation_asset(
     line: str,
     gates: Mapping[str, str | bool],
@@ -129,7 +139,7 @@ def validation_asset(
         with foreseen_failures():
             resolved, store = with_overrides(reference, config), outside.object_store
             folder = f"reports/{outside.env}/{line}/{model.version[:16]}"
-            scores_key = f"{folder}/scores-{evaluator.scoring_code}.parquet"
+            scores_key = f"{folder}/{scores_name(evaluator, spec)}"
             scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
             # Before any gate: without a profile there is no model version that could be watched.
             profile = reference_profile(scored, evaluator.profiled(spec), mix=resolved.reference_mix)
@@ -280,7 +290,7 @@ def _scores(
     trainer: AnyTrainer,
     spec: BaseModel,
 ) -> "pa.Table":
-    """The model's and the baseline's scores, computed once for a model and the code that scores."""
+    """The model's and the baseline's scores, computed once for a model and what `scores_name` tells apart."""
     import pyarrow.parquet as pq
 
     store, dataset = outside.object_store, model.features.dataset

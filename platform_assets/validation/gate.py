@@ -4,7 +4,6 @@ A gate passes only where its condition was seen to hold. What cannot be decided 
 missing or not a number, too few rows, an exception) is an `error`, and an error never passes.
 """
 
-import hashlib
 import math
 import operator
 import re
@@ -13,9 +12,9 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, Literal, NamedTuple, Self
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from platform_assets.fingerprint import canonical_sha256
 from platform_assets.manifest import identity_of
 from platform_assets.validation.drift import DriftFinding
 from platform_assets.validation.errors import ValidationError
@@ -333,7 +332,7 @@ class Gate:
         """SHA-256 over everything that decides: name, condition, version of the gate's meaning, and its fields."""
         rule = {"name": self.name, "condition": str(self.condition), "version": self.rule.version}
         fields = {"fields": dict(self.decided_by)} if self.decided_by else {}
-        return hashlib.sha256(rfc8785.dumps(rule | fields)).hexdigest()
+        return canonical_sha256(rule | fields)
 
     def evaluate(self, inputs: GateInputs) -> GateResult:
         """The result on these measurements; whatever goes wrong on the way is an `error`."""

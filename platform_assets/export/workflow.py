@@ -144,7 +144,7 @@ def line_workflow(task: AnyTask, spec: TrainingSpec, *, basis: str, image: str) 
     stages = list(STAGES)
     headline = task.evaluator.headline
     gate = spec.gates.get(headline)
-    condition = None if gate is None else Gate.parse(headline, gate, task.rules).condition
+    condition = None if gate is None else Gate.parse(headline, gate, task.rules, spec).condition
     return LineWorkflow(
         spec=spec,
         basis=basis,

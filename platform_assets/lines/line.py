@@ -72,7 +72,8 @@ class Line:
     @cached_property
     def rule_set_hashes(self) -> dict[str, str]:
         """Hash by rule set, as the files state the rules now: verdicts under older rules do not count."""
-        gates = (Gate.parse(name, condition, self.task.rules) for name, condition in self.spec.gates.items())
+        rules, spec = self.task.rules, self.spec
+        gates = (Gate.parse(name, condition, rules, spec) for name, condition in spec.gates.items())
         return self.contract.rule_set_hashes | {gate.rule_set: gate.rule_set_hash for gate in gates}
 
     @property
@@ -177,7 +178,7 @@ def load_line(path: Path) -> Line:
         )
     for name, condition in spec.gates.items():
         try:
-            Gate.parse(name, condition, task.rules)
+            Gate.parse(name, condition, task.rules, spec)
         except ValueError as problem:
             raise manifest.error(("gates", name), str(problem)) from None
     watchable = task.watchable(spec)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import BaseModel
 
-from platform_assets.fingerprint import code_version, fingerprint
+from platform_assets.fingerprint import canonical_sha256, code_version, fingerprint
 from platform_assets.governance import release as releases
 from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.governance.verdict import Verdict, record
@@ -78,6 +78,16 @@ def validation_fingerprint(
     )
 
 
+def scores_name(evaluator: Evaluator[Any], spec: BaseModel) -> str:
+    """Name of the stored scores of a model, by the code that computes them and what the spec says is measured.
+
+    Scores whose columns would be others have another name: those of before stay as they are, for the releases that
+    name them.
+    """
+    identity = canonical_sha256([evaluator.scoring_code, identity_of(spec, evaluator.fields)])
+    return f"scores-{identity[:16]}.parquet"
+
+
 def validation_asset(
     line: str,
     gates: Mapping[str, str | bool],
@@ -109,7 +119,7 @@ def validation_asset(
         # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
         check_specs=[
             dg.AssetCheckSpec(
-                Gate.parse(gate, condition, rules).rule_set.replace(".", "_"),
+                Gate.parse(gate, condition, rules, spec).rule_set.replace(".", "_"),
                 asset=name,
                 description=f"{gate}: {condition}",
             )
@@ -125,7 +135,7 @@ def validation_asset(
         with foreseen_failures():
             resolved, store = with_overrides(reference, config), outside.object_store
             folder = f"reports/{outside.env}/{line}/{model.version[:16]}"
-            scores_key = f"{folder}/scores-{evaluator.scoring_code}.parquet"
+            scores_key = f"{folder}/{scores_name(evaluator, spec)}"
             scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
             # Before any gate: without a profile there is no model version that could be watched.
             profile = reference_profile(scored, evaluator.profiled(spec), mix=resolved.reference_mix)
@@ -276,7 +286,7 @@ def _scores(
     trainer: AnyTrainer,
     spec: BaseModel,
 ) -> "pa.Table":
-    """The model's and the baseline's scores, computed once for a model and the code that scores."""
+    """The model's and the baseline's scores, computed once for a model and what `scores_name` tells apart."""
     import pyarrow.parquet as pq
 
     store, dataset = outside.object_store, model.features.dataset
@@ -319,6 +329,7 @@ def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str,
     ]
     return {
         "gates": dg.MetadataValue.table([dg.TableRecord(row) for row in gates]),
+        "not_compared": dg.MetadataValue.json(report.not_compared),
         **{
             picture.replace("-", "_"): dg.MetadataValue.md(as_markdown_image(png, picture))
             for picture, png in pictures.items()

@@ -34,7 +34,7 @@ class Evaluator(Protocol[S_contra]):
 
     @property
     def fields(self) -> Collection[str]:
-        """Fields of the spec that decide what is measured."""
+        """Fields of the spec that decide what is measured, and with the trained model what scored rows hold."""
         ...
 
     @property

@@ -4,18 +4,18 @@ A gate passes only where its condition was seen to hold. What cannot be decided 
 missing or not a number, too few rows, an exception) is an `error`, and an error never passes.
 """
 
-import hashlib
 import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, Literal, NamedTuple, Self
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from platform_assets.fingerprint import canonical_sha256
+from platform_assets.manifest import identity_of
 from platform_assets.validation.drift import DriftFinding
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import BinaryMetrics
@@ -258,6 +258,9 @@ class Rule(NamedTuple):
     old meaning no longer count."""
     is_share: bool = True
     """Whether a bound beyond 1 must be a mistake."""
+    fields: tuple[str, ...] = ()
+    """Fields of the spec that decide besides the condition. They are among those of the evaluator, so that a change
+    brings a new verdict. What one run may change is not: it is part of the model, whose version a verdict is about."""
 
 
 SHARED_RULES: Final[Mapping[str, Rule]] = {
@@ -282,6 +285,8 @@ class Gate:
     condition: Condition
     rule: Rule
     """What the name means."""
+    decided_by: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What the spec says in the rule's fields."""
 
     def __post_init__(self) -> None:
         operators = self.rule.operators
@@ -291,20 +296,31 @@ class Gate:
             raise ValueError(f'{self.name}: "{self.condition}" must be a share such as 0.1, not a percentage')
 
     @classmethod
-    def parse(cls, name: str, condition: str | bool, rules: Mapping[str, Rule] = SHARED_RULES) -> Self:  # noqa: FBT001
+    def parse(
+        cls,
+        name: str,
+        condition: str | bool,  # noqa: FBT001
+        rules: Mapping[str, Rule] = SHARED_RULES,
+        spec: BaseModel | None = None,
+    ) -> Self:
         """The gate that a spec writes as `name: condition`.
 
         Args:
             name: Of one of the rules.
             condition: As the spec writes it.
             rules: The rules there are, by name: `rules_with` those of a task.
+            spec: The line's spec; None where no rule has fields of it.
 
         Raises:
-            ValueError: As `parse_condition`, and as the class says.
+            ValueError: As `parse_condition`, and as the class says; or the rule has fields, and there is no spec.
         """
         if name not in rules:
             raise ValueError(f'unknown gate "{name}": known are {", ".join(rules)}')
-        return cls(name, parse_condition(condition), rules[name])
+        rule = rules[name]
+        if rule.fields and spec is None:
+            raise ValueError(f"{name}: the spec decides too, in {', '.join(rule.fields)}; give the spec")
+        decided_by = {} if spec is None else identity_of(spec, rule.fields)
+        return cls(name, parse_condition(condition), rule, decided_by)
 
     @property
     def rule_set(self) -> str:
@@ -313,11 +329,10 @@ class Gate:
 
     @property
     def rule_set_hash(self) -> str:
-        """SHA-256 over everything that decides: name, condition and version of the gate's meaning."""
-        rule = rfc8785.dumps(
-            {"name": self.name, "condition": str(self.condition), "version": self.rule.version}
-        )
-        return hashlib.sha256(rule).hexdigest()
+        """SHA-256 over everything that decides: name, condition, version of the gate's meaning, and its fields."""
+        rule = {"name": self.name, "condition": str(self.condition), "version": self.rule.version}
+        fields = {"fields": dict(self.decided_by)} if self.decided_by else {}
+        return canonical_sha256(rule | fields)
 
     def evaluate(self, inputs: GateInputs) -> GateResult:
         """The result on these measurements; whatever goes wrong on the way is an `error`."""
@@ -346,7 +361,10 @@ def rules_with(own: Mapping[str, Rule]) -> Mapping[str, Rule]:
 
 
 def evaluate(
-    gates: Mapping[str, str | bool], inputs: GateInputs, rules: Mapping[str, Rule] = SHARED_RULES
+    gates: Mapping[str, str | bool],
+    inputs: GateInputs,
+    rules: Mapping[str, Rule] = SHARED_RULES,
+    spec: BaseModel | None = None,
 ) -> list[GateResult]:
     """The result of every gate of a spec, in its order.
 
@@ -354,9 +372,10 @@ def evaluate(
         gates: Condition by gate name, as the spec writes them: `{"auc": "> 0.92", "beats_baseline": True}`.
         inputs: What was measured.
         rules: The rules there are, by name.
+        spec: As for `Gate.parse`.
 
     Raises:
-        ValueError: A gate is unknown or its condition cannot be read.
+        ValueError: As `Gate.parse`.
     """
-    parsed = [Gate.parse(name, condition, rules) for name, condition in gates.items()]
+    parsed = [Gate.parse(name, condition, rules, spec) for name, condition in gates.items()]
     return [gate.evaluate(inputs) for gate in parsed]

@@ -173,7 +173,7 @@ def roc_auc(labels: Labels, scores: Scores) -> float:
         ValidationError: Lengths differ, no rows, non-finite scores, odd labels, or one class only.
     """
     _check(labels, scores)
-    return float(_auc(*_counts_by_score(labels, scores)))
+    return float(_auc_of_counts(*_counts_by_score(labels, scores)))
 
 
 def paired_auc_difference(
@@ -255,7 +255,7 @@ def _counts_by_score(labels: Labels, scores: Scores) -> tuple[NDArray[np.int64],
     return positives, np.bincount(ranks, minlength=distinct.size) - positives
 
 
-def _auc(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> NDArray[np.float64]:
+def _auc_of_counts(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> NDArray[np.float64]:
     """AUC from rows by class at each distinct score; (…, K) gives (…)."""
     # Doubled, because a tie is half a win: this way all sums stay integers.
     doubled_wins = positives * (2 * np.cumsum(negatives, axis=-1) - negatives)
@@ -289,7 +289,7 @@ def _resampled_aucs(
         drawn = [rows[rng.integers(rows.size, size=(size, rows.size))] for rows in classes]
         for one, (distinct, ranks) in enumerate(ranked):
             positives, negatives = (_counts_by_row(ranks[rows], distinct.size) for rows in drawn)
-            aucs[one, start : start + size] = _auc(positives, negatives)
+            aucs[one, start : start + size] = _auc_of_counts(positives, negatives)
     return aucs
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from platform_assets.references import ModelVersion
 from platform_assets.validation.drift import DriftFinding, ks_drift
+from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.evaluator import Evaluator
 from platform_assets.validation.gate import (
     GateInputs,
@@ -69,6 +70,8 @@ class ValidationReport(BaseModel):
     """Every other source in training, compared with the version in production."""
     baselines: tuple[Baseline, ...]
     drift: tuple[DriftFinding, ...]
+    not_compared: dict[str, str] = {}
+    """By watched column, why there is no finding on it where there should be one."""
     gates: tuple[GateResult, ...]
     measures: dict[str, JsonValue] = {}
     """What the task has measured besides, on the rows of `metrics`."""
@@ -119,7 +122,7 @@ def assess(
         in_production = binary_metrics(labels, production.scores[own], seed=_BOOTSTRAP_SEED)
         baselines.append(_baseline("version in production", in_production))
     watched = {name: scored[name].to_numpy() for name in evaluator.profiled(spec)}
-    drift = _drift_findings(columns, watched, own_rows(columns["source"], model))
+    drift, not_compared = _drift_findings(columns, watched, own_rows(columns["source"], model))
     slices = _slices(columns, training_sources, threshold)
     others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
@@ -147,6 +150,7 @@ def assess(
             measures=measures,
         ),
         rules_with(evaluator.rules),
+        spec,
     )
     return ValidationReport(
         line=model.features.dataset.line,
@@ -160,6 +164,7 @@ def assess(
         other_sources=other_sources,
         baselines=tuple(baselines),
         drift=tuple(drift),
+        not_compared=not_compared,
         gates=tuple(results),
         measures=measures,
         created_at=now.isoformat(),
@@ -240,10 +245,14 @@ def _drift_findings(
     columns: "Mapping[str, NDArray[np.generic]]",
     watched: "Mapping[str, NDArray[np.generic]]",
     own: "NDArray[np.bool_]",
-) -> list[DriftFinding]:
-    """Validation against test is gated on the score; a shifted source is expected to drift and only shown.
+) -> tuple[list[DriftFinding], dict[str, str]]:
+    """The findings, and by column why there are none on it.
 
-    Of the watched columns those of numbers are compared, each by its values that are there.
+    Validation against test is gated on the score; a shifted source is expected to drift and only shown. Of the watched
+    columns those of numbers are compared, each by its values that are there; one that has too few is told.
+
+    Raises:
+        ValidationError: The scores cannot be compared.
     """
     of_split = {
         split: (columns["split"] == split) & (own if split != "shift" else True)
@@ -253,17 +262,25 @@ def _drift_findings(
     compared = {"score": columns["score"]} | {
         name: values for name, values in watched.items() if np.issubdtype(values.dtype, np.number)
     }
-    return [
-        ks_drift(
-            *(_present(name, values[of_split[split]]) for split in (reference, current)),
-            column=name,
-            reference_name=reference,
-            current_name=current,
-            gated=(name, current) == ("score", "test"),
-        )
-        for reference, current in pairs
-        for name, values in compared.items()
-    ]
+    found: list[DriftFinding] = []
+    problems: dict[str, list[str]] = {}
+    for reference, current in pairs:
+        for name, values in compared.items():
+            try:
+                finding = ks_drift(
+                    *(_present(name, values[of_split[split]]) for split in (reference, current)),
+                    column=name,
+                    reference_name=reference,
+                    current_name=current,
+                    gated=(name, current) == ("score", "test"),
+                )
+            except ValidationError as problem:
+                if name == "score":
+                    raise
+                problems.setdefault(name, []).append(str(problem))
+            else:
+                found.append(finding)
+    return found, {name: "; ".join(reasons) for name, reasons in problems.items()}
 
 
 def _present(name: str, values: "NDArray[np.generic]") -> "NDArray[np.float64]":

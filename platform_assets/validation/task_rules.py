@@ -94,11 +94,13 @@ FAIRNESS_RULES: Final[Mapping[str, Rule]] = {
         _between_groups("parity ratio", lambda grouping: grouping.parity_ratio, high_is_good=True),
         operators=(">", ">="),
         version=1,
+        fields=("fairness",),
     ),
     "parity_difference": Rule(
         _between_groups("parity difference", lambda grouping: grouping.parity_difference, high_is_good=False),
         operators=("<", "<="),
         version=1,
+        fields=("fairness",),
     ),
     "equalized_odds_difference": Rule(
         _between_groups(
@@ -108,5 +110,6 @@ FAIRNESS_RULES: Final[Mapping[str, Rule]] = {
         ),
         operators=("<", "<="),
         version=1,
+        fields=("fairness",),
     ),
 }

@@ -583,15 +583,22 @@ class EvaluatorContract:
         assert ((scores >= 0) & (scores <= 1)).all()
         assert np.array_equal(scores, again)
 
-    def test_its_rules_parse(self, task: AnyTask) -> None:
+    def test_its_rules_parse(self, task: AnyTask, spec: TrainingSpec) -> None:
         """Each of its own, with each operator that it may be written with; none hides a shared one."""
         own = task.evaluator.rules
         assert not own.keys() & SHARED_RULES.keys()
         for name, rule in own.items():
             for symbol in rule.operators:
-                gate = Gate.parse(name, symbol if symbol == "true" else f"{symbol} 0.5", task.rules)
+                gate = Gate.parse(name, symbol if symbol == "true" else f"{symbol} 0.5", task.rules, spec)
                 assert gate.rule_set == f"gate.{name}"
         assert task.rules.keys() == own.keys() | SHARED_RULES.keys()
+
+    def test_what_decides_a_rule_brings_a_new_verdict(self, task: AnyTask) -> None:
+        """A field of a rule is one that the report depends on, and none that a run can change under the verdict."""
+        overridable = {field for fields in task.overridable.values() for field in fields}
+        for rule in task.rules.values():
+            assert set(rule.fields) <= set(task.evaluator.fields)
+            assert not set(rule.fields) & overridable
 
     def test_measures_are_json_and_follow_from_the_rows(
         self, task: AnyTask, spec: TrainingSpec, scored: pa.Table

@@ -96,6 +96,30 @@ def test_a_shifted_source_is_shown_and_no_source_in_training():
     assert report.other_sources == ()
 
 
+@pytest.mark.parametrize("present", [0, 1])
+def test_a_column_that_is_almost_empty_is_told_and_the_others_are_judged(present):
+    """With fewer than two values in a split a column cannot be compared there; the reason names column and split."""
+    scored = make_scored(OWN | {("rt", "shift"): 500})
+    at, words = scored.column_names.index("words"), scored["words"].to_numpy().astype(float)
+    tested = (scored["split"].to_numpy() == "test").nonzero()[0]
+    words[tested[present:]] = float("nan")
+    report = report_on(scored.set_column(at, "words", pa.array(words)), "imdb", trained=("imdb",))
+
+    few = f"words: test has {present} rows, too few to compare"
+    assert report.not_compared == {"words": f"{few}; {few}"}
+    assert [(each.column, each.current) for each in report.drift] == [("score", "test"), ("score", "shift")]
+    assert outcomes(report)["score_drift_ks"] == "pass"
+
+
+def test_a_score_that_is_missing_is_refused():
+    """Of the score nothing is left out: it cannot be measured at all."""
+    scored = make_scored(OWN)
+    at, scores = scored.column_names.index("score"), scored["score"].to_numpy().copy()
+    scores[0] = float("nan")
+    with pytest.raises(ValidationError, match="score: 1 of 1000 values of validation are NaN"):
+        report_on(scored.set_column(at, "score", pa.array(scores)), "imdb", trained=("imdb",))
+
+
 def test_rows_of_the_first_source_are_required():
     """Without own test rows there is nothing to gate on, however many the other source has."""
     with pytest.raises(ValidationError, match="no rows to measure"):

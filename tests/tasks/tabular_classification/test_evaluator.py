@@ -55,7 +55,7 @@ def outcomes(scored, measures, gates):
         has_production=False,
         measures=measures,
     )
-    found = evaluate(gates, inputs, rules_with(TASK.evaluator.rules))
+    found = evaluate(gates, inputs, rules_with(TASK.evaluator.rules), SPEC)
     return {each.rule_set.removeprefix("gate."): each.outcome for each in found}
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CLASSES: Final = 2
+_ROLE, _AT = "\0role", "\0source"
+"""Role and number of the source of a raw row; no column of a source is called so."""
 
 
 class TabularIngestion:
@@ -76,8 +78,9 @@ class TabularIngestion:
         """
         import pandas as pd
 
+        _refuse_one_name(sources)
         raw = pd.concat(
-            [_typed(each, spec).assign(role=each.role, uri=at) for at, each in enumerate(sources)],
+            [_typed(each, spec).assign(**{_ROLE: each.role, _AT: at}) for at, each in enumerate(sources)],
             ignore_index=True,
         )
         subject = self.subject(spec).name
@@ -89,7 +92,7 @@ class TabularIngestion:
         units = _units(raw, spec)
         if spec.val_data_uri is not None:
             _refuse_overlap(raw[~gone & ~unlabelled], units[~gone & ~unlabelled], spec.val_data_uri)
-        repeated = _row_hashes(raw, spec).duplicated() if spec.key else raw["uri"] < 0
+        repeated = _row_hashes(raw, spec).duplicated() if spec.key else raw[_AT] < 0
         elsewhere = _settled_elsewhere(raw["split"], units, ~guarded & ~unlabelled & ~repeated)
         left = ~gone & ~unlabelled & ~repeated & ~guarded & ~elsewhere
         frame = raw.loc[left, self.columns(spec)].reset_index(drop=True)
@@ -99,7 +102,7 @@ class TabularIngestion:
         _refuse_empty_splits(frame["split"])
         return PreparedRows(
             table=_as_table(frame, spec),
-            first_sources=first_sources_of(raw["role"], raw["source"], raw["uri"]),
+            first_sources=first_sources_of(raw[_ROLE], raw["source"], raw[_AT]),
             source_hash=sources_hash(each.source for each in sources),
             raw_rows=len(raw),
             erased=int(gone.sum()),
@@ -116,6 +119,18 @@ class TabularIngestion:
         subject = self.subject(spec).name
         used = [name for name in spec.columns if name not in {subject, spec.target}]
         return [subject, *used, "label", "source", "split"]
+
+
+def _refuse_one_name(sources: Sequence[RawSource]) -> None:
+    """Rows are told apart by their source's name: what is of the line's own, and what another source costs."""
+    first: dict[str, str] = {}
+    for each in (given.source for given in sources):
+        if each.name in first:
+            raise DatasetError(
+                f"{each.uri}: is called {each.name}, as {first[each.name]} is, so their rows cannot be told apart; "
+                "rename one of the files"
+            )
+        first[each.name] = each.uri
 
 
 def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
@@ -227,7 +242,7 @@ def _units(raw: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.DataFrame":
 
 
 def _refuse_overlap(raw: "pd.DataFrame", units: "pd.DataFrame", val_uri: str) -> None:
-    train, test = raw["role"] == "train", raw["role"] == "test"
+    train, test = raw[_ROLE] == "train", raw[_ROLE] == "test"
     for name in units:
         shared = units[name][test].isin(set(units[name][train]))
         if shared.any():
@@ -253,10 +268,10 @@ def _frozen_splits(raw: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.Series[An
     import pandas as pd
 
     plan, cut_test = spec.split, spec.val_data_uri is None
-    splits = np.array(raw["role"], dtype=object)
-    for rows in raw.groupby("uri", sort=True).indices.values():
+    splits = np.array(raw[_ROLE], dtype=object)
+    for rows in raw.groupby(_AT, sort=True).indices.values():
         of_source = raw.iloc[rows]
-        if of_source["role"].iloc[0] != "train":
+        if of_source[_ROLE].iloc[0] != "train":
             continue
         name = str(of_source["source"].iloc[0])
         match plan.by:

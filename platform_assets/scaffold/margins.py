@@ -10,6 +10,8 @@ MOSTLY: Final = 0.99
 """Share of the values that must lie within; a few odd ones are no change of the column."""
 _LEAST_MISSING: Final = 0.02
 _STANDARD_ERRORS: Final = 4.0
+_MOST_DIGITS: Final = 300
+"""Behind the point; ten to the power of more is no float."""
 _LARGEST_EXACT: Final = 2**53
 """Whole numbers beyond it have no canonical JSON form."""
 
@@ -25,7 +27,7 @@ def bounds(least: float, most: float, *, whole: bool) -> tuple[float, float]:
         whole: Whether the values are whole numbers, and the bounds shall be.
     """
     span = (most - least) or abs(most) or 1.0
-    digits = 1 - math.floor(math.log10(span))
+    digits = min(1 - math.floor(math.log10(span)), _MOST_DIGITS)
     if whole:
         digits = min(digits, 0)
     low, high = least - MARGIN * span, most + MARGIN * span

@@ -26,6 +26,7 @@ finite = st.floats(-1e12, 1e12, allow_subnormal=False)
         (7, 7, True, (6, 8)),
         (0, 0, False, (0.0, 0.0)),
         (0.001, 0.002, False, (0.0009, 0.0021)),
+        (0, 2.3e-308, False, (0.0, 1e-300)),
     ],
 )
 def test_bounds(least, most, whole, expected):

@@ -79,10 +79,10 @@ class TabularIngestion:
         import pandas as pd
 
         _refuse_one_name(sources)
-        raw = pd.concat(
-            [_typed(each, spec).assign(**{_ROLE: each.role, _AT: at}) for at, each in enumerate(sources)],
-            ignore_index=True,
-        )
+        frames = [_typed(each, spec) for each in sources]
+        for at, (frame, each) in enumerate(zip(frames, sources, strict=True)):
+            frame[_ROLE], frame[_AT] = each.role, at
+        raw = pd.concat(frames, ignore_index=True)
         subject = self.subject(spec).name
         raw["label"] = _labels(raw["label"], spec)
         gone = pd.Series(is_erased(raw[subject].tolist()), index=raw.index, dtype=bool)

@@ -134,10 +134,10 @@ def test_fingerprints_of_stages_leave_out_what_was_added_later():
     texts = {"owner": "a", "intended_use": "b", "limitations": "c"}
 
     def card(section: Section) -> str:
-        return card_fingerprint("line", section, registered_version="1", report_version="2")
+        return card_fingerprint("line", section, None, registered_version="1", report_version="2")
 
     def deployment(section: Section) -> str:
-        return deployment_fingerprint("line", section, Demands((), {}), card_version="3")
+        return deployment_fingerprint("line", section, Demands((), {}), "huggingface", card_version="3")
 
     assert card(LaterCard(**texts)) == card(CardSpec(**texts))
     assert card(LaterCard(**texts, contact="d")) != card(CardSpec(**texts))

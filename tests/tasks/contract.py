@@ -610,9 +610,12 @@ class EvaluatorContract:
     def test_pictures_are_png_and_have_names_of_their_own(
         self, task: AnyTask, spec: TrainingSpec, scored: pa.Table
     ) -> None:
-        """They stand beside the shared ones."""
+        """They stand beside the shared ones, and beside the figures in the asset's metadata."""
         tested = scored.filter(pc.equal(scored["split"], "test"))
-        pictures = task.evaluator.pictures(tested, _measures(task, spec, scored), spec)
+        measures = _measures(task, spec, scored)
+        pictures = task.evaluator.pictures(tested, measures, spec)
+        figures = {name for name, value in measures.items() if isinstance(value, int | float)}
+        assert not figures & {name.replace("-", "_") for name in pictures}
         assert not {"roc", "calibration", "score-distribution"} & pictures.keys()
         assert all(png.startswith(PNG) for png in pictures.values())
 

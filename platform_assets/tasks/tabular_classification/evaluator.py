@@ -111,14 +111,14 @@ class TabularEvaluator:
         measures: Mapping[str, JsonValue],
         spec: TabularTrainingSpec,  # noqa: ARG002
     ) -> Mapping[str, bytes]:
-        """See `Evaluator.pictures`: lift and, where it was measured, fairness."""
+        """See `Evaluator.pictures`: gains and, where it was measured, fairness."""
         from platform_assets.validation.scorecard_pictures import fairness_picture, gains_picture
 
         scores = {
             "model": scored["score"].to_numpy(),
             self.baseline_name: scored["baseline_score"].to_numpy(),
         }
-        drawn = {"lift": gains_picture(scored["label"].to_numpy(), scores)}
+        drawn = {"gains": gains_picture(scored["label"].to_numpy(), scores)}
         if "fairness" in measures:
             drawn["fairness"] = fairness_picture(Fairness.model_validate(measures["fairness"]))
         return drawn

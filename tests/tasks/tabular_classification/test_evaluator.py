@@ -139,8 +139,8 @@ def test_a_report_measures_by_the_threshold_that_the_model_was_trained_with(scor
 def test_pictures_are_small_and_whole(scored):
     """Lift always, fairness where it was measured."""
     pictures = TASK.evaluator.pictures(of_split(scored, "test"), measures_of(scored), SPEC)
-    assert set(pictures) == {"lift", "fairness"}
-    assert set(TASK.evaluator.pictures(of_split(scored, "test"), {}, make_spec())) == {"lift"}
+    assert set(pictures) == {"gains", "fairness"}
+    assert set(TASK.evaluator.pictures(of_split(scored, "test"), {}, make_spec())) == {"gains"}
     for png in pictures.values():
         assert Image.open(io.BytesIO(png)).size == (640, 420)
         assert len(png) < 60_000

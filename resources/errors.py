@@ -6,6 +6,7 @@ PlatformError
 ├── LedgerError          an entry cannot be written or believed            platform_assets/ledger/
 ├── GovernanceError      verdicts, releases, lineage, subjects             platform_assets/governance/
 ├── SketchError          a sketch cannot be made, read or compared         platform_assets/sketch/
+├── ReadingError         a file is not what its ending says                 platform_assets/reading/
 ├── DatasetError         a source is missing, garbled or refused           platform_assets/datasets/
 ├── FeatureError         features cannot be made of what is there          platform_assets/features/
 ├── TrainingError        training cannot start or went wrong               platform_assets/models/

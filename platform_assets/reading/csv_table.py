@@ -1,0 +1,198 @@
+"""csv as one Arrow table of texts: RFC 4180, strictly, in UTF-8 with commas.
+
+A field is what stands between two commas, and nothing is left away or guessed: a row has as many fields as the header,
+a quote within a quoted field is doubled, and only an empty field is missing. Python's parser reads it, since it is the
+one at hand that can be told to refuse what it would have to guess.
+"""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from platform_assets.reading.errors import ReadingError, column_label
+from platform_assets.reading.forms import not_utf8, refuse_foreign_form
+from platform_assets.reading.json_lines import is_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS: Final = 50_000
+_BATCH_CHARACTERS: Final = 1 << 24
+"""Rows, or characters, that are kept as Python's objects at a time."""
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
+
+class _Lines:
+    """The lines of a text, and how much of it was read."""
+
+    def __init__(self, content: bytes) -> None:
+        # What is no UTF-8 becomes what no Arrow text can hold, so that its cell is known.
+        self._text = io.TextIOWrapper(
+            io.BytesIO(content), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        self.last, self.read, self.ended = "", 0, False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.last = self._text.readline()
+        if not self.last:
+            self.ended = True
+            raise StopIteration
+        self.read += len(self.last)
+        return self.last
+
+
+class _Rows:
+    """The rows of a csv file that are not blank, with the place of the newest."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        # A text may be of any length; the limit is one of the process and guards against nothing here.
+        csv.field_size_limit(sys.maxsize)
+        self._content, self._name = content, name
+        self._lines = _Lines(content)
+        self._reader = csv.reader(self._lines, strict=True)
+        self.number = -1
+        """Of the newest row, from 1; the header is 0."""
+        self.width = 0
+        """Fields of the header, once it is known. A blank line is a row only where a row is one field."""
+
+    @property
+    def characters(self) -> int:
+        """How many were read."""
+        return self._lines.read
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        while True:
+            before = self._reader.line_num
+            try:
+                row = next(self._reader)
+            except csv.Error:
+                self.number += 1
+                reason = (
+                    "has a quoted field without an end; close it with a quote"
+                    if self._lines.ended
+                    else "has a quote within a quoted field, and something else than a comma behind it; double the quote"
+                )
+                raise self.refusal(reason, line=before + 1) from None
+            if len(row) == self.width or (row and not self._lines.last.isspace()):
+                self.number += 1
+                return row
+
+    def line(self, row: Sequence[str]) -> int:
+        """The line that the newest row, this one, begins with."""
+        return self._reader.line_num - sum(len(_LINE_END.findall(field)) for field in row)
+
+    def refusal(self, reason: str, *, line: int, column: str | None = None) -> ReadingError:
+        """Why the newest row is refused."""
+        if self.number == 0:
+            return ReadingError(self._name, f"the header {reason}")
+        return ReadingError(self._name, reason, row=self.number, line=line, column=column)
+
+
+def read_csv(content: bytes, *, name: str) -> "pa.Table":
+    """The table; every column is of texts, and null where the field is empty.
+
+    A column without a name is called by its position, as `Unnamed: 0`.
+
+    Raises:
+        ReadingError: it is of another form, no UTF-8, or not rectangular; a quote is left open; two columns have
+            one name.
+    """
+    import pyarrow as pa
+
+    refuse_foreign_form(content, ".csv", name=name)
+    rows = _Rows(content, name)
+    header = next(rows, None)
+    if header is None:
+        raise ReadingError(name, "is empty (0 rows); give a file with a header and rows")
+    for position, column in enumerate(header, start=1):
+        if not is_text(column):
+            raise ReadingError(name, f"the name of column {position} {not_utf8(content)}")
+    names = [column or f"Unnamed: {at}" for at, column in enumerate(header)]
+    refuse_repeated_names(names, name=name)
+    rows.width = len(names)
+    schema = pa.schema([(column, pa.string()) for column in names])
+    batches = []
+    for first, fields in _batches(rows):
+        try:
+            batches.append(_batch(fields, schema))
+        except UnicodeEncodeError:
+            raise _no_text(first, fields, content, name) from None
+    return pa.Table.from_batches(batches, schema)
+
+
+def _batches(rows: _Rows) -> Iterator[tuple[int, list[list[str]]]]:
+    """(number of the first row, rows), each row as wide as the header."""
+    batch: list[list[str]] = []
+    first, end = 1, _BATCH_CHARACTERS
+    for row in rows:
+        if len(row) != rows.width:
+            raise rows.refusal(
+                f"has {len(row):,} field{'s'[: len(row) != 1]}, and the header {rows.width:,}; "
+                "write every field, and put those that hold commas into quotes",
+                line=rows.line(row),
+            )
+        batch.append(row)
+        if len(batch) == _BATCH_ROWS or rows.characters >= end:
+            yield first, batch
+            batch, first, end = [], rows.number + 1, rows.characters + _BATCH_CHARACTERS
+    if batch:
+        yield first, batch
+
+
+def _batch(rows: list[list[str]], schema: "pa.Schema") -> "pa.RecordBatch":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    arrays = []
+    for fields in zip(*rows, strict=True):
+        texts = pa.array(fields, pa.string())
+        empty = pc.equal(texts, "")
+        arrays.append(
+            pc.if_else(empty, pa.scalar(None, pa.string()), texts) if pc.any(empty).as_py() else texts
+        )
+    return pa.record_batch(arrays, schema)
+
+
+def _no_text(first: int, rows: list[list[str]], content: bytes, name: str) -> ReadingError:
+    """The refusal of the first field that is no UTF-8."""
+    wanted, position = next(
+        (number, position)
+        for number, row in enumerate(rows, start=first)
+        for position, field in enumerate(row)
+        if not is_text(field)
+    )
+    again = _Rows(content, name)
+    again.width = len(rows[0])
+    header = next(again)
+    row = next(row for row in again if again.number == wanted)
+    return again.refusal(
+        not_utf8(content), line=again.line(row), column=column_label(header[position], position + 1)
+    )
+
+
+def refuse_repeated_names(names: Sequence[str], *, name: str) -> None:
+    """Refuse columns of one name.
+
+    Raises:
+        ReadingError: two have one; the message gives both positions.
+    """
+    if len(set(names)) == len(names):
+        return
+    first: dict[str, int] = {}
+    for position, column in enumerate(names, start=1):
+        if column in first:
+            raise ReadingError(
+                name,
+                f"{column_label(column, first[column])} and column {position} have one name; "
+                "rename or remove one of them",
+            )
+        first[column] = position

@@ -1,0 +1,94 @@
+"""What form bytes are of, where it is not the one that was promised."""
+
+import codecs
+from typing import Final
+
+from platform_assets.reading.errors import ReadingError
+
+_BEGINNINGS: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"\x1f\x8b", "compressed by gzip; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstandard; unpack it"),
+    (b"\xfd7zXZ\0", "compressed by xz; unpack it"),
+    (b"PK\x03\x04", "a zip archive, as spreadsheets are, too; unpack it, or save the sheet as csv in UTF-8"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old spreadsheet; save it as csv in UTF-8"),
+    (b"ARROW1\0\0", "an Arrow file; save it as Parquet"),
+    (b"Obj\x01", "an Avro file; save it as Parquet"),
+)
+_BZIP2: Final = (b"BZh", b"1AY&SY")
+_PARQUET: Final = b"PAR1"
+_MARKS: Final = (
+    # A mark of UTF-32 begins with that of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_HEAD: Final = 1024
+"""Bytes that tell an encoding without a mark."""
+_ONLY_IN_WINDOWS: Final = frozenset(range(0x80, 0xA0))
+"""In Latin-1 these bytes are control characters, which no text has."""
+_UNKNOWN: Final = frozenset(b"\x81\x8d\x8f\x90\x9d")
+"""Bytes that are nothing in Windows' encoding."""
+
+
+def encoding_of(content: bytes) -> str:
+    """The name, to Python and to iconv, of the encoding that the bytes of a text are most likely of."""
+    if wide := _wide_encoding(content):
+        return wide
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return (
+            "cp1252"
+            if _ONLY_IN_WINDOWS.intersection(content) and not _UNKNOWN.intersection(content)
+            else "latin1"
+        )
+    return "utf-8"
+
+
+def not_utf8(content: bytes) -> str:
+    """What is to be said of a text that is not UTF-8."""
+    return f"is not UTF-8 text, the file reads as {encoding_of(content)}; save it as UTF-8"
+
+
+def refuse_foreign_form(content: bytes, suffix: str, *, name: str) -> None:
+    """Refuse bytes that are of another form than the ending says, as far as their beginning tells.
+
+    Raises:
+        ReadingError: they are; the message names the form.
+    """
+    if form := _foreign_form(content, suffix):
+        raise ReadingError(name, f"is no {suffix[1:]}, it is {form}")
+    if suffix != ".parquet" and (encoding := _wide_encoding(content)):
+        raise ReadingError(name, f"is not UTF-8 text, it reads as {encoding}; save it as UTF-8")
+
+
+def without_mark(content: bytes) -> int:
+    """Where the text begins: behind the mark that some programs put before UTF-8."""
+    return len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+
+
+def _foreign_form(content: bytes, suffix: str) -> str | None:
+    for beginning, form in _BEGINNINGS:
+        if content.startswith(beginning):
+            return form
+    if content.startswith(_BZIP2[0]) and content[4:].startswith(_BZIP2[1]):
+        return "compressed by bzip2; unpack it"
+    is_parquet = content.startswith(_PARQUET) and content.endswith(_PARQUET)
+    if suffix == ".parquet":
+        return None if is_parquet else "another file, or cut off; write it again"
+    # `PAR1` alone may be the name of a column.
+    return "a Parquet file; give it the ending .parquet" if is_parquet else None
+
+
+def _wide_encoding(content: bytes) -> str | None:
+    """UTF-16 or UTF-32, by its mark or by the zeros in the place of every other byte."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return encoding
+    head = content[:_HEAD]
+    if len(head) > 1 and head.count(0) * 3 > len(head):
+        if not any(head[::2]) or head[::2].count(0) > head[1::2].count(0):
+            return "utf-16be"
+        return "utf-16le"
+    return None

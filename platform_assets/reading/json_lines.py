@@ -1,0 +1,158 @@
+"""JSON Lines, strictly: one object a line, every name once in an object, and whatever is none is named.
+
+Strictly means what RFC 8259 says and Python's parser does not insist on. A mark before the text, blank lines and
+Windows' line ends are no part of it and are passed over.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.forms import not_utf8, refuse_foreign_form, without_mark
+
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half a pair, written as only an escape can write it into text that is UTF-8."""
+_LONGEST_NAME: Final = 64
+
+
+class _OddError(ValueError):
+    """JSON to Python's parser, and still refused."""
+
+
+def json_lines(
+    content: bytes, *, name: str, refused: Callable[[ReadingError], None] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number of its line in the file, object) for each line that is not blank; lines count from 1.
+
+    Whole numbers keep every digit, other numbers are the nearest float.
+
+    Args:
+        content: The file.
+        name: What it is called in messages.
+        refused: Is told of each line that is refused, and reading goes on with the next. Without it the first
+            such line ends the reading.
+
+    Raises:
+        ReadingError: the file is no UTF-8 text, or a line of it is no JSON object, has a name twice, NaN or an
+            infinite number, or half a surrogate pair. The message names row and line, and never a value.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=once, parse_constant=_no_constant)
+    for _, line, value in objects(content, decoder, name=name, refused=refused):
+        yield line, value
+
+
+def objects(
+    content: bytes,
+    decoder: json.JSONDecoder,
+    *,
+    name: str,
+    refused: Callable[[ReadingError], None] | None = None,
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """(row, line, object) as `json_lines` has them, by a decoder that may read numbers in another way."""
+    refuse_foreign_form(content, ".jsonl", name=name)
+    lines = io.BytesIO(content)
+    lines.seek(without_mark(content))
+    row = 0
+    for line, written in enumerate(lines, start=1):
+        if written.isspace():
+            continue
+        row += 1
+        try:
+            value = _object(written, decoder)
+        except UnicodeDecodeError:
+            problem = ReadingError(name, not_utf8(content), row=row, line=line)
+        except RecursionError:
+            problem = ReadingError(name, "is nested too deeply to be read", row=row, line=line)
+        except json.JSONDecodeError as found:
+            reason = f"is no JSON: {_explained(found)}; write one object a line"
+            problem = ReadingError(name, reason, row=row, line=line)
+        except _OddError as found:
+            problem = ReadingError(name, str(found), row=row, line=line)
+        except ValueError:  # of `int`, which stops at 4,300 digits
+            problem = ReadingError(name, "holds a number of thousands of digits", row=row, line=line)
+        else:
+            yield row, line, value
+            continue
+        if refused is None:
+            raise problem
+        refused(problem)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, as a decoder's hook.
+
+    Raises:
+        ValueError: a name stands twice.
+    """
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise _OddError(f"has the name {_shown(twice)} twice in one object; remove or rename one of them")
+    return made
+
+
+def _object(written: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
+    text = written.decode("utf-8")
+    value = decoder.decode(text)
+    if not isinstance(value, dict):
+        raise _OddError("is JSON and no object; write one object a line")
+    if _HALF.search(text) and (place := _half_pair(value)) is not None:
+        where = f"{_shown(place)} holds" if place else "a name is"
+        raise _OddError(f"{where} half a surrogate pair, which is no text; write the whole character")
+    return value
+
+
+def _half_pair(value: Any, place: str = "") -> str | None:
+    """Path to the first text that holds half a surrogate pair, empty where a name does; None where none does."""
+    match value:
+        case str():
+            return None if is_text(value) else place
+        case dict():
+            if any(_half_pair(key, "name") for key in value):
+                return ""
+            parts = ((f"{place}.{key}" if place else key, each) for key, each in value.items())
+        case list():
+            parts = ((place, each) for each in value)
+        case _:
+            return None
+    found = (_half_pair(each, inner) for inner, each in parts)
+    return next((each for each in found if each is not None), None)
+
+
+def _no_constant(constant: str) -> float:
+    raise _OddError(f"holds {constant}, which JSON does not have; write null where there is no number")
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold the text: half a surrogate pair it cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+
+
+def _explained(problem: json.JSONDecodeError) -> str:
+    """What is wrong with a line, without a word of it."""
+    before, after = problem.doc[: problem.pos].rstrip(), problem.doc[problem.pos :].strip()
+    where = f"at character {problem.pos + 1:,}"
+    if problem.msg.startswith("Extra data"):
+        return f"something stands behind its end, {where}"
+    if problem.msg.startswith("Unterminated string"):
+        return f"a text is not closed, {where}"
+    if problem.msg.startswith("Invalid control character"):
+        return f"a control character stands unescaped in a text, {where}"
+    if not after:
+        return "it ends in the middle"
+    closing = after[1:].lstrip() if after.startswith(",") else after if before.endswith(",") else ""
+    if closing.startswith(("}", "]")):
+        return f"a comma stands before a closing bracket, {where}"
+    return f"it cannot go on as it does {where}"

@@ -1,0 +1,152 @@
+"""Python's values, as JSON has them, as Arrow arrays of the one type that holds all of them exactly."""
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import accumulate, chain
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_INT64: Final = range(-(2**63), 2**63)
+_UINT64: Final = range(2**64)
+_NARROW_DIGITS: Final = 38
+_MOST_DIGITS: Final = 76
+"""Of Arrow's widest decimal."""
+
+
+class UnfitValueError(ValueError):
+    """A value has no exact type."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(reason)
+        self.position, self.reason = position, reason
+
+
+def arrow_array(values: Sequence[Any]) -> "pa.Array":
+    """The values as one array, each exactly.
+
+    Whole numbers are int64, else uint64, else decimals; other numbers are floats or, where one has digits that no
+    float has, decimals. Objects become structs, lists lists. Values of several types become a dense union.
+
+    Args:
+        values: None, bool, int, float, Decimal, str, and lists and dicts of these.
+
+    Raises:
+        UnfitValueError: a number is too long for a decimal.
+    """
+    import pyarrow as pa
+
+    kinds = set(map(type, values)) - {NoneType}
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds == {int}:
+        return _integers(values)
+    if kinds <= {int, float, Decimal}:
+        return _numbers(values, kinds)
+    if len(kinds) > 1:
+        return _union(values)
+    (kind,) = kinds
+    if kind is dict:
+        return _structs(values)
+    if kind is list:
+        return _lists(values)
+    return pa.array(values, {str: pa.string(), bool: pa.bool_()}[kind])
+
+
+def prints(number: float, literal: str) -> bool:
+    """Whether the float, written with as many digits as the literal, is the literal."""
+    if repr(number) == literal:
+        return True
+    written = Decimal(literal)
+    digits = len(written.as_tuple().digits)
+    return math.isfinite(number) and Decimal(f"{number:.{max(digits - 1, 0)}e}") == written
+
+
+def _integers(values: Sequence[Any]) -> "pa.Array":
+    import pyarrow as pa
+
+    given = [value for value in values if value is not None]
+    least, most = min(given), max(given)
+    for bounds, kind in ((_INT64, pa.int64()), (_UINT64, pa.uint64())):
+        if least in bounds and most in bounds:
+            return pa.array(values, kind)
+    return _decimals(values)
+
+
+def _numbers(values: Sequence[Any], kinds: set[type]) -> "pa.Array":
+    import pyarrow as pa
+
+    if Decimal not in kinds and all(
+        prints(float(value), str(value)) for value in values if type(value) is int
+    ):
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    # Only a float can be infinite, or no number.
+    if all(value is None or type(value) is not float or math.isfinite(value) for value in values):
+        return _decimals([Decimal(repr(value)) if type(value) is float else value for value in values])
+    return _union(values)
+
+
+def _decimals(values: Sequence[Any]) -> "pa.Array":
+    import pyarrow as pa
+
+    scale = whole = 0
+    for at, value in enumerate(values):
+        if value is None:
+            continue
+        _, digits, exponent = Decimal(value).as_tuple()
+        scale, whole = max(scale, -int(exponent)), max(whole, len(digits) + int(exponent))
+        if whole + scale > _MOST_DIGITS:
+            raise UnfitValueError(
+                at,
+                f"holds numbers of {whole + scale} digits together with those before it, at most {_MOST_DIGITS} "
+                "can be kept; write them as texts",
+            )
+    precision = max(whole + scale, 1)
+    kind = pa.decimal128 if precision <= _NARROW_DIGITS else pa.decimal256
+    return pa.array([None if value is None else Decimal(value) for value in values], kind(precision, scale))
+
+
+def _structs(values: Sequence[dict[str, Any] | None]) -> "pa.Array":
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(chain.from_iterable(value for value in values if value is not None)))
+    children = [
+        arrow_array([None if value is None else value.get(name) for value in values]) for name in names
+    ]
+    absent = pa.array([value is None for value in values], pa.bool_())
+    if not names:
+        return pa.array(values, pa.struct([]))
+    return pa.StructArray.from_arrays(children, names, mask=absent)
+
+
+def _lists(values: Sequence[list[Any] | None]) -> "pa.Array":
+    import pyarrow as pa
+
+    items = arrow_array(list(chain.from_iterable(value for value in values if value is not None)))
+    ends = accumulate((len(value or ()) for value in values), initial=0)
+    absent = pa.array([value is None for value in values], pa.bool_())
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), items, mask=absent)
+
+
+def _union(values: Sequence[Any]) -> "pa.Array":
+    """Each value under its own type; null stands under one of its own, since a union has no nulls."""
+    import pyarrow as pa
+
+    # Numbers of Python's several types are told apart, too: they have no type together.
+    kinds = list(dict.fromkeys(map(type, values)))
+    children = [[value for value in values if type(value) is kind] for kind in kinds]
+    codes, offsets, seen = [], [], dict.fromkeys(kinds, 0)
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    for value in values:
+        codes.append(numbers[type(value)])
+        offsets.append(seen[type(value)])
+        seen[type(value)] += 1
+    return pa.UnionArray.from_dense(
+        pa.array(codes, pa.int8()),
+        pa.array(offsets, pa.int32()),
+        [arrow_array(child) for child in children],
+        [kind.__name__ for kind in kinds],
+    )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import DomainResult, run_contract
+from platform_assets.datasets.errors import NoTableError
 from platform_assets.datasets.raw_schema import check_raw, typed_frame
 from platform_assets.datasets.sources import Source, read_frame
 
@@ -44,12 +45,19 @@ def check_source(
     """The check of a source file in these domains.
 
     Text is read as the types that the section `raw` states, so that expectations see numbers and times. A
-    column whose text cannot be read so stays text.
+    column whose text cannot be read so stays text. A file that is no table fails its schema, and nothing else of it
+    can be told.
 
     Raises:
-        DatasetError: The file cannot be read or holds no row, or the contract has no such domain.
+        DatasetError: The file cannot be read or holds no row, and no schema was asked for; or the contract has no
+            such domain.
     """
-    frame = read_frame(source)
+    try:
+        frame = read_frame(source)
+    except NoTableError as problem:
+        if SCHEMA_DOMAIN not in domains:
+            raise
+        return _check_of_no_table(contract, domains, str(problem))
     checked: tuple[CheckedDomain, ...] = ()
     if SCHEMA_DOMAIN in domains:
         raw = check_raw(contract, frame, suffix=source.suffix, run_name=run_name, salt=salt)
@@ -58,6 +66,24 @@ def check_source(
         typed = typed_frame(contract.raw, frame, suffix=source.suffix) if contract.raw else frame
         checked += check_table(contract, typed, domains=others, run_name=run_name, salt=salt).domains
     return Check(len(frame), checked)
+
+
+def _check_of_no_table(contract: Contract, domains: Collection[str], reason: str) -> Check:
+    def judged(domain: str) -> CheckedDomain:
+        is_schema = domain == SCHEMA_DOMAIN
+        rules = contract.require_raw().rule_set_hash if is_schema else contract.rule_set_hash(domain)
+        result = DomainResult(
+            domain=domain,
+            outcome="fail" if is_schema else "error",
+            results=(),
+            rule_set_hash=rules,
+            counts=dict.fromkeys(("expectations", "passed", "failed", "errored", "rows"), 0),
+        )
+        return CheckedDomain(
+            result, ge_run_id="", reason=reason if is_schema else "Nothing was checked: the file is no table."
+        )
+
+    return Check(0, tuple(judged(domain) for domain in domains))
 
 
 def check_table(

@@ -1,7 +1,8 @@
 """What can go wrong between a source and a published dataset.
 
 DatasetError
-├── UnreadableError        a source is there, and is not what its ending says
+├── UnreadableError        a source is there, and nobody can tell its shape
+│   └── NoTableError       it is not what its ending says, or its rows make no table
 ├── ContractError          a contract cannot be read, or a dataset breaks it
 └── BreakerError           a schema breaker is asked for what it cannot do
     └── BreakerOpenError   it is open: nothing is built on its dataset
@@ -16,6 +17,10 @@ class DatasetError(PlatformError):
 
 class UnreadableError(DatasetError):
     """A source is there and cannot be read as a table, so nobody can tell its shape."""
+
+
+class NoTableError(UnreadableError):
+    """A source is not what its ending says, or its rows make no table; the message names the first such row."""
 
 
 class ContractError(DatasetError):

@@ -7,10 +7,9 @@ format that has no such type writes it as text, and then the text tells.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import count
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract, Expectation, RawSchema, RawType
@@ -23,9 +22,12 @@ from platform_assets.datasets.contract_run import (
 )
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
 from platform_assets.datasets.sources import RDATASET
+from platform_assets.reading.frames import series_of
+from platform_assets.reading.values import UnfitValueError, arrow_array, exact_number
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 TYPE_EXPECTATION: Final = "expect_column_values_to_be_of_type"
 _EMPTY: Final = "empty"
@@ -54,11 +56,16 @@ _KINDS: Final[Mapping[str, RawType]] = {
     "date": "timestamp",
 }
 
-# Eighteen digits always fit into 64 bits.
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+# As many digits as the widest decimal has: an identifier of any length in use is one.
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,76}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _BOOLEAN: Final = re.compile(r"true|false", re.IGNORECASE)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].+)?")
+_FRACTION: Final = re.compile(r"[.,][0-9]{6}([0-9]+)")
+"""What is finer than a microsecond, which Python leaves away."""
+_NANOSECOND_DIGITS: Final = 3
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Column(NamedTuple):
@@ -146,9 +153,10 @@ def check_raw(
     """
     raw = contract.require_raw()
     names = [str(name) for name in frame.columns]
-    named = frame.set_axis(_told_apart(names, raw.columns), axis="columns").reset_index(drop=True)
+    named = frame.set_axis(names, axis="columns")
     types = _types(raw, named, suffix)
-    headed = any(name in raw.columns for name in names)
+    respelt = _respelt(names, raw.columns)
+    headed = bool(respelt) or any(name in raw.columns for name in names)
     observed = tuple(
         Column(name if name in raw.columns else _shown(name, at, headed=headed), kind)
         for at, (name, kind) in enumerate(zip(names, types.values(), strict=True), start=1)
@@ -173,7 +181,7 @@ def check_raw(
         rows=len(frame),
         observed=observed,
         change=change,
-        reason=_reason(result, change),
+        reason=_reason(result, change, respelt),
     )
 
 
@@ -207,21 +215,35 @@ def difference(
 
 
 def typed_frame(raw: RawSchema, frame: "pd.DataFrame", *, suffix: str) -> "pd.DataFrame":
-    """The frame with its text read as the stated types, wherever all values of a column can be."""
-    convert: dict[str, Callable[[Any], Any]] = {
-        "integer": lambda values: values.astype("Int64"),
-        "number": lambda values: values.astype("float64"),
-        "boolean": lambda values: values.str.lower().map({"true": True, "false": False}).astype("boolean"),
-        "timestamp": lambda values: values.map(_instant, na_action="ignore").astype("datetime64[us, UTC]"),
-    }
+    """The frame with its text read as the stated types, wherever all values of a column can be; no digit is lost."""
     types = _types(raw, frame, suffix)
     return frame.assign(
         **{
-            name: convert[kind](frame[name])
+            name: _typed(kind, frame[name])
             for name, kind in raw.columns.items()
             if kind != "string" and types.get(name) == kind and _kind(frame[name]) == "string"
         }
     )
+
+
+def _typed(kind: RawType, texts: "pd.Series[Any]") -> "pd.Series[Any]":
+    """The values that texts state, all of which read as this type; the texts where no column holds all of them."""
+    import pyarrow as pa
+
+    given = [None if absent else text for text, absent in zip(texts, texts.isna(), strict=True)]
+    try:
+        match kind:
+            case "integer":
+                array = arrow_array([None if text is None else int(text) for text in given])
+            case "number":
+                array = arrow_array([None if text is None else exact_number(text) for text in given])
+            case "boolean":
+                array = pa.array([None if text is None else text.lower() == "true" for text in given])
+            case _:
+                array = _instants(given)
+    except (UnfitValueError, OverflowError):
+        return texts
+    return series_of(pa.chunked_array([array])).set_axis(texts.index)
 
 
 def _assertions(contract: Contract, raw: RawSchema, keys: Sequence[str]) -> list[Expectation]:
@@ -293,11 +315,14 @@ def _type_result(
     )
 
 
-def _reason(schema: DomainResult, change: SchemaChange) -> str:
+def _reason(schema: DomainResult, change: SchemaChange, respelt: Mapping[str, str]) -> str:
     if schema.outcome == "pass":
         return "Every column is as the contract states."
     stated = str(change)
     sentences = [f"{stated[:1].upper()}{stated[1:]}."] if change else []
+    if respelt:
+        pairs = ", ".join(f"`{found}` is stated as `{name}`" for found, name in respelt.items())
+        sentences.append(f"Names differ in case only: {pairs}.")
     unexplained = ("error",) if change else ("error", "fail")
     sentences += [result.reason for result in schema.results if result.outcome in unexplained]
     return " ".join(dict.fromkeys(sentences))
@@ -331,10 +356,14 @@ def _kind(values: "pd.Series[Any]") -> str:
     given = values.dropna()
     if given.empty:
         return _EMPTY
-    # pandas has no nulls among its integers, and reads such a column as floats.
+    # pandas writes integers with nulls among them as floats.
     if is_float_dtype(values) and len(given) < len(values) and (given % 1 == 0).all():
         return "integer"
-    return _KINDS.get(infer_dtype(given.astype(object) if given.dtype == "category" else given), "other")
+    inferred = infer_dtype(given.astype(object) if given.dtype == "category" else given)
+    # Integers beyond 64 bits, and those of databases, are decimals without a fraction.
+    if inferred == "decimal" and all(value.as_tuple().exponent == 0 for value in given):
+        return "integer"
+    return _KINDS.get(inferred, "other")
 
 
 def _reads_as(kind: RawType, values: "pd.Series[Any]") -> "pd.Series[bool]":
@@ -343,7 +372,7 @@ def _reads_as(kind: RawType, values: "pd.Series[Any]") -> "pd.Series[bool]":
         case "integer":
             return values.str.fullmatch(_INTEGER)
         case "number":
-            return values.str.fullmatch(_NUMBER)
+            return values.str.fullmatch(_NUMBER) & values.map(_has_number)
         case "boolean":
             return values.str.fullmatch(_BOOLEAN)
         case "timestamp":
@@ -352,33 +381,53 @@ def _reads_as(kind: RawType, values: "pd.Series[Any]") -> "pd.Series[bool]":
             return values.notna()
 
 
-def _instant(text: str) -> datetime | None:
-    """The time that an ISO 8601 text states, in UTC where it states no offset."""
+def _has_number(text: str) -> bool:
+    """Whether some number is what this literal says, to the last digit."""
+    try:
+        arrow_array([exact_number(text)])
+    except (ValueError, ArithmeticError):
+        return False
+    return True
+
+
+def _instant(text: str) -> int | None:
+    """The time that an ISO 8601 text states, in UTC where it states no offset: nanoseconds since 1970."""
+    fraction = _FRACTION.search(text)
+    finer = fraction[1].rstrip("0") if fraction else ""
     try:
         stated = datetime.fromisoformat(text)
-        return stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
+        instant = stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+    if len(finer) > _NANOSECOND_DIGITS:
+        return None
+    return (instant - _EPOCH) // _MICROSECOND * 1000 + int(finer.ljust(_NANOSECOND_DIGITS, "0"))
+
+
+def _instants(given: Sequence[str | None]) -> "pa.Array":
+    """The times as Arrow has them: microseconds, or nanoseconds where one is stated so finely."""
+    import pyarrow as pa
+
+    instants = [None if text is None else _instant(text) for text in given]
+    if all(instant is None or instant % 1000 == 0 for instant in instants):
+        instants = [None if instant is None else instant // 1000 for instant in instants]
+        return pa.array(instants, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    return pa.array(instants, pa.int64()).cast(pa.timestamp("ns", "UTC"))
 
 
 def _common(names: Sequence[str], others: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in others]
 
 
+def _respelt(names: Sequence[str], stated: Collection[str]) -> dict[str, str]:
+    """The stated name by each name that is not stated and differs from one in case only."""
+    folded = {name.casefold(): name for name in stated if name not in names}
+    return {
+        name: folded[name.casefold()] for name in names if name not in stated and name.casefold() in folded
+    }
+
+
 def _shown(name: str, position: int, *, headed: bool) -> str:
     """The name of a column that nobody has announced; its position where it looks like a cell."""
     looks_like_a_name = headed and len(name) <= _LONGEST_NAME and name.isprintable()
     return name if looks_like_a_name else f"#{position} ({len(name):,} characters)"
-
-
-def _told_apart(names: Sequence[str], stated: Collection[str]) -> list[str]:
-    """The names, with `.1`, `.2`, … behind those that stand again, so that none becomes a stated one."""
-    apart: list[str] = []
-    for name in names:
-        others = (f"{name}.{number}" for number in count(1))
-        apart.append(
-            next(other for other in others if other not in {*apart, *names, *stated})
-            if name in apart
-            else name
-        )
-    return apart

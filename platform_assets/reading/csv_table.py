@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from platform_assets.reading.errors import ReadingError, column_label
+from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.forms import not_utf8, refuse_foreign_form
-from platform_assets.reading.json_lines import is_text
+from platform_assets.reading.texts import is_text, refuse_repeated_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,7 +117,7 @@ def read_csv(content: bytes, *, name: str) -> "pa.Table":
         if not is_text(column):
             raise ReadingError(name, f"the name of column {position} {not_utf8(content)}")
     names = [column or f"Unnamed: {at}" for at, column in enumerate(header)]
-    refuse_repeated_names(names, name=name)
+    refuse_repeated_names(names, name=name, is_named=False)
     rows.width = len(names)
     schema = pa.schema([(column, pa.string()) for column in names])
     batches = []
@@ -172,27 +172,5 @@ def _no_text(first: int, rows: list[list[str]], content: bytes, name: str) -> Re
     )
     again = _Rows(content, name)
     again.width = len(rows[0])
-    header = next(again)
     row = next(row for row in again if again.number == wanted)
-    return again.refusal(
-        not_utf8(content), line=again.line(row), column=column_label(header[position], position + 1)
-    )
-
-
-def refuse_repeated_names(names: Sequence[str], *, name: str) -> None:
-    """Refuse columns of one name.
-
-    Raises:
-        ReadingError: two have one; the message gives both positions.
-    """
-    if len(set(names)) == len(names):
-        return
-    first: dict[str, int] = {}
-    for position, column in enumerate(names, start=1):
-        if column in first:
-            raise ReadingError(
-                name,
-                f"{column_label(column, first[column])} and column {position} have one name; "
-                "rename or remove one of them",
-            )
-        first[column] = position
+    return again.refusal(not_utf8(content), line=again.line(row), column=f"column {position + 1}")

@@ -3,7 +3,6 @@
 from resources.errors import PlatformError
 
 _LONGEST_NAME = 64
-"""In a file without a header the first row is taken for one; whatever is longer is shown by its position."""
 
 
 class ReadingError(PlatformError):
@@ -33,15 +32,18 @@ class ReadingError(PlatformError):
         super().__init__(": ".join(part for part in (name, ", ".join(places), reason) if part))
 
 
-def column_label(name: str, position: int) -> str:
-    """A column by its position, from 1, and by its name unless that looks like a cell of a file without a header."""
-    looks_like_a_name = 0 < len(name) <= _LONGEST_NAME and name.isprintable() and not _is_number(name)
-    return f"column {position} ({name!r})" if looks_like_a_name else f"column {position}"
+def shown_name(name: str) -> str:
+    """A name as messages have it: quoted, in one line, cut where it is long."""
+    return ascii(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def column_label(name: str, position: int, *, is_named: bool) -> str:
+    """A column in messages.
+
+    Args:
+        name: What it is called.
+        position: Where it stands, from 1.
+        is_named: Whether the name is one for sure. Where a csv file has no header, cells of its first row stand in
+            the place of names, and no message quotes a cell.
+    """
+    return f"column {shown_name(name)}" if is_named else f"column {position}"

@@ -51,24 +51,8 @@ def not_utf8(content: bytes) -> str:
     return f"is not UTF-8 text, the file reads as {encoding_of(content)}; save it as UTF-8"
 
 
-def refuse_foreign_form(content: bytes, suffix: str, *, name: str) -> None:
-    """Refuse bytes that are of another form than the ending says, as far as their beginning tells.
-
-    Raises:
-        ReadingError: they are; the message names the form.
-    """
-    if form := _foreign_form(content, suffix):
-        raise ReadingError(name, f"is no {suffix[1:]}, it is {form}")
-    if suffix != ".parquet" and (encoding := _wide_encoding(content)):
-        raise ReadingError(name, f"is not UTF-8 text, it reads as {encoding}; save it as UTF-8")
-
-
-def without_mark(content: bytes) -> int:
-    """Where the text begins: behind the mark that some programs put before UTF-8."""
-    return len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
-
-
-def _foreign_form(content: bytes, suffix: str) -> str | None:
+def foreign_form(content: bytes, suffix: str) -> str | None:
+    """What the bytes are, by their beginning, and what to do; None where they may be what the ending says."""
     for beginning, form in _BEGINNINGS:
         if content.startswith(beginning):
             return form
@@ -79,6 +63,23 @@ def _foreign_form(content: bytes, suffix: str) -> str | None:
         return None if is_parquet else "another file, or cut off; write it again"
     # `PAR1` alone may be the name of a column.
     return "a Parquet file; give it the ending .parquet" if is_parquet else None
+
+
+def refuse_foreign_form(content: bytes, suffix: str, *, name: str) -> None:
+    """Refuse bytes that are of another form than the ending says, as far as their beginning tells.
+
+    Raises:
+        ReadingError: they are; the message names the form.
+    """
+    if form := foreign_form(content, suffix):
+        raise ReadingError(name, f"is no {suffix[1:]}, it is {form}")
+    if suffix != ".parquet" and (encoding := _wide_encoding(content)):
+        raise ReadingError(name, f"is not UTF-8 text, it reads as {encoding}; save it as UTF-8")
+
+
+def without_mark(content: bytes) -> int:
+    """Where the text begins: behind the mark that some programs put before UTF-8."""
+    return len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
 
 
 def _wide_encoding(content: bytes) -> str | None:

@@ -10,16 +10,20 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.forms import not_utf8, refuse_foreign_form, without_mark
+from platform_assets.reading.texts import is_text
 
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """Half a pair, written as only an escape can write it into text that is UTF-8."""
-_LONGEST_NAME: Final = 64
 
 
 class _OddError(ValueError):
     """JSON to Python's parser, and still refused."""
+
+    def __init__(self, reason: str, column: str | None = None) -> None:
+        super().__init__(reason)
+        self.column = column
 
 
 def json_lines(
@@ -70,7 +74,8 @@ def objects(
             reason = f"is no JSON: {_explained(found)}; write one object a line"
             problem = ReadingError(name, reason, row=row, line=line)
         except _OddError as found:
-            problem = ReadingError(name, str(found), row=row, line=line)
+            column = None if found.column is None else f"column {shown_name(found.column)}"
+            problem = ReadingError(name, str(found), row=row, line=line, column=column)
         except ValueError:  # of `int`, which stops at 4,300 digits
             problem = ReadingError(name, "holds a number of thousands of digits", row=row, line=line)
         else:
@@ -91,7 +96,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise _OddError(f"has the name {_shown(twice)} twice in one object; remove or rename one of them")
+        raise _OddError(f"has the name {shown_name(twice)} twice in one object; remove or rename one of them")
     return made
 
 
@@ -101,8 +106,11 @@ def _object(written: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _OddError("is JSON and no object; write one object a line")
     if _HALF.search(text) and (place := _half_pair(value)) is not None:
-        where = f"{_shown(place)} holds" if place else "a name is"
-        raise _OddError(f"{where} half a surrogate pair, which is no text; write the whole character")
+        if not place:
+            raise _OddError(
+                "has a name with half a surrogate pair, which is no text; write the whole character"
+            )
+        raise _OddError("holds half a surrogate pair, which is no text; write the whole character", place)
     return value
 
 
@@ -125,19 +133,6 @@ def _half_pair(value: Any, place: str = "") -> str | None:
 
 def _no_constant(constant: str) -> float:
     raise _OddError(f"holds {constant}, which JSON does not have; write null where there is no number")
-
-
-def is_text(value: str) -> bool:
-    """Whether UTF-8 can hold the text: half a surrogate pair it cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(name: str) -> str:
-    return ascii(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
 
 
 def _explained(problem: json.JSONDecodeError) -> str:

@@ -2,21 +2,18 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.json_lines import objects, once
-from platform_assets.reading.json_values import UnfitValueError, arrow_array, prints
+from platform_assets.reading.values import UnfitValueError, arrow_array, exact_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS: Final = 20_000
 """Rows that are kept as Python's objects at a time."""
-_EXACT_DIGITS: Final = 15
-"""A number of so many digits is the shortest spelling of its float."""
 
 
 def read_json_lines(content: bytes, *, name: str) -> "pa.Table":
@@ -29,7 +26,7 @@ def read_json_lines(content: bytes, *, name: str) -> "pa.Table":
     """
     import pyarrow as pa
 
-    decoder = json.JSONDecoder(object_pairs_hook=once, parse_float=_exactly)
+    decoder = json.JSONDecoder(object_pairs_hook=once, parse_float=exact_number)
     columns: dict[str, list[pa.Array]] = {}
     rows = 0
     for batch in _batches(objects(content, decoder, name=name)):
@@ -42,7 +39,7 @@ def read_json_lines(content: bytes, *, name: str) -> "pa.Table":
             except UnfitValueError as problem:
                 row, line, _ = batch[problem.position]
                 raise ReadingError(
-                    name, problem.reason, row=row, line=line, column=f"column {column!r}"
+                    name, problem.reason, row=row, line=line, column=f"column {shown_name(column)}"
                 ) from None
         rows += len(values)
     arrays = []
@@ -51,7 +48,7 @@ def read_json_lines(content: bytes, *, name: str) -> "pa.Table":
             arrays.append(_joined(chunks))
         except UnfitValueError as problem:
             raise ReadingError(
-                name, problem.reason, row=problem.position + 1, column=f"column {column!r}"
+                name, problem.reason, row=problem.position + 1, column=f"column {shown_name(column)}"
             ) from None
     return pa.table(arrays, names=list(columns))
 
@@ -80,11 +77,3 @@ def _joined(chunks: "Sequence[pa.Array]") -> "pa.ChunkedArray":
             [pa.nulls(len(chunk), kind) if chunk.type == pa.null() else chunk for chunk in chunks], kind
         )
     return pa.chunked_array([arrow_array(list(chain.from_iterable(chunk.to_pylist() for chunk in chunks)))])
-
-
-def _exactly(literal: str) -> float | Decimal:
-    """The number with all its digits: a float where that would be written so, else a decimal."""
-    number = float(literal)
-    if len(literal) <= _EXACT_DIGITS + 1 and "e" not in literal and "E" not in literal:
-        return number
-    return number if prints(number, literal) else Decimal(literal)

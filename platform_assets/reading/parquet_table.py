@@ -7,9 +7,9 @@ they are put back to where they stood, in front.
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from platform_assets.reading.csv_table import refuse_repeated_names
-from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.forms import refuse_foreign_form
+from platform_assets.reading.texts import refuse_repeated_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ def read_parquet(content: bytes, *, name: str) -> "pa.Table":
     refuse_foreign_form(content, ".parquet", name=name)
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        refuse_repeated_names(file.schema_arrow.names, name=name)
+        refuse_repeated_names(file.schema_arrow.names, name=name, is_named=True)
         old = [
             column.path for column in map(file.schema.column, range(len(file.schema)))
             if column.physical_type == _OLD_TIME
@@ -112,7 +112,7 @@ def _exact_times(table: "pa.Table", coarse: "pa.Table", name: str) -> "pa.Table"
                 name,
                 "has times to the nanosecond of the old type INT96, some outside 1677 to 2262; write it again",
                 row=int(rest.argmax()) + 1,
-                column=f"column {table.column_names[at]!r}",
+                column=f"column {shown_name(table.column_names[at])}",
             )
         table = table.set_column(at, table.schema.field(at).with_type(rough.type), rough)
     return table

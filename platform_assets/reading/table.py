@@ -31,5 +31,5 @@ def read_table(content: bytes, suffix: str, *, name: str) -> "pa.Table":
             file, row and column, and holds no value and no library's text.
     """
     table = _READERS[suffix.lower()](content, name=name)
-    refuse_odd_texts(table, name=name)
+    refuse_odd_texts(table, name=name, is_named=suffix.lower() != ".csv")
     return table

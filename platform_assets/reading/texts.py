@@ -1,16 +1,57 @@
-"""Texts that are none: bytes that are no UTF-8, and NUL, at which other programs end a text or which they drop."""
+"""Texts that are none, and names that do not tell columns apart.
 
-from collections.abc import Callable
+Texts: bytes that are no UTF-8, half a surrogate pair, and NUL, at which other programs end a text or which they drop.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.reading.errors import ReadingError, column_label
+from platform_assets.reading.errors import ReadingError, column_label, shown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def refuse_odd_texts(table: "pa.Table", *, name: str) -> None:
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold the text: half a surrogate pair it cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def refuse_repeated_names(names: Sequence[str], *, name: str, is_named: bool) -> None:
+    """Refuse columns of one name.
+
+    Args:
+        names: Of all columns, in order.
+        name: What the file is called in messages.
+        is_named: As `column_label` takes it.
+
+    Raises:
+        ReadingError: two have one; the message gives both positions.
+    """
+    if len(set(names)) == len(names):
+        return
+    first: dict[str, int] = {}
+    for position, column in enumerate(names, start=1):
+        if column in first:
+            twice = f" {shown_name(column)}" if is_named else ""
+            raise ReadingError(
+                name,
+                f"columns {first[column]} and {position} have one name{twice}; rename or remove one of them",
+            )
+        first[column] = position
+
+
+def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
     """Refuse a table that holds such texts, on whatever level.
+
+    Args:
+        table: Its names are unique.
+        name: What the file is called in messages.
+        is_named: As `column_label` takes it.
 
     Raises:
         ReadingError: it does; the message names the first row, and its column.
@@ -25,7 +66,7 @@ def refuse_odd_texts(table: "pa.Table", *, name: str) -> None:
                     name,
                     reason,
                     row=_first_row(column, is_odd) + 1,
-                    column=column_label(table.column_names[position - 1], position),
+                    column=column_label(table.column_names[position - 1], position, is_named=is_named),
                 )
 
 

@@ -1,6 +1,5 @@
 """Reading a file that nobody has prepared: whatever is wrong with it is one sentence that says what to do."""
 
-import codecs
 import csv
 import io
 import json
@@ -9,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.datasets.sources import Source, open_source, read_frame, without_secrets
+from platform_assets.reading.forms import encoding_of, foreign_form
 from platform_assets.scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ _DELIMITERS: Final = (",", ";", "\t", "|")
 _NAMED: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _HEAD: Final = 1 << 16
 """Bytes that hold any header."""
-_ONLY_IN_WINDOWS: Final = frozenset(range(0x80, 0xA0))
-"""In Latin-1 these bytes are control characters, which no text has."""
-_UNKNOWN: Final = frozenset(b"\x81\x8d\x8f\x90\x9d")
-"""Bytes that are nothing in Windows' encoding."""
 
 
 def read_data(uri: str) -> "tuple[Source, pd.DataFrame]":
@@ -39,7 +35,7 @@ def read_data(uri: str) -> "tuple[Source, pd.DataFrame]":
             "give a URI without, or a copy of the file"
         )
     source = open_source(uri if "://" in uri else str(Path(uri).resolve()))
-    if source.suffix == ".csv":
+    if source.suffix == ".csv" and foreign_form(source.content, source.suffix) is None:
         _refuse_foreign_text(source)
     frame = read_frame(source)
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
@@ -49,7 +45,7 @@ def read_data(uri: str) -> "tuple[Source, pd.DataFrame]":
 
 def _refuse_foreign_text(source: Source) -> None:
     """Refuse what a spreadsheet of another country saves: other encodings and separators."""
-    encoding = _encoding(source.content)
+    encoding = encoding_of(source.content)
     head = source.content[:_HEAD].decode(encoding, errors="replace")
     delimiter = _delimiter(head)
     problems, name = [], PurePosixPath(source.uri).name
@@ -76,21 +72,6 @@ def _refuse_foreign_text(source: Source) -> None:
     )
 
 
-def _encoding(content: bytes) -> str:
-    """The name, to Python and to iconv, of the encoding that the bytes are most likely of."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return (
-            "cp1252"
-            if _ONLY_IN_WINDOWS.intersection(content) and not _UNKNOWN.intersection(content)
-            else "latin1"
-        )
-    return "utf-8"
-
-
 def _delimiter(text: str) -> str:
     """What the first line is separated by; a comma where nothing else separates more."""
 
@@ -99,7 +80,7 @@ def _delimiter(text: str) -> str:
 
     try:
         return max(_DELIMITERS, key=fields)
-    except csv.Error:  # a field without end: pandas says what is wrong with it
+    except csv.Error:  # a field without end: the reader says what is wrong with it
         return ","
 
 

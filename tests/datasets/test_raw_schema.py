@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -170,23 +171,12 @@ def test_failed_results_say_what_is_wrong(contract: Contract) -> None:
     assert (failed[2].unexpected_count, failed[2].unexpected_percent) == (1, 50.0)
 
 
-def test_repeated_names_are_added_columns(contract: Contract) -> None:
-    """A name that stands twice is an extra column, and a failure rather than an error of GE."""
-    frame = patients(again="4")
-    frame.columns = pd.Index(["id", "patient_id", "created_at", "id"])
-    report = checked(contract, frame)
-    assert (report.outcome, report.change) == ("fail", SchemaChange(added=("id",)))
-    assert [name for name, _ in report.observed] == ["id", "patient_id", "created_at", "id"]
-
-
-def test_repeated_names_do_not_collide_with_real_ones(tmp_path: Path) -> None:
-    """Told apart as `id.1`, a repeated name does not pass for a stated column of that name."""
-    contract = contract_of(tmp_path, "id: integer, id.1: integer", "id")
-    frame = pd.DataFrame([["1", "2"]], columns=["id", "id"])
-    report = checked(contract, frame)
-    assert (report.outcome, report.change) == (
-        "fail", SchemaChange(added=("id",), dropped=("id.1",))
-    )  # fmt: skip
+def test_names_that_differ_in_case_only_are_told(contract: Contract) -> None:
+    """A column that is not as stated by the case of its letters alone is another column, and said to be that one."""
+    report = checked(contract, patients().rename(columns={"id": "ID", "patient_id": "Patient_Id"}))
+    assert report.outcome == "fail"
+    assert "Names differ in case only: `ID` is stated as `id`, `Patient_Id` is stated as" in report.reason
+    assert report.change.added == ("ID", "Patient_Id")
 
 
 @pytest.mark.parametrize("columns", [["id", "patient_id", "created_at"], ["id"], []])
@@ -251,8 +241,12 @@ def test_report_holds_no_cell_value(contract: Contract) -> None:
 @pytest.mark.parametrize(
     ("kind", "fits", "others"),
     [
-        ("integer", ["0", "-12", "+3", "007", "9" * 18], ["1.0", "1e3", "", " 1", "1_000", "٣", "9" * 19]),
-        ("number", ["0", "-1.5", ".5", "1.", "1e-4", "9" * 30], ["", "nan", "inf", "1,5", "0x1F", "1e", "."]),
+        ("integer", ["0", "-12", "+3", "007", "9" * 76], ["1.0", "1e3", "", " 1", "1_000", "٣", "9" * 77]),
+        (
+            "number",
+            ["0", "-1.5", ".5", "1.", "1e-4", "9" * 30],
+            ["", "1e400", "nan", "inf", "1,5", "0x1F", "1e", "."],
+        ),
         ("boolean", ["true", "FALSE", "True"], ["", "yes", "t", "truely"]),
         (
             "timestamp",
@@ -266,6 +260,7 @@ def test_report_holds_no_cell_value(contract: Contract) -> None:
                 "2026-03-01T25:00",
                 "09:30",
                 "9999-12-31T23:00-01:00",
+                "2026-03-01T09:30:00.0123456789",
             ],
         ),
         ("string", ["", "1", "true", "2026-03-01", "anything"], []),
@@ -362,7 +357,7 @@ TEXTS = {"integer": ["1", "2"], "string": ["x", "y"]}
 
 @settings(max_examples=30)
 @given(
-    columns=st.lists(COLUMN, min_size=1, max_size=4),
+    columns=st.lists(COLUMN, min_size=1, max_size=4, unique_by=lambda column: column[0]),
     stated=st.lists(COLUMN, min_size=1, max_size=4, unique_by=lambda column: column[0]),
     null=st.booleans(),
 )
@@ -413,12 +408,14 @@ def test_text_becomes_the_stated_types() -> None:
     raw = RawSchema(
         {"n": "integer", "x": "number", "ok": "boolean", "at": "timestamp", "text": "string"}, ("n",)
     )
-    frame = read("n,x,ok,at,text\n+1,2,TRUE,2026-03-01,1\n2,.5,false,9999-12-31T22:00:00-01:00,2\n3,,,,\n")
+    frame = read(
+        "n,x,ok,at,text\n+1,2,TRUE,2026-03-01,1\n2,.5,false,9999-12-31T22:00:00-01:00,2\n3,,,,\n,1.,,,\n"
+    )
     typed = typed_frame(raw, frame, suffix=".csv")
     assert [str(kind) for kind in typed.dtypes] == [
         "Int64", "float64", "boolean", "datetime64[us, UTC]", "object",
     ]  # fmt: skip
-    assert typed["n"].tolist() == [1, 2, 3]
+    assert typed["n"].tolist()[:3] == [1, 2, 3]
     assert typed["x"].tolist()[:2] == [2.0, 0.5]
     assert typed["ok"].tolist()[:2] == [True, False]
     assert [str(time) for time in typed["at"][:2]] == [
@@ -426,6 +423,38 @@ def test_text_becomes_the_stated_types() -> None:
     ]  # fmt: skip
     assert typed["text"].tolist()[:2] == ["1", "2"]
     assert typed.iloc[2, 1:].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "values"),
+    [
+        ("integer", ["1497549923779084388", "1497549923779084389"], [1497549923779084388, 1497549923779084389]),
+        ("integer", [str(2**64 - 1), "0"], [2**64 - 1, 0]),
+        ("integer", [str(-(2**63)), str(10**30)], [Decimal(-(2**63)), Decimal(10**30)]),
+        ("number", ["1497549923779084388", "0.5"], [Decimal(1497549923779084388), Decimal("0.5")]),
+        ("number", ["0.1234567890123456789", "1"], [Decimal("0.1234567890123456789"), Decimal(1)]),
+        ("number", ["0.1", "0.10000000000000001", "1e300"], [0.1, 0.1, 1e300]),
+    ],
+)  # fmt: skip
+def test_text_keeps_every_digit(kind: str, texts: list[str], values: list[Any]) -> None:
+    """What the usual types cannot hold becomes a wider one, and no other number."""
+    typed = typed_frame(
+        RawSchema({"v": kind}, ()),
+        read("v\n" + "\n".join(texts) + "\n"),
+        suffix=".csv",  # type: ignore[dict-item]
+    )
+    assert typed["v"].tolist() == values
+
+
+def test_text_keeps_nanoseconds() -> None:
+    """A time that is stated to the nanosecond is that time."""
+    raw = RawSchema({"at": "timestamp"}, ())
+    typed = typed_frame(
+        raw, read("at\n2026-03-01T09:30:00.123456789Z\n1969-12-31T23:59:59.999999999Z\n"), suffix=".csv"
+    )
+    assert typed["at"].tolist() == [
+        pd.Timestamp("2026-03-01T09:30:00.123456789Z"), pd.Timestamp(-1, tz="UTC"),
+    ]  # fmt: skip
 
 
 def test_text_that_cannot_be_read_stays_text() -> None:

@@ -1,4 +1,4 @@
-"""Python's values, as JSON has them, as Arrow arrays of the one type that holds all of them exactly."""
+"""Python's values as Arrow arrays of the one type that holds all of them exactly, and literals as values."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _INT64: Final = range(-(2**63), 2**63)
 _UINT64: Final = range(2**64)
+_EXACT_DIGITS: Final = 15
+"""A number of so many digits is the shortest spelling of its float."""
 _NARROW_DIGITS: Final = 38
 _MOST_DIGITS: Final = 76
 """Of Arrow's widest decimal."""
@@ -56,13 +58,21 @@ def arrow_array(values: Sequence[Any]) -> "pa.Array":
     return pa.array(values, {str: pa.string(), bool: pa.bool_()}[kind])
 
 
-def prints(number: float, literal: str) -> bool:
+def exact_number(literal: str) -> float | Decimal:
+    """The number with all its digits: a float where that would be written so, else a decimal."""
+    number = float(literal)
+    if len(literal) <= _EXACT_DIGITS + 1 and "e" not in literal and "E" not in literal:
+        return number
+    return number if _prints(number, literal) else Decimal(literal)
+
+
+def _prints(number: float, literal: str) -> bool:
     """Whether the float, written with as many digits as the literal, is the literal."""
     if repr(number) == literal:
         return True
     written = Decimal(literal)
     digits = len(written.as_tuple().digits)
-    return math.isfinite(number) and Decimal(f"{number:.{max(digits - 1, 0)}e}") == written
+    return math.isfinite(number) and Decimal(f"{number:.{digits - 1}e}") == written
 
 
 def _integers(values: Sequence[Any]) -> "pa.Array":
@@ -79,14 +89,19 @@ def _integers(values: Sequence[Any]) -> "pa.Array":
 def _numbers(values: Sequence[Any], kinds: set[type]) -> "pa.Array":
     import pyarrow as pa
 
-    if Decimal not in kinds and all(
-        prints(float(value), str(value)) for value in values if type(value) is int
-    ):
+    if Decimal not in kinds and all(_is_float(value) for value in values if type(value) is int):
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     # Only a float can be infinite, or no number.
     if all(value is None or type(value) is not float or math.isfinite(value) for value in values):
         return _decimals([Decimal(repr(value)) if type(value) is float else value for value in values])
     return _union(values)
+
+
+def _is_float(number: int) -> bool:
+    try:
+        return _prints(float(number), str(number))
+    except OverflowError:
+        return False
 
 
 def _decimals(values: Sequence[Any]) -> "pa.Array":

@@ -65,6 +65,7 @@ _CODE = code_version(
     "platform_assets.datasets.contract",
     "platform_assets.datasets.contract_run",
     "platform_assets.datasets.raw_schema",
+    "platform_assets.reading",
 )
 SCHEMA_CHANGES = "schema_changes"
 BREAKER_CHECK = "schema_breaker"

@@ -101,7 +101,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _object(written: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
-    text = written.decode("utf-8")
+    text = written.rstrip().decode("utf-8")
     value = decoder.decode(text)
     if not isinstance(value, dict):
         raise _OddError("is JSON and no object; write one object a line")

@@ -69,13 +69,12 @@ def plain_type(kind: "pa.DataType") -> "pa.DataType":
         return pa.struct([each.with_type(plain_type(each.type)).remove_metadata() for each in kind])
     if pa.types.is_map(kind):
         return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if not pa.types.is_nested(kind) or pa.types.is_union(kind):
+        return kind
+    items = kind.value_field.with_type(plain_type(kind.value_type)).remove_metadata()
     if pa.types.is_fixed_size_list(kind):
-        return pa.list_(plain_type(kind.value_type), kind.list_size)
-    if pa.types.is_list(kind):
-        return pa.list_(plain_type(kind.value_type))
-    if pa.types.is_large_list(kind) or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(plain_type(kind.value_type))
-    return kind
+        return pa.list_(items, kind.list_size)
+    return pa.list_(items) if pa.types.is_list(kind) else pa.large_list(items)
 
 
 def _plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":

@@ -67,12 +67,15 @@ def exact_number(literal: str) -> float | Decimal:
 
 
 def _prints(number: float, literal: str) -> bool:
-    """Whether the float, written with as many digits as the literal, is the literal."""
-    if repr(number) == literal:
+    """Whether the literal is the float's shortest spelling, or the float written with as many digits."""
+    shortest = repr(number)
+    if shortest == literal:
         return True
     written = Decimal(literal)
+    if not math.isfinite(number):
+        return False
     digits = len(written.as_tuple().digits)
-    return math.isfinite(number) and Decimal(f"{number:.{digits - 1}e}") == written
+    return written in (Decimal(shortest), Decimal(f"{number:.{digits - 1}e}"))
 
 
 def _integers(values: Sequence[Any]) -> "pa.Array":

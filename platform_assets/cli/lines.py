@@ -191,8 +191,8 @@ def ui(
     from resources.dagster_home import prepare_dagster_home
     from resources.process_tree import run_tree
 
-    listening(host, port).close()
     settings = PlatformSettings()
+    listening(host, port).close()  # its parts start one by one, and the last one would find out
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
     os.environ["PLATFORM_HOME"] = str(settings.home)
     arguments = ["dagster", "dev", "-m", "platform_assets.definitions", "-h", host, "-p", str(port)]

@@ -15,7 +15,6 @@ from platform_assets.references import ModelVersion
 from platform_assets.tasks.task import AnyTask
 from platform_assets.tasks.training_spec import DEFAULT_TASK, TrainingSpec
 from resources.errors import PlatformError
-from resources.texts import is_text, quoted
 
 _TASK_MODULE = "task"
 
@@ -79,30 +78,10 @@ def read_instances(model: ModelVersion, arguments: Sequence[str]) -> list[JsonVa
     instances = []
     for at, argument in enumerate(arguments, start=1):
         try:
-            instances.append(_text_throughout(read(argument)))
+            instances.append(read(argument))
         except ValueError as problem:
             raise InstanceError(f"instance {at}: {problem}") from None
     return instances
-
-
-def _text_throughout(instance: JsonValue, place: str = "") -> JsonValue:
-    """The instance itself.
-
-    Raises:
-        ValueError: Some string in it is no text, as JSON can spell.
-    """
-    if isinstance(instance, str) and not is_text(instance):
-        raise ValueError(
-            f"{place}{quoted(instance)} holds half of a surrogate pair, which is no text; write the whole character"
-        )
-    if isinstance(instance, dict):
-        for name, value in instance.items():
-            _text_throughout(name, "column ")
-            _text_throughout(value, f"{place}{name}: ")
-    if isinstance(instance, list):
-        for value in instance:
-            _text_throughout(value, place)
-    return instance
 
 
 def read_training_spec(path: Path) -> tuple[AnyTask, Manifest[TrainingSpec]]:

@@ -16,7 +16,6 @@ from resources.errors import PlatformError
 from resources.settings import LockSettings, PlatformSettings, SettingsError
 from tests.warehouse_factory import TABLE, write
 
-
 ODD = "b#c%20 d;é&f+g%zz=[1]{2}"
 """A folder whose name has signs that mean something in URLs, to SQL libraries and in configuration files."""
 

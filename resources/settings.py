@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
 from resources.row_salt import SALT_VARIABLE
+from resources.texts import is_text, quoted
 
 _SHARED = {
     "ledger_uri": "postgresql://user@host:5432/database",
@@ -120,7 +121,19 @@ class LockSettings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
+        home = home.expanduser().resolve()
+        if not is_text(str(home)):
+            raise SettingsError(
+                f"home (PLATFORM_HOME) is {quoted(str(home))}, which is no UTF-8: what lies there has to be named in JSON and "
+                "URLs; choose another folder"
+            )
+        if "?" in str(home):
+            # SQLAlchemy knows no escape for it in the path of a SQLite URL, and Dagster and MLflow take nothing else.
+            raise SettingsError(
+                f"home (PLATFORM_HOME) is {quoted(str(home))}: a SQLite URL ends its path at the `?`, so databases of Dagster "
+                "and MLflow would lie outside of it; choose a folder without `?` on its way"
+            )
+        return home
 
     @property
     def locks_path(self) -> Path:

@@ -14,9 +14,18 @@ import hypothesis
 import pytest
 
 from platform_assets.ledger.ledger import Ledger
+from resources.process_tree import die_with_parent
 from tests import servers
 from tests.servers import free_ports
 from tests.waiting import wait_for
+
+# A shell starts what runs in the background with SIGINT ignored, and Dagster gives SIGTERM whatever SIGINT has: from
+# then on nothing would end the tests, their workers and the servers of their fixtures. Either signal interrupts pytest,
+# which tears down its fixtures.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    die_with_parent(signal.SIGTERM)
 
 # Before anything imports transformers: no test asks the model hub, whatever a model is called.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

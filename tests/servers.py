@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from resources.process_tree import die_with_parent
 from tests.waiting import wait_for
 
 NOBODY = 65534
@@ -56,7 +58,7 @@ def postgres(folder: Path, host: str, password: str) -> Iterator[str]:
     with (data / "pg_hba.conf").open("a") as rules:
         rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
     log = (folder / "log").open("wb")
-    server = subprocess.Popen(
+    server = _started(
         [tools / "postgres", "-D", data, "-h", host, "-p", str(port), "-k", "", "-c", "fsync=off", "-c", "max_connections=300"],
         stdout=log, stderr=subprocess.STDOUT, **run,
     )  # fmt: skip
@@ -95,7 +97,7 @@ def s3(folder: Path, host: str, key: str, secret: str) -> Iterator[str]:
     names = [f"{name}.port{kind}" for name in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
     ports = dict(zip(names, free_ports(len(names), host), strict=True))
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
+        server = _started(
             [
                 *(
                     weed,
@@ -137,7 +139,7 @@ def mlflow(folder: Path, host: str, database: str, environment: dict[str, str]) 
     folder.mkdir(parents=True)
     (port,) = free_ports(1, host)
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
+        server = _started(
             [
                 *(
                     sys.executable,
@@ -171,6 +173,12 @@ def mlflow(folder: Path, host: str, database: str, environment: dict[str, str]) 
     finally:
         os.killpg(server.pid, 9)
         server.wait()
+
+
+def _started(command: Sequence[object], **options: Any) -> "subprocess.Popen[bytes]":
+    """A server that ends with these tests, also where they are killed."""
+    # Between fork and exec there is one call to the kernel, and no lock.
+    return subprocess.Popen([*map(str, command)], preexec_fn=die_with_parent, **options)  # noqa: PLW1509
 
 
 def answers(url: str) -> Callable[[], bool]:

@@ -18,7 +18,7 @@ from platform_assets.cli import (
     policy,
     retention,
 )
-from resources.errors import PlatformError
+from platform_assets.cli.endings import end_well
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(lines.app)
@@ -37,9 +37,5 @@ app.command()(retention.erase)
 
 
 def main() -> None:
-    """Entry point: an error that we foresaw is one message and exit status 1."""
-    try:
-        app()
-    except PlatformError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(1)
+    """Entry point."""
+    sys.exit(end_well(app))

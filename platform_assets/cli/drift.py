@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
+from platform_assets.cli.serving import serve
 from platform_assets.drift.errors import DriftError
 
 if TYPE_CHECKING:
@@ -104,8 +105,6 @@ def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: f
 
 
 def _serve(watching: "Watch", host: str, port: int) -> None:
-    import uvicorn
-
     from platform_assets.drift.delivery import TOKEN_VARIABLE
     from platform_assets.drift.errors import DriftError
     from platform_assets.drift.service import watch_service
@@ -116,7 +115,7 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
             f"anybody who reaches {host} could cause alarms: set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
         )
     service = watch_service(watching, token=token)
-    uvicorn.run(service, host=host, port=port, log_level="warning")
+    serve(service, host, port)
 
 
 @app.command("status")

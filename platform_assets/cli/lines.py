@@ -19,6 +19,7 @@ from platform_assets.cli.common import (
     print_json,
 )
 from resources.settings import PlatformSettings
+from resources.signals import Ended
 
 if TYPE_CHECKING:
     from platform_assets.lines.line import Line
@@ -186,13 +187,20 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """The Dagster UI, webserver and daemon, on the same storage."""
+    from platform_assets.cli.serving import listening
     from resources.dagster_home import prepare_dagster_home
+    from resources.process_tree import run_tree
 
     settings = PlatformSettings()
+    listening(host, port).close()  # its parts start one by one, and the last one would find out
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
     os.environ["PLATFORM_HOME"] = str(settings.home)
     arguments = ["dagster", "dev", "-m", "platform_assets.definitions", "-h", host, "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - fixed arguments
+    try:
+        status = run_tree([sys.executable, "-m", *arguments], os.environ)
+    except Ended as ended:
+        raise Ended(ended.number, "the UI and all that it had started have ended") from None
+    raise typer.Exit(status)
 
 
 @app.command("plan")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.common import outside_systems
+from platform_assets.cli.serving import serve
 
 
 def listen(
@@ -22,8 +23,6 @@ def listen(
     Secrets come from PLATFORM_SECRET_<NAME>_<KEY>, as the trigger files name them; the token
     of /v1/retrain from PLATFORM_SECRET_RETRAIN_TOKEN.
     """
-    import uvicorn
-
     from sensors.event_listener import (
         RETRAIN_TOKEN,
         Result,
@@ -59,4 +58,4 @@ def listen(
     if not settings.git_repositories:
         print("every push is ignored: PLATFORM_GIT_REPOSITORIES names no repository", file=sys.stderr)
     with ledger.kept_open():  # an answer waits for the disk once, not thrice
-        uvicorn.run(service, host=host, port=port, log_level="warning")
+        serve(service, host, port)

@@ -1,15 +1,12 @@
 """`platform-assets materialize`: one asset of a line, as a step of a workflow that others run."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems
-
-_TERMINATED = 143
 
 
 def materialize(
@@ -44,7 +41,6 @@ def materialize(
 ) -> None:
     """Materialize one asset of a line, and print its key figures as one line of JSON."""
     from platform_assets.export.workflow import ExportError, assigned, figure_texts, key_figures
-    from platform_assets.lines.runner import InterruptedRunError
     from platform_assets.lines.runner import materialize as materialize_asset
     from platform_assets.references import STAGES
 
@@ -58,14 +54,9 @@ def materialize(
         )
     config, tags = assigned(chosen.task, chosen.spec, stage, assignments or []), _pairs("--run-tag", run_tags)
     files = _pairs("--output", outputs)
-    try:
-        made = materialize_asset(
-            chosen, stage, outside, made_from=made_from, config=config, tags=tags, wait_seconds=wait
-        )
-    except InterruptedRunError:
-        # As a shell tells SIGTERM, so that who runs the step can tell it from a failure, and try again.
-        print(f"error: {line}_{stage} was told to end before it was done", file=sys.stderr)
-        raise typer.Exit(_TERMINATED) from None
+    made = materialize_asset(
+        chosen, stage, outside, made_from=made_from, config=config, tags=tags, wait_seconds=wait
+    )
     figures = key_figures(made.reference)
     for name, text in figure_texts(figures, list(files)).items():
         target = Path(files[name])

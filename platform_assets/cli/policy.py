@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
+from platform_assets.cli.serving import serve as serve_until_told
 from resources.policy_engine import PolicyEngineError, RegoEngine
 
 app = typer.Typer(no_args_is_help=True, help="Who may read, write and delete objects.")
@@ -41,8 +42,6 @@ def serve(
 
     Callers must send the token of PLATFORM_DECISION_TOKEN where it is set.
     """
-    import uvicorn
-
     from platform_assets.ledger.denials import record_denial
     from resources.decision_service import TOKEN_VARIABLE, decision_service
 
@@ -52,7 +51,7 @@ def serve(
         record=lambda request, decision: record_denial(ledger, request, decision),
         token=os.environ.get(TOKEN_VARIABLE),
     )
-    uvicorn.run(service, host=host, port=port, log_level="warning")
+    serve_until_told(service, host, port)
 
 
 def _request_of(source: str) -> Any:

@@ -136,6 +136,7 @@ def _show_erasure(plan: "ErasurePlan", shown: dict[str, Any], *, as_json: bool) 
                 "held": search.held,
                 "releases": [{"line": line, "release_id": release_id} for line, release_id in plan.releases],
                 "models": plan.models,
+                "erased_before": [entry.hash for entry in plan.earlier],
                 **shown,
             }
         )
@@ -153,6 +154,10 @@ def _show_erasure(plan: "ErasurePlan", shown: dict[str, Any], *, as_json: bool) 
         print(f"  erased       release {release_id} of {line}")
     for model in plan.models:
         print(f"  to retrain   {model[:60]}")
+    if not (search.found or search.mentions):
+        print(
+            f"  nothing holds this {plan.namespace} any more: it was erased before, entry {plan.earlier[-1].seq}"
+        )
     print(
         f"{search.versions_searched} table versions and {search.objects_searched} objects were searched; "
         + ("nothing was touched" if shown["dry_run"] else f"searched again: {shown['outcome']}")

@@ -17,6 +17,7 @@ from platform_assets.ledger.entry import GENESIS, Entry
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.head import EMPTY, Head, HeadDocument
 from platform_assets.ledger.store import Store, entry_of
+from resources.process_tree import die_with_parent
 
 _UNSIGNED = (
     "Unsigned: this shows that entries were not altered, removed or reordered one by one. It does not "
@@ -194,8 +195,14 @@ def _stretch(read: Callable[[], Iterator[Entry]], heads: Sequence[Head]) -> _Str
 def _stretches(reads: Sequence[Callable[[], Iterator[Entry]]], heads: Sequence[Head]) -> list[_Stretch]:
     if len(reads) == 1:
         return [_stretch(reads[0], heads)]
-    with ProcessPoolExecutor(len(reads), mp_context=multiprocessing.get_context("fork")) as pool:
-        return list(pool.map(_stretch, reads, repeat(heads)))
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(len(reads), mp_context=context, initializer=die_with_parent) as pool:
+        try:
+            return list(pool.map(_stretch, reads, repeat(heads)))
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # the pool would wait for stretches that nobody wants any more
+            raise
 
 
 def _shares(total: int, processes: int, *, worth: int) -> list[tuple[int | None, int | None]]:

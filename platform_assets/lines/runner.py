@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
 from resources.locks import LockTimeoutError
 from resources.settings import PlatformSettings
+from resources.signals import Ended, name_of, told_to_end
 
 _WAIT_POLL_SECONDS = 5.0
 _VERSIONS_SEARCHED = 1000
@@ -83,6 +85,7 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
     """Bring the line up to date.
 
     Raises:
+        InterruptedRunError: this process was told to end.
         RunError: another run of the line is in progress.
         PlatformError: a source or the ledger cannot be read.
     """
@@ -99,7 +102,10 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
         result = _execute(definitions, line, instance, [step.key for step in stale])
-        return _outcome(line, steps, result, instance)
+        outcome = _outcome(line, steps, result, instance)
+        if _was_interrupted(result):
+            raise _interrupted(result, instance, done=_done(outcome))
+        return outcome
 
 
 def materialize(
@@ -145,8 +151,10 @@ def materialize(
             _make_newest(instance, line, _stage_before(stage), made_from)
         ops = line.run_config({stage: config}) if config else {}
         result = _execute(definitions, line, instance, [asset_key(line, stage)], config=ops, tags=tags)
+        if _was_interrupted(result):
+            raise _interrupted(result, instance)
         if failure := _failure(result):
-            raise (InterruptedRunError if _was_interrupted(result) else RunError)(failure)
+            raise RunError(failure)
         reference = recorded_reference(instance, asset_key(line, stage), STAGES[stage], run_id=result.run_id)
         if not result.success or reference is None:
             raise RunError(f"run {result.run_id} of {line.name}_{stage} came to nothing; see it in the UI")
@@ -164,15 +172,21 @@ def _execute(
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     run_id = str(uuid.uuid4())
-    return definitions.resolve_job_def(line.name).execute_in_process(
-        run_id=run_id,
-        instance=instance,
-        asset_selection=list(keys),
-        # A logger that is not named here is not used: Dagster falls back to its own.
-        run_config={"loggers": {"console": {}}, **(config or {})},
-        tags={**(tags or {}), **process_tag(run_id)},
-        raise_on_error=False,
-    )
+    job = definitions.resolve_job_def(line.name)
+    try:
+        return job.execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            asset_selection=list(keys),
+            # A logger that is not named here is not used: Dagster falls back to its own.
+            run_config={"loggers": {"console": {}}, **(config or {})},
+            tags={**(tags or {}), **process_tag(run_id)},
+            raise_on_error=False,
+        )
+    except Ended:
+        # It came where Dagster does not look out for signals.
+        _report_ended(instance, run_id)
+        raise
 
 
 def _stage_before(stage: str) -> str:
@@ -252,8 +266,36 @@ def _failure_text(event: dg.DagsterEvent) -> str:
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    errors = [event.step_failure_data.error for event in _failures(result)]
-    return any(error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors)
+    # A library may have wrapped what interrupted it into an error of its own.
+    return not result.success and told_to_end() is not None
+
+
+def _interrupted(
+    result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, *, done: str = ""
+) -> InterruptedRunError:
+    """The error of a run that was told to end; Dagster records it as failed, and nobody asked for that."""
+    _report_ended(instance, result.run_id)
+    signal_name = name_of(told_to_end() or signal.SIGTERM)
+    begun = ", ".join(dict.fromkeys(str(event.step_key) for event in _failures(result))) or "its steps"
+    return InterruptedRunError(
+        f"run {result.run_id} was told to end by {signal_name} in the middle of {begun}; {done}the same command goes on "
+        "from there"
+    )
+
+
+def _done(outcome: RunOutcome) -> str:
+    done = [f"{outcome.line}_{step.stage}" for step in outcome.steps if step.outcome == "done"]
+    return (
+        f"{', '.join(done)} {'is' if len(done) == 1 else 'are'} done, and "
+        if done
+        else "nothing was done before, and "
+    )
+
+
+def _report_ended(instance: dg.DagsterInstance, run_id: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is not dg.DagsterRunStatus.SUCCESS:
+        instance.report_run_canceled(run, message="The process of this run was told to end.")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from platform_assets.governance import release as releases
 from platform_assets.governance.release import Release
 from platform_assets.ledger.ledger import Ledger
+from platform_assets.models.instances import refuse_untexts
 from platform_assets.models.scorer import Scorer
 from platform_assets.references import ModelVersion
 from platform_assets.serving.inference_service import ServingError
@@ -71,8 +72,9 @@ class Predictor:
         """One prediction for each instance, in order.
 
         Raises:
-            PlatformError: an instance is none of the line's task.
+            PlatformError: an instance is none of the line's task, or a string in it is no text.
         """
+        refuse_untexts(instances)
         return [
             Prediction(
                 event_id=uuid4().hex,

@@ -7,7 +7,6 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tasks.registry import find_task
 from resources.errors import PlatformError
 from resources.settings import PlatformSettings
+from resources.signals import heeded
 
 
 def main() -> None:
@@ -37,11 +37,11 @@ def main() -> None:
     first = os.environ.get("RANK", "0") == "0"
     # What all processes find, one tells.
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if arguments.attached:
         Thread(target=_end_with_standard_input, daemon=True).start()
     try:
-        summary = train_job(arguments.job, OutsideSystems(PlatformSettings()))
+        with heeded():
+            summary = train_job(arguments.job, OutsideSystems(PlatformSettings()))
     except PlatformError as problem:
         sys.exit(f"error: {problem}")
     if first:

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -14,6 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from tests.background import Background, processes_of, started
+from tests.servers import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -29,15 +30,16 @@ _CHROMIUM_FLAGS = (
 )
 _START_SECONDS = 120
 _POLL_SECONDS = 0.3
-_STOP_SECONDS = 20
 
 
 @contextmanager
 def served_ui(home: Path, **environment: str) -> Iterator[str]:
-    """The base URL of a UI on the storage in `home`; nothing of it is left running afterwards.
+    """The base URL of a UI on the storage in `home`, in the background of a shell.
+
+    Afterwards it is told to end, and must leave nothing behind.
 
     Args:
-        home: `PLATFORM_HOME`; the server's own output goes to `ui.log` in it.
+        home: `PLATFORM_HOME`; the server's own output goes to `output.log` in it.
         environment: further variables; no other `PLATFORM_…` and no `DAGSTER_HOME` reaches the server.
 
     Raises:
@@ -46,49 +48,24 @@ def served_ui(home: Path, **environment: str) -> Iterator[str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("PLATFORM_", "DAGSTER_"))
     }
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    home.mkdir(parents=True, exist_ok=True)
-    log = home / "ui.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "platform_assets.cli", "ui", "--port", str(port)],
-            cwd=ROOT,
-            env=inherited | {"PLATFORM_HOME": str(home)} | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "platform_assets.cli", "ui", "--port", str(port)]
+    variables = inherited | {"PLATFORM_HOME": str(home), "PYTHONPATH": str(ROOT)} | environment
+    with started(home, command, variables) as server:
         url = f"http://127.0.0.1:{port}"
-        _wait_until_served(server, url, log)
+        _wait_until_served(server, url)
         yield url
-    finally:
-        _end_group(server)
+        assert server.end() == 128 + signal.SIGTERM, server.told()
+        assert processes_of(home) == []
 
 
-def _wait_until_served(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_served(server: Background, url: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
+    while server.is_running() and time.monotonic() < deadline:
         with suppress(OSError), urllib.request.urlopen(f"{url}/server_info", timeout=5):
             return
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(_POLL_SECONDS)
-            break
-    raise RuntimeError(
-        f"no UI at {url} after {_START_SECONDS} s, or it ended:\n{log.read_text(errors='replace')}"
-    )
-
-
-def _end_group(server: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        server.wait(_STOP_SECONDS)
-    # Webserver, daemon, code server and run workers outlive the process that started them.
-    with suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+        time.sleep(_POLL_SECONDS)
+    raise RuntimeError(f"no UI at {url} after {_START_SECONDS} s, or it ended:\n{server.told()}")
 
 
 @contextmanager

@@ -31,8 +31,14 @@ LEFT = {"applicant_id": [4712], "score": [0.2]}
 @pytest.fixture
 def home(tmp_path):
     """A home whose table holds the applicant."""
+    fill(tmp_path)
+    return tmp_path
+
+
+def fill(home: Path) -> None:
+    """Publish a table that holds the applicant."""
     rows = pa.table({"applicant_id": [4711, 4712]})
-    warehouse = systems(tmp_path)["warehouse"]
+    warehouse = systems(home)["warehouse"]
     staged = warehouse.stage(
         "datasets.credit",
         rows,
@@ -44,7 +50,6 @@ def home(tmp_path):
         subject_namespace="applicant",
     )
     warehouse.publish(staged)
-    return tmp_path
 
 
 def stored(home: Path) -> dict[str, list[object]] | None:
@@ -227,6 +232,42 @@ def test_namesakes_of_the_erased_may_be_put(home):
     erase_subject(home, APPLICANT)
     put(home, KEY, namespace="patient")
     assert stored(home) == ROWS
+
+
+# --- Processes -----------------------------------------------------------------------------------------
+
+
+def race(folder: Path, rounds: int) -> set[int]:
+    """Races a writer and an eraser so often; what the writer came to. Nothing of the applicant may be left."""
+    for number in range(rounds):
+        fill(folder / str(number))
+    told = subprocess.run(
+        [sys.executable, Path(__file__).with_name("racers.py"), folder, KEY, APPLICANT, str(rounds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ).stdout
+    writers = set()
+    for number, line in enumerate(told.splitlines()):
+        writer, eraser = map(int, line.split())
+        home = folder / str(number)
+        assert eraser == 0
+        assert (writer, stored(home)) in [(0, LEFT), (3, None)]
+        assert held_in_files(home) == []
+        writers.add(writer)
+    return writers
+
+
+def test_two_processes_that_race_leave_nothing(tmp_path):
+    """Whoever is first: the object is refused, or its rows are found."""
+    assert race(tmp_path, rounds=3) <= {0, 3}
+
+
+@pytest.mark.long
+def test_many_races_leave_nothing_either_way(tmp_path):
+    """Both orders come up."""
+    assert race(tmp_path, rounds=200) == {0, 3}
 
 
 # --- Kills ---------------------------------------------------------------------------------------------

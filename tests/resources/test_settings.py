@@ -5,11 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from platform_assets.lines.runner import open_instance
+from platform_assets.outside_systems import OutsideSystems
 from resources.errors import PlatformError
-from resources.settings import PlatformSettings, SettingsError
+from resources.settings import LockSettings, PlatformSettings, SettingsError
+from tests.warehouse_factory import TABLE, write
+
+ODD = "b#c%20 d;é&f+g%zz=[1]{2}"
+"""A folder whose name has signs that mean something in URLs, to SQL libraries and in configuration files."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +51,53 @@ def test_everything_lies_under_the_home(environment, tmp_path):
         assert str(settings.home) in uri
     environment.setenv("PLATFORM_HOME", "~/platform")
     assert PlatformSettings().home == Path.home() / "platform"
+
+
+def test_whatever_a_home_is_called_all_lies_in_it(environment, tmp_path):
+    """Nothing beside it, and nothing where the process works."""
+    home, work = tmp_path / ODD, tmp_path / "work"
+    work.mkdir()
+    environment.chdir(work)
+    environment.delenv("DAGSTER_HOME", raising=False)
+    outside = OutsideSystems(PlatformSettings(home=home))
+    outside.warehouse.publish(write(outside.warehouse, pa.table({"review_id": ["a"]})))
+    assert outside.warehouse.current(TABLE).rows == 1
+    stored = {"gdpr_class": "internal", "retention_days": 1, "source_commit": "0c0ffee"}
+    outside.object_store.put("reports/dev/reviews/1/report.json", b"{}", **stored)
+    assert outside.ledger.head().count == 0
+    with open_instance(outside.settings) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("reviews"))
+
+    assert sorted(tmp_path.iterdir()) == sorted([home, work])
+    assert list(work.iterdir()) == []
+    for database in ("dagster/history/runs.db", "ledger/ledger.sqlite", "warehouse/catalog.sqlite"):
+        assert (home / database).stat().st_size > 0
+
+
+@pytest.mark.long
+def test_whatever_a_home_is_called_mlflow_keeps_to_it(environment, tmp_path):
+    """Its database takes most of the time that all of them need."""
+    environment.chdir(tmp_path)
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / ODD))
+    assert outside.model_registry.find("reviews", "abc") is None
+    assert list(tmp_path.iterdir()) == [tmp_path / ODD]
+    assert (tmp_path / ODD / "mlflow" / "mlflow.sqlite").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("home", "why"),
+    [
+        ("a?b", "'.*/a?b': a SQLite URL ends its path at the `?`"),
+        (os.fsdecode(b"caf\xe9"), r"caf\\xe9', which is no UTF-8"),
+    ],
+    ids=["question mark", "bytes"],
+)
+def test_a_home_that_no_url_can_name_is_refused(environment, tmp_path, home, why):
+    """Dagster and MLflow know no escape: their databases would lie elsewhere, without a word."""
+    with pytest.raises(SettingsError, match=why.replace("?b", r"\?b").replace("`?`", r"`\?`")):
+        PlatformSettings(home=tmp_path / home)
+    with pytest.raises(SettingsError, match="choose"):
+        LockSettings(home=tmp_path / home / "deeper")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""What the commands that serve have in common: an address of their own, and an end within seconds."""
+
+import signal
+import socket
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from resources.errors import ResourceError
+from resources.signals import Ended, note, told_to_end
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_ANSWER_SECONDS: Final = 5
+"""For requests under way when the end is near."""
+_WAITING: Final = 2048
+_PORTS: Final = range(1, 65_536)
+
+
+class AddressError(ResourceError):
+    """An address cannot be listened on."""
+
+
+def serve(service: "FastAPI", host: str, port: int) -> None:
+    """Answer until this process is told to end, which goes up as `Ended`.
+
+    Args:
+        service: What answers.
+        host: Address to listen on.
+        port: The port there.
+
+    Raises:
+        AddressError: Somebody listens there already, or nobody can.
+    """
+    import uvicorn
+
+    with listening(host, port) as address:
+        server = uvicorn.Server(
+            uvicorn.Config(service, log_level="warning", timeout_graceful_shutdown=_ANSWER_SECONDS)
+        )
+        handle_exit = server.handle_exit
+
+        def heard(number: int, frame: FrameType | None) -> None:
+            note(number)  # which gives the end its time
+            handle_exit(number, frame)
+
+        server.handle_exit = heard
+        if signal.getsignal(signal.SIGHUP) not in (signal.SIG_IGN, signal.SIG_DFL):
+            signal.signal(signal.SIGHUP, heard)
+        with suppress(Ended):  # it repeats the signal once it has served
+            server.run(sockets=[address])
+    if (number := told_to_end()) is not None:
+        raise Ended(number, "what had been taken was answered, and nobody listens any more")
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket with this address, which nobody else has.
+
+    Raises:
+        AddressError: Somebody has, or nobody can.
+    """
+    if port not in _PORTS:  # resolvers take it modulo 65,536
+        raise AddressError(f"there is no port {port}; choose one of 1 to 65535 with --port")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            # The last connections of a server that has just ended do not count as somebody.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(_WAITING)
+        except BaseException:
+            bound.close()
+            raise
+    except OSError as problem:
+        raise AddressError(
+            f"port {port} of {host} cannot be listened on ({problem.strerror}): end whoever listens there, which may be another one of "
+            "these, or choose another with --port"
+        ) from None
+    return bound

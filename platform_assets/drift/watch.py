@@ -51,10 +51,10 @@ log = logging.getLogger(__name__)
 class RefusedEventError(DriftError):
     """An event of a request cannot be taken, and so none of it was."""
 
-    def __init__(self, row: int, problem: str) -> None:
+    def __init__(self, row: int, problem: str, *, of_version: bool = False) -> None:
         super().__init__(f"row {row}: {problem}; nothing of this request was taken")
-        self.row, self.problem = row, problem
-        """The row is counted from 1."""
+        self.row, self.problem, self.of_version = row, problem, of_version
+        """The row is counted from 1. Of its version: no event of that model version can be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Watch:
                 try:
                     monitors[event.model_version] = self.watched(event.model_version)
                 except (DriftError, SketchError) as problem:
-                    raise RefusedEventError(row, f"model_version: {problem}") from problem
+                    raise RefusedEventError(row, f"model_version: {problem}", of_version=True) from problem
             if misfit := monitors[event.model_version].misfit(event):
                 raise RefusedEventError(row, misfit)
             by_version.setdefault(event.model_version, []).append(event)

@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from platform_assets.drift.delivery import deliver
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import EventBatch, moment
-from platform_assets.drift.replay import ManualClock, read_events
+from platform_assets.drift.event_reading import read_events
+from platform_assets.drift.replay import ManualClock
 from platform_assets.drift.segments import DriftLog
 from platform_assets.drift.service import events_of, watch_service
 from platform_assets.drift.watch import RefusedEventError, Watch
@@ -270,7 +271,7 @@ def test_events_are_appended_to_a_file(tmp_path):
     path = tmp_path / "events.jsonl"
     deliver(first, str(path))
     deliver(second, str(path))
-    assert read_events(path) == [*first, *second]
+    assert [event for _, event in read_events(path)] == [*first, *second]
     with pytest.raises(DriftError, match="cannot be appended"):
         deliver(first, str(tmp_path))
     assert first[0].event_time == moment(START_MS + 5)

@@ -123,6 +123,7 @@ def watch(
         ledger=ledger,
         store=store,
         env=outside.env,
+        salt=outside.salt,
         profile_of=released_profiles(ledger, store),
         clock=clock if replay else wall_clock_ms,
     )
@@ -180,8 +181,10 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
 def status(line: LineName, as_json: AsJson = False) -> None:
     """The drift states of a line, since when, and the newest alarm."""
     from platform_assets.drift.record import newest_alarm, newest_changes, onsets
+    from platform_assets.drift.source_names import named_mix
 
-    ledger = outside_systems().ledger
+    outside = outside_systems()
+    ledger = outside.ledger
     changes, begun = newest_changes(ledger, line), onsets(ledger, line)
     columns = {
         column: {
@@ -194,15 +197,19 @@ def status(line: LineName, as_json: AsJson = False) -> None:
         for column, entry in sorted(changes.items())
     }
     alarm = newest_alarm(ledger, line)
+    mix = named_mix(outside.object_store, alarm.body, env=outside.env, line=line) if alarm else {}
     shown = {
         "line": line,
         "columns": columns,
-        "newest_alarm": alarm and {"entry": alarm.hash, "time": alarm.time, **alarm.body},
+        "newest_alarm": alarm and {"entry": alarm.hash, "time": alarm.time, **alarm.body, "mix": mix},
     }
     if as_json:
         print_json(shown)
         return
     for column, found in columns.items():
         print(f"{column:<16} {found['state']:<10} since {found['since']:%Y-%m-%d %H:%M:%S} UTC")
+    if mix:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in mix.items())
+        print(f"sources in the window of the newest alarm: {shares}")
     if not columns:
         print(f"{line} has never drifted, as far as it was watched")

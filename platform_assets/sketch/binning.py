@@ -275,8 +275,8 @@ def _numbers(values: ArrayLike) -> NDArray[Any]:
         return numbers
     try:
         return numbers.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise SketchError(f"a column of numbers holds something else: {error}") from error
+    except (TypeError, ValueError):
+        raise SketchError("a column of numbers holds something else") from None
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:

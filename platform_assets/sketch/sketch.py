@@ -15,7 +15,7 @@ that holds more than one value, below 2/B; where all bins with reference rows ho
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
@@ -76,7 +76,7 @@ class ColumnProfile:
             values: Numbers, or texts (categories), shape (n,).
             bins: How many, not counting atoms; at least two.
             weights: Of each row, shape (n,), not negative: as where a source is to count more than it has rows.
-            fewest_rows: A category of fewer rows is not named; it is one of the others.
+            fewest_rows: A category of fewer rows is not named; it is one of the others, which are not all.
 
         Raises:
             SketchError: No row can be compared, or the values, weights or bins cannot be used.
@@ -201,6 +201,10 @@ def _of_categories(
     mass = np.bincount(codes, weights=weight, minlength=len(names)).astype(np.float64)
     # The most frequent first, so that the last bin, which is for all others, continues the order.
     frequent = np.flatnonzero(rows_of >= fewest_rows).tolist()
+    if not frequent:
+        raise SketchError(
+            f"no category has {fewest_rows} rows: they are identifiers, or too few to be compared"
+        )
     named = sorted(frequent, key=lambda code: (-mass[code], names[code]))[:bins]
     in_bin = np.append(mass[named], mass.sum() - mass[named].sum() if len(named) < len(names) else 0.0)
     binning = CategoryBinning(tuple(names[code] for code in named))
@@ -391,6 +395,8 @@ class ReferenceProfile:
     """The profiles of several columns: an artifact of a model version."""
 
     columns: Mapping[str, ColumnProfile]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By column of the reference that has no profile, why."""
 
     @classmethod
     def of(
@@ -422,7 +428,7 @@ class ReferenceProfile:
 
     def to_bytes(self) -> bytes:
         """In the format of `packed`."""
-        return _pack_columns(self.columns)
+        return _pack_columns(self.columns, self.left_out)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -432,10 +438,13 @@ class ReferenceProfile:
             SketchError: The bytes cannot be read.
         """
         header, arrays = unpack(_REFERENCE, data)
-        return cls(MappingProxyType({each["name"]: _read_column(each, arrays) for each in header["columns"]}))
+        columns = {each["name"]: _read_column(each, arrays) for each in header["columns"]}
+        return cls(MappingProxyType(columns), MappingProxyType(header.get("left_out", {})))
 
 
-def _pack_columns(columns: Mapping[str, ColumnProfile]) -> bytes:
+def _pack_columns(
+    columns: Mapping[str, ColumnProfile], left_out: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
     headers: list[dict[str, Any]] = []
     arrays = []
     for name, profile in columns.items():
@@ -456,7 +465,8 @@ def _pack_columns(columns: Mapping[str, ColumnProfile]) -> bytes:
         if isinstance(binning, NumericBinning):
             arrays.append(binning.edges)
         arrays.append(profile.mass)
-    return pack(_REFERENCE, {"columns": headers}, arrays)
+    header = {"columns": headers} | ({"left_out": dict(left_out)} if left_out else {})
+    return pack(_REFERENCE, header, arrays)
 
 
 def _read_column(header: dict[str, Any], arrays: Reader) -> ColumnProfile:

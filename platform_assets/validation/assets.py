@@ -138,7 +138,9 @@ def validation_asset(
             scores_key = f"{folder}/{scores_name(evaluator, spec)}"
             scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
             # Before any gate: without a profile there is no model version that could be watched.
-            profile = reference_profile(scored, evaluator.profiled(spec), mix=resolved.reference_mix)
+            profile = reference_profile(
+                scored, evaluator.profiled(spec), mix=resolved.reference_mix, salt=outside.salt
+            )
             active = releases.active(outside.ledger, line)
             production = (
                 None

@@ -16,7 +16,7 @@ from platform_assets.drift.record import record_change
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.drift.test_drift_assets import NOON, verdict
-from tests.drift.watching import LINE, Stream, make_profile, release_version
+from tests.drift.watching import LINE, SALT, Stream, make_profile, release_version
 
 
 @pytest.fixture
@@ -97,7 +97,11 @@ def test_watch_replays_files_of_events(run, tmp_path):
     *changes, counted = run("watch", LINE, "--replay", tmp_path / "events.jsonl").splitlines()
     assert [change.split()[2:4] for change in changes] == [["words", "alarm"], ["words", "confirmed"]]
     assert counted.startswith("version 1: 500 received, 500 absorbed, 0 sampled out")
-    assert json.loads(run("status", LINE, "--json"))["columns"]["words"]["state"] == "confirmed"
+    told = json.loads(run("status", LINE, "--json"))
+    assert told["columns"]["words"]["state"] == "confirmed"
+    assert told["newest_alarm"]["mix"] == {"imdb": 1.0}
+    assert "imdb" not in json.dumps([entry.body for entry in outside.ledger.entries(kind="drift")])
+    assert "newest alarm: imdb 100%" in run("status", LINE)
 
 
 def test_rows_that_a_replay_refuses_are_counted_in_the_end(run, tmp_path, capsys):
@@ -135,11 +139,13 @@ def test_status_of_a_line_that_was_never_watched(run):
 def test_status_tells_states_and_the_newest_alarm(run):
     """Since when a column is where it is, since when it is not clear, and what was seen."""
     ledger = OutsideSystems(PlatformSettings()).ledger
-    alarm = record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
-    confirmed = record_change(
-        ledger, LINE, "a1b2", StateChange("score", "confirmed", verdict(NOON, "confirmed"))
+    alarm = record_change(
+        ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")), salt=SALT
     )
-    record_change(ledger, LINE, "a1b2", StateChange("words", "clear", verdict(NOON)))
+    confirmed = record_change(
+        ledger, LINE, "a1b2", StateChange("score", "confirmed", verdict(NOON, "confirmed")), salt=SALT
+    )
+    record_change(ledger, LINE, "a1b2", StateChange("words", "clear", verdict(NOON)), salt=SALT)
     told = json.loads(run("status", LINE, "--json"))
     score = told["columns"]["score"]
     assert (score["state"], score["since"]) == ("confirmed", confirmed.time.isoformat())

@@ -20,7 +20,7 @@ from platform_assets.drift.service import events_of, watch_service
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.ledger.ledger import Ledger
 from resources.object_store import LocalObjectStore, ObjectStoreError
-from tests.drift.watching import ENV, LINE, POLICY, START_MS, WINDOW, Stream, in_batches, make_profile
+from tests.drift.watching import ENV, LINE, POLICY, SALT, START_MS, WINDOW, Stream, in_batches, make_profile
 
 PROFILE = make_profile()
 
@@ -46,6 +46,7 @@ def watch(tmp_path, store):
         ledger=Ledger.open(tmp_path / "ledger.db", principal="ada"),
         store=store,
         env=ENV,
+        salt=SALT,
         profile_of=profile_of,
         clock=ManualClock(START_MS),
     )

@@ -24,6 +24,7 @@ from tests.drift.watching import (
     ENV,
     LINE,
     POLICY,
+    SALT,
     START_MS,
     WINDOW,
     Stream,
@@ -52,7 +53,7 @@ def open_watch(ledger, store, clock):
     """A watch of the line; without releases it knows every version's profile."""
 
     def open_watch(profile_of=lambda line, version: (f"release-{version}", PROFILE), **changes):
-        given = {"ledger": ledger, "store": store, "env": ENV, "clock": clock} | changes
+        given = {"ledger": ledger, "store": store, "env": ENV, "salt": SALT, "clock": clock} | changes
         return Watch(LINE, POLICY, profile_of=profile_of, **given)
 
     return open_watch
@@ -241,6 +242,7 @@ def test_threads_take_up_everything_before_they_end(ledger, store):
         ledger=ledger,
         store=store,
         env=ENV,
+        salt=SALT,
         profile_of=lambda line, version: ("release-1", PROFILE),
     )
     watch.start()

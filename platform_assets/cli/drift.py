@@ -136,6 +136,7 @@ def watch(
 def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: float) -> None:
     from platform_assets.drift.event import moment
     from platform_assets.drift.event_reading import NoEventError
+    from platform_assets.drift.monitor import MISSING
     from platform_assets.drift.replay import replay
 
     refused = 0
@@ -148,14 +149,19 @@ def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: f
 
     for change in replay(files, watching, clock, refused=tell, speed=speed):
         verdict = change.verdict
-        distance = "" if verdict is None else f"  KS {verdict.ks:.4f}, threshold {verdict.threshold:.4f}"
-        print(f"{moment(clock.now_ms):%Y-%m-%d %H:%M:%S}  {change.column:<16} {change.state:<10}{distance}")
+        what = "share differs by" if change.column.endswith(MISSING) else "KS"
+        distance = "" if verdict is None else f"  {what} {verdict.ks:.4f}, threshold {verdict.threshold:.4f}"
+        # Not by strftime, which writes the year 900 as 900.
+        time = moment(clock.now_ms).isoformat(" ", "seconds")[:19]
+        print(f"{time}  {change.column:<16} {change.state:<10}{distance}")
     for version, watched in watching.by_version.items():
         counters = watched.monitor.counters
         shown = ", ".join(
             f"{count} {outcome.replace('_', ' ')}" for outcome, count in asdict(counters).items()
         )
         print(f"version {version}: {shown}")
+        for name, because in watched.monitor.not_watched.items():
+            print(f"version {version}: {name} is not watched: {because}")
     if refused:
         more = f"; the first {_MOST_TOLD} are named above" if refused > _MOST_TOLD else ""
         raise DriftError(f"{refused:,} row{'s'[: refused != 1]} refused, and all others taken{more}")

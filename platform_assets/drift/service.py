@@ -69,8 +69,13 @@ def watch_service(watch: Watch, *, token: str | None = None) -> FastAPI:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/v1/verdicts")
-    def verdicts() -> dict[str, list[dict[str, Any]]]:
-        return {"verdicts": [_as_json(asdict(each)) for each in watch.newest_verdicts]}
+    def verdicts() -> dict[str, Any]:
+        return {
+            "verdicts": [_as_json(asdict(each)) for each in watch.newest_verdicts],
+            "not_watched": {
+                str(version): watched.monitor.not_watched for version, watched in watch.by_version.items()
+            },
+        }
 
     @app.get("/health")
     def health() -> JSONResponse:

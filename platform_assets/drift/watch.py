@@ -188,6 +188,8 @@ class Watch:
                 ),
                 {name: isinstance(each.binning, CategoryBinning) for name, each in profile.columns.items()},
             )
+            for name, because in begun.monitor.not_watched.items():
+                log.warning("%s version %d: %s is not watched: %s", self.line, version, name, because)
             with self._handing_over:
                 if before := self._watched.get(version):
                     begun.monitor.succeed(before.monitor)

@@ -332,6 +332,7 @@ def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str,
     return {
         "gates": dg.MetadataValue.table([dg.TableRecord(row) for row in gates]),
         "not_compared": dg.MetadataValue.json(report.not_compared),
+        "missing_values": dg.MetadataValue.json([each.model_dump() for each in report.missing_values]),
         **{
             picture.replace("-", "_"): dg.MetadataValue.md(as_markdown_image(png, picture))
             for picture, png in pictures.items()

@@ -134,7 +134,8 @@ def assess(
         columns, watched, own_rows(columns["source"], model)
     )
     slices = _slices(columns, training_sources, threshold)
-    others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
+    first = model.features.dataset.first_sources
+    others = [source for source in training_sources if first and source not in first]
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
     measures = dict(
         evaluator.measures(
@@ -191,7 +192,9 @@ def _threshold(model: ModelVersion, evaluator: Evaluator[Any], spec: BaseModel) 
 def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np.bool_]":
     """Which rows are of the line's own sources, those that gates measure on; shape as `sources`."""
     first = model.features.dataset.first_sources
-    return np.isin(sources, first) if first else np.ones(sources.shape, dtype=bool)
+    if not first:
+        return np.ones(sources.shape, dtype=bool)
+    return np.fromiter((source in first for source in sources.tolist()), np.bool_, sources.size)
 
 
 def own_test_rows(scored: "pa.Table", model: ModelVersion) -> "pa.Table":

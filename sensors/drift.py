@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from platform_assets.drift.source_names import MIX
 from platform_assets.drift.spec import DriftSpec, RetrainSpec
 from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.ledger import Entry
@@ -69,20 +70,22 @@ def retraining_for(
     if circumstances.last_request and now - circumstances.last_request < interval:
         return f"{what}, and the last retraining for drift was less than {interval} ago"
     key, trigger = f"{TRIGGER}:{concerned[-1].hash}", concerned[-1].body
+    # The ledger's hashes: the reference knows its own sources again by them, and no request holds others' names.
+    mix = trigger[MIX] if MIX in trigger else trigger["mix"]
     if key in circumstances.answered:
         return f"{what}, for which the line was retrained already: see what became of that run"
     return Retraining(
         key=key,
         line=line.name,
         trigger=TRIGGER,
-        config=line.task.overrides(_on_both(spec, retrain, trigger["mix"])),
+        config=line.task.overrides(_on_both(spec, retrain, mix)),
         basis=line.basis,
         source_commit=circumstances.followed_commit,
         evidence={
             "drift_entries": [entry.hash for entry in concerned],
             "drift_columns": [entry.body["column"] for entry in concerned],
             "drift_window": f"{trigger['window_start']} to {trigger['window_end']}",
-            "drift_mix": trigger["mix"],
+            "drift_mix": mix,
             "drifted_version": trigger["model_version"],
         },
     )

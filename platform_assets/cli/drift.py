@@ -1,6 +1,8 @@
 """`platform-assets drift …`: whether what comes in still looks like what the model was tested on."""
 
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from platform_assets.drift.replay import ManualClock
     from platform_assets.drift.watch import Watch
 
+_MOST_TOLD = 20
+"""Rows that are named one by one; those beyond are counted."""
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as the reference does.")
@@ -22,22 +26,63 @@ app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as 
 
 @app.command("replay")
 def replay(
-    reference: Annotated[Path, typer.Option(help="Parquet file of rows that are as they should be.")],
-    events: Annotated[Path, typer.Option(help="Parquet file of the rows in question.")],
+    reference: Annotated[
+        Path, typer.Option(help="Rows that are as they should be: Parquet, csv or JSON Lines.")
+    ],
+    events: Annotated[Path, typer.Option(help="The rows in question.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compare the columns of two files: KS distance with its certified interval, p-value, alarm."""
+    """Compare the columns of two files: KS distance with its certified interval, p-value, alarm.
+
+    What cannot be compared is listed with the reason, and what is missing or infinite is counted; a change of its share
+    is an alarm too. Exit status 1 where nothing at all could be compared.
+    """
     from platform_assets.drift.report import compare_files
 
     found: dict[str, Any] = compare_files(reference, events)
     if as_json:
         print_json(found)
-        return
-    width = max(map(len, found["columns"]), default=0)
-    for name, column in found["columns"].items():
+    else:
+        print("\n".join(_report_lines(found)))
+    if not found["columns"]:
+        raise DriftError(f"{reference} and {events}: no column could be compared")
+
+
+def _report_lines(found: dict[str, Any]) -> Iterator[str]:
+    """A line a column: what was compared, and then what was not."""
+    compared, others = found["columns"], found["not_compared"]
+    width = max(map(len, (*compared, *others)), default=0)
+    for name, column in compared.items():
         interval = f"({column['ks_lower']:.4f} to {column['ks_upper']:.4f})  p {column['p_value']:.2g}"
-        distance = "no values" if column["ks"] is None else f"KS {column['ks']:.4f}"
-        print(f"{name:<{width}}  {distance:<9}  {interval}{'  ALARM' if column['alarm'] else ''}")
+        yield f"{name:<{width}}  KS {column['ks']:.4f}  {interval}{_counts(column)}{_alarm(column)}"
+    for name, column in others.items():
+        yield f"{name:<{width}}  not compared: {column['because']}{_counts(column)}{_alarm(column)}"
+    rate = found["false_alarm_rate"]
+    told = [f"{len(compared)} of {len(compared) + len(others)} columns compared"]
+    told += [f"{side} {rows} rows" for side, rows in found["rows"].items()]
+    yield f"{', '.join(told)}; a false alarm among all of them: once in {1 / rate:g} times"
+
+
+def _counts(column: dict[str, Any]) -> str:
+    """What of a column is missing or infinite, where anything is."""
+    sides = column["reference"], column["events"]
+    told = [
+        f"{what.replace('_', ' ')} {' → '.join(_share(side, what) for side in sides)}"
+        for what in ("missing", "positive_infinity", "negative_infinity")
+        if any(side and side[what] for side in sides)
+    ]
+    return "".join(f"  {each}" for each in told)
+
+
+def _share(side: dict[str, int] | None, what: str) -> str:
+    return "none there" if side is None else f"{side[what]} of {side['rows']}"
+
+
+def _alarm(column: dict[str, Any]) -> str:
+    because = [each.replace("_", " ") for each in column["alarm_because"]]
+    if not because:
+        return ""
+    return "  ALARM" if because == ["distance"] else f"  ALARM ({', '.join(because)})"
 
 
 @app.command("watch")
@@ -79,6 +124,7 @@ def watch(
         ledger=ledger,
         store=store,
         env=outside.env,
+        salt=outside.salt,
         profile_of=released_profiles(ledger, store),
         clock=clock if replay else wall_clock_ms,
     )
@@ -90,18 +136,36 @@ def watch(
 
 def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: float) -> None:
     from platform_assets.drift.event import moment
+    from platform_assets.drift.event_reading import NoEventError
+    from platform_assets.drift.monitor import MISSING
     from platform_assets.drift.replay import replay
 
-    for change in replay(files, watching, clock, speed=speed):
+    refused = 0
+
+    def tell(problem: NoEventError) -> None:
+        nonlocal refused
+        refused += 1
+        if refused <= _MOST_TOLD:
+            print(f"refused: {problem}", file=sys.stderr)
+
+    for change in replay(files, watching, clock, refused=tell, speed=speed):
         verdict = change.verdict
-        distance = "" if verdict is None else f"  KS {verdict.ks:.4f}, threshold {verdict.threshold:.4f}"
-        print(f"{moment(clock.now_ms):%Y-%m-%d %H:%M:%S}  {change.column:<16} {change.state:<10}{distance}")
+        what = "share differs by" if change.column.endswith(MISSING) else "KS"
+        distance = "" if verdict is None else f"  {what} {verdict.ks:.4f}, threshold {verdict.threshold:.4f}"
+        # Not by strftime, which writes the year 900 as 900.
+        time = moment(clock.now_ms).isoformat(" ", "seconds")[:19]
+        print(f"{time}  {change.column:<16} {change.state:<10}{distance}")
     for version, watched in watching.by_version.items():
         counters = watched.monitor.counters
         shown = ", ".join(
             f"{count} {outcome.replace('_', ' ')}" for outcome, count in asdict(counters).items()
         )
         print(f"version {version}: {shown}")
+        for name, because in watched.monitor.not_watched.items():
+            print(f"version {version}: {name} is not watched: {because}")
+    if refused:
+        more = f"; the first {_MOST_TOLD} are named above" if refused > _MOST_TOLD else ""
+        raise DriftError(f"{refused:,} row{'s'[: refused != 1]} refused, and all others taken{more}")
 
 
 def _serve(watching: "Watch", host: str, port: int) -> None:
@@ -122,8 +186,10 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
 def status(line: LineName, as_json: AsJson = False) -> None:
     """The drift states of a line, since when, and the newest alarm."""
     from platform_assets.drift.record import newest_alarm, newest_changes, onsets
+    from platform_assets.drift.source_names import named_mix
 
-    ledger = outside_systems().ledger
+    outside = outside_systems()
+    ledger = outside.ledger
     changes, begun = newest_changes(ledger, line), onsets(ledger, line)
     columns = {
         column: {
@@ -136,15 +202,19 @@ def status(line: LineName, as_json: AsJson = False) -> None:
         for column, entry in sorted(changes.items())
     }
     alarm = newest_alarm(ledger, line)
+    mix = named_mix(outside.object_store, alarm.body, env=outside.env, line=line) if alarm else {}
     shown = {
         "line": line,
         "columns": columns,
-        "newest_alarm": alarm and {"entry": alarm.hash, "time": alarm.time, **alarm.body},
+        "newest_alarm": alarm and {"entry": alarm.hash, "time": alarm.time, **alarm.body, "mix": mix},
     }
     if as_json:
         print_json(shown)
         return
     for column, found in columns.items():
         print(f"{column:<16} {found['state']:<10} since {found['since']:%Y-%m-%d %H:%M:%S} UTC")
+    if mix:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in mix.items())
+        print(f"sources in the window of the newest alarm: {shares}")
     if not columns:
         print(f"{line} has never drifted, as far as it was watched")

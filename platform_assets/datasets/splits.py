@@ -146,7 +146,8 @@ def keep_evenly(
         raise DatasetError(
             f"{split}_rows asks for {rows} rows and {len(members)} are left for {split}; lower it, or leave it empty for all"
         )
-    ranks = np.array([hashlib.sha256(f"{seed}|{ids[int(row)]}".encode()).digest()[:8] for row in members])
+    digests = b"".join(hashlib.sha256(f"{seed}|{ids[int(row)]}".encode()).digest()[:8] for row in members)
+    ranks = np.frombuffer(digests, dtype=">u8")
     groups = frame.iloc[members].groupby(["source", "label"], sort=True, dropna=False).ngroup().to_numpy()
     # Position within the own group, by rank, relative to the group's size: taking the smallest
     # positions takes the same share of every group.

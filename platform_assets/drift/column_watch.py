@@ -1,4 +1,7 @@
-"""One column under watch: its bins, the window of its newest events, its state."""
+"""One column under watch: its bins, the window of its newest events, its state.
+
+Whether its values are there at all is watched in the same way, as a column of two values (`presence_of`).
+"""
 
 import math
 from collections import Counter
@@ -12,8 +15,9 @@ from platform_assets.drift.alarms import Alarm, State
 from platform_assets.drift.event import Column
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.drift.windows import Window, sampling_bias
-from platform_assets.sketch.binning import Bins, Missing
+from platform_assets.sketch.binning import Bins, CategoryBinning, Missing
 from platform_assets.sketch.count_window import CountWindow, threshold
+from platform_assets.sketch.shares import share_bound
 from platform_assets.sketch.sketch import ColumnProfile, compare
 
 
@@ -44,6 +48,10 @@ _EVENT: Final = np.dtype(
     [("bin", np.uint32), ("event_time_ms", np.int64), ("stands_for", np.float64), ("source", object)]
 )
 """One event of a column; it stands for 1 / sample rate as many."""
+_MISSING: Final = 1
+"""The bin of what is missing, behind that of what is there."""
+_ROUNDING: Final = 1e-9
+"""Of shares: a distance that is just the bound is none beyond it."""
 
 
 class ColumnWatch:
@@ -52,24 +60,18 @@ class ColumnWatch:
     Args:
         profile: The reference.
         policy: How closely it is watched.
-        columns: How many columns share the policy's false alarms.
+        signals: How many such watches share the policy's false alarms.
         state: Where its alarm begins.
     """
 
-    def __init__(self, profile: ColumnProfile, policy: DriftSpec, *, columns: int, state: State) -> None:
+    def __init__(self, profile: ColumnProfile, policy: DriftSpec, *, signals: int, state: State) -> None:
         self.profile = profile
         self._size = policy.window_events
         self._tolerance_ks = policy.tolerance_ks
-        # Bonferroni: each of the columns may err so much more seldom.
-        self._run_length = policy.expected_run_length * columns
-        calibrated = threshold(
-            window=self._size,
-            reference_rows=math.floor(profile.effective_rows),
-            expected_run_length=self._run_length,
-            bins=profile.bins,
-        )
+        # Bonferroni: each of the signals may err so much more seldom.
+        self._run_length = policy.expected_run_length * signals
         self._alarm = Alarm(
-            bound=max(calibrated, policy.tolerance_ks),
+            bound=self._bound(policy),
             clear_fraction=policy.clear_fraction,
             window_events=self._size,
             cool_down_ms=1000 * policy.cool_down_seconds,
@@ -78,6 +80,15 @@ class ColumnWatch:
         self._window = CountWindow(profile, self._size)
         self._newest = np.empty(0, _EVENT)
         self._told = True
+
+    def _bound(self, policy: DriftSpec) -> float:
+        calibrated = threshold(
+            window=self._size,
+            reference_rows=math.floor(self.profile.effective_rows),
+            expected_run_length=self._run_length,
+            bins=self.profile.bins,
+        )
+        return max(calibrated, policy.tolerance_ks)
 
     @property
     def state(self) -> State:
@@ -162,3 +173,53 @@ class ColumnWatch:
             math.log(2 * self._run_length) / 2 * (1 / rows + 1 / self.profile.effective_rows)
         )
         return min(1.0, max(critical, self._tolerance_ks))
+
+
+class PresenceWatch(ColumnWatch):
+    """Follows what share of a column's values is missing or infinite, against the share of its reference.
+
+    The distance of two columns that hold only `present` and `missing` is that of the shares. What it may reach follows from
+    the binomial distribution (`share_bound`), so that a few missing values are seen where there were none.
+    """
+
+    def __init__(self, profile: ColumnProfile, policy: DriftSpec, *, signals: int, state: State) -> None:
+        super().__init__(presence_of(profile), policy, signals=signals, state=state)
+        self._ever_missing = profile.missing_mass > 0
+
+    def follow_missing(
+        self,
+        missing: NDArray[np.bool_],
+        event_time_ms: NDArray[np.int64],
+        sources: Column,
+        *,
+        sample_rate: float,
+    ) -> Iterator[tuple[State, CountVerdict]]:
+        """As `follow`, of events of which it is known whether the column's value is missing."""
+        self._ever_missing |= bool(missing.any())
+        yield from self.follow(missing.astype(np.uint32), event_time_ms, sources, sample_rate=sample_rate)
+
+    def news(self) -> CountVerdict | None:
+        """As of any column, once anything has been missing: that nothing is, is no news."""
+        return super().news() if self._ever_missing else None
+
+    def _bound(self, policy: DriftSpec) -> float:
+        rows, missing = self.profile.effective_rows, self.profile.mass[_MISSING] / self.profile.total
+        certified = share_bound(
+            window=self._size,
+            reference_rows=rows,
+            reference_missing=missing * rows,
+            expected_run_length=self._run_length,
+        )
+        return max(certified, policy.tolerance_missing) + _ROUNDING
+
+
+def presence_of(profile: ColumnProfile) -> ColumnProfile:
+    """Of a column, how much of its reference is there and how much is missing or infinite."""
+    return ColumnProfile(
+        binning=CategoryBinning(("present", "missing")),
+        mass=np.array([profile.total, profile.missing_mass, 0.0]),
+        rows=profile.rows + profile.missing.rows,
+        effective_rows=profile.effective_all_rows,
+        missing=Missing(),
+        missing_mass=0.0,
+    )

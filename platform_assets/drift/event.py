@@ -17,6 +17,11 @@ Column = NDArray[np.float64] | NDArray[np.object_]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_TIMES_MS = (
+    (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND,
+    (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND,
+)
+"""All that a datetime can be."""
 _TEXT_MAX_LENGTH = 256
 
 
@@ -62,6 +67,8 @@ class PredictionEvent:
     def from_json(cls, content: Any) -> Self:
         """The event that `to_json` wrote; null is read as NaN, and no label as not known yet.
 
+        A whole number may be written as 1.0: programs in which a column with gaps holds floats write it so.
+
         Raises:
             DriftError: a field is missing, unknown, or of another type.
         """
@@ -84,7 +91,7 @@ class PredictionEvent:
                 for name, value in columns.items()
             },
             score=_number(content.get("score", "missing"), "score"),
-            label=None if content.get("label") is None else _integer(content, "label", within=(0, 1)),
+            label=None if _is_missing(content.get("label")) else _integer(content, "label", within=(0, 1)),
         )
 
 
@@ -179,8 +186,9 @@ def milliseconds(moment: datetime) -> int:
 
 
 def moment(time_ms: int) -> datetime:
-    """The time in UTC that lies so many milliseconds after the epoch."""
-    return _EPOCH + time_ms * _MILLISECOND
+    """The time in UTC that lies so many milliseconds after the epoch; within the years 1 to 9999."""
+    earliest, latest = _TIMES_MS
+    return _EPOCH + min(max(time_ms, earliest), latest) * _MILLISECOND
 
 
 def _column(values: list[float | str | None]) -> Column:
@@ -191,7 +199,7 @@ def _column(values: list[float | str | None]) -> Column:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _is_missing(value: float | str | None) -> bool:
+def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -218,6 +226,8 @@ def _time(content: Mapping[str, Any]) -> datetime:
 
 def _integer(content: Mapping[str, Any], name: str, *, within: tuple[int, ...] = ()) -> int:
     value = content.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or (within and value not in within):
         expected = " or ".join(map(str, within)) or "a whole number"
         raise DriftError(f"{name} of a prediction event must be {expected}")

@@ -2,6 +2,7 @@
 
     receive → bounded queue → tick: watermark, slots (windows.py) → verdicts for l1 and l2
                                   → count windows (count_window.py) → states (alarms.py), verdicts for count
+                                  → how many are missing (shares.py) → likewise
 
 Events may come from many threads; one thread calls `tick`, as often as it wants verdicts (every 20 ms for a
 live stream; after every batch for a replay, whose clock is set by hand). All memory is bounded: by the
@@ -10,7 +11,7 @@ queue, by two generations of ids, by the ring of slots, and by `window_events` a
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.drift.alarms import ALARM, CLEAR, State
-from platform_assets.drift.column_watch import ColumnWatch, CountVerdict, Measured
+from platform_assets.drift.column_watch import ColumnWatch, CountVerdict, Measured, PresenceWatch
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import Column, EventBatch, moment
 from platform_assets.drift.latency import LatencyHistogram, RollingLatency
@@ -35,6 +36,8 @@ LATENCY: Final = "latency"
 """The pseudo-column of the monitor's own state changes."""
 ERROR: Final = "error"
 """|label − score|, watched where the profile has it: what drifts there is the concept."""
+MISSING: Final = ":missing"
+"""Behind a column's name: the pseudo-column of how many of its values are missing or infinite."""
 SOURCE: Final = "source"
 """The category column that tells the mix of a window, watched or not."""
 WindowName = Literal["l1", "l2", "count"]
@@ -70,7 +73,8 @@ class WindowVerdict:
     window_end: datetime
     events: int
     ks: float
-    """Midpoint of the certified interval from `ks_lower` to `ks_upper`."""
+    """Midpoint of the certified interval from `ks_lower` to `ks_upper`. Of a pseudo-column `…:missing`, the difference of
+    the shares of missing values."""
     ks_lower: float
     ks_upper: float
     p_value: float
@@ -136,7 +140,7 @@ class Monitor:
         most_pending_events: Size of the queue.
 
     Raises:
-        DriftError: the profile has none of the policy's columns.
+        DriftError: the profile has none of the policy's columns, or one that is called as a pseudo-column is.
     """
 
     def __init__(
@@ -156,11 +160,27 @@ class Monitor:
                 f"{line} version {model_version}: the reference profile has the columns "
                 f"{', '.join(profile.columns)}, and drift.columns names none of them"
             )
+        if clash := [name for name in watched if f"{name}{MISSING}" in watched]:
+            raise DriftError(
+                f"{line} version {model_version}: {clash[0]}{MISSING} is what the missing values of {clash[0]} are told as; "
+                "call that column otherwise"
+            )
         self.line, self.model_version, self.policy = line, model_version, policy
+        self.not_watched = {
+            name: profile.left_out.get(name, "the reference profile does not have it")
+            for name in policy.columns
+            if name not in profile.columns
+        }
+        """By column that the policy names, why nothing is known of its drift."""
         self._clock = clock
+        signals = 2 * len(watched)
         self._columns = {
-            name: ColumnWatch(
-                profile.columns[name], policy, columns=len(watched), state=states.get(name, CLEAR)
+            name: ColumnWatch(profile.columns[name], policy, signals=signals, state=states.get(name, CLEAR))
+            for name in watched
+        }
+        self._presence = {
+            name: PresenceWatch(
+                profile.columns[name], policy, signals=signals, state=states.get(f"{name}{MISSING}", CLEAR)
             )
             for name in watched
         }
@@ -208,8 +228,12 @@ class Monitor:
 
     @property
     def states(self) -> dict[str, State]:
-        """The state of each column, and of `latency`."""
-        return {name: column.state for name, column in self._columns.items()} | {LATENCY: self._latency_state}
+        """The state of each column, of its missing values, and of `latency`."""
+        return (
+            {name: column.state for name, column in self._columns.items()}
+            | {f"{name}{MISSING}": presence.state for name, presence in self._presence.items()}
+            | {LATENCY: self._latency_state}
+        )
 
     def receive(self, batch: EventBatch, source: str = "") -> None:
         """Queue a batch; the next `tick` takes it up. Its arrays must not change afterwards.
@@ -260,9 +284,9 @@ class Monitor:
             self._take_up([*together], source, sample_rate, found)
         self._move(self._watermark.at(self._clock()), found)
         self._judge(self._windows.end, found)
-        for name, column in self._columns.items():
-            if (verdict := column.news()) is not None:
-                found.verdicts.append(self._count_verdict(name, verdict))
+        for name, watch in self._watches():
+            if (verdict := watch.news()) is not None:
+                found.verdicts.append(self._count_verdict(name, verdict, watch.state))
         if period_begun:
             found.changes.extend(self._latency_changes())
         return found
@@ -331,10 +355,24 @@ class Monitor:
             rows = labelled if name == ERROR else first
             bins = column.profile.index(_values(name, batch, column.profile)[rows])
             self._windows.count_bins(name, times[rows], bins)
-            for state, verdict in column.follow(bins, times[rows], sources[rows], sample_rate=sample_rate):
-                found.changes.append(
-                    StateChange(name, state, self._count_verdict(name, verdict, state), verdict.mix)
-                )
+            changes = column.follow(bins, times[rows], sources[rows], sample_rate=sample_rate)
+            self._found(name, changes, found)
+            missing = bins == column.profile.bins
+            changes = self._presence[name].follow_missing(
+                missing, times[rows], sources[rows], sample_rate=sample_rate
+            )
+            self._found(f"{name}{MISSING}", changes, found)
+
+    def _found(self, name: str, changes: Iterable[tuple[State, CountVerdict]], found: Tick) -> None:
+        for state, verdict in changes:
+            found.changes.append(
+                StateChange(name, state, self._count_verdict(name, verdict, state), verdict.mix)
+            )
+
+    def _watches(self) -> Iterator[tuple[str, ColumnWatch]]:
+        yield from self._columns.items()
+        for name, presence in self._presence.items():
+            yield f"{name}{MISSING}", presence
 
     def _move(self, end: int, found: Tick) -> None:
         for overdue in self._windows.overdue(end):
@@ -366,14 +404,14 @@ class Monitor:
         self._rolling_latency.add(latency_ms, events)
         self.latency_since_start.add(latency_ms, events)
 
-    def _count_verdict(self, name: str, verdict: CountVerdict, state: State | None = None) -> WindowVerdict:
+    def _count_verdict(self, name: str, verdict: CountVerdict, state: State) -> WindowVerdict:
         return self._verdict(
             name,
             "count",
             verdict.start_ms,
             verdict.end_ms,
             verdict.measured,
-            state or self._columns[name].state,
+            state,
         )
 
     def _verdict(

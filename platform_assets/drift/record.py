@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.drift.alarms import ALARM, CLEAR, CONFIRMED, State
+from platform_assets.drift.source_names import MIX, hashed_mix
 from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, fingerprint_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ KIND = "drift"
 _NO_CHANGE: dict[State, set[State]] = {CLEAR: {CLEAR}, ALARM: {ALARM}, CONFIRMED: {CONFIRMED, ALARM}}
 
 
-def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChange") -> Entry:
+def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChange", *, salt: bytes) -> Entry:
     """The ledger entry of a change, appended now or there already.
 
     A change succeeds the entry before it of the same column, and to the state that it names. Telling the
@@ -28,7 +29,9 @@ def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChan
         ledger: Where it goes.
         line: The line.
         release_id: The release whose answers the monitor has seen.
-        change: What the monitor found.
+        change: What the monitor found. Of its mix the entry holds hashes, since whatever a stream calls its sources
+            could never be erased from a ledger; `source_names` keeps what they stand for.
+        salt: Of these hashes.
     """
     with ledger.exclusive() as writer:
         before = newest_changes(ledger, line).get(change.column)
@@ -39,7 +42,7 @@ def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChan
             "state": change.state,
             "previous_state": before.body["state"] if before else CLEAR,
             "release_id": release_id,
-            "mix": dict(change.mix),
+            MIX: hashed_mix(change.mix, salt),
             **_evidence(change),
         }
         succeeded = before.hash if before else GENESIS

@@ -1,22 +1,20 @@
 """Prediction events from files, through the same watch as live ones, on a clock that follows the events."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import PredictionEvent, milliseconds
+from platform_assets.drift.event_reading import NoEventError, Refused, read_events
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.watch import RefusedEventError, Watch
-from platform_assets.sketch.errors import SketchError
 
 _KEEP_MS: Final = 60_000
 """Of event time: what a minute of events says fits into the buffer of the log."""
-_EVENT_FIELDS: Final = frozenset(PredictionEvent.__dataclass_fields__) - {"columns"}
 
 
 @dataclass
@@ -29,24 +27,19 @@ class ManualClock:
         return self.now_ms
 
 
-def read_events(path: Path) -> list[PredictionEvent]:
-    """The events of a file: JSON Lines, or Parquet with a column for each field and each watched column.
-
-    Raises:
-        DriftError: The file cannot be read, or a row of it is no event; the message names file and row.
-    """
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
-    events = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            events.append(PredictionEvent.from_json(row))
-        except (DriftError, SketchError) as problem:
-            raise DriftError(f"{path}: row {number}: {problem}") from None
-    return events
+class _Read(NamedTuple):
+    path: Path
+    row: int
+    event: PredictionEvent
 
 
 def replay(
-    files: Iterable[Path], watch: Watch, clock: ManualClock, *, speed: float = 0.0
+    files: Iterable[Path],
+    watch: Watch,
+    clock: ManualClock,
+    *,
+    refused: Refused,
+    speed: float = 0.0,
 ) -> Iterator[StateChange]:
     """The changes of state that a watch finds, slot by slot, as the files' events go by.
 
@@ -56,21 +49,24 @@ def replay(
         files: As `read_events` takes them; all their events are put into the order of their times.
         watch: Takes the events; not started.
         clock: The watch's clock.
+        refused: Is told of each row that is no event or that the watch does not take; all others are taken.
         speed: Seconds of events in one second; 0: as fast as possible.
 
     Raises:
-        DriftError: A file cannot be read, an event cannot be taken, or what was found not be kept; events
-            before it were taken.
+        DriftError: A file cannot be read, or what was found not be kept.
     """
     slot_ms, kept_ms = watch.policy.slot_ms, 0
-    events = sorted((each for path in files for each in read_events(path)), key=lambda each: each.event_time)
+    read = [_Read(path, row, event) for path in files for row, event in read_events(path, refused=refused)]
+    read.sort(key=lambda each: each.event.event_time)
+    taken = _Taking(watch, refused)
     started = time.monotonic()
-    for slot, together in groupby(events, key=lambda each: milliseconds(each.event_time) // slot_ms):
-        clock.now_ms = (slot + 1) * slot_ms
+    for slot, together in groupby(read, key=lambda each: milliseconds(each.event.event_time) // slot_ms):
+        # Clocks do not go behind the epoch: what is older counts as of then, as it does where it comes live.
+        clock.now_ms = max(0, (slot + 1) * slot_ms)
         if speed:
-            passed_ms = clock.now_ms - milliseconds(events[0].event_time)
+            passed_ms = clock.now_ms - milliseconds(read[0].event.event_time)
             time.sleep(max(0.0, started + passed_ms / 1000 / speed - time.monotonic()))
-        _take(watch, [*together])
+        taken.take([*together])
         yield from watch.tick()
         if clock.now_ms - kept_ms >= _KEEP_MS:
             _keep(watch)
@@ -81,41 +77,41 @@ def replay(
     _keep(watch)
 
 
-def _take(watch: Watch, events: list[PredictionEvent]) -> None:
-    try:
-        watch.receive(events)
-    except RefusedEventError as refusal:
-        raise DriftError(f"event {events[refusal.row - 1].event_id}: {refusal.problem}") from refusal
+class _Taking:
+    """Hands events to a watch, all but those that it refuses."""
+
+    def __init__(self, watch: Watch, refused: Refused) -> None:
+        self._watch, self._refused = watch, refused
+        self._versions: dict[int, str] = {}
+        """Why a version cannot be watched: to find that out takes long, and all its events are refused for it."""
+
+    def take(self, read: list[_Read]) -> None:
+        left = [each for each in read if not self._is_of_refused_version(each)]
+        while left:
+            try:
+                self._watch.receive([each.event for each in left])
+            except RefusedEventError as refusal:
+                # Those before it have been found good, and none of them was taken.
+                good, bad, left = left[: refusal.row - 1], left[refusal.row - 1], left[refusal.row :]
+                self._watch.receive([each.event for each in good])
+                if refusal.of_version:
+                    self._versions[bad.event.model_version] = refusal.problem
+                self._refuse(bad, refusal.problem)
+                left = [each for each in left if not self._is_of_refused_version(each)]
+            else:
+                return
+
+    def _is_of_refused_version(self, read: _Read) -> bool:
+        problem = self._versions.get(read.event.model_version)
+        if problem is not None:
+            self._refuse(read, problem)
+        return problem is not None
+
+    def _refuse(self, read: _Read, problem: str) -> None:
+        self._refused(NoEventError(str(read.path), read.row, problem))
 
 
 def _keep(watch: Watch) -> None:
     watch.keep(everything=True)
     if watch.problems:
         raise DriftError("; ".join(f"{part}: {problem}" for part, problem in watch.problems.items()))
-
-
-def _json_rows(path: Path) -> Iterator[Any]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield json.loads(line)
-                except ValueError as problem:
-                    raise DriftError(f"{path}: row {number}: not JSON ({problem})") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DriftError(f"{path} cannot be read: {problem}") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as problem:
-        raise DriftError(f"{path} cannot be read: {problem}") from None
-    for row in table.to_pylist():
-        fields = {name: value for name, value in row.items() if name in _EVENT_FIELDS}
-        if hasattr(fields.get("event_time"), "isoformat"):
-            fields["event_time"] = fields["event_time"].isoformat()
-        yield fields | {"columns": {name: value for name, value in row.items() if name not in _EVENT_FIELDS}}

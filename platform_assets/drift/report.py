@@ -1,22 +1,23 @@
-"""Drift of many columns at once: events against a reference, from memory or from Parquet files."""
+"""Drift of many columns at once: events against a reference, from memory or from files."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-from numpy.typing import NDArray
-
+from platform_assets.drift.column_files import ColumnFile, opened
 from platform_assets.drift.errors import DriftError
+from platform_assets.drift.pairs import EVENTS, REFERENCE, Pair, Side, alone, emptiness, paired
 from platform_assets.sketch.binning import kernels_for
-from platform_assets.sketch.errors import SketchError
+from platform_assets.sketch.shares import share_p_value
 from platform_assets.sketch.significance import holm
-from platform_assets.sketch.sketch import ColumnProfile, Histogram, ReferenceProfile, compare
+from platform_assets.sketch.sketch import Histogram, compare
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+_DISTANCE: Final = "distance"
+_SIDES: Final = (REFERENCE, EVENTS)
+_COMPARED: Final = ("ks", "ks_lower", "ks_upper", "p_value", "alarm", "alarm_because", "compared_as", *_SIDES)
+_UNCOMPARED: Final = ("missing", "positive_infinity", "negative_infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,16 @@ class ColumnReport:
     ks_upper: float
     p_value: float
     alarm: bool
-    """Whether the difference is significant among all columns, or no value can be compared."""
+    """Whether anything in `alarm_because`."""
+    alarm_because: tuple[str, ...]
+    """What is significant among all columns: `distance`, or the shares of `missing`, `positive_infinity`,
+    `negative_infinity`; or that the events have no value to compare, and the reference has."""
+    compared_as: str | None
+    """Such as `float64`, `decimal`; the less precise of the two types. None where columns came without types."""
+    not_compared_because: str | None
+    reference: Side | None
+    events: Side | None
+    """Rows, and how many of them are missing or infinite; None where a side lacks the column."""
 
 
 def report(histograms: Mapping[str, Histogram], *, false_alarm_rate: float = 0.01) -> dict[str, ColumnReport]:
@@ -42,104 +52,137 @@ def report(histograms: Mapping[str, Histogram], *, false_alarm_rate: float = 0.0
     Raises:
         DriftError: The rate is not between 0 and 1.
     """
+    pairs = {}
+    for name, histogram in histograms.items():
+        profile = histogram.profile
+        events = Side.of(histogram.rows, histogram.missing)
+        pairs[name] = Pair(
+            Side.of(profile.rows, profile.missing),
+            events,
+            found=compare(profile, histogram),
+            because=emptiness(EVENTS, events),
+        )
+    return judged(pairs, false_alarm_rate=false_alarm_rate)
+
+
+def judged(pairs: Mapping[str, Pair], *, false_alarm_rate: float) -> dict[str, ColumnReport]:
+    """The verdict on each column.
+
+    Distances and shares are tested together: of each column its distance, and the shares of missing and of infinite
+    values (Fisher's exact test). A share that cannot have changed, as nothing is missing on either side, is no test;
+    whether it is depends on the sum of both sides alone, which Fisher's test takes as given. So the rate holds.
+
+    Args:
+        pairs: Columns as both sides have them.
+        false_alarm_rate: As of `report`.
+
+    Raises:
+        DriftError: The rate is not between 0 and 1.
+    """
     if not 0 < false_alarm_rate < 1:
         raise DriftError(f"false alarm rate {false_alarm_rate}: must lie between 0 and 1")
-    results = {name: compare(histogram.profile, histogram) for name, histogram in histograms.items()}
-    significant = holm({name: result.p_value for name, result in results.items()}, false_alarm_rate)
+    p_values = {(name, test): p for name, pair in pairs.items() for test, p in _tests(pair)}
+    significant = holm(p_values, false_alarm_rate)
     return {
-        name: ColumnReport(
-            ks=None if math.isnan(result.ks) else result.ks,
-            ks_lower=result.ks_lower,
-            ks_upper=result.ks_upper,
-            p_value=result.p_value,
-            alarm=name in significant or not result.rows,
+        name: _verdict(
+            pair, tuple(test for column, test in p_values if (column, test) in significant and column == name)
         )
-        for name, result in results.items()
+        for name, pair in pairs.items()
     }
 
 
 def compare_files(reference: Path, events: Path, *, false_alarm_rate: float = 0.01) -> dict[str, Any]:
-    """What `platform-assets drift replay` prints: `{"columns": {NAME: {"ks": …, …, "alarm": …}}}`.
+    """What `platform-assets drift replay` prints: `{"columns": {NAME: {"ks": …, …, "alarm": …}}, "not_compared": …}`.
 
-    Every column of numbers or texts in the reference is compared. One column of the reference is in memory at a time,
-    and one row group of the events.
+    Every column of either file is in one of the two: compared, or with the reason why not; and what of it is missing or
+    infinite on either side. One column of the reference is in memory at a time, and one row group of the events.
 
     Args:
-        reference: A Parquet file.
-        events: Another one, with at least the columns of the reference.
+        reference: A file of rows.
+        events: Another one.
         false_alarm_rate: As of `report`.
 
     Raises:
-        DriftError: A file cannot be read, the events lack a column or hold another type in it, or the reference has
-            no column that can be compared.
+        DriftError: A file cannot be read, has a column twice, or names of the two differ in case only.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(reference) as reference_file, pq.ParquetFile(events) as events_file:
-            names = _comparable(reference_file.schema_arrow, events_file.schema_arrow, reference, events)
-            profile = ReferenceProfile({name: _profile(reference_file, name) for name in names})
-            histograms = {name: column.histogram() for name, column in profile.columns.items()}
-            # Each piece is small; together they may be worth the compiled loops.
-            kernels_for(events_file.metadata.num_rows * len(names))
-            for name, piece in _pieces(events_file, names):
-                histograms[name].add(piece)
-    except (pa.ArrowException, OSError) as error:
-        raise DriftError(f"{reference} and {events} cannot be compared: {error}") from error
-    found = report(histograms, false_alarm_rate=false_alarm_rate)
-    return {"columns": {name: asdict(column) for name, column in found.items()}}
-
-
-def _comparable(
-    reference: "pa.Schema", events: "pa.Schema", reference_path: Path, events_path: Path
-) -> list[str]:
-    kinds = {field.name: _kind(field.type) for field in reference}
-    names = [name for name, kind in kinds.items() if kind]
-    if not names:
-        raise DriftError(
-            f"{reference_path}: no column of numbers or texts; it has {', '.join(kinds) or 'none'}"
-        )
-    present = {field.name: _kind(field.type) for field in events}
-    if lacking := [name for name in names if name not in present]:
-        raise DriftError(f"{events_path}: lacks {', '.join(lacking)} of the reference {reference_path}")
-    if other := [name for name in names if present[name] != kinds[name]]:
-        raise DriftError(
-            f"{events_path}: {', '.join(other)} are of another type than in the reference {reference_path}"
-        )
-    return names
+    with opened(reference) as of_reference, opened(events) as of_events:
+        _refuse_other_case(of_reference, of_events, reference, events)
+        pairs = dict(_pairs(of_reference, of_events))
+        rows = {REFERENCE: of_reference.rows, EVENTS: of_events.rows}
+    found = judged(pairs, false_alarm_rate=false_alarm_rate)
+    return {
+        "columns": {name: _told(each) for name, each in found.items() if each.not_compared_because is None},
+        "not_compared": {
+            name: {"because": each.not_compared_because} | _told(each, ("alarm", "alarm_because", *_SIDES))
+            for name, each in found.items()
+            if each.not_compared_because is not None
+        },
+        "rows": rows,
+        "false_alarm_rate": false_alarm_rate,
+    }
 
 
-def _kind(kind: "pa.DataType") -> str | None:
-    from pyarrow import types
-
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    if types.is_string(kind) or types.is_large_string(kind):
-        return "text"
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        return "number"
-    return None
+def _told(column: ColumnReport, names: Iterable[str] = _COMPARED) -> dict[str, Any]:
+    values = {name: getattr(column, name) for name in names}
+    return {name: each._asdict() if isinstance(each, Side) else each for name, each in values.items()}
 
 
-def _profile(file: "pq.ParquetFile", name: str) -> ColumnProfile:
-    try:
-        return ColumnProfile.of(_as_numpy(file.read([name], use_threads=False).column(0)))
-    except (DriftError, SketchError) as error:
-        raise DriftError(f"{name}: {error}") from error
+def _pairs(reference: ColumnFile, events: ColumnFile) -> Iterator[tuple[str, Pair]]:
+    of_reference, of_events = reference.types, events.types
+    # Each piece is small; together they may be worth the compiled loops.
+    kernels_for(events.rows * len(of_reference))
+    for name in of_reference:
+        if name in of_events:
+            yield name, paired(reference.column(name), events.pieces(name), of_events[name])
+        else:
+            yield name, alone(reference.pieces(name), REFERENCE)
+    for name in of_events:
+        if name not in of_reference:
+            yield name, alone(events.pieces(name), EVENTS)
 
 
-def _pieces(file: "pq.ParquetFile", names: list[str]) -> Iterator[tuple[str, NDArray[Any]]]:
-    for batch in file.iter_batches(columns=names, use_threads=False):
-        for name in names:
-            yield name, _as_numpy(batch.column(name))
+def _refuse_other_case(
+    reference: ColumnFile, events: ColumnFile, reference_path: Path, events_path: Path
+) -> None:
+    of_reference, of_events = reference.types, events.types
+    lacking = {name.casefold(): name for name in of_reference if name not in of_events}
+    for name in of_events:
+        if name not in of_reference and (other := lacking.get(name.casefold())):
+            raise DriftError(
+                f"{events_path}: has the column {name} where the reference {reference_path} has {other}; names count as "
+                "they are written: rename one of them"
+            )
 
 
-def _as_numpy(column: "pa.Array | pa.ChunkedArray") -> NDArray[Any]:
-    """Numbers with NaN for null, or texts with None; not copied where they need no conversion."""
-    from pyarrow import types
+def _tests(pair: Pair) -> Iterator[tuple[str, float]]:
+    if pair.found is not None and pair.because is None:
+        yield _DISTANCE, pair.found.p_value
+    if pair.reference is None or pair.events is None:
+        return
+    for odd in _UNCOMPARED:
+        counts = getattr(pair.reference, odd), getattr(pair.events, odd)
+        if 0 < sum(counts) < pair.reference.rows + pair.events.rows:
+            yield odd, share_p_value(counts[0], pair.reference.rows, counts[1], pair.events.rows)
 
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return values
+
+def _verdict(pair: Pair, significant: tuple[str, ...]) -> ColumnReport:
+    found = pair.found
+    nothing_came = (
+        pair.reference is not None
+        and pair.events is not None
+        and pair.reference.compared > 0
+        and pair.events.compared == 0
+    )
+    because = (*significant, *(("nothing to compare",) if nothing_came else ()))
+    return ColumnReport(
+        ks=None if found is None or math.isnan(found.ks) else found.ks,
+        ks_lower=found.ks_lower if found else 0.0,
+        ks_upper=found.ks_upper if found else 1.0,
+        p_value=found.p_value if found else 1.0,
+        alarm=bool(because),
+        alarm_because=because,
+        compared_as=pair.compared_as,
+        not_compared_because=pair.because,
+        reference=pair.reference,
+        events=pair.events,
+    )

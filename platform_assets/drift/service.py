@@ -2,23 +2,21 @@
 
 import hmac
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import PredictionEvent
+from platform_assets.drift.event_reading import NoEventError, json_events
 from platform_assets.drift.metrics import registry_of
 from platform_assets.drift.watch import RefusedEventError, Watch
-from platform_assets.sketch.errors import SketchError
 from resources.errors import PlatformError
 from resources.http_body import bounded_body
 
@@ -71,8 +69,13 @@ def watch_service(watch: Watch, *, token: str | None = None) -> FastAPI:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/v1/verdicts")
-    def verdicts() -> dict[str, list[dict[str, Any]]]:
-        return {"verdicts": [_as_json(asdict(each)) for each in watch.newest_verdicts]}
+    def verdicts() -> dict[str, Any]:
+        return {
+            "verdicts": [_as_json(asdict(each)) for each in watch.newest_verdicts],
+            "not_watched": {
+                str(version): watched.monitor.not_watched for version, watched in watch.by_version.items()
+            },
+        }
 
     @app.get("/health")
     def health() -> JSONResponse:
@@ -88,32 +91,10 @@ def events_of(body: bytes) -> list[PredictionEvent]:
     Raises:
         RefusedEventError: One of them is no event; the message names its row and field.
     """
-    return [_event(row, document) for row, document in _documents(body)]
-
-
-def _documents(body: bytes) -> Iterator[tuple[int, Any]]:
-    if body.lstrip()[:1] == b"[":
-        yield from enumerate(_parsed(1, body), start=1)
-        return
-    lines = (line for line in body.splitlines() if line.strip())
-    for row, line in enumerate(lines, start=1):
-        yield row, _parsed(row, line)
-
-
-def _parsed(row: int, text: bytes) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as problem:
-        raise RefusedEventError(
-            row, f"not JSON ({problem}); send an array of events, or one a line"
-        ) from None
-
-
-def _event(row: int, document: Any) -> PredictionEvent:
-    try:
-        return PredictionEvent.from_json(document)
-    except (DriftError, SketchError) as problem:
-        raise RefusedEventError(row, str(problem)) from None
+        return [event for _, event in json_events(body, name="the request")]
+    except NoEventError as problem:
+        raise RefusedEventError(problem.row or 1, problem.problem) from None
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class DriftSpec(ReferenceSpec):
     """Events between two false alarms of the whole monitor, on average, while nothing drifts."""
     tolerance_ks: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """A Kolmogorov-Smirnov distance up to this is no alarm, however significant it may be."""
+    tolerance_missing: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """A change of the share of values that are missing or infinite up to this is no alarm, however significant."""
     clear_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Hysteresis: an alarm clears when the distance stays below this fraction of its threshold for a window."""
     cool_down_seconds: Annotated[float, Field(ge=0)] = 60.0

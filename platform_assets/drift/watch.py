@@ -26,6 +26,7 @@ from platform_assets.drift.event import EventBatch, PredictionEvent
 from platform_assets.drift.monitor import SOURCE, Monitor, StateChange, WindowVerdict, wall_clock_ms
 from platform_assets.drift.record import record_change, states
 from platform_assets.drift.segments import DriftLog
+from platform_assets.drift.source_names import keep_names
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance import release as releases
 from platform_assets.ledger.ledger import Ledger
@@ -51,10 +52,10 @@ log = logging.getLogger(__name__)
 class RefusedEventError(DriftError):
     """An event of a request cannot be taken, and so none of it was."""
 
-    def __init__(self, row: int, problem: str) -> None:
+    def __init__(self, row: int, problem: str, *, of_version: bool = False) -> None:
         super().__init__(f"row {row}: {problem}; nothing of this request was taken")
-        self.row, self.problem = row, problem
-        """The row is counted from 1."""
+        self.row, self.problem, self.of_version = row, problem, of_version
+        """The row is counted from 1. Of its version: no event of that model version can be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Watch:
         ledger: Where changes go, and where states and the active release come from.
         store: Where segments go.
         env: The environment's part of the keys.
+        salt: Of the hashes by which the ledger knows the sources of a stream.
         profile_of: Gives the reference profile of a model version.
         clock: Milliseconds since the epoch.
     """
@@ -98,12 +100,13 @@ class Watch:
         ledger: Ledger,
         store: ObjectStore,
         env: str,
+        salt: bytes,
         profile_of: ProfileOf,
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.line, self.policy = line, policy
         self.log = DriftLog(store, env=env, line=line)
-        self._ledger, self._store, self._env = ledger, store, env
+        self._ledger, self._store, self._env, self._salt = ledger, store, env, salt
         self._profile_of, self._clock = profile_of, clock
         self._watched: dict[int, Watched] = {}
         self._watching, self._handing_over = Lock(), Lock()
@@ -145,7 +148,7 @@ class Watch:
                 try:
                     monitors[event.model_version] = self.watched(event.model_version)
                 except (DriftError, SketchError) as problem:
-                    raise RefusedEventError(row, f"model_version: {problem}") from problem
+                    raise RefusedEventError(row, f"model_version: {problem}", of_version=True) from problem
             if misfit := monitors[event.model_version].misfit(event):
                 raise RefusedEventError(row, misfit)
             by_version.setdefault(event.model_version, []).append(event)
@@ -185,6 +188,8 @@ class Watch:
                 ),
                 {name: isinstance(each.binning, CategoryBinning) for name, each in profile.columns.items()},
             )
+            for name, because in begun.monitor.not_watched.items():
+                log.warning("%s version %d: %s is not watched: %s", self.line, version, name, because)
             with self._handing_over:
                 if before := self._watched.get(version):
                     begun.monitor.succeed(before.monitor)
@@ -314,7 +319,17 @@ class Watch:
         while self._changes:
             version, release_id, change = self._changes[0]
             if version == self._speaking:
-                record_change(self._ledger, self.line, release_id, change)
+                if change.verdict is not None:
+                    # First: an entry whose names are nowhere would never have any.
+                    keep_names(
+                        self._store,
+                        change.mix,
+                        change.verdict.window_end,
+                        env=self._env,
+                        line=self.line,
+                        salt=self._salt,
+                    )
+                record_change(self._ledger, self.line, release_id, change, salt=self._salt)
             self._changes.popleft()
 
     @property

@@ -23,6 +23,10 @@ _CHUNK_ROWS: Final = 65_536
 _KERNEL_VALUES: Final = 10_000_000
 """From so many values on, the compiled loops save more than the second that importing them takes."""
 _ONE: Final = np.float64(1.0).view(np.int64)
+EXACT_INTEGERS: Final = 2**53
+"""Up to here every integer is a float of its own."""
+_WIDE_BYTES: Final = 8
+"""Integers of fewer bytes are all among these."""
 
 
 class Missing(NamedTuple):
@@ -218,7 +222,7 @@ class CategoryBinning:
 
     def index(self, values: ArrayLike) -> Bins:
         """The bin of each value, shape (n,); `bins` for null."""
-        listed = np.asarray(values, dtype=object).tolist()
+        listed = as_column(values).tolist()
         return np.fromiter(map(self._bin_of.__getitem__, listed), np.uint32, len(listed))
 
     def count(self, values: ArrayLike) -> tuple[NDArray[np.int64], Missing]:
@@ -240,6 +244,15 @@ class _BinOfName(dict[Any, int]):
 Binning = NumericBinning | CategoryBinning
 
 
+def as_column(values: ArrayLike) -> NDArray[Any]:
+    """The values as one array, texts as they are: numpy would pad each to the longest, and cut its last NULs."""
+    if isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return column
+    return np.asarray(values)
+
+
 def holds_categories(values: NDArray[Any]) -> bool:
     """Whether these are texts rather than numbers.
 
@@ -255,22 +268,37 @@ def holds_categories(values: NDArray[Any]) -> bool:
 
 
 def _numbers(values: ArrayLike) -> NDArray[Any]:
-    numbers = np.asarray(values)
+    numbers = as_column(values)
     if numbers.ndim != 1:
         raise SketchError(f"a column has one dimension, not the shape {numbers.shape}")
     if numbers.dtype.kind in "biuf":
         return numbers
     try:
         return numbers.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise SketchError(f"a column of numbers holds something else: {error}") from error
+    except (TypeError, ValueError):
+        raise SketchError("a column of numbers holds something else") from None
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
     """Pieces of a column as contiguous floats: what is float32 or float64 already is not copied."""
     dtype = np.float32 if values.dtype == np.float32 else np.float64
     for start in range(0, values.size, _CHUNK_ROWS):
-        yield start, np.ascontiguousarray(values[start : start + _CHUNK_ROWS], dtype=dtype)
+        chunk = values[start : start + _CHUNK_ROWS]
+        yield start, np.ascontiguousarray(_never_down(chunk), dtype=dtype)
+
+
+def _never_down(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Integers as floats, so that none beyond 2^53 is rounded to it: a reference holds none beyond."""
+    if numbers.dtype.kind not in "iu" or numbers.dtype.itemsize < _WIDE_BYTES or not numbers.size:
+        return numbers
+    if numbers.max() <= EXACT_INTEGERS and numbers.min() >= -EXACT_INTEGERS:
+        return numbers
+    floats = numbers.astype(np.float64)
+    next_up = np.nextafter(float(EXACT_INTEGERS), np.inf)
+    floats[numbers > EXACT_INTEGERS] = np.maximum(floats[numbers > EXACT_INTEGERS], next_up)
+    if numbers.dtype.kind == "i":
+        floats[numbers < -EXACT_INTEGERS] = np.minimum(floats[numbers < -EXACT_INTEGERS], -next_up)
+    return floats
 
 
 def loaded_kernels() -> Any:

@@ -117,7 +117,7 @@ def _null_rates(*, window: int, rows: int, bins: int, seed: int) -> NDArray[np.f
         edges, mass = _uniform_reference(random, rows=rows, bins=bins)
         index = np.empty(length, np.uint32)
         kernels.index_uniform(random.random(length), edges, index)
-        profile = ColumnProfile(NumericBinning(edges), mass, rows, float(rows), Missing())
+        profile = ColumnProfile(NumericBinning(edges), mass, rows, float(rows), Missing(), 0.0)
         distances = CountWindow(profile, window).push_index(index)
         kernels.count_alarms(distances, measured * math.sqrt(1 / window + 1 / rows), window, alarms)
     # High levels h are exceeded at a rate of the form A h^k exp(-2 h^2), the tail of the Kolmogorov distribution times

@@ -1,11 +1,13 @@
 """How likely a distance is while nothing drifts, for one column and for many."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+
+K = TypeVar("K", bound=Hashable)
 
 EXACT_ROWS: Final = 100
 """Up to so many rows on both sides the p-value is exact; beyond, it is the limit distribution's, 0.03 off at most."""
@@ -67,12 +69,12 @@ def _exact(statistic: int, m: int, n: int) -> float:
     return min(1.0, met)
 
 
-def holm(p_values: Mapping[str, float], false_alarm_rate: float) -> frozenset[str]:
+def holm(p_values: Mapping[K, float], false_alarm_rate: float) -> frozenset[K]:
     """Which of several nulls to reject, so that the chance of a single false rejection stays below the rate.
 
     Holm (1979): never rejects less than Bonferroni's correction, under the same assumptions (none).
     """
-    rejected: list[str] = []
+    rejected: list[K] = []
     for name in sorted(p_values, key=lambda name: p_values[name]):
         if p_values[name] > false_alarm_rate / (len(p_values) - len(rejected)):
             break

@@ -15,7 +15,7 @@ that holds more than one value, below 2/B; where all bins with reference rows ho
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
@@ -24,11 +24,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from platform_assets.sketch.binning import (
+    EXACT_INTEGERS,
     Binning,
     Bins,
     CategoryBinning,
     Missing,
     NumericBinning,
+    as_column,
     holds_categories,
     loaded_kernels,
 )
@@ -41,7 +43,6 @@ SAMPLING_CONFIDENCE: Final = 0.99
 """Of the interval around the distance of a stream that was only sampled; without sampling it is certain."""
 _REFERENCE: Final = b"DRIFTREF"
 _HISTOGRAM: Final = b"DRIFTHIS"
-_EXACT_INTEGERS: Final = 2**53
 _FEWEST_BINS: Final = 2
 
 
@@ -57,10 +58,17 @@ class ColumnProfile:
     effective_rows: float
     """Rows of an unweighted reference that would be as exact (Kish); `rows` without weights."""
     missing: Missing
+    missing_mass: float
+    """Of the reference rows that cannot be compared: rows, or the sum of their weights."""
 
     @classmethod
     def of(
-        cls, values: ArrayLike, *, bins: int = DEFAULT_BINS, weights: NDArray[np.float64] | None = None
+        cls,
+        values: ArrayLike,
+        *,
+        bins: int = DEFAULT_BINS,
+        weights: NDArray[np.float64] | None = None,
+        fewest_rows: int = 1,
     ) -> Self:
         """The profile of a reference.
 
@@ -68,18 +76,22 @@ class ColumnProfile:
             values: Numbers, or texts (categories), shape (n,).
             bins: How many, not counting atoms; at least two.
             weights: Of each row, shape (n,), not negative: as where a source is to count more than it has rows.
+            fewest_rows: A category of fewer rows is not named; it is one of the others, which are not all.
 
         Raises:
             SketchError: No row can be compared, or the values, weights or bins cannot be used.
         """
-        column = np.asarray(values)
+        column = as_column(values)
         if bins < _FEWEST_BINS:
             raise SketchError(f"{bins} bins: at least {_FEWEST_BINS} are needed")
         if column.ndim != 1:
             raise SketchError(f"a column has one dimension, not the shape {column.shape}")
-        profile = _of_categories if holds_categories(column) else _of_numbers
         weight = None if weights is None else _checked_weights(weights, column.shape)
-        return cls(*profile(column, weight, bins))
+        if weight is not None:
+            column, weight = column[weight > 0], weight[weight > 0]
+        if holds_categories(column):
+            return cls(*_of_categories(column, weight, bins, fewest_rows))
+        return cls(*_of_numbers(column, weight, bins))
 
     @property
     def bins(self) -> int:
@@ -99,6 +111,16 @@ class ColumnProfile:
         """Mass of all bins."""
         return float(self.cumulative[-1])
 
+    @property
+    def missing_share(self) -> float:
+        """Share of the reference that cannot be compared."""
+        return self.missing_mass / (self.missing_mass + self.total)
+
+    @property
+    def effective_all_rows(self) -> float:
+        """As `effective_rows`, of all rows of the reference: those that cannot be compared too."""
+        return self.effective_rows / (1 - self.missing_share)
+
     @cached_property
     def cumulative(self) -> NDArray[np.float64]:
         """Mass up to the end of each bin, after a leading zero, shape (bins + 1,)."""
@@ -116,33 +138,26 @@ class ColumnProfile:
 
 
 def _of_numbers(
-    values: NDArray[Any], weights: NDArray[np.float64] | None, bins: int
-) -> tuple[Binning, NDArray[np.float64], int, float, Missing]:
-    if (
-        values.dtype.kind in "iu"
-        and values.size
-        and max(-int(values.min()), int(values.max())) > _EXACT_INTEGERS
-    ):
-        raise SketchError(
-            "integers beyond 2^53 are identifiers rather than measurements: they are not compared"
-        )
+    values: NDArray[Any], weight: NDArray[np.float64] | None, bins: int
+) -> tuple[Binning, NDArray[np.float64], int, float, Missing, float]:
+    if _largest_integer(values) > EXACT_INTEGERS:
+        raise SketchError("integers beyond 2^53 are identifiers rather than measurements")
     try:
         numbers = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise SketchError(f"a column of numbers holds something else: {error}") from error
+    except (TypeError, ValueError):
+        raise SketchError("a column of numbers holds something else") from None
     finite = np.isfinite(numbers)
     missing = Missing(
         nan=int(np.isnan(numbers).sum()),
         positive_infinity=int(np.isposinf(numbers).sum()),
         negative_infinity=int(np.isneginf(numbers).sum()),
     )
-    if weights is None:
+    missing_mass = _mass_of(~finite, weight)
+    if weight is None:
         ascending = np.sort(numbers[finite])
-        weight = None
     else:
-        finite &= weights > 0
         order = np.argsort(numbers[finite])
-        ascending, weight = numbers[finite][order], weights[finite][order]
+        ascending, weight = numbers[finite][order], weight[finite][order]
     rows = _some(ascending.size, missing)
     starts = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
     distinct = ascending[starts]
@@ -154,26 +169,50 @@ def _of_numbers(
     in_bin: NDArray[np.float64] = np.bincount(
         np.searchsorted(binning.edges, distinct), weights=mass, minlength=binning.bins
     ).astype(np.float64)
-    return binning, in_bin, rows, _effective(rows, weight), missing
+    return binning, in_bin, rows, _effective(rows, weight), missing, missing_mass
+
+
+def _largest_integer(values: NDArray[Any]) -> int:
+    """The largest magnitude among a column's integers, whatever else is among them; 0 without any."""
+    if values.dtype.kind == "O":
+        return max((abs(value) for value in values.tolist() if isinstance(value, int)), default=0)
+    if values.dtype.kind not in "iu" or not values.size:
+        return 0
+    return max(-int(values.min()), int(values.max()))
 
 
 def _of_categories(
-    values: NDArray[Any], weights: NDArray[np.float64] | None, bins: int
-) -> tuple[Binning, NDArray[np.float64], int, float, Missing]:
+    values: NDArray[Any], weight: NDArray[np.float64] | None, bins: int, fewest_rows: int
+) -> tuple[Binning, NDArray[np.float64], int, float, Missing, float]:
     listed = values.tolist()
-    known = np.array([isinstance(value, str) for value in listed], np.bool_)
+    known = np.fromiter((isinstance(value, str) for value in listed), np.bool_, len(listed))
     missing = Missing(nan=int(np.count_nonzero(~known)))
-    if weights is not None:
-        known &= weights > 0
+    missing_mass = _mass_of(~known, weight)
     rows = _some(int(known.sum()), missing)
-    weight = None if weights is None else weights[known]
-    names, inverse = np.unique(values[known].astype(np.str_), return_inverse=True)
-    mass = np.bincount(inverse, weights=weight, minlength=names.size).astype(np.float64)
+    weight = None if weight is None else weight[known]
+    code_of: dict[str, int] = {}
+    codes = np.fromiter(
+        (code_of.setdefault(value, len(code_of)) for value in listed if isinstance(value, str)),
+        np.int64,
+        rows,
+    )
+    names = list(code_of)
+    rows_of = np.bincount(codes, minlength=len(names))
+    mass = np.bincount(codes, weights=weight, minlength=len(names)).astype(np.float64)
     # The most frequent first, so that the last bin, which is for all others, continues the order.
-    named = sorted(range(names.size), key=lambda name: (-mass[name], names[name]))[:bins]
-    in_bin = np.append(mass[named], mass.sum() - mass[named].sum() if names.size > bins else 0.0)
-    binning = CategoryBinning(tuple(str(names[name]) for name in named))
-    return binning, in_bin, rows, _effective(rows, weight), missing
+    frequent = np.flatnonzero(rows_of >= fewest_rows).tolist()
+    if not frequent:
+        raise SketchError(
+            f"no category has {fewest_rows} rows: they are identifiers, or too few to be compared"
+        )
+    named = sorted(frequent, key=lambda code: (-mass[code], names[code]))[:bins]
+    in_bin = np.append(mass[named], mass.sum() - mass[named].sum() if len(named) < len(names) else 0.0)
+    binning = CategoryBinning(tuple(names[code] for code in named))
+    return binning, in_bin, rows, _effective(rows, weight), missing, missing_mass
+
+
+def _mass_of(rows: NDArray[np.bool_], weight: NDArray[np.float64] | None) -> float:
+    return float(np.count_nonzero(rows) if weight is None else weight[rows].sum())
 
 
 def _some(rows: int, missing: Missing) -> int:
@@ -356,6 +395,8 @@ class ReferenceProfile:
     """The profiles of several columns: an artifact of a model version."""
 
     columns: Mapping[str, ColumnProfile]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By column of the reference that has no profile, why."""
 
     @classmethod
     def of(
@@ -387,7 +428,7 @@ class ReferenceProfile:
 
     def to_bytes(self) -> bytes:
         """In the format of `packed`."""
-        return _pack_columns(self.columns)
+        return _pack_columns(self.columns, self.left_out)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -397,10 +438,13 @@ class ReferenceProfile:
             SketchError: The bytes cannot be read.
         """
         header, arrays = unpack(_REFERENCE, data)
-        return cls(MappingProxyType({each["name"]: _read_column(each, arrays) for each in header["columns"]}))
+        columns = {each["name"]: _read_column(each, arrays) for each in header["columns"]}
+        return cls(MappingProxyType(columns), MappingProxyType(header.get("left_out", {})))
 
 
-def _pack_columns(columns: Mapping[str, ColumnProfile]) -> bytes:
+def _pack_columns(
+    columns: Mapping[str, ColumnProfile], left_out: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
     headers: list[dict[str, Any]] = []
     arrays = []
     for name, profile in columns.items():
@@ -415,10 +459,14 @@ def _pack_columns(columns: Mapping[str, ColumnProfile]) -> bytes:
                 "categories": list(binning.names) if isinstance(binning, CategoryBinning) else None,
             }
         )
+        # Without weights it follows from `missing`, as in all that was written before.
+        if profile.missing_mass != profile.missing.rows:
+            headers[-1]["missing_mass"] = profile.missing_mass
         if isinstance(binning, NumericBinning):
             arrays.append(binning.edges)
         arrays.append(profile.mass)
-    return pack(_REFERENCE, {"columns": headers}, arrays)
+    header = {"columns": headers} | ({"left_out": dict(left_out)} if left_out else {})
+    return pack(_REFERENCE, header, arrays)
 
 
 def _read_column(header: dict[str, Any], arrays: Reader) -> ColumnProfile:
@@ -427,10 +475,12 @@ def _read_column(header: dict[str, Any], arrays: Reader) -> ColumnProfile:
         binning = NumericBinning(arrays.take(header["bins"] - 1, "float64"))
     else:
         binning = CategoryBinning(tuple(header["categories"]))
+    missing = Missing(*header["missing"])
     return ColumnProfile(
         binning=binning,
         mass=arrays.take(header["bins"], "float64"),
         rows=header["rows"],
         effective_rows=header["effective_rows"],
-        missing=Missing(*header["missing"]),
+        missing=missing,
+        missing_mass=header.get("missing_mass", float(missing.rows)),
     )

@@ -138,7 +138,9 @@ def validation_asset(
             scores_key = f"{folder}/{scores_name(evaluator, spec)}"
             scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
             # Before any gate: without a profile there is no model version that could be watched.
-            profile = reference_profile(scored, evaluator.profiled(spec), mix=resolved.reference_mix)
+            profile = reference_profile(
+                scored, evaluator.profiled(spec), mix=resolved.reference_mix, salt=outside.salt
+            )
             active = releases.active(outside.ledger, line)
             production = (
                 None
@@ -330,6 +332,7 @@ def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str,
     return {
         "gates": dg.MetadataValue.table([dg.TableRecord(row) for row in gates]),
         "not_compared": dg.MetadataValue.json(report.not_compared),
+        "missing_values": dg.MetadataValue.json([each.model_dump() for each in report.missing_values]),
         **{
             picture.replace("-", "_"): dg.MetadataValue.md(as_markdown_image(png, picture))
             for picture, png in pictures.items()

@@ -107,7 +107,7 @@ def production_scores(
         reason = f"release {release.release_id} reads {', '.join(lacking)}, which the rows to compare on lack or hold as another type"
         refused = dict.fromkeys(sorted(unmeasured), reason) | refused
     elif unmeasured:
-        again = np.isin(sources, sorted(unmeasured))
+        again = np.fromiter((source in unmeasured for source in sources), np.bool_, len(sources))
         scores[again] = load(store.folder(report.model.object_prefix)).score_rows(tested.filter(again))
     return ProductionScores(scores, refused=refused)
 

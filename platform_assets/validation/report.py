@@ -8,7 +8,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from platform_assets.references import ModelVersion
-from platform_assets.validation.drift import DriftFinding, ks_drift
+from platform_assets.validation.drift import (
+    Batches,
+    DriftFinding,
+    MissingFinding,
+    ks_drift,
+    missing_findings,
+)
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.evaluator import Evaluator
 from platform_assets.validation.gate import (
@@ -72,6 +78,8 @@ class ValidationReport(BaseModel):
     drift: tuple[DriftFinding, ...]
     not_compared: dict[str, str] = {}
     """By watched column, why there is no finding on it where there should be one."""
+    missing_values: tuple[MissingFinding, ...] = ()
+    """What watched columns lack, where they lack anything; a change of its share is drift too."""
     gates: tuple[GateResult, ...]
     measures: dict[str, JsonValue] = {}
     """What the task has measured besides, on the rows of `metrics`."""
@@ -122,9 +130,12 @@ def assess(
         in_production = binary_metrics(labels, production.scores[own], seed=_BOOTSTRAP_SEED)
         baselines.append(_baseline("version in production", in_production))
     watched = {name: scored[name].to_numpy() for name in evaluator.profiled(spec)}
-    drift, not_compared = _drift_findings(columns, watched, own_rows(columns["source"], model))
+    drift, not_compared, missing_values = _drift_findings(
+        columns, watched, own_rows(columns["source"], model)
+    )
     slices = _slices(columns, training_sources, threshold)
-    others = np.array(training_sources)[~own_rows(np.array(training_sources), model)].tolist()
+    first = model.features.dataset.first_sources
+    others = [source for source in training_sources if first and source not in first]
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
     measures = dict(
         evaluator.measures(
@@ -165,6 +176,7 @@ def assess(
         baselines=tuple(baselines),
         drift=tuple(drift),
         not_compared=not_compared,
+        missing_values=missing_values,
         gates=tuple(results),
         measures=measures,
         created_at=now.isoformat(),
@@ -180,7 +192,9 @@ def _threshold(model: ModelVersion, evaluator: Evaluator[Any], spec: BaseModel) 
 def own_rows(sources: "NDArray[np.object_]", model: ModelVersion) -> "NDArray[np.bool_]":
     """Which rows are of the line's own sources, those that gates measure on; shape as `sources`."""
     first = model.features.dataset.first_sources
-    return np.isin(sources, first) if first else np.ones(sources.shape, dtype=bool)
+    if not first:
+        return np.ones(sources.shape, dtype=bool)
+    return np.fromiter((source in first for source in sources.tolist()), np.bool_, sources.size)
 
 
 def own_test_rows(scored: "pa.Table", model: ModelVersion) -> "pa.Table":
@@ -245,11 +259,12 @@ def _drift_findings(
     columns: "Mapping[str, NDArray[np.generic]]",
     watched: "Mapping[str, NDArray[np.generic]]",
     own: "NDArray[np.bool_]",
-) -> tuple[list[DriftFinding], dict[str, str]]:
-    """The findings, and by column why there are none on it.
+) -> tuple[list[DriftFinding], dict[str, str], tuple[MissingFinding, ...]]:
+    """The findings, by column why there are none on it, and what columns lack.
 
     Validation against test is gated on the score; a shifted source is expected to drift and only shown. Of the watched
-    columns those of numbers are compared, each by its values that are there; one that has too few is told.
+    columns those of numbers are compared, each by its values that are there; one that has too few is told, and so is one
+    of other values.
 
     Raises:
         ValidationError: The scores cannot be compared.
@@ -280,7 +295,16 @@ def _drift_findings(
                 problems.setdefault(name, []).append(str(problem))
             else:
                 found.append(finding)
-    return found, {name: "; ".join(reasons) for name, reasons in problems.items()}
+    for name in [each for each in watched if each not in compared]:
+        problems[name] = ["its values are no numbers: they are compared where the answers are watched"]
+    lacking = missing_findings(
+        [
+            Batches(name, reference, current, *(values[of_split[split]] for split in (reference, current)))
+            for reference, current in pairs
+            for name, values in watched.items()
+        ]
+    )
+    return found, {name: "; ".join(reasons) for name, reasons in problems.items()}, lacking
 
 
 def _present(name: str, values: "NDArray[np.generic]") -> "NDArray[np.float64]":

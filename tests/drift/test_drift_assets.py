@@ -15,7 +15,7 @@ from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import DriftLog
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
-from tests.drift.watching import ENV, LINE, Stream
+from tests.drift.watching import ENV, LINE, SALT, Stream
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -71,7 +71,7 @@ def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeyp
     for day in range(4):
         log.add([verdict(NOON + timedelta(days=day))], Counters(), LatencyHistogram())
     log.flush()
-    record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
+    record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")), salt=SALT)
     metadata = materialize()
     assert metadata["dagster/row_count"] == 4
     assert metadata["states"] == {"score": "alarm"}

@@ -16,7 +16,7 @@ from platform_assets.drift.record import record_change
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.drift.test_drift_assets import NOON, verdict
-from tests.drift.watching import LINE, Stream, make_profile, release_version
+from tests.drift.watching import LINE, SALT, Stream, make_profile, release_version
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_replay_compares_two_files(run, files):
     """The JSON has just what scripts rely on, and the truth lies in the interval."""
     reference, events = files
     found = json.loads(run("replay", "--reference", reference, "--events", events, "--json"))
-    assert list(found) == ["columns"]
+    assert list(found) == ["columns", "not_compared", "rows", "false_alarm_rate"]
     assert sorted(found["columns"]) == ["score", "words"]
     for column in found["columns"].values():
-        assert list(column) == ["ks", "ks_lower", "ks_upper", "p_value", "alarm"]
+        assert list(column)[:5] == ["ks", "ks_lower", "ks_upper", "p_value", "alarm"]
         assert 0 <= column["ks_lower"] <= column["ks"] <= column["ks_upper"] <= 1
     assert [found["columns"][name]["alarm"] for name in ("score", "words")] == [False, True]
     assert found["columns"]["words"]["ks_lower"] == pytest.approx(0.197, abs=0.04)
@@ -60,10 +60,25 @@ def test_replay_compares_two_files(run, files):
 def test_replay_for_people(run, files):
     """A line a column, and an alarm that stands out."""
     reference, events = files
-    score, words = run("replay", "--reference", reference, "--events", events).splitlines()
+    score, words, summary = run("replay", "--reference", reference, "--events", events).splitlines()
     assert score.startswith("score  KS 0.0")
     assert words.endswith("ALARM")
     assert "ALARM" not in score
+    assert summary.startswith("2 of 2 columns compared, reference 4000 rows, events 4000 rows")
+
+
+def test_replay_tells_what_it_did_not_compare(run, files):
+    """With the reason, and what is missing on either side; where nothing is left to compare, it fails."""
+    reference, events = files
+    rows = pq.read_table(events)
+    odd = pa.table({"score": [None] * 40 + rows["score"].to_pylist()[40:], "words": [["a"]] * 4000})
+    pq.write_table(odd, events)
+    score, words, _ = run("replay", "--reference", reference, "--events", events).splitlines()
+    assert score.endswith("missing 0 of 4000 → 40 of 4000  ALARM (missing)")
+    assert "not compared: it is double" in words or "not compared: values of type list" in words
+    pq.write_table(odd.select(["words"]), events)
+    with pytest.raises(DriftError, match="no column could be compared"):
+        run("replay", "--reference", reference, "--events", events)
 
 
 def test_replay_of_a_file_that_is_none_names_it(run, files, tmp_path):
@@ -82,7 +97,24 @@ def test_watch_replays_files_of_events(run, tmp_path):
     *changes, counted = run("watch", LINE, "--replay", tmp_path / "events.jsonl").splitlines()
     assert [change.split()[2:4] for change in changes] == [["words", "alarm"], ["words", "confirmed"]]
     assert counted.startswith("version 1: 500 received, 500 absorbed, 0 sampled out")
-    assert json.loads(run("status", LINE, "--json"))["columns"]["words"]["state"] == "confirmed"
+    told = json.loads(run("status", LINE, "--json"))
+    assert told["columns"]["words"]["state"] == "confirmed"
+    assert told["newest_alarm"]["mix"] == {"imdb": 1.0}
+    assert "imdb" not in json.dumps([entry.body for entry in outside.ledger.entries(kind="drift")])
+    assert "newest alarm: imdb 100%" in run("status", LINE)
+
+
+def test_rows_that_a_replay_refuses_are_counted_in_the_end(run, tmp_path, capsys):
+    """Each is named, the others are taken, and the exit status tells."""
+    outside = OutsideSystems(PlatformSettings())
+    release_version(outside.ledger, outside.object_store, 1, make_profile())
+    path = tmp_path / "events.jsonl"
+    deliver(Stream().events(60), str(path))
+    path.write_text("{}\n" * 30 + path.read_text())
+    with pytest.raises(
+        DriftError, match="30 rows refused, and all others taken; the first 20 are named above"
+    ):
+        run("watch", LINE, "--replay", path)
 
 
 def test_the_speed_of_no_replay_is_refused(run):
@@ -107,11 +139,13 @@ def test_status_of_a_line_that_was_never_watched(run):
 def test_status_tells_states_and_the_newest_alarm(run):
     """Since when a column is where it is, since when it is not clear, and what was seen."""
     ledger = OutsideSystems(PlatformSettings()).ledger
-    alarm = record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")))
-    confirmed = record_change(
-        ledger, LINE, "a1b2", StateChange("score", "confirmed", verdict(NOON, "confirmed"))
+    alarm = record_change(
+        ledger, LINE, "a1b2", StateChange("score", "alarm", verdict(NOON, "alarm")), salt=SALT
     )
-    record_change(ledger, LINE, "a1b2", StateChange("words", "clear", verdict(NOON)))
+    confirmed = record_change(
+        ledger, LINE, "a1b2", StateChange("score", "confirmed", verdict(NOON, "confirmed")), salt=SALT
+    )
+    record_change(ledger, LINE, "a1b2", StateChange("words", "clear", verdict(NOON)), salt=SALT)
     told = json.loads(run("status", LINE, "--json"))
     score = told["columns"]["score"]
     assert (score["state"], score["since"]) == ("confirmed", confirmed.time.isoformat())

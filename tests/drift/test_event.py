@@ -76,6 +76,8 @@ def test_what_json_cannot_hold_is_null_and_read_as_missing(missing):
         ("label", 2),
         ("label", True),
         ("label", 0.5),
+        ("label", 2.0),
+        ("model_version", 3.5),
         ("colour", "red"),
     ],
 )

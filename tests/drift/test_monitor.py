@@ -1,5 +1,6 @@
 """The monitor, on a clock that is set by hand: what it counts, what it says and when."""
 
+import math
 from datetime import UTC, datetime
 from itertools import pairwise
 from threading import Thread
@@ -350,7 +351,9 @@ def test_columns_that_only_the_profile_or_only_the_policy_has():
     """Watched is what both name, and `error` where the profile has it; with nothing in common, nobody watches."""
     profile = make_profile(error=np.abs(REFERENCE))
     monitor = make_monitor(Clock(), profile=profile, columns=("score", "absent"))
-    assert monitor.states == {"score": "clear", "error": "clear", "latency": "clear"}
+    watched = ("score", "error", "score:missing", "error:missing", "latency")
+    assert monitor.states == dict.fromkeys(watched, "clear")
+    assert monitor.not_watched == {"absent": "the reference profile does not have it"}
     with pytest.raises(DriftError, match="score"):
         make_monitor(Clock(), columns=("absent",))
 
@@ -430,6 +433,75 @@ def test_what_events_do_not_tell_is_not_in_the_mix():
     clock = Clock()
     changes = feed(make_monitor(clock), clock, np.full(200, 5.0))
     assert [change.mix for change in changes] == [{}, {}]
+
+
+def with_missing(count, share, *, seed=0, value=math.nan):
+    """Scores like the reference, of which about this share is missing."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random(count) < share, value, random.choice(REFERENCE, count))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_go_missing_are_drift(value):
+    """Of a column that always had them: alarm, confirmed, and clear when they are back; the others' distance stays."""
+    clock = Clock()
+    scores = [with_missing(500, 0.0), with_missing(300, 0.3, value=value), with_missing(300, 0.0)]
+    changes = feed(make_monitor(clock), clock, np.concatenate(scores))
+    assert [(change.column, change.state) for change in changes] == [
+        ("score:missing", "alarm"),
+        ("score:missing", "confirmed"),
+        ("score:missing", "clear"),
+    ]
+    alarm = changes[0].verdict
+    assert (alarm.column, alarm.window, alarm.events) == ("score:missing", "count", WINDOW)
+    assert alarm.threshold < alarm.ks_lower == alarm.ks_upper < 0.3
+
+
+def test_a_share_that_is_that_of_the_reference_is_none():
+    """Missing values that always were there are no drift, and that they are no longer is one."""
+    clock = Clock()
+    reference = np.where(np.arange(4000) % 2, math.nan, np.resize(REFERENCE, 4000))
+    monitor = make_monitor(clock, profile=ReferenceProfile.of({"score": reference}, bins=64))
+    assert feed(monitor, clock, with_missing(1000, 0.5)) == []
+    assert [change.column for change in feed(monitor, clock, with_missing(60, 0.0))] == ["score:missing"]
+
+
+def test_a_column_that_no_event_has_is_missing():
+    """Whoever sends the events has left it out: nothing can be compared, and that is told."""
+    clock = Clock()
+    monitor = make_monitor(clock, profile=make_profile(words=np.exp(REFERENCE)), columns=("score", "words"))
+    changes = feed(monitor, clock, with_missing(2 * WINDOW, 0.0))
+    assert [(change.column, change.state) for change in changes] == [
+        ("words:missing", "alarm"),
+        ("words:missing", "confirmed"),
+    ]
+    assert changes[0].verdict.ks == 1.0
+
+
+def test_a_tolerated_share_of_missing_values_is_no_alarm():
+    """However significant it is."""
+    clock = Clock()
+    assert feed(make_monitor(clock, tolerance_missing=0.9), clock, with_missing(500, 0.5)) == []
+
+
+def test_that_nothing_is_missing_is_no_news():
+    """A column of which nothing ever was missing has no verdict on that."""
+    clock = Clock()
+    monitor = make_monitor(clock)
+    told = set()
+    for missing in (0.0, 0.5, 0.0):
+        monitor.receive(make_batch(np.zeros(WINDOW), with_missing(WINDOW, missing)))
+        told |= {
+            (each.column, missing) for each in silence(monitor, clock).verdicts if each.window == "count"
+        }
+    assert told == {("score", 0.0), ("score", 0.5), ("score:missing", 0.5), ("score:missing", 0.0)}
+
+
+def test_a_column_that_is_called_as_a_pseudo_column_is_refused():
+    """Two columns would share one state."""
+    profile = make_profile(**{"score:missing": REFERENCE})
+    with pytest.raises(DriftError, match="call that column otherwise"):
+        make_monitor(Clock(), profile=profile, columns=("score", "score:missing"))
 
 
 def test_tolerated_distance_is_no_alarm():

@@ -13,13 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from platform_assets.drift.delivery import deliver
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import EventBatch, moment
-from platform_assets.drift.replay import ManualClock, read_events
+from platform_assets.drift.event_reading import read_events
+from platform_assets.drift.replay import ManualClock
 from platform_assets.drift.segments import DriftLog
 from platform_assets.drift.service import events_of, watch_service
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.ledger.ledger import Ledger
 from resources.object_store import LocalObjectStore, ObjectStoreError
-from tests.drift.watching import ENV, LINE, POLICY, START_MS, WINDOW, Stream, in_batches, make_profile
+from tests.drift.watching import ENV, LINE, POLICY, SALT, START_MS, WINDOW, Stream, in_batches, make_profile
 
 PROFILE = make_profile()
 
@@ -45,6 +46,7 @@ def watch(tmp_path, store):
         ledger=Ledger.open(tmp_path / "ledger.db", principal="ada"),
         store=store,
         env=ENV,
+        salt=SALT,
         profile_of=profile_of,
         clock=ManualClock(START_MS),
     )
@@ -270,7 +272,7 @@ def test_events_are_appended_to_a_file(tmp_path):
     path = tmp_path / "events.jsonl"
     deliver(first, str(path))
     deliver(second, str(path))
-    assert read_events(path) == [*first, *second]
+    assert [event for _, event in read_events(path)] == [*first, *second]
     with pytest.raises(DriftError, match="cannot be appended"):
         deliver(first, str(tmp_path))
     assert first[0].event_time == moment(START_MS + 5)

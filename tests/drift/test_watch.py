@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.drift.errors import DriftError
+from platform_assets.drift.event_reading import NoEventError
 from platform_assets.drift.profiles import released_profiles
 from platform_assets.drift.record import KIND, states
-from platform_assets.drift.replay import ManualClock, read_events, replay
+from platform_assets.drift.replay import ManualClock, replay
 from platform_assets.drift.segments import read_segments, segment_keys
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.ledger.errors import LedgerError
@@ -23,6 +24,7 @@ from tests.drift.watching import (
     ENV,
     LINE,
     POLICY,
+    SALT,
     START_MS,
     WINDOW,
     Stream,
@@ -51,7 +53,7 @@ def open_watch(ledger, store, clock):
     """A watch of the line; without releases it knows every version's profile."""
 
     def open_watch(profile_of=lambda line, version: (f"release-{version}", PROFILE), **changes):
-        given = {"ledger": ledger, "store": store, "env": ENV, "clock": clock} | changes
+        given = {"ledger": ledger, "store": store, "env": ENV, "salt": SALT, "clock": clock} | changes
         return Watch(LINE, POLICY, profile_of=profile_of, **given)
 
     return open_watch
@@ -240,6 +242,7 @@ def test_threads_take_up_everything_before_they_end(ledger, store):
         ledger=ledger,
         store=store,
         env=ENV,
+        salt=SALT,
         profile_of=lambda line, version: ("release-1", PROFILE),
     )
     watch.start()
@@ -267,12 +270,16 @@ def as_parquet(events, path):
     return path
 
 
+def _unexpected(problem):
+    raise problem
+
+
 @pytest.fixture
 def changes_of(open_watch, clock):
     """Column and state of each change that a replay finds."""
 
-    def changes_of(files, watch=None, **options):
-        found = replay(files, watch or open_watch(), clock, **options)
+    def changes_of(files, watch=None, *, refused=_unexpected, **options):
+        found = replay(files, watch or open_watch(), clock, refused=refused, **options)
         return [(change.column, change.state) for change in found]
 
     return changes_of
@@ -309,25 +316,58 @@ def test_the_speed_is_kept(changes_of, tmp_path):
     assert time.monotonic() - started >= 0.04
 
 
-def test_a_replay_names_the_event_that_cannot_be_taken(changes_of, open_watch, tmp_path):
-    """And a ledger that cannot be written ends it, rather than losing what it found."""
-    path = as_json_lines(Stream().events(3), tmp_path / "events.jsonl")
-    path.write_text(path.read_text().replace(LINE, "another", 2).replace("another", LINE, 1))
-    with pytest.raises(DriftError, match=r"event 1-\d+-2: line is 'another'"):
+def test_a_replay_names_what_it_does_not_take_and_takes_the_others(changes_of, open_watch, tmp_path):
+    """Of another line, of a version that is not watched, no event at all: each by its file and row."""
+    lines = as_json_lines(Stream().events(7), tmp_path / "events.jsonl").read_text().splitlines()
+    lines[1] = lines[1].replace(LINE, "another")
+    lines[3] = lines[3].replace('"model_version": 1', '"model_version": 7')
+    lines[4] = lines[4].replace('"model_version": 1', '"model_version": 7')
+    lines[5] = "{"
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    asked = []
+
+    def profile_of(line, version):
+        asked.append(version)
+        if version == 7:
+            raise DriftError(f"{line} has no release of model version 7")
+        return "release-1", PROFILE
+
+    refused: list[NoEventError] = []
+    watch = open_watch(profile_of)
+    changes_of([tmp_path / "events.jsonl"], watch, refused=refused.append)
+    assert {problem.row: problem.problem[:13] for problem in refused} == {
+        6: "is no JSON: i",
+        2: "line is 'anot",
+        4: "model_version",
+        5: "model_version",
+    }
+    assert str(refused[1]).startswith(f"{tmp_path / 'events.jsonl'}: row 2: ")
+    assert watch.by_version[1].monitor.counters.absorbed == 3
+    assert asked.count(7) == 1
+
+
+def test_a_replay_whose_findings_cannot_be_kept_ends(changes_of, open_watch, ledger, tmp_path, monkeypatch):
+    """Rather than losing what it found."""
+    stream = Stream()
+    path = as_json_lines(
+        [*stream.events(WINDOW), *stream.events(3 * WINDOW, drifted=True)], tmp_path / "e.jsonl"
+    )
+
+    def broken(*_, **__):
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(type(ledger), "exclusive", broken)
+    with pytest.raises(DriftError, match="the disk is full"):
         changes_of([path])
 
 
-def test_a_bad_row_names_file_and_row(tmp_path):
-    """Whatever is wrong with it."""
-    path = as_json_lines(Stream().events(2), tmp_path / "events.jsonl")
-    path.write_text(path.read_text() + '{"event_id": 1}\n')
-    with pytest.raises(DriftError, match=r"events.jsonl: row 3: "):
-        read_events(path)
-    path.write_text("{\n")
-    with pytest.raises(DriftError, match=r"events.jsonl: row 1: not JSON"):
-        read_events(path)
-    (tmp_path / "events.parquet").write_text("no parquet")
-    with pytest.raises(DriftError, match=r"events.parquet cannot be read"):
-        read_events(tmp_path / "events.parquet")
-    with pytest.raises(DriftError, match=r"missing.jsonl cannot be read"):
-        read_events(tmp_path / "missing.jsonl")
+@pytest.mark.parametrize("year", ["0001-01-01T00:00:00", "1969-12-31T23:59:59", "9999-12-31T23:59:59.999"])
+def test_any_year_that_can_be_written_is_taken(changes_of, open_watch, store, tmp_path, year):
+    """A clock that is centuries wrong stops neither the replay nor the events after it."""
+    lines = as_json_lines(Stream().events(20), tmp_path / "events.jsonl").read_text().splitlines()
+    odd = json.loads(lines[0]) | {"event_time": f"{year}+00:00", "label": 1, "event_id": "odd"}
+    (tmp_path / "events.jsonl").write_text("\n".join([json.dumps(odd), *lines]))
+    watch = open_watch()
+    changes_of([tmp_path / "events.jsonl"], watch)
+    assert watch.by_version[1].monitor.counters.absorbed == 21
+    assert len(segment_keys(store, "labels", env=ENV, line=LINE)) == 1

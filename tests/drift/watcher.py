@@ -14,7 +14,7 @@ from platform_assets.drift.service import watch_service
 from platform_assets.drift.watch import Watch
 from platform_assets.ledger.ledger import Ledger
 from resources.object_store import LocalObjectStore
-from tests.drift.watching import ENV, LINE, POLICY, make_profile
+from tests.drift.watching import ENV, LINE, POLICY, SALT, make_profile
 
 
 def serve(home, port, profile):
@@ -25,6 +25,7 @@ def serve(home, port, profile):
         ledger=Ledger.open(home / "ledger.db", principal="watcher"),
         store=LocalObjectStore(home / "objects"),
         env=ENV,
+        salt=SALT,
         profile_of=lambda line, version: ("release-1", profile),
     )
     watch.watched(1)

@@ -22,6 +22,7 @@ from platform_assets.sketch.sketch import ReferenceProfile
 from tests.governance.conftest import example
 
 LINE, ENV = "reviews_sentiment", "dev"
+SALT = b"of all tests of a watch"
 START_MS = milliseconds(datetime(2026, 11, 22, 12, tzinfo=UTC))
 EVENT_MS = 5
 WINDOW = 50

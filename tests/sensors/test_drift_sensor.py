@@ -101,6 +101,17 @@ def test_confirmed_drift_asks_for_both_sources_and_the_mix_of_the_window(tell, d
     assert asked.evidence["drift_columns"] == ["words"]
 
 
+def test_a_request_holds_no_name_of_a_source_that_the_ledger_knows_by_its_hash(tell, decide):
+    """The reference is weighted by hashes: what a stream calls its sources gets into no entry and no run."""
+    hashes = {"hmac:01": 0.5, "hmac:02": 0.5}
+    tell("words", "confirmed", mix={}, mix_by_hash=hashes)
+
+    asked = decide()
+
+    assert asked.config["validation"]["reference_mix"] == hashes
+    assert asked.evidence["drift_mix"] == hashes
+
+
 @pytest.mark.parametrize("states", [[], ["alarm"], ["confirmed", "clear"], ["clear"]])
 def test_only_drift_that_stands_confirmed_counts(tell, decide, states):
     """An alarm that has not lasted a window, or has cleared since, retrains nothing."""

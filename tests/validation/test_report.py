@@ -107,8 +107,34 @@ def test_a_column_that_is_almost_empty_is_told_and_the_others_are_judged(present
 
     few = f"words: test has {present} rows, too few to compare"
     assert report.not_compared == {"words": f"{few}; {few}"}
+    told, shifted = report.missing_values
+    assert (told.current, told.missing_reference, told.missing_current, told.alarm) == (
+        "test",
+        0,
+        told.n_current - present,
+        True,
+    )
+    assert (shifted.reference, shifted.missing_current, shifted.alarm) == ("test", 0, True)
     assert [(each.column, each.current) for each in report.drift] == [("score", "test"), ("score", "shift")]
     assert outcomes(report)["score_drift_ks"] == "pass"
+
+
+def test_what_is_missing_on_both_sides_alike_is_told_and_no_drift(monkeypatch):
+    """Counted a side; a watched column of texts is told as not compared, and what it lacks is counted too."""
+    scored = make_scored(OWN)
+    at, words = scored.column_names.index("words"), scored["words"].to_numpy().astype(float)
+    words[::10] = float("inf")
+    towns = [None if row % 10 == 1 else "Bonn" for row in range(scored.num_rows)]
+    scored = scored.set_column(at, "words", pa.array(words)).append_column("town", pa.array(towns))
+    monkeypatch.setattr(type(TASK.evaluator), "profiled", lambda *_: ("words", "town"))
+    report = report_on(scored, "imdb", trained=("imdb",))
+
+    assert "words" in [each.column for each in report.drift]
+    assert list(report.not_compared) == ["town"]
+    assert [
+        (each.column, each.infinite_current > 0, each.missing_current > 0, each.alarm)
+        for each in report.missing_values
+    ] == [("words", True, False, False), ("town", False, True, False)]
 
 
 def test_a_score_that_is_missing_is_refused():

@@ -1,0 +1,158 @@
+"""Files of rows, read a column at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from platform_assets.drift.column_types import is_text
+from platform_assets.drift.errors import DriftError
+from platform_assets.reading.csv_table import refuse_repeated_names
+from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.table import read_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+_CSV: Final = ".csv"
+_PARQUET: Final = ".parquet"
+_READ_WHOLE: Final = (_CSV, ".jsonl")
+
+
+class ColumnFile(Protocol):
+    """A file of rows."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def types(self) -> "dict[str, pa.DataType]":
+        """By column, in the file's order."""
+        ...
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """All values of one."""
+        ...
+
+    def pieces(self, name: str) -> "Iterator[pa.Array]":
+        """The same, piece by piece; one is in memory at a time where the file allows it."""
+        ...
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ColumnFile]:
+    """The file, until the end of the context: Parquet, which is read column by column, csv or JSON Lines.
+
+    A column of csv is one of numbers where every field that is not empty is one.
+
+    Raises:
+        DriftError: It cannot be read, or has a column twice.
+    """
+    import pyarrow as pa
+
+    try:
+        suffix = path.suffix.lower()
+        if suffix in _READ_WHOLE or _has_old_times(path):
+            table = read_table(
+                path.read_bytes(), suffix if suffix in _READ_WHOLE else _PARQUET, name=str(path)
+            )
+            yield _Table(_typed(table) if suffix == _CSV else table)
+        else:
+            with _parquet(path) as file:
+                yield _Parquet(file)
+    except ReadingError as problem:
+        raise DriftError(str(problem)) from None
+    except OSError as problem:
+        raise DriftError(
+            f"{path} cannot be read: {problem.strerror or 'damaged, or no Parquet file'}"
+        ) from None
+    except pa.ArrowException:
+        raise DriftError(f"{path} cannot be read: damaged, or no Parquet file") from None
+
+
+def _has_old_times(path: Path) -> bool:
+    """Whether a column is of the type whose times wrap around unless one takes care."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as outline:
+        columns = map(outline.schema.column, range(len(outline.schema)))
+        return any(column.physical_type == "INT96" for column in columns)
+
+
+@contextmanager
+def _parquet(path: Path) -> "Iterator[pq.ParquetFile]":
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as outline:
+        schema = outline.schema_arrow
+        refuse_repeated_names(schema.names, name=str(path))
+    # As dictionaries, texts that come often are held once.
+    texts = [field.name for field in schema if is_text(field.type)]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        yield file
+
+
+@dataclass(frozen=True, slots=True)
+class _Parquet:
+    file: "pq.ParquetFile"
+
+    @property
+    def rows(self) -> int:
+        return int(self.file.metadata.num_rows)
+
+    @property
+    def types(self) -> "dict[str, pa.DataType]":
+        return {field.name: field.type for field in self.file.schema_arrow}
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        return self.file.read([name], use_threads=False).column(0)
+
+    def pieces(self, name: str) -> "Iterator[pa.Array]":
+        for batch in self.file.iter_batches(columns=[name], use_threads=False):
+            yield batch.column(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    table: "pa.Table"
+
+    @property
+    def rows(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def types(self) -> "dict[str, pa.DataType]":
+        return {field.name: field.type for field in self.table.schema}
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        return self.table[name]
+
+    def pieces(self, name: str) -> "Iterator[pa.Array]":
+        yield from self.table[name].chunks
+
+
+def _typed(table: "pa.Table") -> "pa.Table":
+    """Columns of texts that are all numbers as these; all others as they are."""
+    import pyarrow as pa
+
+    return pa.table({name: _numbers(table[name]) for name in table.column_names})
+
+
+def _numbers(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not is_text(column.type) or column.null_count == len(column):
+        return column
+    # Digits behind a leading zero are a code; nineteen and more would be rounded.
+    if pc.any(pc.match_substring_regex(column, r"^[+-]?0\d|^[+-]?\d{19,}$")).as_py():
+        return column
+    for kind in (pa.int64(), pa.float64()):
+        with suppress(pa.ArrowInvalid):
+            return column.cast(kind)
+    return column

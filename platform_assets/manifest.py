@@ -7,18 +7,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
+from platform_assets.yaml_scalars import CORE_SCHEMA, NULL, STR, ambiguity, core_value
 from resources.errors import PlatformError
 
 FieldPath = tuple[str | int, ...]
 _MOST_VALUES = 100_000
 """A few aliases of aliases can stand for billions; a pushed file must not fill the memory."""
 _LONGEST_FOUND = 120
+_ADVICE: Final[dict[tuple[str, type], str]] = {
+    **{("string_type", kind): "; put text in quotes" for kind in (bool, int, float)},
+    ("bool_type", str): "; write true or false",
+}
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -91,13 +96,26 @@ def _identity_within(value: Any, written: JsonValue) -> JsonValue:
     return written
 
 
-class _Yaml12Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as the number it is; YAML 1.1 demanded a dot."""
+class _CoreLoader(yaml.SafeLoader):
+    """The syntax of SafeLoader, which is that of YAML 1.1, with the tags of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - no instance has one of its own
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """The node; the tag `!` makes it text, as 1.2 has it."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if event.tag == "!":
+            event.implicit = (False, True)
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        return node
 
 
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+for _tag, _form in CORE_SCHEMA.items():
+    _first = ["", *"~nN"] if _tag == NULL else list("tTfF-+.0123456789")
+    _CoreLoader.add_implicit_resolver(_tag, re.compile(rf"(?:{_form.pattern})\Z"), _first)
+
+_ODD_BREAK: Final = re.compile("[\x85\u2028\u2029]")
+"""They end lines, and comments, in YAML 1.1 alone."""
 
 
 class ManifestError(PlatformError):
@@ -126,14 +144,19 @@ class Yaml:
     lines: dict[FieldPath, int]
 
 
-def read_manifest(path: Path, model: type[M]) -> Manifest[M]:
+def read_manifest(path: Path, model: type[M], *, in_clusters: bool = False) -> Manifest[M]:
     """The manifest in `path`, validated by `model`.
+
+    Args:
+        path: The file.
+        model: What it may say.
+        in_clusters: Whether clusters read it too; see `read_yaml`.
 
     Raises:
         ManifestError: the file is missing, is not YAML, holds a duplicate key, or breaks the model; the
             message lists every problem with file, line and field.
     """
-    return bound(read_yaml(path), model)
+    return bound(read_yaml(path, in_clusters=in_clusters), model)
 
 
 def bound(yaml_file: Yaml, model: type[M]) -> Manifest[M]:
@@ -150,8 +173,12 @@ def bound(yaml_file: Yaml, model: type[M]) -> Manifest[M]:
         raise ManifestError("\n".join(found)) from None
 
 
-def read_yaml(path: Path) -> Yaml:
-    """The keys and values in `path`.
+def read_yaml(path: Path, *, in_clusters: bool = False) -> Yaml:
+    """The keys and values in `path`, as YAML 1.2 with its core schema has them.
+
+    Args:
+        path: The file.
+        in_clusters: Whether clusters read it too. What means something else to them is refused then.
 
     Raises:
         ManifestError: the file is missing, is not YAML, or holds a duplicate key; the message names file and line.
@@ -164,10 +191,17 @@ def read_yaml(path: Path) -> Yaml:
         ) from None
     except UnicodeDecodeError as problem:
         raise ManifestError(f"{path}: is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
-    lines: dict[FieldPath, int] = {}
+    if odd := _ODD_BREAK.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        raise ManifestError(
+            f"{path}:{line}: holds U+{ord(odd[0]):04X}, a line break to some readers of YAML and none to others; "
+            f'remove it, or write it as "\\u{ord(odd[0]):04x}"'
+        )
+    reading = _Reading(path, in_clusters)
+    lines = reading.lines
     try:
-        node = yaml.compose(text, Loader=_Yaml12Loader)
-        content = _plain(node, (), lines, path) if node is not None else None
+        node = yaml.compose(text, Loader=_CoreLoader)
+        content = reading.value(node, ()) if node is not None else None
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.problem}") from None
@@ -185,32 +219,61 @@ def read_yaml(path: Path) -> Yaml:
     return Yaml(path, content, lines)
 
 
-def _plain(node: yaml.Node, at: FieldPath, lines: dict[FieldPath, int], path: Path) -> Any:
-    """The node as plain Python values; fills `lines` with the 1-based line of every field."""
-    if len(lines) >= _MOST_VALUES:
-        raise ManifestError(f"{path}:1: holds more than {_MOST_VALUES:,} values, aliases written out")
-    lines.setdefault(at, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
+class _Reading:
+    """From nodes to plain Python values; notes the 1-based line of every field."""
+
+    def __init__(self, path: Path, in_clusters: bool) -> None:  # noqa: FBT001
+        self.path, self.in_clusters = path, in_clusters
+        self.lines: dict[FieldPath, int] = {}
+
+    def value(self, node: yaml.Node, at: FieldPath) -> Any:
+        """What stands at a field."""
+        if len(self.lines) >= _MOST_VALUES:
+            raise ManifestError(
+                f"{self.path}:1: holds more than {_MOST_VALUES:,} values, aliases written out"
+            )
+        line = node.start_mark.line + 1
+        self.lines.setdefault(at, line)
+        if isinstance(node, yaml.MappingNode) and node.tag == _CoreLoader.DEFAULT_MAPPING_TAG:
+            return self._mapping(node, at)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _CoreLoader.DEFAULT_SEQUENCE_TAG:
+            return [self.value(item, (*at, index)) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(line, at, f"has the tag {node.tag}, which YAML 1.2's core schema does not know")
+        self._agreed(node, at)
+        try:
+            return core_value(node.tag, node.value)
+        except ValueError as problem:
+            raise self._error(line, at, str(problem)) from None
+
+    def _mapping(self, node: yaml.MappingNode, at: FieldPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ManifestError(f"{path}:{line}: {_dotted(at)}: has a key that is not a word")
-            key = key_node.value
+                raise self._error(line, at, "has a key that is not a word")
+            try:
+                key = core_value(STR, key_node.value)
+            except ValueError as problem:
+                raise self._error(line, at, f"has a key that {problem}") from None
             field = (*at, key)
+            if key == "<<" and key_node.style is None:
+                merged = "merges nothing in YAML 1.2; write the keys out, or put a key of that name in quotes"
+                raise self._error(line, field, merged)
             if key in mapping:
-                raise ManifestError(
-                    f"{path}:{line}: {_dotted(field)}: stands twice; keep one (the first is on line {lines[field]})"
-                )
-            lines[field] = line
-            mapping[key] = _plain(value_node, field, lines, path)
+                first = self.lines[field]
+                raise self._error(line, field, f"stands twice; keep one (the first is on line {first})")
+            self.lines[field] = line
+            self._agreed(key_node, field)
+            mapping[key] = self.value(value_node, field)
         return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
-    try:
-        return _Yaml12Loader("").construct_object(node)
-    except ValueError as problem:
-        raise ManifestError(f"{path}:{lines[at]}: {_dotted(at)}: cannot be read ({problem})") from None
+
+    def _agreed(self, node: yaml.ScalarNode, at: FieldPath) -> None:
+        if self.in_clusters and node.style is None and (problem := ambiguity(node.value)):
+            raise self._error(node.start_mark.line + 1, at, problem)
+
+    def _error(self, line: int, at: FieldPath, problem: str) -> ManifestError:
+        return ManifestError(f"{self.path}:{line}: {_dotted(at)}: {problem}")
 
 
 def _complaint(path: Path, lines: dict[FieldPath, int], field: FieldPath, problem: str) -> str:
@@ -242,4 +305,7 @@ def _sentence(error: Any) -> str:
             found = repr(error["input"])
             # Of a whole section the message says which part is wrong, and its values may hold secrets.
             whole = isinstance(error["input"], dict | BaseModel)
-            return message if whole or len(found) > _LONGEST_FOUND else f"{message} (found {found})"
+            if whole or len(found) > _LONGEST_FOUND:
+                return message
+            advice = _ADVICE.get((error["type"], type(error["input"])), "")
+            return f"{message} (found {found}){advice}"

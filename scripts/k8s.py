@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import yaml
 
+from platform_assets.yaml_scalars import ambiguities
 from scripts.k8s_schemas import flattened, upstream_crds, violations
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -203,13 +204,32 @@ def with_embedded(manifests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any
             yield from with_embedded(manifest["spec"].get("resourcetemplates") or [])
 
 
+def misread(root: Path = MANIFESTS) -> Iterator[Violation]:
+    """Each word of a file that readers of YAML 1.1, of 1.2 and of clusters take for different things.
+
+    Raises:
+        ManifestsError: A file is no YAML.
+    """
+    for path in sorted(
+        each for each in root.rglob("*") if each.suffix == ".yaml" or each.name in _KUSTOMIZATIONS
+    ):
+        source = str(path.relative_to(root))
+        try:
+            yield from (
+                Violation(source, f"line {each.line}", each.problem)
+                for each in ambiguities(path.read_text(encoding="utf-8"))
+            )
+        except yaml.YAMLError as problem:
+            raise ManifestsError(f"{source}: {problem}") from None
+
+
 def validate(root: Path = MANIFESTS) -> Report:
-    """Check every object, in its file and as it is rendered.
+    """Check every object, in its file and as it is rendered, and that all readers of a file read the same.
 
     Raises:
         ManifestsError: Something cannot be read or rendered.
     """
-    report = Report()
+    report = Report(violations=list(misread(root)))
     upstream = upstream_crds()
     crds = [root / "crds", *([upstream] if upstream.is_dir() else [])]
     if not upstream.is_dir():

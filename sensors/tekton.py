@@ -211,13 +211,13 @@ def read_folder(folder: Path) -> Iterator[Manifest[Any]]:
         ManifestError: A file cannot be read, or says what cannot be executed here.
     """
     for path in sorted(folder.glob("*.yaml")):
-        head = read_manifest(path, _AnyObject)
+        head = read_manifest(path, _AnyObject, in_clusters=True)
         group = head.content.api_version.partition("/")[0]
         if group != API_VERSION.partition("/")[0]:
             continue
         if head.content.kind not in _KINDS:
             raise head.error(("kind",), f"{head.content.kind} is none of {', '.join(sorted(_KINDS))}")
-        yield read_manifest(path, _KINDS[head.content.kind])
+        yield read_manifest(path, _KINDS[head.content.kind], in_clusters=True)
 
 
 def typed_params(

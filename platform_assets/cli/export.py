@@ -24,7 +24,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to wri
 def argo(line: LineName, spec: SpecFile = None, image: Image = None, output: Output = None) -> None:
     """The line as an Argo Workflow: `kubectl create -f`, or `argo submit`."""
     from platform_assets.export.argo import argo_workflow
-    from platform_assets.serving.inference_service import to_yaml
+    from platform_assets.yaml_writer import to_yaml
 
     _write(to_yaml(argo_workflow(_workflow(line, spec, image))), output)
 
@@ -50,14 +50,14 @@ def job(
     from platform_assets.lines.plan import training_prefix
     from platform_assets.lines.runner import open_instance
     from platform_assets.models.distributed import training_job
-    from platform_assets.serving.inference_service import to_yaml
+    from platform_assets.yaml_writer import to_yaml
 
     settings = outside_systems().settings
     chosen = chosen_line(settings, line, spec)
     with open_instance(settings) as instance:
         prefix = training_prefix(chosen, instance, env=settings.env)
     manifests = training_job(chosen.spec, prefix=prefix, image=_image(image), namespace=namespace)
-    _write("---\n".join(to_yaml(each) for each in manifests), output)
+    _write(to_yaml(*manifests), output)
 
 
 def _workflow(name: str, spec: Path | None, image: str | None) -> "LineWorkflow":

@@ -64,6 +64,8 @@ _CODE = code_version(
     "platform_assets.datasets.snapshots",
     "platform_assets.datasets.contract",
     "platform_assets.datasets.contract_run",
+    "platform_assets.datasets.contract_values",
+    "platform_assets.datasets.exact_columns",
     "platform_assets.datasets.raw_schema",
     "platform_assets.reading",
 )

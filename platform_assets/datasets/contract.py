@@ -25,6 +25,7 @@ from typing import Annotated, Any, Final, Literal
 import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from platform_assets.datasets.contract_values import mixed
 from platform_assets.datasets.errors import ContractError
 from platform_assets.manifest import Manifest, ManifestError, read_manifest
 
@@ -35,10 +36,25 @@ CONTRACTS_FOLDER: Final = Path(__file__).parent / "contracts"
 """The contracts that ship with the package."""
 SCHEMA_DOMAIN: Final = "schema"
 """What the section `raw` is called where domains are named; no expectation may claim it."""
+_LONGEST_INTEGER: Final = 2**53
 
 
 def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    rfc8785.dumps(value)  # raises ValueError for what has no canonical form, such as .nan
+    rfc8785.dumps(_hashed(value))  # raises ValueError for what has no canonical form, such as .nan
+    return value
+
+
+def _hashed(value: Any) -> Any:
+    """The value as it enters a hash: canonical JSON has no integers that a float cannot tell apart, such as long ids."""
+    match value:
+        case bool():
+            return value
+        case int() if abs(value) >= _LONGEST_INTEGER:
+            return {"$integer": str(value)}
+        case dict():
+            return {key: _hashed(each) for key, each in value.items()}
+        case list():
+            return [_hashed(each) for each in value]
     return value
 
 
@@ -180,7 +196,7 @@ class Contract:
             ContractError: The domain is not in the contract.
         """
         rules: list[Any] = [
-            {"type": rule.type, "kwargs": dict(rule.kwargs), "severity": rule.severity}
+            {"type": rule.type, "kwargs": _hashed(dict(rule.kwargs)), "severity": rule.severity}
             for rule in self.select([domain])
         ]
         return hashlib.sha256(rfc8785.dumps(rules)).hexdigest()
@@ -205,7 +221,7 @@ def load_contract(path: Path) -> Contract:
     if problems := [*_raw_problems(manifest), *_expectation_problems(manifest)]:
         raise ContractError("\n".join(map(str, problems)))
     content = manifest.content
-    return Contract(
+    contract = Contract(
         name=content.name,
         path=path,
         raw=RawSchema(content.raw.columns, tuple(content.raw.keys)) if content.raw else None,
@@ -223,6 +239,13 @@ def load_contract(path: Path) -> Contract:
         ),
         manifest=manifest,
     )
+    if problems := [
+        manifest.error(("expectations", each.index, "kwargs", *field), problem)
+        for each in contract.expectations
+        for field, problem in mixed(each)
+    ]:
+        raise ContractError("\n".join(map(str, problems)))
+    return contract
 
 
 def _raw_problems(manifest: Manifest[_ContractManifest]) -> list[ManifestError]:

@@ -10,14 +10,19 @@ import math
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from numbers import Integral
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from platform_assets.datasets.contract import Contract, Expectation, Severity
+from platform_assets.datasets.contract_values import misfit
 from platform_assets.datasets.errors import ContractError
+from platform_assets.datasets.exact_columns import ExactColumns
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
 
 if TYPE_CHECKING:
@@ -171,7 +176,7 @@ def evaluate(
         ContractError: GE knows no such expectation or refuses its kwargs; the message lists every problem
             with file, line and field.
     """
-    run = _validate(_suite(contract, expectations), frame, run_name=run_name, most_rows=MOST_ROW_HASHES)
+    run = _answered(contract, expectations, frame, run_name=run_name, most_rows=MOST_ROW_HASHES)
     return run.ge_run_id, tuple(_judge(expectation, run, frame, salt) for expectation in expectations)
 
 
@@ -216,7 +221,7 @@ def failing_rows(
             f"{contract.path}: has no expectation {expectation_index}; give 0 to {len(contract.expectations) - 1}"
         )
     expectation = contract.expectations[expectation_index]
-    run = _validate(_suite(contract, [expectation]), frame, run_name="failing-rows", most_rows=limit)
+    run = _answered(contract, [expectation], frame, run_name="failing-rows", most_rows=limit)
     result = _judge(expectation, run, frame, salt=None)
     if result.outcome == "error":
         raise ContractError(f"{contract.path}:{expectation.line}: {expectation.type}: {result.reason}")
@@ -229,6 +234,85 @@ def great_expectations() -> Any:
     import great_expectations
 
     return great_expectations
+
+
+class _Run(NamedTuple):
+    ge_run_id: str
+    answers: Mapping[int, Any]
+    """GE's result by position in the contract."""
+    crash: str
+    """Class of the exception that ended the whole run; empty where there was none."""
+    refused: Mapping[int, str] = MappingProxyType({})
+    """Why an expectation was not judged, by position in the contract."""
+    units: Mapping[int, Any] = MappingProxyType({})
+    """What one of an observed figure stands for, by position in the contract."""
+
+
+def _answered(
+    contract: Contract,
+    expectations: Collection[Expectation],
+    frame: "pd.DataFrame",
+    *,
+    run_name: str,
+    most_rows: int,
+) -> _Run:
+    """GE's answers about the frame, each from columns in a form that GE judges exactly.
+
+    Raises:
+        ContractError: GE knows no such expectation or refuses its kwargs.
+    """
+    import pandas as pd
+
+    _suite(contract, expectations)  # as they are written: what GE refuses is told in the contract's words
+    # GE names rows by index label, and labels may repeat; positions do not.
+    positioned = frame.set_axis(pd.RangeIndex(len(frame)), axis="index")
+    columns = ExactColumns(positioned)
+    refused = {
+        each.index: reason
+        for each in expectations
+        if (reason := _refusal(contract, each, columns)) is not None
+    }
+    fit = [each for each in expectations if each.index not in refused]
+    judged = {each.index: found for each in fit if (found := columns.judged(each) or columns.alone(each))}
+    # Without a time GE tries to read one out of the name.
+    run_id = great_expectations().RunIdentifier(run_name=run_name, run_time=datetime.now(UTC))
+    as_they_are = [each for each in fit if each.index not in judged]
+    others = [replace(each, kwargs=judged[each.index].kwargs) for each in fit if each.index in judged]
+    answers: dict[int, Any] = {}
+    crashes = []
+    # Table expectations must not see the columns that stand beside the table's own.
+    for asked, table in (
+        (as_they_are, positioned),
+        (others, pd.concat([positioned, pd.DataFrame(columns.beside)], axis="columns")),
+    ):
+        if asked:
+            told, crash = _validate(_suite(contract, asked), table, run_id=run_id, most_rows=most_rows)
+            answers |= told
+            crashes += [crash] if crash else []
+    return _Run(
+        ge_run_id="/".join(run_id.to_tuple()),
+        answers=answers,
+        crash=", ".join(crashes),
+        refused=refused,
+        units={index: each.unit for index, each in judged.items()},
+    )
+
+
+def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns) -> str | None:
+    """Why an expectation cannot be judged on this frame, whatever GE would make of it; None where it can."""
+    names = [str(name) for name in columns.frame.columns]
+    for column in map(str, _columns(expectation)):
+        if column not in names and (
+            alike := [name for name in names if name.casefold() == column.casefold()]
+        ):
+            return f"There is no column `{column}`; `{alike[0]}` differs in case."
+    found = misfit(expectation, columns.kind)
+    if found is None:
+        return None
+    field, problem = found
+    # What is stored names the file, and no folder of the machine that it was found on.
+    named = replace(contract.manifest, path=Path(contract.path.name))
+    return str(named.error(("expectations", expectation.index, "kwargs", *field), f"{problem}."))
 
 
 def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
@@ -262,24 +346,14 @@ def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
     return gx.ExpectationSuite(name=contract.name, expectations=made)
 
 
-class _Run(NamedTuple):
-    ge_run_id: str
-    answers: Mapping[int, Any]
-    """GE's result by position in the contract."""
-    crash: str
-    """Class of the exception that ended the whole run; empty where there was none."""
+def _validate(
+    suite: Any, frame: "pd.DataFrame", *, run_id: Any, most_rows: int
+) -> tuple[Mapping[int, Any], str]:
+    """GE's answers, each with the positions of at most `most_rows` unexpected rows and without their values.
 
-
-def _validate(suite: Any, frame: "pd.DataFrame", *, run_name: str, most_rows: int) -> _Run:
-    """GE's answers, each with the positions of at most `most_rows` unexpected rows and without their values."""
-    import pandas as pd
-
+    And the class of the exception that ended the whole run; empty where there was none.
+    """
     gx = great_expectations()
-    # GE names rows by index label, and labels may repeat; positions do not.
-    positioned = frame.copy(deep=False)
-    positioned.index = pd.RangeIndex(len(frame))
-    # Without a time GE tries to read one out of the name.
-    run_id = gx.RunIdentifier(run_name=run_name, run_time=datetime.now(UTC))
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_pandas("live").add_dataframe_asset("frame")
@@ -290,10 +364,9 @@ def _validate(suite: Any, frame: "pd.DataFrame", *, run_name: str, most_rows: in
             suite=context.suites.add(suite),
         )
     )
-    answers, crash = {}, ""
     try:
         validation = definition.run(
-            batch_parameters={"dataframe": positioned},
+            batch_parameters={"dataframe": frame},
             result_format={
                 "result_format": "SUMMARY",
                 "partial_unexpected_count": most_rows,
@@ -301,13 +374,12 @@ def _validate(suite: Any, frame: "pd.DataFrame", *, run_name: str, most_rows: in
             },
             run_id=run_id,
         )
-        answers = {answer.expectation_config.meta[_INDEX]: answer for answer in validation.results}
+        return {answer.expectation_config.meta[_INDEX]: answer for answer in validation.results}, ""
     except Exception as problem:  # noqa: BLE001 - whatever stops GE, nothing was shown to hold
-        crash = type(problem).__name__
+        return {}, type(problem).__name__
     finally:
         # GE would keep this context for the life of the process, and with it the frame and its failing cells.
         gx.data_context.set_context(None)
-    return _Run("/".join(run_id.to_tuple()), answers, crash)
 
 
 def _judge(
@@ -319,11 +391,14 @@ def _judge(
     elements, unexpected = figures.get("element_count"), figures.get("unexpected_count")
     observed = figures.get("observed_value") if expectation.type in _AGGREGATES else None
     if observed is not None:
+        observed *= run.units.get(expectation.index, 1)
         observed = int(observed) if isinstance(observed, Integral) else float(observed)
     subject = f"column `{expectation.column}`" if expectation.column else "the table"
 
     outcome: Outcome
-    if answer is None:
+    if refusal := run.refused.get(expectation.index):
+        outcome, reason = "error", refusal
+    elif answer is None:
         outcome, reason = "error", f"Great Expectations gave no result ({run.crash or 'and no reason'})."
     elif name := _exception_name(answer.exception_info):
         missing = [f"`{column}`" for column in _columns(expectation) if column not in frame.columns]

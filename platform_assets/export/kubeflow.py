@@ -7,9 +7,11 @@ process: it reads a description of the pipeline and writes the YAML.
 import json
 import os
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from pydantic import BaseModel
 
 from platform_assets.export.argo import (
@@ -23,6 +25,7 @@ from platform_assets.export.argo import (
 )
 from platform_assets.export.workflow import ExportError, LineWorkflow, Parameter, WorkflowStep, spelled
 from platform_assets.models.pod import GPU
+from platform_assets.yaml_writer import to_yaml
 from resources.settings import PlatformSettings
 
 PYTHON_VARIABLE: Final = "PLATFORM_KFP_PYTHON"
@@ -65,7 +68,14 @@ def kubeflow_pipeline(workflow: LineWorkflow, *, python: Path) -> str:
         reason = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         advice = f"\n{_advice()}" if "ModuleNotFoundError" in reason else ""
         raise ExportError(f"{python} cannot compile the pipeline: {reason}{advice}")
-    return done.stdout
+    return _for_any_reader(done.stdout)
+
+
+def _for_any_reader(compiled: str) -> str:
+    """The SDK's YAML, which it writes for readers of YAML 1.1 alone, quoted for all; its comment on top stays."""
+    lines = compiled.splitlines(keepends=True)
+    comment = "".join(takewhile(lambda line: line.startswith("#"), lines))
+    return comment + to_yaml(*yaml.load_all(compiled, Loader=yaml.CSafeLoader))
 
 
 def find_kfp_python() -> Path:

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import rfc8785
-import yaml
 from pydantic import BaseModel, ConfigDict
 
+from platform_assets.manifest import read_manifest
 from platform_assets.model_cards.errors import CardError
 from platform_assets.references import DatasetVersion, ModelVersion, RegisteredVersion
 
@@ -254,7 +254,7 @@ def layout_sha256(task_sections: Path | None) -> str:
 
 @cache
 def _schema(task_sections: Path | None) -> _Schema:
-    shared = _Schema.model_validate(yaml.safe_load((_HERE / "card-schema.yaml").read_text(encoding="utf-8")))
+    shared = read_manifest(_HERE / "card-schema.yaml", _Schema).content
     return shared.with_sections(_task_sections(task_sections).sections)
 
 
@@ -262,7 +262,7 @@ def _schema(task_sections: Path | None) -> _Schema:
 def _task_sections(file: Path | None) -> _TaskSections:
     if file is None:
         return _TaskSections()
-    return _TaskSections.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return read_manifest(file, _TaskSections).content
 
 
 def _fill(entries: Sequence[_Entry], scope: Any, *, where: str = "", origin: str = "") -> dict[str, Any]:

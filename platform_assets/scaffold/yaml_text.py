@@ -7,13 +7,16 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from platform_assets.yaml_scalars import is_text
+
 WIDTH: Final = 110
 _COMMENT_COLUMN: Final = 38
 """Where comments beside entries begin, unless the entries are longer."""
 
-# What begins with a letter and holds nothing that has a meaning in YAML is text to every reader, but for the words.
+# What begins with a letter and holds nothing that has a meaning in YAML is text to every reader, but for words that
+# stand for something else to one of them (`is_text`), and to people.
 _PLAIN: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_./+()-]|[ ](?=[A-Za-z0-9(]))*", re.ASCII)
-_WORD: Final = re.compile("y|n|yes|no|on|off|true|false|null|none|nan|inf|infinity", re.IGNORECASE)
+_WORD: Final = re.compile("none|nan|inf|infinity", re.IGNORECASE)
 
 # JSON leaves these as they are; in YAML they are line breaks, or may not stand in a file.
 _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -34,7 +37,12 @@ def scalar(value: str | float | bool | None) -> str:  # noqa: FBT001
             return str(value)
         case float():
             return _number(value)
-    if _PLAIN.fullmatch(value) and not _WORD.fullmatch(value) and not value.endswith((".", "-", "+", "/")):
+    if (
+        _PLAIN.fullmatch(value)
+        and is_text(value)
+        and not _WORD.fullmatch(value)
+        and not value.endswith((".", "-", "+", "/"))
+    ):
         return value
     if "\\" in value and value.isascii() and value.isprintable():
         return "'" + value.replace("'", "''") + "'"  # a regular expression reads as it is

@@ -14,10 +14,11 @@ from platform_assets.governance.verdict import demand
 from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import CardVersion, DeploymentVersion
-from platform_assets.serving.inference_service import inference_service, to_yaml
+from platform_assets.serving.inference_service import inference_service
 from platform_assets.serving.spec import DeploymentSpec
 from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
+from platform_assets.yaml_writer import to_yaml
 from resources.model_registry import ModelRegistry
 
 CODE = code_version(

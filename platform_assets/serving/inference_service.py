@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from resources.errors import PlatformError
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -84,11 +82,6 @@ def inference_service(
             },
         },
     }
-
-
-def to_yaml(manifest: Mapping[str, Any]) -> str:
-    """The manifest as YAML, keys in the manifest's order. Equal manifests give equal text."""
-    return yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True, width=110)
 
 
 def _quantities(deployment: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from platform_assets.export.argo import argo_workflow
-from platform_assets.serving.inference_service import to_yaml
+from platform_assets.yaml_scalars import ambiguities
+from platform_assets.yaml_writer import to_yaml
 from tests.crd_schemas import violations
 from tests.export.factory import IMAGE, make_workflow
 from tests.export.runtimes import argo_ancestors
@@ -29,6 +30,21 @@ GPU_RESOURCES = {
 def make_manifest(**changes):
     """The Workflow as it comes out of its file."""
     return yaml.safe_load(to_yaml(argo_workflow(make_workflow(**changes))))
+
+
+@pytest.mark.parametrize("text", ["680841e1", "0o17", "12:30", "1_000", "yes", "0x1F", "08056", "~"])
+def test_text_is_text_to_the_cluster_too(text):
+    """A selector, a toleration, an argument that look like something else are quoted, as Go reads them otherwise."""
+    resources = {
+        "node_selector": {"pool": text},
+        "tolerations": [{"key": "lease", "operator": "Equal", "value": text}],
+    }
+    workflow = make_workflow(resources=resources)
+    written = to_yaml(argo_workflow(workflow))
+
+    assert list(ambiguities(written)) == []
+    assert yaml.safe_load(written) == argo_workflow(workflow)
+    assert template(yaml.safe_load(written), "model")["nodeSelector"] == {"pool": text}
 
 
 def template(manifest, name):

@@ -16,6 +16,7 @@ from platform_assets.export.kubeflow import (
     setting_variables,
 )
 from platform_assets.export.workflow import ExportError
+from platform_assets.yaml_scalars import ambiguities
 from resources.settings import PlatformSettings
 from tests.export.factory import IMAGE, make_workflow
 from tests.export.test_argo import GPU_RESOURCES
@@ -152,6 +153,18 @@ def test_steps_get_settings_secrets_and_instance_by_reference(kfp_python):
         assert asked["configMapAsVolume"][0]["configMapName"] == "dagster-instance"
         assert asked["securityContext"] == {"runAsUser": "65532", "runAsNonRoot": True}
     assert not re.search(r"/home/|/root|/tmp", text)
+
+
+def test_text_is_text_to_kubeflow_too(kfp_python):
+    """The SDK writes for readers of YAML 1.1; Kubeflow's own, in Go, take `680841e1` for a number unless it is quoted."""
+    selector = {f"pool-{at}": text for at, text in enumerate(["680841e1", "0o17", "12:30", "1_000", "yes"])}
+    text = kubeflow_pipeline(make_workflow(resources={"node_selector": selector}), python=kfp_python)
+    _, kubernetes = yaml.safe_load_all(text)
+    executors = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+    assert executors["exec-model"]["nodeSelector"]["labels"] == selector
+    assert list(ambiguities(text)) == []
+    assert text.startswith("# PIPELINE DEFINITION\n")
 
 
 def test_equal_lines_compile_to_equal_text(kfp_python):

@@ -112,6 +112,16 @@ def test_an_unknown_field_of_an_upstream_kind_fails(root: Path) -> None:
     assert "'route' was unexpected" in found.problem
 
 
+def test_a_word_that_readers_take_differently_fails(root: Path) -> None:
+    """An octal number or a bare `yes` is another value to a cluster than to what checks it: file, line and reason."""
+    path = root / "triggers/retrain-template.yaml"
+    path.write_text(path.read_text().replace("defaultMode: 288 ", "defaultMode: 0440 "))
+    (found,) = validate(root).violations
+    assert found.source == "triggers/retrain-template.yaml"
+    assert found.object.startswith("line ")
+    assert found.problem.startswith("0440 is a number (440) to YAML 1.2 and a number (288) to YAML 1.1;")
+
+
 def test_our_own_kind_is_held_against_our_own_crd(root: Path) -> None:
     """A transformation that does not exist is refused; so is a field that the CRD does not have."""
     change(root / "sample.yaml", lambda it: it["spec"].update(transformerType="pca", bins=10))

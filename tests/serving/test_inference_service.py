@@ -5,7 +5,8 @@ import copy
 import pytest
 import yaml
 
-from platform_assets.serving.inference_service import ServingError, inference_service, to_yaml
+from platform_assets.serving.inference_service import ServingError, inference_service
+from platform_assets.yaml_writer import to_yaml
 from tests.crd_schemas import violations
 
 CRD = "kserve-inferenceservices.yaml"

@@ -223,7 +223,8 @@ class _Session:
         try:
             with _text_errors():
                 cursor.execute(query, parameters)
-                yield from cursor
+                for row in cursor:  # noqa: UP028  # `yield from` closes the cursor of an iterator that is dropped
+                    yield row
         finally:
             with suppress(psycopg2.Error):  # of an iterator that outlived its transaction
                 cursor.close()

@@ -84,13 +84,20 @@ def newest(session: Session) -> Checkpoint | None:
 
 
 def is_usable(session: Session, now: datetime) -> bool:
-    """Whether there is a checkpoint that may be relied upon, as far as a glance can tell."""
+    """Whether there is a checkpoint that may be relied upon and spares something, as far as a glance can tell."""
     checkpoint = newest(session)
     return (
         checkpoint is not None
         and checkpoint.is_young(now)
+        and _distance(session, checkpoint) <= _MOST_IN_PASSING
         and memory.root_hash_of(session.nodes) == checkpoint.root_hash
     )
+
+
+def _distance(session: Session, checkpoint: Checkpoint) -> int:
+    """How many entries there are behind what it covers."""
+    row = session.first({}, newest=True)
+    return (row[0] if row else 0) - checkpoint.covers.count
 
 
 def answers(session: Session, keys: Collection[Key], *, now: datetime) -> dict[Key, Entry]:
@@ -167,13 +174,14 @@ def renew(
     Raises:
         LedgerError: The chain is damaged.
     """
+    # What came behind the last reading is taken under the writers' lock, so it must not be much.
     for _ in range(_TRIES):
         with TemporaryDirectory(prefix="ledger-checkpoint-") as name:
             folder = Path(name)
             now = clock()
             seen, covers = _read_whole(store, folder)
             root_hash = memory.root_hash_from([folder])
-            if seen is not None and root_hash != seen.root_hash:
+            if seen is not None and covers == seen.covers and root_hash != seen.root_hash:
                 _LOG.warning("entry %s is a false checkpoint: a new one is made without it", seen.entry.seq)
                 covers = _read_whole(store, folder, anew=True)[1]
                 root_hash = memory.root_hash_from([folder])
@@ -191,7 +199,8 @@ def renew(
 def _read_whole(store: Store, folder: Path, *, anew: bool = False) -> tuple[Checkpoint | None, Head]:
     """The newest checkpoint of a chain that is whole, and up to where the chain is noted in the folder.
 
-    That is what the checkpoint covers, so that the two can be compared; all of it where there is none, or `anew`.
+    That is what the checkpoint covers, so that the two can be compared; all of it where there is none, where it
+    is far behind, or `anew`.
     """
     for leftover in folder.iterdir():
         leftover.unlink()
@@ -199,8 +208,9 @@ def _read_whole(store: Store, folder: Path, *, anew: bool = False) -> tuple[Chec
     with store.session() as session:
         session.keep_still()
         head, seen = session.head(), newest(session)
+        notes_all = seen is None or anew or _distance(session, seen) > _MOST_IN_PASSING
         for last in chained(_entries(session), after=EMPTY, heads=[head]):
-            if seen is None or anew or last.seq <= seen.covers.count:
+            if notes_all or (seen is not None and last.seq <= seen.covers.count):
                 notes.add(last)
                 covers = end_of(last)
     if problem := shortfall(end_of(last), head):

@@ -5,6 +5,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -111,8 +112,8 @@ def measure_long_ledger(folder: Path, *, entries: int = ENTRIES) -> LongLedgers:
     sizes = ((entries // _SHORT, "SQLite"), (entries, "SQLite"), (entries // _SHORT, "Postgres"))
     context, found = multiprocessing.get_context("spawn"), []
     for number, (size, where) in enumerate(sizes):
-        with context.Pool(1) as pool:
-            found.append(pool.apply(_measured, (folder / str(number), size, where)))
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            found.append(pool.submit(_measured, folder / str(number), size, where).result())
     return LongLedgers(tuple(each for each in found if each is not None))
 
 

@@ -96,6 +96,22 @@ def test_a_ledger_that_was_filled_at_once_gets_its_checkpoint_by_a_reading(ledge
     assert ledger.established({question(3)})[question(3)].subject == "s3"
 
 
+def test_a_checkpoint_that_much_came_after_is_replaced(ledger, entries_read):
+    """Who appends very much at once leaves it far behind; the next activation or night reads all of it."""
+    fill(ledger, 2 * STEP)
+    before = checkpoints(ledger)
+    with ledger.exclusive() as writer:
+        for number in range(100, 100 + 6 * STEP):
+            writer.append("note", f"s{number}", fingerprint="1", body={"rule_set": f"r{number}"})
+    assert checkpoints(ledger) == before
+    assert ledger.renew_checkpoint(only_if_needed=True).seq == checkpoints(ledger)[-1]
+    entries_read[0] = 0
+    found = ledger.established({question(3), question(101)})
+    assert {key.subject for key in found} == {"s3", "s101"}
+    assert entries_read[0] <= 8
+    assert ledger.verify().ok
+
+
 def test_a_checkpoint_counts_for_a_day(ledger, clock, entries_read):
     """Then the chain is read whole again, and by the nightly reading before that."""
     fill(ledger, 4 * STEP)

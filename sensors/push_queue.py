@@ -76,18 +76,47 @@ class Queued:
     """When it was enqueued."""
     base: str | None
     """Where its branch stood before, as far as the ledger knows."""
+    seq: int
+    """Of its entry."""
+
+
+class Branches:
+    """Where the branches stand, as far as the entries of the queue tell."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, str], str] = {}
+
+    def moved_by(self, entry: Entry) -> Queued | None:
+        """Takes the next entry of the queue; the push that it is, unless it is a baseline."""
+        queued = None
+        if entry.kind == PUSH:
+            push = Push.of(entry)
+            base = self._heads.get((push.repository, push.ref))
+            queued = Queued(push, entry.time, base, entry.seq)
+        self._heads |= {(entry.subject, ref): sha for ref, sha in _heads(entry).items()}
+        return queued
 
 
 def queued(ledger: Ledger) -> list[Queued]:
     """Every push that was ever enqueued, in order."""
-    heads: dict[tuple[str, str], str] = {}
-    found = []
-    for entry in _movements(ledger):
-        if entry.kind == PUSH:
-            push = Push.of(entry)
-            found.append(Queued(push, entry.time, heads.get((push.repository, push.ref))))
-        heads |= {(entry.subject, ref): sha for ref, sha in _heads(entry).items()}
-    return found
+    branches = Branches()
+    return [found for entry in _movements(ledger) if (found := branches.moved_by(entry))]
+
+
+def has_stood_at(ledger: Ledger, push: Push, sha: str, *, before: int) -> bool:
+    """Whether the branch of a push was known to stand at a commit.
+
+    Args:
+        ledger: Holds the queue.
+        push: Moved the branch.
+        sha: The commit.
+        before: Only entries with a smaller `seq` count.
+    """
+    found = ledger.find(PUSH, push.repository, Push(push.repository, push.ref, sha).key)
+    if found is not None and found.seq < before:
+        return True
+    baselines = ledger.entries(kind=BASELINE, subject=push.repository, until=before - 1)
+    return any(_heads(entry).get(push.ref) == sha for entry in baselines)
 
 
 # --- Polling ---------------------------------------------------------------------------------------
@@ -95,10 +124,7 @@ def queued(ledger: Ledger) -> list[Queued]:
 
 def baseline_exists(ledger: Ledger, repository: WatchedRepository) -> bool:
     """Whether these branches of the repository were ever looked at."""
-    return any(
-        entry.fingerprint == _baseline_fingerprint(repository)
-        for entry in ledger.entries(kind=BASELINE, subject=repository.name)
-    )
+    return ledger.find(BASELINE, repository.name, _baseline_fingerprint(repository)) is not None
 
 
 def known_heads(ledger: Ledger, repository: str) -> dict[str, str]:

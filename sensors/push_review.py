@@ -20,7 +20,7 @@ between leaves nothing to lose and nothing to do twice.
 import logging
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ from platform_assets.governance import retraining
 from platform_assets.governance.release import pin_state
 from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line
 from resources.git_remote import GitRemote, GitRemoteError, UnreachableError
@@ -44,7 +45,7 @@ from sensors.push_change import (
     missing_code,
     pushed_line,
 )
-from sensors.push_queue import Push, Queued, queued
+from sensors.push_queue import BASELINE, PUSH, Branches, Push, Queued, has_stood_at
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,6 +92,41 @@ class Waiting:
         return f"{at}{f' {self.path}' if self.path else ''}: {self.reason}"
 
 
+class Backlog:
+    """The queue from the oldest open push on, and what was decided on it: all that a look needs to know."""
+
+    def __init__(self) -> None:
+        self._branches = Branches()
+        self.queue: deque[Queued] = deque()
+        self.ended: set[str] = set()
+        """Keys of the pushes in the queue that are open no more."""
+        self.decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+        """By key of the push, by path of the spec."""
+
+    def take(self, entry: Entry) -> None:
+        """Takes the next entry of the queue, or the next decision."""
+        if entry.kind != DECISION:
+            if queued := self._branches.moved_by(entry):
+                self.queue.append(queued)
+        elif "path" in entry.body:
+            self.decisions[entry.body["push"]][entry.body["path"]] = entry
+        else:
+            self.ended.add(entry.body["push"])
+            self._let_go()
+
+    def _let_go(self) -> None:
+        # One that ended behind an open one stays: the open one may yet end in it.
+        while self.queue and (key := self.queue[0].push.key) in self.ended:
+            self.queue.popleft()
+            self.ended.discard(key)
+            self.decisions.pop(key, None)
+
+
+def backlog_follower() -> Follower[Backlog]:
+    """Keeps the backlog between looks, so that each reads only what is new."""
+    return Follower((BASELINE, PUSH, DECISION), Backlog, Backlog.take)
+
+
 class Reviewer:
     """Rules upon the open pushes, for these lines and the code that runs here. Made anew for each look.
 
@@ -101,6 +137,7 @@ class Reviewer:
         repositories: The watched ones.
         remotes: The same by canonical name.
         running_code: Blob id by path.
+        follower: Of the backlog, where looks before this one have left it; without it, all is read.
     """
 
     def __init__(
@@ -112,6 +149,7 @@ class Reviewer:
         running_code: Mapping[str, str],
         *,
         broken: Collection[str] = (),
+        follower: Follower[Backlog] | None = None,
     ) -> None:
         self._broken = frozenset(broken)
         self._ledger = ledger
@@ -119,14 +157,12 @@ class Reviewer:
         self._repositories = {repository.name: repository for repository in repositories}
         self._remotes = remotes
         self._running_code = running_code
-        self._queue = queued(ledger)
+        backlog = (follower or backlog_follower()).look(ledger)
+        self._queue = list(backlog.queue)
         self._changes: dict[str, Change] = {}
         self._heads: dict[str, Mapping[str, str]] = {}
-        self._ended: set[str] = set()
-        # By key of the push, by path of the spec.
-        self._decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
-        for entry in ledger.entries(kind=DECISION):
-            self._remember(entry)
+        self._ended = set(backlog.ended)
+        self._decisions = defaultdict(dict, {key: dict(each) for key, each in backlog.decisions.items()})
 
     def review(self, *, now: datetime, seconds: float = math.inf) -> list[Waiting]:
         """Rules upon all that can be ruled upon, in the order of the pushes; returns what has to wait.
@@ -215,18 +251,16 @@ class Reviewer:
         it would undo what the branch says now.
         """
         name, ref, sha = each.push.repository, each.push.ref, each.push.sha
-        earlier = {each.base}
-        for before in self._queue[: self._queue.index(each)]:
-            if (before.push.repository, before.push.ref) == (name, ref):
-                earlier |= {before.push.sha, before.base}
-        if earlier == {None}:
+        if each.base is None:
             return None
         remote = self._remotes[name]
         if name not in self._heads:
             self._heads[name] = remote.heads()
         head = self._heads[name].get(ref)
         # History must prove it: what a forge's replica tells of its branches may itself be late.
-        if head in {None, sha} or head not in earlier or not remote.contains(head, sha):
+        if head is None or head == sha or not has_stood_at(self._ledger, each.push, head, before=each.seq):
+            return None
+        if not remote.contains(head, sha):
             return None
         return Ruling("superseded", f"told of late: its branch stands at {head}, which holds it")
 
@@ -319,8 +353,7 @@ class Reviewer:
     def _request(self, wanted: Retraining) -> Entry:
         # One that was asked for before its decision could be recorded stands as it was: the line, and with
         # it the request's basis, may have changed since.
-        known = self._ledger.entries(kind=retraining.KIND, subject=wanted.line)
-        found = next((entry for entry in known if entry.fingerprint == wanted.key), None)
+        found = retraining.asked_before(self._ledger, wanted.line, wanted.key)
         return found or retraining.request(self._ledger, wanted)
 
     def _summary(self, push: Push) -> Ruling:

@@ -51,12 +51,12 @@ def answered(
     """
     after = int(context.cursor or 0)
     # Read before the requests are: none that comes later is skipped.
-    seen = ledger.head().count
+    seen = ledger.tail().count
     open_requests = [
         (line, entry)
         for line in lines
-        for entry in ledger.entries(kind=KIND, subject=line.name)
-        if entry.seq > after and entry.body["trigger"] == trigger and not _has_run(context.instance, entry)
+        for entry in ledger.entries(kind=KIND, subject=line.name, after=after)
+        if entry.body["trigger"] == trigger and not _has_run(context.instance, entry)
     ]
     return dg.SensorResult(
         run_requests=[run_request(line, entry) for line, entry in open_requests],

@@ -1,6 +1,5 @@
 """`platform-assets drift …`: whether what comes in still looks like what the model was tested on."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,6 @@ from platform_assets.drift.errors import DriftError
 if TYPE_CHECKING:
     from platform_assets.drift.replay import ManualClock
     from platform_assets.drift.watch import Watch
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as the reference does.")
 
@@ -107,14 +104,10 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
     import uvicorn
 
     from platform_assets.drift.delivery import TOKEN_VARIABLE
-    from platform_assets.drift.errors import DriftError
     from platform_assets.drift.service import watch_service
+    from resources.http_token import token_for
 
-    token = os.environ.get(TOKEN_VARIABLE)
-    if not token and host not in _LOOPBACK:
-        raise DriftError(
-            f"anybody who reaches {host} could cause alarms: set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
-        )
+    token = token_for(host, variable=TOKEN_VARIABLE, otherwise="cause alarms")
     service = watch_service(watching, token=token)
     uvicorn.run(service, host=host, port=port, log_level="warning")
 

@@ -5,8 +5,8 @@ is cut at a NUL, and one interpreter in two threads gives wrong answers. So the 
 known cases before it decides any other, takes plain JSON only, and keeps an interpreter for each thread.
 Whatever fails is a denial.
 
-A policy that looks at nothing but the request decides equal requests alike, so each engine remembers what the one policy
-that it compiled has decided.
+A policy that looks at nothing but the request decides equal requests alike, so each engine remembers what the one
+policy that it compiled has decided.
 """
 
 import math

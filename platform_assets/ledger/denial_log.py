@@ -50,6 +50,7 @@ class Denial:
     """One denied access, as far as it is recorded."""
 
     kind: Kind
+    account: str
     path: str
     groups: tuple[str, ...]
     env: str
@@ -108,6 +109,7 @@ class DenialLog:
                 "time": now,
                 "principal": denial.kind.principal,
                 "action": denial.kind.action,
+                "account": denial.account,
                 "path": denial.path,
                 "groups": denial.groups,
                 "env": denial.env,

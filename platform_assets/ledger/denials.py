@@ -1,8 +1,8 @@
 """Denied accesses are decisions too: each is a line of the denial log, and the ledger holds what they add up to.
 
-Requests come from outside, and whoever is refused may ask again. So no number of them makes the ledger grow by more than
-an entry an hour: a `denial_summary` with the counts by principal, action and reasons, and the hashes of the segments of
-the log. Before summaries were made, each denial was an entry `denial` of its own; those stay what they are.
+Requests come from outside, and whoever is refused may ask again. So no number of them makes the ledger grow by more
+than an entry an hour: a `denial_summary` with the counts by principal, action and reasons, and the hashes of the
+segments of the log. Before summaries were made, each denial was an entry `denial` of its own; those stay what they are.
 """
 
 import logging
@@ -24,6 +24,7 @@ SUMMARY: Final = "denial_summary"
 _LONGEST = 256
 _LONGEST_IN_SUMMARY = 64
 _MOST_GROUPS = 32
+_NAMES_OF_A_SESSION = ("ldapUsername", "parent", "sub")
 _HOUR = len("2026-11-29T20")
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ class Denials:
     def record(self, request: Mapping[str, Any], decision: Decision) -> None:
         """Write a line about the denial of this request. Never raises, and never waits for the ledger.
 
-        Only the fields named here are recorded, and of each only text of moderate length. Claims, conditions and headers
-        may hold secrets and are left out.
+        Only the fields that `_denial` names are recorded, and of each only text of moderate length. Other claims,
+        conditions and headers may hold secrets and are left out.
 
         Args:
             request: A request of either form that k8s/policy/minio_authz.rego describes.
@@ -65,8 +66,8 @@ class Denials:
     def summarise(self, *, at_once: bool = False) -> Entry | None:
         """The entry of what was denied since the last one; None where there is nothing to tell, or it is not due.
 
-        A second entry in the same hour waits for the next. Where the ledger cannot be reached nothing is lost: a warning
-        tells it, and the next call tries again.
+        A second entry in the same hour waits for the next. Where the ledger cannot be reached nothing is lost: a
+        warning tells it, and the next call tries again.
 
         Args:
             at_once: Whatever the hour.
@@ -136,13 +137,18 @@ def _denial(request: Mapping[str, Any], decision: Decision) -> Denial:
         path = f"/{_text(request.get('bucket'))}/{_text(request.get('object'))}"
     else:
         path = _text(request.get("path"))
-    groups = user.get("groups", request.get("groups"))
+    groups = user.get("groups", request.get("groups") or claims.get("groups"))
+    account = user.get("name", request.get("account"))
+    # The account of a session is a key that was made for it: hundreds of keys may be one person.
+    known = (claims.get(name) for name in _NAMES_OF_A_SESSION)
+    principal = next((name for name in known if isinstance(name, str) and name), account)
     return Denial(
         Kind(
-            principal=_text(user.get("name", request.get("account")), _LONGEST_IN_SUMMARY),
+            principal=_text(principal, _LONGEST_IN_SUMMARY),
             action=_text(request.get("method", request.get("action")), _LONGEST_IN_SUMMARY),
             reasons=decision.reasons,
         ),
+        account=_text(account),
         # Behind a question mark stand signatures and tokens.
         path=path.partition("?")[0],
         groups=tuple(_text(group) for group in groups[:_MOST_GROUPS]) if isinstance(groups, list) else (),

@@ -96,6 +96,7 @@ def test_a_line_says_who_what_and_why(denials, tmp_path):
             "time": "2026-11-29T20:15:00.000000Z",
             "principal": "ada",
             "action": "GET",
+            "account": "ada",
             "path": "/models/prod/line/1/a",
             "groups": ["staff"],
             "env": "prod",
@@ -105,7 +106,7 @@ def test_a_line_says_who_what_and_why(denials, tmp_path):
 
 
 def test_a_plugin_request_keeps_its_secrets(denials, ledger, tmp_path):
-    """Of claims only the environment is logged, of conditions and headers nothing; the summary has neither."""
+    """Of claims only names and environment are logged, of conditions and headers nothing; the summary has neither."""
     asked = {
         "account": "root",
         "groups": None,
@@ -126,6 +127,24 @@ def test_a_plugin_request_keeps_its_secrets(denials, ledger, tmp_path):
     assert line["path"] == "/models/prod/line/1/a"
     assert "hush" not in json.dumps(line)
     assert b"hush" not in denials.summarise().raw
+
+
+@pytest.mark.parametrize(
+    ("claims", "principal"),
+    [
+        ({"ldapUser": "uid=ada,dc=org", "ldapUsername": "ada"}, "ada"),
+        ({"sub": "4711", "groups": ["staff"]}, "4711"),
+        ({"parent": "9fQx", "sub": "4711"}, "9fQx"),
+        ({"parent": ["ada"]}, "KEY1"),
+        (None, "KEY1"),
+    ],
+)
+def test_the_keys_of_sessions_are_of_one_person(denials, tmp_path, claims, principal):
+    """Each session has a key of its own; whose it is stands in the claims, and the line has both."""
+    denials.record({"action": "s3:GetObject", "account": "KEY1", "groups": None, "claims": claims}, DENIED)
+    (line,) = lines(tmp_path)
+    assert (line["principal"], line["account"]) == (principal, "KEY1")
+    assert line["groups"] == (claims or {}).get("groups", [])
 
 
 def test_what_stands_behind_a_question_mark_is_not_logged(denials, tmp_path):

@@ -8,7 +8,8 @@ import os
 from functools import cached_property
 from typing import Final
 
-from platform_assets.ledger.denials import record_denial
+from platform_assets.ledger.denial_log import DenialLog
+from platform_assets.ledger.denials import Denials
 from platform_assets.ledger.ledger import Ledger
 from resources.cluster import ClusterJobs
 from resources.iceberg_warehouse import IcebergWarehouse
@@ -78,8 +79,16 @@ class OutsideSystems:
         )
 
     @cached_property
+    def denials(self) -> Denials:
+        """Takes what the policy denies."""
+        settings = self.settings
+        return Denials(
+            DenialLog(settings.denials_path), lambda: self.ledger, lasting=settings.profile == "local"
+        )
+
+    @cached_property
     def object_store(self) -> ObjectStore:
-        """The classified objects, as far as the policy lets the principal; denials go into the ledger."""
+        """The classified objects, as far as the policy lets the principal; denials are recorded."""
         settings = self.settings
         store: ObjectStore
         if settings.objects_uri:
@@ -91,12 +100,7 @@ class OutsideSystems:
             )
         else:
             store = LocalObjectStore(settings.objects_path)
-        return PolicedObjectStore(
-            store,
-            RegoEngine(),
-            settings.principal,
-            on_denial=lambda request, decision: record_denial(self.ledger, request, decision),
-        )
+        return PolicedObjectStore(store, RegoEngine(), settings.principal, on_denial=self.denials.record)
 
     @cached_property
     def model_registry(self) -> MlflowRegistry:

@@ -4,19 +4,22 @@ An S3 server's access-management plugin posts `{"input": {…}}` to `/v1/data/mi
 `{"result": {"allow": …}}`. Any other answer, and none, is a denial for it.
 """
 
-import hmac
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
 from resources.http_body import bounded_body
+from resources.http_token import demand_token
 from resources.policy_engine import Decision, PolicyEngine
 
 TOKEN_VARIABLE = "PLATFORM_DECISION_TOKEN"  # noqa: S105 - the name of a variable
 _LARGEST_BODY_BYTES = 64 << 10
+_SUMMARY_SECONDS = 60.0
 
 
 def decision_service(
@@ -24,20 +27,30 @@ def decision_service(
     *,
     record: Callable[[Mapping[str, Any], Decision], None],
     token: str | None = None,
+    summarise: Callable[[], object] = lambda: None,
 ) -> FastAPI:
     """The application.
 
     Args:
         engine: Decides.
-        record: Told of every denial before it is answered; where it raises, the answer is an error.
+        record: Told of every denial before it is answered; should it raise, the answer is an error.
         token: What callers must send as `Authorization: Bearer …`; None lets everybody ask.
+        summarise: Called every minute, and when the service ends.
     """
-    app = FastAPI(title="Policy decisions", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_each_minute(summarise))
+        yield
+        task.cancel()
+        await run_in_threadpool(summarise)
+
+    app = FastAPI(
+        title="Policy decisions", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
 
     async def decided(request: Request) -> Decision:
-        sent = request.headers.get("authorization", "")
-        if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
-            raise HTTPException(401, "send the token as Authorization: Bearer …")
+        demand_token(request, token)
         asked = _input_of(await bounded_body(request, most_bytes=_LARGEST_BODY_BYTES))
         decision = await run_in_threadpool(engine.decide, asked)
         if not decision.allow:
@@ -58,6 +71,12 @@ def decision_service(
         return {}
 
     return app
+
+
+async def _each_minute(act: Callable[[], object]) -> None:
+    while True:
+        await asyncio.sleep(_SUMMARY_SECONDS)
+        await run_in_threadpool(act)
 
 
 def _input_of(body: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from resources.settings import Principal
 _KINDS = ("cards", "datasets", "models", "reports")
 
 DenialRecorder = Callable[[Mapping[str, Any], Decision], None]
-"""Told of each request that was denied, and why."""
+"""Told of each request that was denied, and why; never raises."""
 
 
 class AccessDeniedError(ObjectStoreError):

@@ -4,14 +4,21 @@ rego-cpp needs no server, and forgives too much: a module that is no Rego may lo
 is cut at a NUL, and one interpreter in two threads gives wrong answers. So the engine decides
 known cases before it decides any other, takes plain JSON only, and keeps an interpreter for each thread.
 Whatever fails is a denial.
+
+A policy that looks at nothing but the request decides equal requests alike, so each engine remembers what the one
+policy that it compiled has decided.
 """
 
 import math
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
+
+import orjson
 
 from resources.errors import ResourceError
 
@@ -19,6 +26,10 @@ _ENTRYPOINT = "minio/auth/decision"
 _DEEPEST = 16
 _MOST_VALUES = 2_000
 _LARGEST_INTEGER = 2**63
+_REMEMBERED_DECISIONS = 4_096
+_LARGEST_REMEMBERED_BYTES = 2_048
+_IMPURE = re.compile(r"\b(time|rand|uuid|http|net|opa|io|crypto|data)\s*\.")
+"""What a policy would have to write to know of anything else than the request: the clock, chance, the network, data."""
 
 _REQUEST: dict[str, Any] = {
     "method": "GET",
@@ -56,6 +67,9 @@ _KNOWN_CASES: tuple[tuple[bool, dict[str, Any]], ...] = (
     (False, _S3_REQUEST | {"action": "s3:DeleteObject"}),
     (False, _S3_REQUEST | {"groups": None}),
     (False, _S3_REQUEST | {"groups": ['"ml-engineers"']}),
+    (False, _S3_REQUEST | {"groups": None, "conditions": {"groups": ["ml-engineers"]}}),
+    (False, _S3_REQUEST | {"conditions": {"env": ["prod", "dev"]}}),
+    (False, _S3_REQUEST | {"claims": _S3_REQUEST["claims"] | {"sessionPolicy": "eyJ9"}}),
 )
 """What any fit policy decides, and how."""
 
@@ -96,8 +110,15 @@ def policy_file() -> Path:
     )
 
 
+class _UndecidedError(Exception):
+    """The policy gave no answer."""
+
+
 class RegoEngine:
     """The policy file, compiled once; may be shared among threads."""
+
+    remembers: bool
+    """Whether equal requests are decided once: not where the policy may look at something else."""
 
     def __init__(self, file: Path | None = None) -> None:
         """Compiles the policy and tests it.
@@ -114,13 +135,17 @@ class RegoEngine:
         self._threads = threading.local()
         compiler = regopy.Interpreter()
         try:
-            compiler.add_module(file.name, file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            compiler.add_module(file.name, text)
             self._bundle = compiler.build(None, (_ENTRYPOINT,))
         except (OSError, UnicodeDecodeError) as problem:
             raise PolicyEngineError(f"policy {file} cannot be read: {problem}") from None
         except regopy.RegoError:
             # Its text is a syntax tree; what a person can read went to standard error already.
             raise PolicyEngineError(f"policy {file} cannot be compiled; see the message above") from None
+        self.remembers = not _IMPURE.search(text)
+        # Its lock is the interpreter's own, so that a fork cannot leave it held.
+        self._remembered = lru_cache(maxsize=_REMEMBERED_DECISIONS)(self._evaluated)
         for expected, request in _KNOWN_CASES:
             decision = self.decide(request)
             if decision.allow is not expected:
@@ -134,21 +159,30 @@ class RegoEngine:
         try:
             if not _is_plain(request):
                 return Decision(allow=False, reasons=("request is not plain JSON of moderate size",))
-            interpreter = self._interpreter()
-            interpreter.set_input(_unquoted(request))
-            output = interpreter.query_bundle_entrypoint(self._bundle, _ENTRYPOINT)
-            # To touch the output of a failed query would end the process.
-            if not output.ok() or not output[0].expressions:
-                return Decision(allow=False, reasons=("policy is undefined",))
-            found = output[0].expressions[0]
-            reasons = tuple(sorted(found["reasons"]))
-            if found["allow"] is True and not reasons:
-                return Decision(allow=True)
-            return Decision(allow=False, reasons=reasons or ("policy gives no reason",))
+            # As text, because true is 1 and 1 is 1.0 for a dictionary, and not for a policy.
+            asked = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+            if self.remembers and len(asked) <= _LARGEST_REMEMBERED_BYTES:
+                return self._remembered(asked)
+            return self._evaluated(asked)
+        except _UndecidedError:
+            return Decision(allow=False, reasons=("policy is undefined",))
         except Exception as problem:  # noqa: BLE001 - whatever went wrong, nothing was allowed
             return Decision(
                 allow=False, reasons=(f"policy could not be evaluated ({type(problem).__name__})",)
             )
+
+    def _evaluated(self, asked: bytes) -> Decision:
+        interpreter = self._interpreter()
+        interpreter.set_input(_unquoted(orjson.loads(asked)))
+        output = interpreter.query_bundle_entrypoint(self._bundle, _ENTRYPOINT)
+        # To touch the output of a failed query would end the process.
+        if not output.ok() or not output[0].expressions:
+            raise _UndecidedError
+        found = output[0].expressions[0]
+        reasons = tuple(sorted(found["reasons"]))
+        if found["allow"] is True and not reasons:
+            return Decision(allow=True)
+        return Decision(allow=False, reasons=reasons or ("policy gives no reason",))
 
     def _interpreter(self) -> Any:
         import regopy

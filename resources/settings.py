@@ -217,6 +217,11 @@ class PlatformSettings(LockSettings):
         return self.home / "ledger" / "ledger.sqlite"
 
     @property
+    def denials_path(self) -> Path:
+        """The log of denied accesses."""
+        return self.home / "denials"
+
+    @property
     def objects_path(self) -> Path:
         """The local object store."""
         return self.home / "objects"

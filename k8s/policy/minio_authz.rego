@@ -12,12 +12,23 @@
 # 2. The access-management plugin of S3 servers:
 #
 #      {"account": ..., "groups": [...], "action": "s3:GetObject", "bucket": ..., "object": ..., "owner": false,
-#       "claims": {"env": ..., "region": ..., "roles": [...], "consent": true | {"gdpr": true}},
+#       "claims": {"groups": [...], "env": ..., "region": ..., "roles": [...], "consent": true | {"gdpr": true}},
 #       "conditions": {"prefix": [...], "ExistingObjectTag/gdpr-class": [...], "ExistingObjectTag/region": [...]}}
 #
 #    Its path is bucket and object, for lists bucket and condition `prefix`; whatever precedes the first kind in it is
 #    the store's root. `ExistingObjectTag/...` are the tags of the stored object on reading, and on writing those
 #    that are sent along. `account` and `owner` buy nothing: root is judged like anybody.
+#
+#    What a server knows of a user stands in several places, by the way the user came:
+#
+#      OpenID            claims: groups, env, region, roles, consent, as the provider names them; groups of the request null
+#      LDAP              groups of the request, as distinguished names; claims: ldapAttrib_env, _region, _roles, _consent,
+#                        lists of texts, of the attributes that the server is told to look up (consent: TRUE)
+#      service account   as its user, with `parent` and `sa-policy` besides; a policy of its own is in `sessionPolicy`
+#
+#    Each is taken from there. Where two of them tell the same thing differently, nobody knows which is true: denied.
+#    Conditions repeat claims and groups (`env`, `groups`), but also hold every header and query parameter of the request
+#    under its own name. Whatever they say of a user may be the user's own words: they can contradict, and never vouch.
 #
 # The rules say what must hold, so whatever is missing, unknown or of another type denies; `reasons` names each rule
 # that does not hold. OPA and rego-cpp agree on this file because `not` negates plain rules only, and a type is asked
@@ -40,6 +51,7 @@ allow if {
 	in_group
 	not blind
 	not odd_user
+	not odd_session
 }
 
 allow if {
@@ -51,6 +63,7 @@ allow if {
 	same_region
 	in_role
 	not odd_user
+	not odd_session
 }
 
 # ── The two forms, made one ───────────────────────────────────────────────────────────────────────────────────
@@ -139,9 +152,9 @@ listing if {
 who := input.user if http
 
 who := {
-	"groups": object.get(input, "groups", null),
-	"roles": object.get(claims, "roles", null),
-	"labels": claims,
+	"groups": told_groups,
+	"roles": told_roles,
+	"labels": {"env": told_env, "region": told_region},
 } if {
 	s3
 }
@@ -159,12 +172,13 @@ consented if {
 
 consented if {
 	s3
-	claims.consent == true
+	consent_in_claims
 }
 
 consented if {
 	s3
-	claims.consent.gdpr == true
+	consent_in_ldap
+	not claims_tell_consent
 }
 
 what := input.object if http
@@ -214,6 +228,208 @@ has_region_tag if {
 
 region_tags := input.conditions["ExistingObjectTag/region"]
 
+# ── Where servers put what they know of a user ────────────────────────────────────────────────────────────────
+
+told_groups := input.groups if request_tells_groups
+
+told_groups := claims.groups if {
+	claims_tell_groups
+	not request_tells_groups
+}
+
+told_groups := null if {
+	s3
+	not request_tells_groups
+	not claims_tell_groups
+}
+
+request_tells_groups if {
+	s3
+	input.groups != null
+	input.groups != []
+}
+
+claims_tell_groups if claims.groups != null
+
+told_roles := claims.roles if claims_tell_roles
+
+told_roles := claims.ldapAttrib_roles if {
+	ldap_tells_roles
+	not claims_tell_roles
+}
+
+told_roles := null if {
+	not claims_tell_roles
+	not ldap_tells_roles
+}
+
+claims_tell_roles if claims.roles != null
+
+ldap_tells_roles if claims.ldapAttrib_roles != null
+
+told_env := claims.env if claims_tell_env
+
+told_env := claims.ldapAttrib_env[0] if {
+	ldap_has_env
+	not claims_tell_env
+}
+
+told_env := null if {
+	not claims_tell_env
+	not ldap_has_env
+}
+
+claims_tell_env if claims.env != null
+
+ldap_has_env if {
+	is_array(claims.ldapAttrib_env)
+	count(claims.ldapAttrib_env) == 1
+}
+
+told_region := claims.region if claims_tell_region
+
+told_region := claims.ldapAttrib_region[0] if {
+	ldap_has_region
+	not claims_tell_region
+}
+
+told_region := null if {
+	not claims_tell_region
+	not ldap_has_region
+}
+
+claims_tell_region if claims.region != null
+
+ldap_has_region if {
+	is_array(claims.ldapAttrib_region)
+	count(claims.ldapAttrib_region) == 1
+}
+
+claims_tell_consent if claims.consent != null
+
+consent_in_claims if claims.consent == true
+
+consent_in_claims if claims.consent.gdpr == true
+
+consent_in_ldap if claims.ldapAttrib_consent == ["TRUE"]
+
+consent_in_ldap if claims.ldapAttrib_consent == ["true"]
+
+odd_session if {
+	s3
+	doubtful
+}
+
+doubtful if odd_groups
+
+doubtful if odd_roles
+
+doubtful if odd_env
+
+doubtful if odd_region
+
+doubtful if odd_consent
+
+doubtful if own_policy
+
+doubtful if other_parent
+
+odd_groups if {
+	request_tells_groups
+	claims_tell_groups
+	input.groups != claims.groups
+}
+
+odd_groups if {
+	s3
+	input.conditions.groups != null
+	input.conditions.groups != told_groups
+}
+
+odd_roles if {
+	s3
+	claims_tell_roles
+	ldap_tells_roles
+	claims.roles != claims.ldapAttrib_roles
+}
+
+odd_roles if {
+	s3
+	input.conditions.roles != null
+	input.conditions.roles != told_roles
+}
+
+odd_env if {
+	s3
+	claims_tell_env
+	claims.ldapAttrib_env != null
+	claims.ldapAttrib_env != [claims.env]
+}
+
+odd_env if {
+	s3
+	input.conditions.env != null
+	input.conditions.env != [told_env]
+}
+
+odd_region if {
+	s3
+	claims_tell_region
+	claims.ldapAttrib_region != null
+	claims.ldapAttrib_region != [claims.region]
+}
+
+odd_region if {
+	s3
+	input.conditions.region != null
+	input.conditions.region != [told_region]
+}
+
+odd_consent if {
+	s3
+	claims_tell_consent
+	consent_in_ldap
+	not consent_in_claims
+}
+
+odd_consent if {
+	s3
+	consent_in_claims
+	claims.ldapAttrib_consent != null
+	not consent_in_ldap
+}
+
+odd_consent if {
+	s3
+	input.conditions.consent != null
+	input.conditions.consent != ["true"]
+}
+
+# A server that asks leaves the policy of a session, which narrows it, to whoever is asked.
+own_policy if {
+	s3
+	claims.sessionPolicy != null
+}
+
+own_policy if {
+	s3
+	claims["sa-policy"] != null
+	claims["sa-policy"] != "inherited-policy"
+}
+
+# Likewise whether the token is of the user whose key signed the request.
+other_parent if {
+	s3
+	claims.parent != null
+	input.conditions.userid != null
+	input.conditions.userid != [claims.parent]
+}
+
+ldap if {
+	s3
+	is_string(claims.ldapUser)
+}
+
 # ── What must hold ────────────────────────────────────────────────────────────────────────────────────────────
 
 # Plain names between single slashes: nothing that a server might decode, expand or resolve into another path.
@@ -252,14 +468,34 @@ in_privacy if {
 	group == "privacy"
 }
 
-in_group if {
+in_privacy if {
+	ldap
 	some group in who.groups
-	group == reader_group
+	is_string(group)
+	regex.match(`^[Cc][Nn]=privacy(,[A-Za-z]+=[A-Za-z0-9 ._-]+)+$`, group)
 }
 
-reader_group := "privacy" if sensitive
+in_group if {
+	sensitive
+	in_privacy
+}
 
-reader_group := "ml-engineers" if not sensitive
+in_group if {
+	not sensitive
+	in_engineers
+}
+
+in_engineers if {
+	some group in who.groups
+	group == "ml-engineers"
+}
+
+in_engineers if {
+	ldap
+	some group in who.groups
+	is_string(group)
+	regex.match(`^[Cc][Nn]=ml-engineers(,[A-Za-z]+=[A-Za-z0-9 ._-]+)+$`, group)
+}
 
 sensitive if what.gdpr_class == "sensitive"
 
@@ -414,6 +650,41 @@ reasons contains "user has neither role trainer nor role retention" if {
 }
 
 reasons contains "groups or roles are not lists of names" if odd_user
+
+reasons contains "groups stand in several places, which disagree" if {
+	odd_session
+	odd_groups
+}
+
+reasons contains "roles stand in several places, which disagree" if {
+	odd_session
+	odd_roles
+}
+
+reasons contains "label env stands in several places, which disagree" if {
+	odd_session
+	odd_env
+}
+
+reasons contains "label region stands in several places, which disagree" if {
+	odd_session
+	odd_region
+}
+
+reasons contains "consent stands in several places, which disagree" if {
+	odd_session
+	odd_consent
+}
+
+reasons contains "session has a policy of its own, which nobody judges here" if {
+	odd_session
+	own_policy
+}
+
+reasons contains "session is not of the user whom the server names" if {
+	odd_session
+	other_parent
+}
 
 judgeable if http
 

@@ -1,6 +1,5 @@
 """`platform-assets drift …`: whether what comes in still looks like what the model was tested on."""
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _MOST_TOLD = 20
 """Rows that are named one by one; those beyond are counted."""
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as the reference does.")
 
@@ -170,14 +168,10 @@ def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: f
 
 def _serve(watching: "Watch", host: str, port: int) -> None:
     from platform_assets.drift.delivery import TOKEN_VARIABLE
-    from platform_assets.drift.errors import DriftError
     from platform_assets.drift.service import watch_service
+    from resources.http_token import token_for
 
-    token = os.environ.get(TOKEN_VARIABLE)
-    if not token and host not in _LOOPBACK:
-        raise DriftError(
-            f"anybody who reaches {host} could cause alarms: set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
-        )
+    token = token_for(host, variable=TOKEN_VARIABLE, otherwise="cause alarms")
     service = watch_service(watching, token=token)
     serve(service, host, port)
 

@@ -1,7 +1,6 @@
 """`platform-assets policy …`."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,9 @@ import typer
 from platform_assets.cli.common import AsJson, outside_systems, print_json
 from platform_assets.cli.serving import serve as serve_until_told
 from resources.policy_engine import PolicyEngineError, RegoEngine
+
+_NEWEST_SUMMARIES = 24
+_SHOWN_KINDS = 10
 
 app = typer.Typer(no_args_is_help=True, help="Who may read, write and delete objects.")
 
@@ -38,20 +40,49 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8181,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Answer OPA's Data API, for an S3 server; denials go into the ledger.
+    """Answer OPA's Data API, for an S3 server; what is denied is logged, and once an hour told to the ledger.
 
-    Callers must send the token of PLATFORM_DECISION_TOKEN where it is set.
+    Callers must send the token of PLATFORM_DECISION_TOKEN where it is set; others than this machine cannot do without.
     """
-    from platform_assets.ledger.denials import record_denial
     from resources.decision_service import TOKEN_VARIABLE, decision_service
+    from resources.http_token import token_for
 
-    ledger = outside_systems().ledger
-    service = decision_service(
-        RegoEngine(),
-        record=lambda request, decision: record_denial(ledger, request, decision),
-        token=os.environ.get(TOKEN_VARIABLE),
-    )
+    token = token_for(host, variable=TOKEN_VARIABLE, otherwise="ask who may do what, and fill the log")
+    denials = outside_systems().denials
+    service = decision_service(RegoEngine(), record=denials.record, token=token, summarise=denials.summarise)
     serve_until_told(service, host, port)
+
+
+@app.command("denials")
+def show_denials(as_json: AsJson = False) -> None:
+    """What was denied: the summaries in the ledger, whether their log is what it was, and what waits for the next."""
+    found = outside_systems().denials.report(newest=_NEWEST_SUMMARIES)
+    if as_json:
+        print_json(found)
+        return
+    for summary in found["summaries"]:
+        _print_tally(summary)
+        if changed := [name for name, state in (summary["segments"] or {}).items() if state == "changed"]:
+            print(f"  CHANGED since: {', '.join(changed)}")
+    if found["waiting"]["denials"]:
+        print("not in the ledger yet:")
+        _print_tally(found["waiting"])
+    if found["entries"]:
+        print(
+            f"{found['entries']} older ones are entries of their own: platform-assets ledger show --kind denial"
+        )
+    if not (found["summaries"] or found["waiting"]["denials"] or found["entries"]):
+        print("nothing was denied")
+
+
+def _print_tally(tally: dict[str, Any]) -> None:
+    print(f"{tally['first']} to {tally['last']}: {tally['denials']:,} denials")
+    for each in tally["counts"][:_SHOWN_KINDS]:
+        who, what = each["principal"] or "(nobody)", each["action"] or "(nothing)"
+        print(f"  {each['denials']:>9,}  {who} {what}: {'; '.join(each['reasons'])}")
+    rest = sum(each["denials"] for each in tally["counts"][_SHOWN_KINDS:]) + tally["others"]
+    if rest:
+        print(f"  {rest:>9,}  others")
 
 
 def _request_of(source: str) -> Any:

@@ -1,6 +1,5 @@
 """The watch of a line over HTTP: events in; metrics, newest verdicts and health out."""
 
-import hmac
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from platform_assets.drift.metrics import registry_of
 from platform_assets.drift.watch import RefusedEventError, Watch
 from resources.errors import PlatformError
 from resources.http_body import bounded_body
+from resources.http_token import demand_token
 
 _LARGEST_BODY_BYTES: Final = 4 << 20
 
@@ -51,9 +51,7 @@ def watch_service(watch: Watch, *, token: str | None = None) -> FastAPI:
     async def events(
         request: Request, source: Annotated[str | None, Query(max_length=128)] = None
     ) -> dict[str, int]:
-        sent = request.headers.get("authorization", "")
-        if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
-            raise HTTPException(401, "send the token as Authorization: Bearer …")
+        demand_token(request, token)
         body = await bounded_body(request, most_bytes=_LARGEST_BODY_BYTES, advice=": send several")
         sender = source or (request.client.host if request.client else "")
         try:

@@ -34,6 +34,8 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
         outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[None]:
         with foreseen_failures():
+            # Where nothing was denied since, nobody else tells the ledger of what was.
+            outside.denials.summarise()
             report = retain(
                 outside.object_store,
                 outside.warehouse,

@@ -14,6 +14,7 @@ from platform_assets.drift.errors import DriftError
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.record import record_change
 from platform_assets.outside_systems import OutsideSystems
+from resources.http_token import OpenServerError
 from resources.settings import PlatformSettings
 from tests.drift.test_drift_assets import NOON, verdict
 from tests.drift.watching import LINE, SALT, Stream, make_profile, release_version
@@ -126,7 +127,7 @@ def test_the_speed_of_no_replay_is_refused(run):
 def test_an_open_port_without_a_token_is_refused(run, monkeypatch):
     """Whoever may send events may cause alarms, and so retrainings."""
     monkeypatch.delenv("PLATFORM_EVENTS_TOKEN", raising=False)
-    with pytest.raises(DriftError, match="set PLATFORM_EVENTS_TOKEN"):
+    with pytest.raises(OpenServerError, match="set PLATFORM_EVENTS_TOKEN"):
         run("watch", "reviews_sentiment", "--host", "0.0.0.0")
 
 

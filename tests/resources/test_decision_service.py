@@ -11,8 +11,14 @@ import urllib.request
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
+from platform_assets.cli.policy import app
+from platform_assets.ledger.denial_log import DenialLog
+from platform_assets.ledger.denials import Denials
+from platform_assets.ledger.ledger import Ledger
 from resources.decision_service import decision_service
+from resources.http_token import OpenServerError
 from resources.policy_engine import RegoEngine
 from tests.servers import free_ports
 
@@ -133,8 +139,8 @@ def test_a_token_is_demanded_where_one_is_set(open_client):
     assert client.get("/health").status_code == 200
 
 
-def test_a_denial_that_cannot_be_recorded_is_an_error(open_client):
-    """A caller that gets no answer denies; an allowance needs no record."""
+def test_a_recorder_that_fails_allows_nothing(open_client):
+    """Recorders never raise; should one do so, a caller that gets no answer denies."""
 
     def record(request, decision):
         raise OSError("ledger is full")
@@ -144,6 +150,35 @@ def test_a_denial_that_cannot_be_recorded_is_an_error(open_client):
     assert answer.status_code == 500
     assert "allow" not in answer.text
     assert client.post("/v1/data/minio/auth", json={"input": ALLOWED}).json()["result"]["allow"] is True
+
+
+def test_a_full_disk_blocks_no_answer(open_client, tmp_path):
+    """Denied is denied and allowed is allowed, whether or not the log can be written."""
+    in_the_way = tmp_path / "home"
+    in_the_way.write_text("")
+    denials = Denials(DenialLog(in_the_way / "denials"), lambda: None)
+    client = open_client(record=denials.record)
+    for _ in range(2):
+        assert client.post("/v1/data/minio/auth/allow", json={"input": {}}).json() == {"result": False}
+    assert client.post("/v1/data/minio/auth/allow", json={"input": ALLOWED}).json() == {"result": True}
+
+
+def test_the_service_sums_up_before_it_ends(open_client):
+    """What it denied does not wait for the next one."""
+    ends = []
+    with open_client(summarise=lambda: ends.append("summed up")) as client:
+        assert client.get("/health").status_code == 200
+        assert ends == []
+    assert ends == ["summed up"]
+
+
+def test_strangers_are_not_served_without_a_token(tmp_path, monkeypatch):
+    """Whoever may ask may fill the log, and learn who may do what: the command refuses before it listens."""
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.delenv("PLATFORM_DECISION_TOKEN", raising=False)
+    result = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0"])
+    assert isinstance(result.exception, OpenServerError)
+    assert "set PLATFORM_DECISION_TOKEN" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +197,7 @@ def test_nothing_else_is_served(client, method, path):
 
 
 def test_the_command_serves(tmp_path):
-    """`platform-assets policy serve` answers a plugin's request and records the denial in the ledger."""
+    """`platform-assets policy serve` answers a plugin's request; its end tells the ledger what was denied."""
     (port,) = free_ports(1)
     program = "from platform_assets.cli.policy import app; app()"
     environment = os.environ | {
@@ -186,11 +221,11 @@ def test_the_command_serves(tmp_path):
                 urllib.request.urlopen(asked.full_url, data=b"{}", timeout=10)
         finally:
             service.terminate()
-    from platform_assets.ledger.ledger import Ledger
-
-    (entry,) = Ledger.open(tmp_path / "ledger" / "ledger.sqlite", principal="test").entries(kind="denial")
-    assert entry.subject == "/models/prod/line/1/model.json"
-    assert entry.body["user"] == "root"
+    (line,) = (tmp_path / "denials" / "00000001.jsonl").read_text().splitlines()
+    assert json.loads(line)["path"] == "/models/prod/line/1/model.json"
+    (entry,) = Ledger.open(tmp_path / "ledger" / "ledger.sqlite", principal="test").entries()
+    assert [(each["principal"], each["denials"]) for each in entry.body["counts"]] == [("root", 1)]
+    assert "hush" not in line
     assert b"hush" not in entry.raw
 
 

@@ -152,7 +152,19 @@ def _mutated(names: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]
             "bucket": st.sampled_from(["models", "platform"]),
             "object": tails,
             "claims": st.fixed_dictionaries(
-                {"env": envs, "consent": consent, "roles": lists, "groups": lists}
+                {},
+                optional={
+                    "env": envs,
+                    "consent": consent,
+                    "roles": lists,
+                    "groups": lists,
+                    "ldapUser": st.just("uid=ada,dc=org"),
+                    "ldapAttrib_env": st.lists(envs, max_size=2),
+                    "ldapAttrib_roles": lists,
+                    "ldapAttrib_consent": st.lists(st.sampled_from(["TRUE", "FALSE", True]), max_size=2),
+                    "sa-policy": st.sampled_from(["inherited-policy", "embedded-policy"]),
+                    "parent": st.sampled_from(["ada", "bob"]),
+                },
             ),
         },
         optional={
@@ -163,6 +175,16 @@ def _mutated(names: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]
         },
     )
     return http | s3
+
+
+OWN_WORDS = st.dictionaries(
+    st.sampled_from(["groups", "roles", "env", "region", "consent", "userid", "jwt:groups", "ldap:groups"]),
+    st.lists(
+        st.sampled_from(["ml-engineers", "privacy", "trainer", "prod", "dev", "true", "ada"]), max_size=2
+    ),
+    min_size=1,
+)
+"""What whoever sends a request can write into its conditions: parameters stand there under their names."""
 
 
 READERS = ("ml-engineers", "privacy")
@@ -199,10 +221,28 @@ def _reads(request: dict[str, Any]) -> bool:
     )
 
 
+ANY_NAMES = st.sampled_from(
+    [*READERS, *WRITERS, "others", "cn=ml-engineers,dc=org", "cn=privacy,ou=a b,dc=org"]
+)
+
+
 @settings(max_examples=150)
-@given(request_=_mutated(st.sampled_from([*READERS, *WRITERS, "others"])))
-def test_both_engines_agree(engine, opa, request_):
+@given(case=st.sampled_from(CASES), request_=_mutated(ANY_NAMES), words=OWN_WORDS, near=st.booleans())
+def test_what_a_user_says_of_himself_buys_nothing(engine, case, request_, words, near):
+    """No parameter of a request allows what is denied without it."""
+    request_ = case.values[0] if near else request_
+    conditions = request_.get("conditions") or {}
+    if isinstance(conditions, dict):
+        said = engine.decide(request_ | {"conditions": words | conditions})
+        assert engine.decide(request_).allow or not said.allow
+
+
+@settings(max_examples=150)
+@given(request_=_mutated(ANY_NAMES), words=OWN_WORDS | st.just({}))
+def test_both_engines_agree(engine, opa, request_, words):
     """On requests that no table foresaw, rego-cpp and OPA decide alike, and for the same reasons."""
+    if "action" in request_:
+        request_ = request_ | {"conditions": request_.get("conditions", {}) | words}
     decision = engine.decide(request_)
     if decision.reasons == ("request is not plain JSON of moderate size",):
         assert not opa(request_).allow
@@ -268,6 +308,115 @@ def test_threads_agree(engine):
         assert all(pool.map(decide_all, range(8)))
 
 
+# --- What was decided before -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """The requests that reach the policy, of all engines that are made after this."""
+    seen = []
+    evaluate = RegoEngine._evaluated
+
+    def evaluated(self, asked):
+        seen.append(json.loads(asked))
+        return evaluate(self, asked)
+
+    monkeypatch.setattr(RegoEngine, "_evaluated", evaluated)
+    return seen
+
+
+def test_equal_requests_are_decided_once(evaluated):
+    """Allowed or denied, whatever the order of their fields; any other request is decided anew."""
+    engine = RegoEngine()
+    request = TABLE["bases"]["http"]
+    evaluated.clear()
+    for asked in (request, dict(reversed(request.items())), copy.deepcopy(request)):
+        assert engine.decide(asked).allow
+    assert not engine.decide(request | {"path": "/models/dev/a"}).allow
+    assert not engine.decide(request | {"path": "/models/dev/a"}).allow
+    assert len(evaluated) == 2
+
+
+def test_requests_that_only_python_takes_for_equal_are_told_apart(evaluated):
+    """True is 1 and 1 is 1.0 in Python; consent of 1 is none for the policy."""
+    engine = RegoEngine()
+    user = TABLE["bases"]["http"]["user"]
+    for consent, allow in ((True, True), (1, False), (1.0, False), (True, True)):
+        asked = TABLE["bases"]["http"] | {"user": user | {"consent": {"gdpr": consent}}}
+        assert engine.decide(asked).allow is allow
+
+
+def test_memory_is_bounded():
+    """Of a hundred thousand requests some thousand are remembered, and none that is large."""
+    engine = RegoEngine()
+    assert engine._remembered.cache_info().maxsize <= 10_000
+    before = engine._remembered.cache_info().currsize
+    engine.decide(TABLE["bases"]["http"] | {"padding": "x" * 3_000})
+    assert engine._remembered.cache_info().currsize == before
+
+
+def test_each_policy_remembers_its_own_decisions(tmp_path):
+    """An engine of another policy knows nothing of what this one decided."""
+    other = tmp_path / "policy.rego"
+    rule = 'reasons contains "another policy" if input.path == "/models/prod/closed/1/a"'
+    other.write_text(policy_file().read_text(encoding="utf-8") + f"\n{rule}\n")
+    request = TABLE["bases"]["http"] | {"path": "/models/prod/closed/1/a"}
+    first, second = RegoEngine(), RegoEngine(other)
+    for _ in range(2):
+        assert first.decide(request).allow
+        assert second.decide(request) == Decision(allow=False, reasons=("another policy",))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "time.now_ns() > 0",
+        "rand.intn(input.path, 9) >= 0",
+        "data.closed",
+        "time . now_ns() > 0",
+        "opa.runtime()",
+    ],
+)
+def test_a_policy_that_looks_elsewhere_remembers_nothing(tmp_path, evaluated, rule):
+    """What it said a moment ago may be wrong by now."""
+    file = tmp_path / "policy.rego"
+    text = policy_file().read_text(encoding="utf-8")
+    file.write_text(f'{text}\nreasons contains "late" if {{\n\tinput.path == "/late"\n\t{rule}\n}}\n')
+    engine = RegoEngine(file)
+    evaluated.clear()
+    for _ in range(2):
+        assert engine.decide(TABLE["bases"]["http"]).allow
+    assert len(evaluated) == 2
+    assert not engine.remembers
+
+
+def test_what_failed_is_tried_again(monkeypatch):
+    """A failure says nothing of the request."""
+    engine = RegoEngine()
+    request = TABLE["bases"]["http"] | {"path": "/models/prod/line/1/failed"}
+
+    def failing():
+        raise MemoryError
+
+    with monkeypatch.context() as failure:
+        failure.setattr(engine, "_interpreter", failing)
+        assert engine.decide(request).reasons == ("policy could not be evaluated (MemoryError)",)
+    assert engine.decide(request).allow
+
+
+def test_threads_that_remember_agree(engine):
+    """Eight threads that ask more than is remembered get the answers of one."""
+    fresh = RegoEngine()
+    requests = [case.values[0] for case in CASES] * 3
+
+    def decide_all(_):
+        return [fresh.decide(request) for request in requests]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(decide_all, range(8)))
+    assert answers == [[engine.decide(request) for request in requests]] * 8
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -301,7 +450,7 @@ def test_a_policy_with_a_hole_is_refused(tmp_path, rule):
         RegoEngine(file)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [*RULES, "not blind", "not odd_user", "not odd_session"])
 def test_reasons_stand_against_an_allowance_that_lost_a_rule(tmp_path, rule):
     """Should `allow` forget a rule, its reason still denies: both must agree."""
     file = tmp_path / "policy.rego"

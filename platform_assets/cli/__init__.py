@@ -19,6 +19,7 @@ from platform_assets.cli import (
     retention,
 )
 from resources.errors import PlatformError
+from resources.outages import outage_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(lines.app)
@@ -40,6 +41,9 @@ def main() -> None:
     """Entry point: an error that we foresaw is one message and exit status 1."""
     try:
         app()
-    except PlatformError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+    except Exception as problem:
+        foreseen = outage_of(problem) or problem
+        if not isinstance(foreseen, PlatformError):
+            raise
+        print(f"error: {foreseen}", file=sys.stderr)
         sys.exit(1)

@@ -136,7 +136,7 @@ def test_an_index_without_its_shards_is_an_error(tmp_path):
     """A download that was cut off is told, with the file that lacks."""
     lacking = {name: content for name, content in PICKLED_SHARDS.items() if name != "parts/part-2.bin"}
     with pytest.raises(
-        FeatureError, match="names parts/part-2.bin, which is not there; fetch the model again"
+        FeatureError, match=r"names parts/part-2\.bin, which is not there; fetch the model again"
     ):
         encoder_identity(make_folder(tmp_path / "lacking", lacking))
     with pytest.raises(FeatureError, match="is no index of weights"):

@@ -102,8 +102,10 @@ def _hierarchies(process: Path) -> Iterator[_Hierarchy]:
 
 
 def _group(path: PurePosixPath, root: str, top: Path) -> Path:
-    """Folder of a cgroup. In a container, only the part of the tree from `root` on is mounted, or the path is told
-    from there; the path may then lie outside of what is seen, and the top is the container's own.
+    """Folder of a cgroup.
+
+    In a container only the part of the tree from `root` on is mounted, or the path is told from there. It may also lie
+    outside of what is seen; then the top is the container's own.
     """
     below = path.relative_to(root) if path.is_relative_to(root) else path.relative_to("/")
     return top if ".." in below.parts or not (top / below).is_dir() else top / below

@@ -149,10 +149,11 @@ def prepared(tracking_uri: str) -> str:
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
 
-    # A fresh SQLite store logs each of its schema migrations, every new experiment and every new version.
+    # A fresh SQLite store logs each of its schema migrations, every new experiment and every new version; and errors
+    # of the database, with their traces, before it raises them.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     for name in (
         "alembic",
-        "mlflow.store.db.utils",
         "mlflow.store.model_registry.abstract_store",
         "mlflow.tracking.fluent",
     ):

@@ -6,13 +6,15 @@ of them, but told apart where it would leave a step or a command.
 
 import errno
 import re
+import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
 from resources.errors import PlatformError, ResourceError
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_SQLITE_FULL: Final = 13
+_SQLITE_FULL, _SQLITE_IO_ERROR = 13, 10
+"""The latter is what a full disk comes to where SQLite must make a journal or shared memory larger."""
 _SAYS_FULL: Final = re.compile(
     r"no space left on device|database or disk is full|disk quota exceeded", re.IGNORECASE
 )
@@ -49,8 +51,9 @@ def outage_of(problem: BaseException) -> OutageError | None:
     if full := next((each for each in chain if _is_full(each)), None):
         file = getattr(full, "filename", None)
         said = str(problem) if isinstance(problem, PlatformError) else _first_line(full)
+        doubt = ", or the disk is damaged" if "disk I/O error" in str(full) else ""
         where = f" ({file})" if file and str(file) not in said else ""
-        return OutageError(f"no space is left: {said}{where}; {_SPACE_ADVICE}")
+        return OutageError(f"no space is left{doubt}: {said}{where}; {_SPACE_ADVICE}")
     if isinstance(problem, PlatformError):
         return None
     if away := next((each for each in chain if _is_of_a_database(each)), None):
@@ -82,13 +85,15 @@ def _chain(problem: BaseException) -> Iterator[BaseException]:
 def _is_full(problem: BaseException) -> bool:
     return (
         (isinstance(problem, OSError) and problem.errno in _NO_SPACE)
-        or getattr(problem, "sqlite_errorcode", None) == _SQLITE_FULL
+        or (getattr(problem, "sqlite_errorcode", None) or 0) & 0xFF in {_SQLITE_FULL, _SQLITE_IO_ERROR}
         or (not isinstance(problem, PlatformError) and bool(_SAYS_FULL.search(str(problem))))
     )
 
 
 def _is_of_a_database(problem: BaseException) -> bool:
     kind = type(problem)
+    if isinstance(getattr(problem, "orig", None), sqlite3.Error):
+        return False
     return kind.__name__ in _DATABASE_ERRORS and kind.__module__.partition(".")[0] in _DATABASE_LIBRARIES
 
 

@@ -10,6 +10,7 @@ its `MlFlow` object is made here on demand (docs/adr/0006).
 """
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ _FILE_PATIENCE_SECONDS: Final = 300.0
 _ENDED_PATIENCE_SECONDS: Final = 5.0
 """Whoever ends a process from outside gives it some seconds, and a checkpoint needs them more."""
 _SHOWN_CHARACTERS: Final = 300
+_SYSTEM_ERROR: Final = re.compile(r"\[Errno -?\d+\] [\w ]+|[Rr]ead timed out|[Cc]onnection aborted")
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +174,7 @@ class TrackedRun:
                     break
                 self._problem, pause = "", _FIRST_RETRY_SECONDS
             except Exception as problem:  # noqa: BLE001 - a tracker may fail in any way, and may not end a training
-                self._problem = " ".join(str(problem).split())[:_SHOWN_CHARACTERS] or type(problem).__name__
+                self._problem = _said(problem)
                 if at_the_end:
                     self._given_up = True
                     break
@@ -197,7 +199,7 @@ class TrackedRun:
             else:
                 tracker.metrics(metrics)
         except RefusedError as problem:
-            refusal = " ".join(str(problem).split())[:_SHOWN_CHARACTERS]
+            refusal = _said(problem)
         with self._changed:
             if params:
                 self._params = {name: self._params[name] for name in self._params if name not in params}
@@ -313,6 +315,13 @@ class _MlflowRun:
         # Tags travel with the creation: an attempt that is cut off leaves no run that the next one would not find.
         run = found[0] if found else self._client.create_run(experiment_id, tags={_IDENTITY_TAG: identity})
         return str(run.info.run_id)
+
+
+def _said(problem: BaseException) -> str:
+    """What went wrong, in one line: the operating system's own words where a library has wrapped them often."""
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    innermost = _SYSTEM_ERROR.findall(text)
+    return innermost[-1] if innermost else text[:_SHOWN_CHARACTERS]
 
 
 @contextmanager

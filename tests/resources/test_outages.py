@@ -162,3 +162,20 @@ def test_a_step_ends_with_the_outage_alone():
     )
     with pytest.raises(KeyError), foreseen_failures():
         raise KeyError("a bug")
+
+
+def test_a_journal_that_cannot_grow_is_a_full_disk(small_disk):
+    """SQLite tells it as an error of the disk, which it may also be."""
+    disk = small_disk(1 << 18)
+    with closing(sqlite3.connect(disk / "database")) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE numbers (content BLOB)")
+        database.commit()
+        with (disk / "filler").open("wb", buffering=0) as sink, pytest.raises(OSError, match="No space left"):
+            while sink.write(bytes(1 << 12)):
+                pass
+        with closing(sqlite3.connect(disk / "database")) as other:
+            problem = raised(
+                lambda: (other.execute("INSERT INTO numbers VALUES (zeroblob(65536))"), other.commit())
+            )
+    assert str(outage_of(problem)).startswith("no space is left")

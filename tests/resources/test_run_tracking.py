@@ -209,3 +209,21 @@ def test_an_outage_is_told_once(tracker, caplog):
             wait_for(lambda: run._problem, "it has failed", every=0.001)
         run.end("FINISHED", patience_seconds=PATIENCE_SECONDS)
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            "API request to http://mlflow failed with exception HTTPConnectionPool(host='mlflow', port=5000): Max retries "
+            'exceeded with url: /api (Caused by NewConnectionError("…: [Errno 111] Connection refused"))',
+            "[Errno 111] Connection refused",
+        ),
+        ("HTTPConnectionPool(host='mlflow', port=5000): Read timed out. (read timeout=30)", "Read timed out"),
+        ("INTERNAL_ERROR: something\n  else", "INTERNAL_ERROR: something else"),
+        ("", "ConnectionError"),
+    ],
+)
+def test_an_outage_is_told_in_few_words(told, said):
+    """Not as a library wraps it."""
+    assert run_tracking._said(ConnectionError(told)) == said

@@ -18,6 +18,7 @@ import pytest
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests import servers
+from tests.full_disk import fill
 from tests.line_factory import ROOT, command, environment, write_spec
 from tests.test_kills import assert_whole
 from tests.waiting import wait_for
@@ -235,13 +236,3 @@ def test_a_disk_that_is_full_in_the_middle(
     assert "no space is left" in told
     assert_goes_on(variables, spec)
     assert_whole(home)
-
-
-def fill(file: Path) -> None:
-    """Take all the room that is left."""
-    with suppress(OSError), file.open("wb", buffering=0) as sink:
-        while sink.write(bytes(1 << 20)):
-            pass
-    with suppress(OSError), file.open("ab", buffering=0) as sink:
-        while sink.write(b"."):
-            pass

@@ -10,6 +10,7 @@ from platform_assets.step import foreseen_failures
 from resources.errors import PlatformError
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from resources.outages import OutageError, outage_of
+from tests.full_disk import fill
 from tests.servers import free_ports
 
 CLASSED = {"gdpr_class": "internal", "retention_days": 1, "source_commit": "0c0ffee"}
@@ -171,9 +172,7 @@ def test_a_journal_that_cannot_grow_is_a_full_disk(small_disk):
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE numbers (content BLOB)")
         database.commit()
-        with (disk / "filler").open("wb", buffering=0) as sink, pytest.raises(OSError, match="No space left"):
-            while sink.write(bytes(1 << 12)):
-                pass
+        fill(disk / "filler")
         with closing(sqlite3.connect(disk / "database")) as other:
             problem = raised(
                 lambda: (other.execute("INSERT INTO numbers VALUES (zeroblob(65536))"), other.commit())

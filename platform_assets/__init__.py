@@ -2,6 +2,8 @@
 
 import os
 
+from platform_assets.processors import limit_threads
+
 # These must stand before the libraries they speak to are imported, and every entry point passes here.
 _PROCESS_DEFAULTS = {
     # Usage telemetry of dependencies is off unless somebody switches it on.
@@ -19,3 +21,4 @@ _PROCESS_DEFAULTS = {
 }
 for _name, _value in _PROCESS_DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+limit_threads()

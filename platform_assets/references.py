@@ -138,6 +138,7 @@ class ModelVersion(AssetReference):
     object_prefix: str
     """Where the model's files lie in the object store: `models/<env>/<line>/<version>`."""
     tracking_run_id: str
+    """The tracker's own id of the training; empty where the tracker never answered."""
     training: dict[str, str | int | float | bool | None]
     """Resolved configuration and circumstances: device, precision, threads, steps, seconds, final loss."""
     source_commit: str

@@ -17,6 +17,7 @@ from pydantic import ValidationError as PydanticValidationError
 from platform_assets.manifest import first_problem
 from platform_assets.references import AssetReference, Reference
 from resources.errors import PlatformError
+from resources.outages import outage_of
 
 REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
@@ -44,9 +45,10 @@ class ReferenceIOManager(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> AssetReference:
         """The reference of the upstream asset, if it may be built upon."""
         reference_type: type[AssetReference] = context.dagster_type.typing_type
-        found = recorded_reference(
-            context.instance, context.asset_key, reference_type, run_id=context.step_context.run_id
-        )
+        with foreseen_failures():
+            found = recorded_reference(
+                context.instance, context.asset_key, reference_type, run_id=context.step_context.run_id
+            )
         if found is None:
             raise dg.Failure(
                 f"{context.asset_key.to_user_string()} was never materialized; materialize it first",
@@ -132,9 +134,12 @@ def foreseen_failures() -> Iterator[None]:
     """Ends the step with the message alone on an error that we foresaw; Dagster retries what passes by itself."""
     try:
         yield
-    except PlatformError as problem:
+    except Exception as problem:
+        foreseen = outage_of(problem) or problem
+        if not isinstance(foreseen, PlatformError):
+            raise
         logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
-        raise dg.Failure(description=str(problem), allow_retries=problem.passes) from problem
+        raise dg.Failure(description=str(foreseen), allow_retries=foreseen.passes) from problem
 
 
 @contextmanager

@@ -22,6 +22,8 @@ _TRANSIENT_STATUS: Final = frozenset({401, 429, 500, 502, 503, 504})
 _POLL_SECONDS: Final = 5.0
 _MEMORY: Final = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
 _MEBIBYTES: Final = {"Mi": 1, "Gi": 1024}
+RUN_LABEL: Final = "dagster/run-id"
+"""On every Job that works for a run, with the run's id: dagster-k8s puts it on those that it makes, we on ours."""
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +151,42 @@ class Cluster:
             warnings=() if states else self._warnings(name),
         )
 
+    def jobs_of_runs(self, run_id: str | None = None) -> dict[str, str]:
+        """Jobs that work for runs and have not ended: the run's id, by name of the Job.
+
+        Args:
+            run_id: Of one run; None for all.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+            ClusterError: it refuses.
+        """
+        import kubernetes
+
+        selector = RUN_LABEL if run_id is None else f"{RUN_LABEL}={run_id}"
+        try:
+            found = self._ask(
+                lambda: self._batch.list_namespaced_job(
+                    self.namespace, label_selector=selector, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                )
+            )
+        except kubernetes.client.rest.ApiException as problem:
+            raise ClusterError(f"Jobs cannot be listed: {_said(problem)}") from problem
+        return {
+            job.metadata.name: job.metadata.labels[RUN_LABEL]
+            for job in (found.items if found else [])
+            if not job.status.completion_time and not job.status.failed
+        }
+
+    def run_of(self, pod: str) -> str | None:
+        """Id of the run that a pod works for; None where it works for none."""
+        found = self._ask(
+            lambda: self._core.read_namespaced_pod(
+                pod, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        return ((found.metadata.labels or {}) if found is not None else {}).get(RUN_LABEL)
+
     def owner_of(self, pod: str) -> tuple[str, str] | None:
         """Name and uid of the Job that a pod belongs to; None where it belongs to none."""
         found = self._ask(
@@ -274,18 +312,19 @@ class ClusterJobs:
     def run(self, manifests: Sequence[Mapping[str, Any]]) -> None:
         """Make these Services and Jobs, wait until the Jobs have succeeded, and remove them all.
 
-        What is there already is taken up as it is; where this process is ended, it stays for the next one.
+        They carry the run that this pod works for, so that they end where it is ended on purpose. What is there already is taken up as it is; where this process is ended, it stays for the next one.
 
         Raises:
             PodsLostError: pods were taken away or had too little memory, or a Job is gone.
             ClusterError: a container ended with an error of its own, or Kubernetes refuses an object.
         """
+        run_id = self._cluster.run_of(self._pod)
         try:
             for manifest in manifests:
                 create = (
                     self._cluster.create_job if manifest["kind"] == "Job" else self._cluster.create_service
                 )
-                create(manifest)
+                create(_of_run(manifest, run_id))
             for manifest in manifests:
                 if manifest["kind"] == "Job":
                     self._wait_for(manifest["metadata"]["name"])
@@ -321,6 +360,14 @@ class ClusterJobs:
                 delete(manifest["metadata"]["name"])
             except ClusterUnreachableError as problem:
                 log.warning("%s %s stays behind: %s", manifest["kind"], manifest["metadata"]["name"], problem)
+
+
+def _of_run(manifest: Mapping[str, Any], run_id: str | None) -> Mapping[str, Any]:
+    """The object with the label of a run."""
+    if run_id is None:
+        return manifest
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "labels": {**metadata.get("labels", {}), RUN_LABEL: run_id}}}
 
 
 def _failure_of(job: JobState) -> ClusterError:

@@ -10,7 +10,7 @@ _DAGSTER_YAML = f"""\
 telemetry: {{enabled: false}}
 nux: {{enabled: false}}
 python_logs:
-  managed_python_loggers: [platform_assets]
+  managed_python_loggers: [platform_assets, resources]
   python_log_level: INFO
 concurrency:
   runs:

@@ -1,8 +1,10 @@
 """Model versions with their provenance, registered once per fingerprint (MLflow)."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +13,18 @@ from resources.locks import Locks
 
 FINGERPRINT_TAG = "fingerprint"
 _LOCK_TIMEOUT_SECONDS = 600
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+"""MLflow's own are 120 s and seven more attempts: a quarter of an hour with a server that accepts and never answers."""
 
 
 class RegistryError(ResourceError):
     """The registry refused, or holds something that contradicts what is asked."""
+
+
+class RegistryUnreachableError(RegistryError):
+    """The registry does not answer, or says that it cannot just now."""
+
+    passes = True
 
 
 class ModelRegistry(Protocol):
@@ -23,7 +33,15 @@ class ModelRegistry(Protocol):
     def register(
         self, name: str, *, fingerprint: str, source: str, run_id: str, tags: Mapping[str, str]
     ) -> int:
-        """The version number of the model with this fingerprint, registering it where it is new."""
+        """The version number of the model with this fingerprint, registering it where it is new.
+
+        Args:
+            name: of the model.
+            fingerprint: of this version.
+            source: where its files are.
+            run_id: the tracker's, of the training; empty where the tracker never answered.
+            tags: set on the version.
+        """
         ...
 
     def find(self, name: str, fingerprint: str) -> int | None:
@@ -70,7 +88,7 @@ class MlflowRegistry:
                 self._ensure_model(name)
                 # Tags travel with the creation: a killed process cannot leave a version without a fingerprint.
                 created = self._client.create_model_version(
-                    name, source, run_id=run_id, tags={FINGERPRINT_TAG: fingerprint, **tags}
+                    name, source, run_id=run_id or None, tags={FINGERPRINT_TAG: fingerprint, **tags}
                 )
             return int(created.version)
 
@@ -116,19 +134,26 @@ def _explained(failure: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as problem:
-        raise RegistryError(
-            f"{failure}: {problem}; check PLATFORM_TRACKING_URI, MLFLOW_TRACKING_…, and that the server runs"
+        # What never came to an answer has the code of an internal error, as have errors of the server.
+        passes = problem.get_http_status_code() >= HTTPStatus.INTERNAL_SERVER_ERROR
+        raise (RegistryUnreachableError if passes else RegistryError)(
+            f"{failure}: {problem}; check PLATFORM_TRACKING_URI, MLFLOW_TRACKING_…, and that the server runs, "
+            "then run again: what is done is not done twice"
         ) from problem
 
 
 def prepared(tracking_uri: str) -> str:
-    """The URI itself, once the folder of a SQLite store exists and MLflow's log is quiet."""
+    """The URI itself, once the folder of a SQLite store exists, MLflow's log is quiet and its patience has an end."""
     import logging
 
-    # A fresh SQLite store logs each of its schema migrations, every new experiment and every new version.
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
+
+    # A fresh SQLite store logs each of its schema migrations, every new experiment and every new version; and errors
+    # of the database, with their traces, before it raises them.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     for name in (
         "alembic",
-        "mlflow.store.db.utils",
         "mlflow.store.model_registry.abstract_store",
         "mlflow.tracking.fluent",
     ):

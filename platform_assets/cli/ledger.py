@@ -1,6 +1,5 @@
 """`platform-assets ledger …`."""
 
-import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
+from platform_assets.processors import available_cpus
 
 if TYPE_CHECKING:
     from platform_assets.ledger.head import HeadDocument
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The hash-chained record of every decision.")
 
-_PROCESSES = os.cpu_count() or 1
 _COMPLETENESS_UNKNOWN = 3
 """Exit status: neither whole nor damaged, as far as anybody can tell."""
 
@@ -51,9 +50,9 @@ def verify(
     try:
         anchor = _anchor(head, file, public_key)
         if file is None:
-            report = outside_systems().ledger.verify(anchor, processes=_PROCESSES)
+            report = outside_systems().ledger.verify(anchor, processes=available_cpus())
         else:
-            report = verify_file(file, anchor, processes=_PROCESSES)
+            report = verify_file(file, anchor, processes=available_cpus())
     except LedgerError as problem:
         report = VerifyReport.refused(str(problem))
     if as_json:
@@ -87,7 +86,7 @@ def show_head(as_json: AsJson = False) -> None:
     from platform_assets.ledger.head import Head, seal, signing_key
 
     key = signing_key()
-    report = outside_systems().ledger.verify(processes=_PROCESSES)
+    report = outside_systems().ledger.verify(processes=available_cpus())
     if not report.ok:
         raise LedgerError(f"{_sentence(report)}; a damaged ledger gets no head")
     document = seal(Head(report.entries, report.head_hash), time=datetime.now(UTC), key=key)
@@ -110,7 +109,7 @@ def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write."
     _beside(file).unlink(missing_ok=True)  # of an earlier export
     with file.open("wb") as stream:
         end = ledger.export(stream)
-    report = verify_file(file, recorded, processes=_PROCESSES)
+    report = verify_file(file, recorded, processes=available_cpus())
     if not report.ok:
         print(f"error: {_sentence(report)}; exported as it is, without a head", file=sys.stderr)
         raise typer.Exit(1)

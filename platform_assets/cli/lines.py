@@ -46,10 +46,16 @@ def run(
     outside = outside_systems()
     chosen = chosen_line(outside.settings, line, spec)
     outcome = run_line(chosen, outside)
-    status = _status(chosen, outside)
+    try:
+        status = _status(chosen, outside)
+    except Exception:
+        # What ended the run may keep its status away as well; it is the run's own failure that people must see.
+        if outcome.success:
+            raise
+        status = None
     if as_json:
         print_json({"run": asdict(outcome), "status": status})
-    else:
+    elif status is not None:
         _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec))
     if not outcome.success:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)

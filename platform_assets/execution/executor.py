@@ -82,7 +82,13 @@ class PodExecutor(StepDelegatingExecutor):
             run = instance.get_run_by_id(plan_context.run_id)
             if run is not None and run.status in _ENDED_ON_PURPOSE:
                 instance.event_log_storage.free_concurrency_slots_for_run(plan_context.run_id)
-                self._handler.end_pods()
+                if left := self._handler.end_pods(plan_context.run_id):
+                    instance.report_engine_event(
+                        f"The Kubernetes API does not answer: {', '.join(left)} goes on until the next run starts, "
+                        "which removes it.",
+                        run,
+                        cls=self.__class__,
+                    )
 
     def log_failure_or_retry_event_after_error(
         self, step_context: Any, err_info: Any, known_state: Any
@@ -127,10 +133,9 @@ class MixedStepHandler(StepHandler):
         """End the step."""
         yield from self._handler_of(step_handler_context).terminate_step(step_handler_context)
 
-    def end_pods(self) -> None:
-        """Remove the Jobs of all steps that have not ended."""
-        if "_pods" in self.__dict__:
-            self._pods.end_all()
+    def end_pods(self, run_id: str) -> list[str]:
+        """Remove the Jobs of all steps that have not ended; the names of those that stay, for want of an answer."""
+        return self._pods.end_all(run_id) if "_pods" in self.__dict__ else []
 
     def may_retry(self, step_key: str) -> bool:
         """Whether a lost step may be tried again; a process dies of its own program, so never there."""

@@ -17,8 +17,9 @@ from dagster._core.executor.step_delegating.step_handler.base import CheckStepHe
 from dagster_k8s.client import DagsterKubernetesClient, PatchedApiClient
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler
-from dagster_k8s.job import UserDefinedDagsterK8sConfig
+from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
 
+from platform_assets.execution.abandoned_jobs import end_jobs, remove_abandoned_jobs
 from platform_assets.execution.step_health import judge, memory_of_next_attempt
 from platform_assets.execution.step_process import step_arguments
 from platform_assets.tags import MAX_MEMORY_TAG
@@ -48,6 +49,8 @@ class PodStepHandler(K8sStepHandler):
         )
         self._cluster = Cluster(launcher.job_namespace)
         self._api_client = _PatientClient(self._cluster)
+        # They may hold the very GPU that this run is going to ask for.
+        remove_abandoned_jobs(self._cluster, instance)
         self._memory: dict[str, str] = {}
         self._jobs: set[str] = set()
         self._ended: set[str] = set()
@@ -109,10 +112,13 @@ class PodStepHandler(K8sStepHandler):
             _tell(step_handler_context, step_key, found.message)
         return CheckStepHealthResult.healthy()
 
-    def end_all(self) -> None:
-        """Remove the Jobs that have not ended, with their pods."""
-        for name in sorted(self._jobs - self._ended):
-            self._cluster.delete_job(name)
+    def end_all(self, run_id: str) -> list[str]:
+        """Remove the Jobs of a run that have not ended, with their pods; the names of those that stay.
+
+        Its own worker is left out: that is this process, and whoever cancelled the run ends it.
+        """
+        own = get_job_name_from_run_id(run_id)
+        return end_jobs(self._cluster, run_id, self._jobs - self._ended, keep=own)
 
     def may_retry(self, step_key: str) -> bool:
         """Whether another attempt of a lost step may end better."""

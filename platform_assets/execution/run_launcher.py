@@ -1,5 +1,7 @@
 """The cluster's run launcher: dagster-k8s' own, and what run monitoring must know besides.
 
+Before it starts a run it removes what cancelled runs have left behind.
+
 Monitoring asks it whether a run's worker is alive, starts another worker where it is not, and marks the run as failed
 after a few of them. Two answers of dagster-k8s would spoil work that goes well:
 
@@ -9,11 +11,12 @@ after a few of them. Two answers of dagster-k8s would spoil work that goes well:
 
 from functools import cached_property
 
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import get_job_name_from_run_id
 
+from platform_assets.execution.abandoned_jobs import remove_abandoned_jobs
 from platform_assets.execution.process_runs import line_lock, process_of
 from platform_assets.outside_systems import open_locks
 from resources.cluster import Cluster, ClusterUnreachableError
@@ -44,6 +47,11 @@ class PlatformRunLauncher(K8sRunLauncher):
         return CheckRunHealthResult(
             WorkerStatus.RUNNING, f"Job {name} is there; its state is asked for again"
         )
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start the run's Job, once those of cancelled runs that nobody could end are gone."""
+        remove_abandoned_jobs(self._cluster, self._instance)
+        super().launch_run(context)
 
     def terminate(self, run_id: str) -> bool:
         """End the run's Job; False for a run that is no Job, which only its own process can end."""

@@ -94,7 +94,7 @@ def model_asset(
             # Two runs that want the same model would write one checkpoint: the second waits, and finds the model.
             with outside.locks.hold(f"model-{fingerprinted[:16]}"):
                 reference = find_model(store, prefix, features)
-                reused = reference is not None
+                reused, untracked = reference is not None, None
                 if reference is None:
                     retrained_by = context.run.tags.get(RETRAINING_TAG, retraining)
                     commit = spec_commit(
@@ -117,7 +117,7 @@ def model_asset(
                             resolved,
                             on_progress=lambda step, metrics: tracked.metrics(metrics, step=step),
                         )
-                        tracking_run_id = tracked.run_id
+                    untracked = tracked.lost
                     trainer.complete(result.output, features.recipe, state_of(outside, features))
                     reference = save_model(
                         store,
@@ -125,7 +125,7 @@ def model_asset(
                         features=features,
                         fingerprint=fingerprinted,
                         prefix=prefix,
-                        tracking_run_id=tracking_run_id,
+                        tracking_run_id=tracked.run_id,
                         settings=parameters,
                         source_commit=commit,
                         code_commit=code_commit(),
@@ -140,6 +140,7 @@ def model_asset(
                     **reference.training,
                     "weights_sha256": reference.weights_sha256,
                     "objects": store.uri(prefix),
+                    **({"tracking_lost": untracked} if untracked else {}),
                 },
             )
 

@@ -17,6 +17,7 @@ from platform_assets.models.errors import TrainingError
 from platform_assets.models.process_group import ProcessGroup
 from resources.errors import PlatformError
 from resources.object_store import ObjectMissingError, ObjectStore, sha256_of
+from resources.outages import outage_of
 
 RETENTION_DAYS: Final = 7
 """Of what a training leaves in the object store until it is over."""
@@ -24,6 +25,8 @@ _CHECKPOINT_FILE: Final = "checkpoint.pt"
 _SUFFIX: Final = ".checkpoint"
 _SAVING_COST: Final = 20
 """Between two saves lies at least so many times what the last one took: saving costs 5 % at most."""
+_MOST_DOUBLINGS: Final = 5
+"""Of the time between two saves while they fail one after the other."""
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +61,14 @@ class FolderCheckpoints:
         """See `Checkpoints.save`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         incoming = self._folder / "incoming"
-        write(incoming)
-        kept = self._folder / f"{sha256_of(incoming)}{_SUFFIX}"
-        incoming.replace(kept)
+        try:
+            write(incoming)
+            kept = self._folder / f"{sha256_of(incoming)}{_SUFFIX}"
+            incoming.replace(kept)
+        except BaseException:
+            # On a full disk, half a checkpoint takes the place that the model will need.
+            incoming.unlink(missing_ok=True)
+            raise
         for earlier in self._found():
             if earlier != kept:
                 earlier.unlink(missing_ok=True)
@@ -154,6 +162,7 @@ class TrainingState:
         self._began = time.monotonic()
         self._next_save = self._began + interval_seconds
         self._saved_step = 0
+        self._failures = 0
 
     @property
     def seconds(self) -> float:
@@ -209,14 +218,30 @@ class TrainingState:
         began = time.monotonic()
         state = {name: part.state_dict() for name, part in self._parts.items()}
         state |= {"identity": self._identity, "step": step, "seconds": self.seconds}
+
+        def write(file: Path) -> None:
+            # Into an open file: by a path, torch tells a full disk as an error of its own about positions.
+            with file.open("wb") as sink:
+                torch.save(state, sink)
+
         try:
-            self._checkpoints.save(lambda file: torch.save(state, file))
-        except (PlatformError, OSError) as problem:
-            log.warning("no checkpoint after step %s, the next one is tried later: %s", step, problem)
+            self._checkpoints.save(write)
+        except (PlatformError, OSError, RuntimeError) as problem:
+            # A checkpoint saves time if something happens. Without one, nothing is lost yet.
+            self._failures += 1
+            log.warning(
+                "no checkpoint after step %s, the next one is tried later: %s",
+                step,
+                outage_of(problem) or problem,
+            )
         else:
+            self._failures = 0
             self._saved_step = step
         took_seconds = time.monotonic() - began
-        self._next_save = time.monotonic() + max(self._interval_seconds, _SAVING_COST * took_seconds)
+        pause_seconds = max(self._interval_seconds, _SAVING_COST * took_seconds)
+        self._next_save = time.monotonic() + pause_seconds * 2 ** min(
+            max(0, self._failures - 1), _MOST_DOUBLINGS
+        )
 
     def _read(self) -> dict[str, Any] | None:
         import torch

@@ -1,13 +1,13 @@
 """On which device and in which precision something runs here."""
 
 import logging
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from platform_assets.models.process_group import processes_of_this_machine
+from platform_assets.processors import available_cpus
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def detect_hardware(*, gpu: int, mixed_precision: bool, threads: int | None = No
     """
     import torch
 
-    threads = threads or max(1, len(os.sched_getaffinity(0)) // processes_of_this_machine())
+    threads = threads or max(1, available_cpus() // processes_of_this_machine())
     if gpu and torch.cuda.is_available():
         precision = "float32"
         if mixed_precision:

@@ -14,7 +14,6 @@ import hashlib
 import logging
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,19 +28,11 @@ from platform_assets.models.errors import TrainingError
 from platform_assets.models.hardware import Hardware, autocast, detect_hardware
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.process_group import ProcessGroup
+from platform_assets.models.progress import Progress
 from platform_assets.models.trainer import ProgressCallback, TrainingConfig, TrainingResult
 
 log = logging.getLogger(__name__)
 
-_MINIMUM_REPORT_STEPS = 10
-_OPERATIONS_PER_SECOND = {
-    ("cpu", False): 4.5e10,
-    ("cpu", True): 1e11,
-    ("cuda", False): 1e13,
-    ("cuda", True): 4e13,
-}
-"""By device and whether precision is halved; of one CPU thread, or of one GPU. Good for an announcement, no more."""
-_REPORTS = 100
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
 
@@ -133,23 +124,25 @@ def train(
         learner.parts, checkpoints, identity=identity, group=group, interval_seconds=checkpoint_interval_seconds
     )  # fmt: skip
     first_step = state.restore()
-    seconds_in_all = estimate_seconds(config.epochs * int(sizes.sum()), learner.trained_parameters, hardware)
     log.info(
-        "training on %s rows: %s steps of %s on %s in %s, roughly %.0f minutes in all%s",
+        "training on %s rows: %s steps of %s on %s in %s%s",
         f"{len(rows):,}", total_steps, config.batch_size, hardware.name, hardware.precision,
-        max(1.0, seconds_in_all / 60), f"; goes on after step {first_step}" if first_step else "",
+        f"; goes on after step {first_step}" if first_step else "",
     )  # fmt: skip
-    reporter = _Reporter(total_steps, on_progress if group.rank == 0 else None)
+    progress = Progress(
+        total_steps, config.epochs * int(sizes.sum()), on_progress if group.rank == 0 else None
+    )
     loss = math.nan
     batches = batches_of(sizes, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
     with state.kept_when_ended(lambda: learner.settled_step):
         for step, batch in enumerate(batches, start=1):
+            progress.work(int(sizes[batch].sum()))
             if step <= first_step:
                 continue
             part = learner.learn([rows[row] for row in batch], step)
-            if reporter.due(step):
+            if progress.due(step):
                 loss = _finite(group.mean(part), step, total_steps)
-                reporter.report(step, loss, learner.rate, len(batch))
+                progress.report(step, loss, learner.rate, len(batch), seconds=state.seconds)
             if step < total_steps:
                 state.save_when_due(step)
     seconds = state.seconds
@@ -165,18 +158,6 @@ def train(
         rows=len(rows),
         hardware=hardware,
     )
-
-
-def estimate_seconds(size: int, parameters: int, hardware: Hardware) -> float:
-    """A rough training time: six operations for each unit of size and parameter (Kaplan et al. 2020), at measured rates.
-
-    Args:
-        size: of all rows that are trained on, over all epochs, as `TorchRecipe.sizes` has it.
-        parameters: that are trained.
-        hardware: where.
-    """
-    rate = _OPERATIONS_PER_SECOND[hardware.device, hardware.precision != "float32"]
-    return 6 * size * parameters / rate / (hardware.threads if hardware.device == "cpu" else 1)
 
 
 def _prepare_hardware(config: StepConfig) -> Hardware:
@@ -245,11 +226,6 @@ class _Learner(Generic[R]):
         }
 
     @property
-    def trained_parameters(self) -> int:
-        """How many numbers are learnt."""
-        return sum(parameter.numel() for parameter in self._parameters)
-
-    @property
     def rate(self) -> float:
         """The next step's learning rate of the last group."""
         return float(self._schedule.get_last_lr()[-1])
@@ -294,34 +270,6 @@ def _identity(parts: Iterable[bytes], network: Any) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-class _Reporter:
-    """Tells progress at the first step, at about a hundred steps between, and at the last."""
-
-    def __init__(self, total_steps: int, callback: ProgressCallback | None) -> None:
-        self._total = total_steps
-        self._callback = callback
-        self._every = max(_MINIMUM_REPORT_STEPS, total_steps // _REPORTS)
-        self._began: tuple[float, int] | None = None
-
-    def due(self, step: int) -> bool:
-        return self._began is None or step % self._every == 0 or step == self._total
-
-    def report(self, step: int, loss: float, learning_rate: float, batch_rows: int) -> None:
-        now = time.monotonic()
-        measured = {"loss": loss, "learning_rate": learning_rate}
-        message = f"step {step} of {self._total}: loss {loss:.4f}"
-        if self._began is None:
-            # The first step also pays for warming up; rates count from its end.
-            self._began = (now, step)
-        elif step > self._began[1]:
-            seconds_per_step = (now - self._began[0]) / (step - self._began[1])
-            measured["rows_per_second"] = batch_rows / seconds_per_step
-            message += f", {measured['rows_per_second']:.1f} rows/s, {seconds_per_step * (self._total - step):.0f} s left"
-        log.info(message)
-        if self._callback:
-            self._callback(step, measured)
 
 
 def _saved(recipe: TorchRecipe[R], network: Any, output: Path) -> str:

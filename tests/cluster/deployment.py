@@ -267,7 +267,10 @@ class ClusterPlatform:
             },
             "run_monitoring": {"enabled": True, "poll_interval_seconds": 5, "max_resume_run_attempts": 2},
             "concurrency": {"pools": {"default_limit": 1, "granularity": "op"}},
-            "python_logs": {"managed_python_loggers": ["platform_assets"], "python_log_level": "INFO"},
+            "python_logs": {
+                "managed_python_loggers": ["platform_assets", "resources"],
+                "python_log_level": "INFO",
+            },
             "compute_logs": {
                 "module": "dagster._core.storage.noop_compute_log_manager",
                 "class": "NoOpComputeLogManager",

@@ -15,6 +15,7 @@ from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from dagster._core.executor.step_delegating.step_handler.base import StepHandler, StepHandlerContext
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._grpc.types import ExecuteStepArgs
+from dagster_k8s import K8sRunLauncher
 from dagster_k8s.client import DagsterKubernetesClient
 from dagster_k8s.executor import K8sStepHandler
 
@@ -50,6 +51,7 @@ SIGNATURES = {
     DagsterKubernetesClient.create_namespaced_job_with_retries: [
         *("self", "body", "namespace", "wait_time_between_attempts"),
     ],
+    K8sRunLauncher.launch_run: ["self", "context"],
     DagsterEvent.engine_event: ["plan_context", "message", "event_specific_data"],
     DagsterEvent.step_worker_starting: ["step_context", "message", "metadata"],
     ExecuteStepArgs.__new__: [

@@ -11,7 +11,8 @@ from platform_assets.governance.subject_columns import subject_of
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.runner import RunOutcome
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.tasks.text_classification.tokens import load_tokenizer, model_location
+from platform_assets.tasks.text_classification.encoder import model_location
+from platform_assets.tasks.text_classification.tokens import load_tokenizer
 from tests.line_factory import SMALL_SPEC, platform_assets
 
 LINE = "reviews_small"

@@ -345,3 +345,39 @@ def test_nothing_is_trained_on_that_does_not_belong(
         train(tokens, settings, output=tmp_path / "model", checkpoints=checkpoints, on_progress=stop_at(1))
     (warning,) = [record.getMessage() for record in caplog.records if "platform_assets" in record.name]
     assert warning.startswith("the checkpoint cannot be used, so training starts anew")
+
+
+def test_saves_that_fail_are_tried_less_and_less_often(make_state, clock, caplog):
+    """A disk that stays full for hours costs no warning every few seconds; once there is room, all is as before."""
+    state, part, checkpoints = make_state(interval_seconds=10, save_seconds=0)
+    checkpoints.failing = True
+    assert saved_steps(state, part, clock, checkpoints, seconds=10 + 10 + 20 + 40) == []
+    assert len(caplog.records) == 4
+    checkpoints.failing = False
+    assert saved_steps(state, part, clock, checkpoints, seconds=90) == [80, 90]
+
+
+@pytest.mark.parametrize("kind", ["folder", "objects"])
+def test_a_full_disk_costs_a_checkpoint_and_no_training(
+    trained, small_disk, make_tokens, training_config, tmp_path, caplog, kind, monkeypatch
+):
+    """One clear warning, nothing half written in the way of anybody, and the weights of an undisturbed training."""
+    monkeypatch.setattr(module, "_SAVING_COST", 0)
+    disk = small_disk(1 << 20)
+    checkpoints = FolderCheckpoints(disk / "checkpoints")
+    if kind == "objects":
+        store = policed(LocalObjectStore(disk / "objects"))
+        checkpoints = ObjectCheckpoints(store, PREFIX, source_commit="0c0ffee")
+    with caplog.at_level(logging.WARNING, logger="platform_assets"):
+        result = train(
+            make_tokens(),
+            training_config,
+            output=tmp_path / "model",
+            checkpoints=checkpoints,
+            checkpoint_interval_seconds=0.05,
+        )
+    assert result.weights_sha256 == trained[0].weights_sha256
+    warnings = [record.getMessage() for record in caplog.records if "no checkpoint after" in record.message]
+    assert warnings
+    assert all("no space is left" in each and "free some space there" in each for each in warnings)
+    assert not [path for path in disk.rglob("*") if path.is_file() and path.stat().st_size > 1000]

@@ -184,12 +184,16 @@ def test_no_request_waits_for_ever():
         read_namespaced_job=job(),
         list_namespaced_pod=SimpleNamespace(items=[]),
         list_namespaced_event=SimpleNamespace(items=[]),
+        list_namespaced_job=SimpleNamespace(items=[]),
+        read_namespaced_pod=pod(),
         create_namespaced_job=None,
         delete_namespaced_job=None,
     )
     cluster = Cluster("ns", batch_api=api, core_api=api)
 
     cluster.job("step")
+    cluster.jobs_of_runs()
+    cluster.run_of("step-a")
     cluster.create_job(job())
     cluster.delete_job("step")
 
@@ -216,6 +220,9 @@ class Scripted(Cluster):
         super().__init__("ns")
         self.states = list(states)
         self.made, self.removed = [], []
+
+    def run_of(self, pod):
+        """None."""
 
     def job(self, name):
         """The next state."""

@@ -6,16 +6,21 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import dagster as dg
 import pytest
 
+from resources import run_tracking
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry, RegistryError, prepared
 from resources.run_tracking import RunTracking
+from tests.relay import relay
 from tests.resources.holder import opened
 from tests.servers import free_ports
+from tests.waiting import wait_for
 
 RACED = "reviews_sentiment"
 
@@ -180,12 +185,12 @@ def test_a_training_that_goes_on_elsewhere_finds_its_run(place, name):
     tracking = RunTracking(place.tracking_uri)
 
     def train(identity: str, step: int, *, lost: bool) -> str:
-        ids = []
+        runs = []
 
         @dg.op
         def training(context: dg.OpExecutionContext) -> None:
             with tracking.run(context, experiment=name, identity=identity, tags={"line": name}) as run:
-                ids.append(run.run_id)
+                runs.append(run)
                 run.params({"epochs": 2})
                 run.metrics({"loss": 1 / step}, step=step)
                 if lost:
@@ -196,7 +201,8 @@ def test_a_training_that_goes_on_elsewhere_finds_its_run(place, name):
             training()
 
         assert line.execute_in_process(raise_on_error=False).success is not lost
-        return ids[0]
+        assert runs[0].lost is None
+        return runs[0].run_id
 
     first = train("a", 1, lost=True)
     client = MlflowClient(prepared(place.tracking_uri))
@@ -213,3 +219,58 @@ def test_a_training_that_goes_on_elsewhere_finds_its_run(place, name):
         (1, 1.0),
         (2, 0.5),
     ]
+
+
+@pytest.fixture
+def wire(request, monkeypatch):
+    """A wire to a real MLflow server that can be cut, and requests that are soon given up."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(run_tracking, "_FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(run_tracking, "_LONGEST_RETRY_SECONDS", 0.05)
+    address = urlsplit(request.getfixturevalue("mlflow_server"))
+    with relay(str(address.hostname), int(address.port or 0)) as wire:
+        yield wire
+
+
+@pytest.mark.parametrize("state", ["cut", "dead"])
+@pytest.mark.parametrize("moment", ["start", "middle"])
+def test_a_server_that_goes_and_comes_back_is_told_all(wire, name, state, moment):
+    """Refused or left without an answer, as training begins or in the middle of it: the run is whole in the end."""
+    from mlflow import MlflowClient
+
+    uri = f"http://127.0.0.1:{wire.port}"
+    context = SimpleNamespace(run=SimpleNamespace(job_name=name, run_id=str(uuid4())))
+    if moment == "start":
+        wire.become(state)
+    with RunTracking(uri).run(context, experiment=name, identity="a", tags={"line": name}) as run:
+        run.params({"epochs": 2})
+        run.metrics({"loss": 1.0}, step=1)
+        if moment == "middle":
+            wait_for(lambda: not run._waiting, "the first is told", every=0.02)
+            wire.become(state)
+            run.metrics({"loss": 0.5}, step=2)
+        assert wire.tried.wait(60)
+        wire.become("open")
+        run.metrics({"loss": 0.25}, step=3)
+    assert run.lost is None
+    client = MlflowClient(uri)
+    found = client.get_run(run.run_id)
+    assert (found.info.status, found.data.params) == ("FINISHED", {"epochs": "2"})
+    told = [(each.step, each.value) for each in client.get_metric_history(run.run_id, "loss")]
+    assert told == ([(1, 1.0), (3, 0.25)] if moment == "start" else [(1, 1.0), (2, 0.5), (3, 0.25)])
+    (experiment,) = client.search_experiments(filter_string=f"name = '{name}'")
+    assert len(client.search_runs([experiment.experiment_id])) == 1
+
+
+def test_a_registry_that_never_answers_is_one_error_that_passes(wire, name, tmp_path):
+    """An act is no telemetry: it fails, soon, and may be tried again."""
+    wire.become("dead")
+    registry = MlflowRegistry(f"http://127.0.0.1:{wire.port}", locks=FileLocks(tmp_path))
+    with pytest.raises(RegistryError, match="then run again") as refusal:
+        registry.register(name, fingerprint="f0", source="s3://b/1", run_id="", tags={})
+    assert refusal.value.passes
+
+    wire.become("open")
+    assert registry.register(name, fingerprint="f0", source="s3://b/1", run_id="", tags={}) == 1
+    assert registry.register(name, fingerprint="f0", source="s3://b/1", run_id="", tags={}) == 1

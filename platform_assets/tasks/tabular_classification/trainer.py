@@ -1,7 +1,6 @@
 """Training a model of a table, and loading what came of it."""
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from platform_assets.models.checkpoints import Checkpoints
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.hardware import Hardware
 from platform_assets.models.trainer import ProgressCallback, TrainingConfig, TrainingResult
+from platform_assets.processors import available_cpus
 from platform_assets.tasks.tabular_classification.encoding import KINDS, Kind
 from platform_assets.tasks.tabular_classification.logistic import Logistic, fit_logistic
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier, TabularScorer
@@ -97,7 +97,7 @@ class TabularTrainer:
         features, labels = training_arrays(rows, config.features)
         names = [feature.name for feature in config.features]
         kinds = [feature.kind for feature in config.features]
-        threads = config.threads or max(1, len(os.sched_getaffinity(0)))
+        threads = config.threads or available_cpus()
         started = time.monotonic()
         model: Trees | Logistic
         if config.model == "logistic":

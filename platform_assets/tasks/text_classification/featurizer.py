@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from platform_assets.features.featurizer import Features
 from platform_assets.fingerprint import code_version
+from platform_assets.tasks.text_classification.encoder import encoder_identity, model_location
 from platform_assets.tasks.text_classification.spec import TokensSpec
 from platform_assets.tasks.text_classification.tokens import (
-    encoder_identity,
     load_tokenizer,
-    model_location,
     token_features,
 )
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.training import StepConfig
+from platform_assets.tasks.text_classification.encoder import load_arguments
 from platform_assets.tasks.text_classification.spec import EncoderParameters
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TextTrainingConfig(StepConfig, EncoderParameters):
     """Hyper-parameters, the encoder to start from, and what the hardware is asked for."""
 
     model_location: str
-    """A folder or a Hugging Face id."""
+    """A folder, or a Hugging Face id with its commit."""
     pad_id: int = 0
 
 
@@ -143,13 +144,14 @@ def build_classifier(location: str, *, dropout: float) -> Any:
 
     from platform_assets.tasks.text_classification.classifier import TextClassifier
 
+    place, options = load_arguments(location)
     try:
-        encoder_config = AutoConfig.from_pretrained(location)
+        encoder_config = AutoConfig.from_pretrained(place, **options)
         # One short epoch gains nothing from noise inside the encoder, and drawing it costs a seventh of a step.
         for name in ("attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "dropout"):
             if hasattr(encoder_config, name):
                 setattr(encoder_config, name, 0.0)
-        encoder = AutoModel.from_pretrained(location, config=encoder_config)
+        encoder = AutoModel.from_pretrained(place, config=encoder_config, **options)
     except (OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise TrainingError(

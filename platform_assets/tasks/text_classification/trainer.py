@@ -11,14 +11,13 @@ from platform_assets.fingerprint import code_version
 from platform_assets.models.checkpoints import Checkpoints
 from platform_assets.models.trainer import ProgressCallback, TrainingResult
 from platform_assets.models.training import train
+from platform_assets.tasks.text_classification.encoder import encoder_identity, model_location
 from platform_assets.tasks.text_classification.recipe import EncoderRecipe, TextTrainingConfig, training_rows
 from platform_assets.tasks.text_classification.scorer import TextScorer
 from platform_assets.tasks.text_classification.spec import EncoderParameters, TextTrainingSpec, TokensSpec
 from platform_assets.tasks.text_classification.tokens import (
     TextTokenizer,
-    encoder_identity,
     load_tokenizer,
-    model_location,
     save_tokenizer,
 )
 

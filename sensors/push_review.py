@@ -1,9 +1,9 @@
 """What becomes of a push: for each training spec that it concerns, one ruling, taken once all is known.
 
     retraining      the spec, exactly as the commit has it, is requested to be trained
-    rejected        the spec is wrong, or of a line that nobody serves
-    nothing to do   the push concerns no spec, or the spec is gone
-    superseded      it waited for code until a later push of the branch could be ruled upon in its place;
+    rejected        the spec is wrong, or of a line that nobody has served for a week
+    nothing to do   the push concerns no spec, the spec is gone, or it is as it was when it was last trained
+    superseded      it waited, and a later push of the branch or of the line is ruled upon in its place;
                     or it was told of late, and the branch stands at a commit that was queued before it
 
 These are final: ledger entries, and so is the end of the push as a whole. Until then a spec waits, and is
@@ -11,7 +11,7 @@ looked at again at every tick:
 
     needs deploy    the commit's code is not the code that runs here; nothing is trained under a commit
                     that did not run
-    waiting         the line is pinned, or its schema breaker is open
+    waiting         the line is pinned, its schema breaker is open, or it is not served at present
 
 Everything is derived from the ledger and the repository, and each step is idempotent: whoever dies in
 between leaves nothing to lose and nothing to do twice.
@@ -23,22 +23,25 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Final, Literal
 
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.governance import retraining
 from platform_assets.governance.release import pin_state
-from platform_assets.governance.retraining import Retraining
+from platform_assets.governance.retraining import UNSERVED_FOR, Retraining
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line
 from resources.git_remote import GitRemote, GitRemoteError, UnreachableError
+from resources.provenance import running_code
 from resources.settings import WatchedRepository
 from sensors.push_change import (
     PLATFORM_FILE,
     Change,
     PushRejectedError,
+    changed_since,
     fixed_differences,
     look_at,
     missing_code,
@@ -50,11 +53,15 @@ _LOG = logging.getLogger(__name__)
 
 DECISION: Final = "push_decision"
 """Kind of the entries that end a push or a part of it. Their subject is the repository."""
+WAITED: Final = "push_waiting"
+"""Kind of the entries that say that a spec had to wait, and for what: once, when it began to."""
 TRIGGER: Final = "git"
 
 Outcome = Literal["retraining", "rejected", "nothing to do", "superseded", "needs deploy", "waiting"]
 _OPEN: Final = {"needs deploy", "waiting"}
+_FINAL: Final[frozenset[Outcome]] = frozenset({"retraining", "rejected", "superseded", "nothing to do"})
 _BY_WEIGHT: Final[tuple[Outcome, ...]] = ("retraining", "rejected", "superseded", "nothing to do")
+_SHA1_DIGITS: Final = 40
 _UNWATCHED: Final = "its repository is no longer watched"
 
 _PLATFORM_SPECS: Final = "platform_assets/models/"
@@ -100,7 +107,7 @@ class Reviewer:
         broken: Names of lines whose specs are wrong where this runs.
         repositories: The watched ones.
         remotes: The same by canonical name.
-        running_code: Blob id by path.
+        running_code: Blob id by path, by SHA-1.
     """
 
     def __init__(
@@ -120,13 +127,21 @@ class Reviewer:
         self._remotes = remotes
         self._running_code = running_code
         self._queue = queued(ledger)
+        self._places = {each.push.key: place for place, each in enumerate(self._queue)}
         self._changes: dict[str, Change] = {}
         self._heads: dict[str, Mapping[str, str]] = {}
+        self._now = datetime.now(UTC)
         self._ended: set[str] = set()
+        # What came late moved no branch. By repository, ref and commit.
+        self._late: dict[tuple[str, str, str], Queued] = {}
+        # The newest push that a line was retrained for, by the line; and a spec, by repository and path.
+        self._newest_of_line: dict[str, Queued] = {}
+        self._newest_of_spec: dict[tuple[str, str], str] = {}
         # By key of the push, by path of the spec.
         self._decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         for entry in ledger.entries(kind=DECISION):
             self._remember(entry)
+        self._waited = {entry.fingerprint for entry in ledger.entries(kind=WAITED)}
 
     def review(self, *, now: datetime, seconds: float = math.inf) -> list[Waiting]:
         """Rules upon all that can be ruled upon, in the order of the pushes; returns what has to wait.
@@ -135,6 +150,7 @@ class Reviewer:
             now: The current time.
             seconds: When to stop; the rest is left for the next look.
         """
+        self._now = now
         waiting: list[Waiting] = []
         deadline = time.monotonic() + seconds
         for each in self._open():
@@ -186,8 +202,18 @@ class Reviewer:
     def _look_at(self, each: Queued) -> Change:
         key, name = each.push.key, each.push.repository
         if key not in self._changes:
-            self._changes[key] = look_at(each.push, each.base, self._remotes[name], self._repositories[name])
+            self._changes[key] = look_at(
+                each.push, self._base(each), self._remotes[name], self._repositories[name], each.elsewhere
+            )
         return self._changes[key]
+
+    def _base(self, each: Queued) -> str | None:
+        """Where its branch stood before, whatever was told of late in between."""
+        name, ref, base, seen = each.push.repository, each.push.ref, each.base, set[str]()
+        while base and base not in seen and (late := self._late.get((name, ref, base))):
+            seen.add(base)
+            base = late.base
+        return base
 
     def _undecided(self, change: Change) -> list[str]:
         return [path for path in change.specs if path not in self._decisions[change.push.key]]
@@ -195,15 +221,22 @@ class Reviewer:
     def _review(self, each: Queued) -> Iterator[Waiting]:
         change = self._look_at(each)
         if late := self._told_of_late(each):
-            self._end(each.push, late)
+            self._end(each.push, late, late="yes")
             return
         for path in self._undecided(change):
             ruling = self._rule(change, path)
             if ruling.outcome == "needs deploy":
-                ruling = self._ruling_in_a_later_push(each, change, path) or ruling
+                ruling = self._ruling_in_a_later_push(each, change, path, _FINAL) or ruling
+            elif ruling.retraining and _part(each.push, path) in self._waited:
+                ruling = (
+                    self._later_retraining(each, ruling.retraining.line)
+                    or self._ruling_in_a_later_push(each, change, path, {"retraining", "nothing to do"})
+                    or ruling
+                )
             if ruling.is_final:
                 self._record(each.push, path, ruling)
             else:
+                self._wait(each.push, path, ruling)
                 yield Waiting(each.push, path, ruling.reason)
         if not self._undecided(change):
             self._end(each.push, self._summary(each.push))
@@ -216,7 +249,7 @@ class Reviewer:
         """
         name, ref, sha = each.push.repository, each.push.ref, each.push.sha
         earlier = {each.base}
-        for before in self._queue[: self._queue.index(each)]:
+        for before in self._queue[: self._places[each.push.key]]:
             if (before.push.repository, before.push.ref) == (name, ref):
                 earlier |= {before.push.sha, before.base}
         if earlier == {None}:
@@ -238,11 +271,17 @@ class Reviewer:
             path: The spec's.
             since: An earlier push whose changes it stands for as well.
         """
+        if problem := change.linked.broken.get(path):
+            return Ruling("rejected", problem)
         if path not in change.tree:
             return Ruling("nothing to do", f"{path} is gone")
+        if same := self._as_last_trained(change, path):
+            return Ruling("nothing to do", f"{path} is as it was at {same}, which was trained")
         changed = filter(change.repository.watches_path, {*change.changed, *(since.changed if since else ())})
         # Before the spec is read: the code that it was pushed with may read it differently.
-        if missing := missing_code(self._running_code, change.tree, changed):
+        is_sha1 = len(change.push.sha) == _SHA1_DIGITS
+        running = self._running_code if is_sha1 else self._running_code_sha256
+        if missing := missing_code(running, change.tree, changed):
             return Ruling("needs deploy", f"needs deploy: {_few(missing)} is not the code that runs here")
         try:
             pushed = pushed_line(path, change.tree, self._remotes[change.push.repository])
@@ -257,7 +296,9 @@ class Reviewer:
             unknown = f"line {pushed.name} is not among those served ({_few(list(self._lines))})"
             if path.startswith(_PLATFORM_SPECS) and PLATFORM_FILE in change.tree:
                 return Ruling("needs deploy", f"needs deploy: {unknown}")
-            return Ruling("rejected", f"{path}: {unknown}")
+            if self._now - self._queue[self._places[change.push.key]].time < UNSERVED_FOR:
+                return Ruling("waiting", unknown)
+            return Ruling("rejected", f"{path}: {unknown}, nor was it for {UNSERVED_FOR.days} days")
         if fixed := fixed_differences(line, pushed):
             return Ruling(
                 "needs deploy", f"needs deploy: {_few(fixed)} differs from the definitions that run"
@@ -281,12 +322,34 @@ class Reviewer:
             ),
         )
 
-    def _ruling_in_a_later_push(self, each: Queued, change: Change, path: str) -> Ruling | None:
-        """How a push that waits for code ends when a later one of its branch need not wait: in that one.
+    @cached_property
+    def _running_code_sha256(self) -> Mapping[str, str]:
+        """The same as repositories have it that name their objects by SHA-256."""
+        return running_code(sha256=True)
+
+    def _as_last_trained(self, change: Change, path: str) -> str | None:
+        """The commit that a spec was last trained at, if nothing that concerns the spec is different there."""
+        remote = self._remotes[change.push.repository]
+        trained = self._newest_of_spec.get((change.push.repository, path))
+        if trained is None or not remote.holds(trained):
+            return None
+        differing = changed_since(trained, change.push.sha, change.linked, remote)
+        return None if path in change.specs_of(differing) else trained
+
+    def _ruling_in_a_later_push(
+        self, each: Queued, change: Change, path: str, outcomes: Collection[Outcome]
+    ) -> Ruling | None:
+        """How a push that waited ends where the newest of its branch need not wait: in that one.
 
         Its own code will hardly be deployed any more, and what it changed is in the later one.
+
+        Args:
+            each: The push.
+            change: What it changed.
+            path: The spec's.
+            outcomes: The rulings upon the later one that end this one.
         """
-        for later in self._queue[self._queue.index(each) + 1 :]:
+        for later in self._later_than(each):
             if (later.push.repository, later.push.ref) != (each.push.repository, each.push.ref):
                 continue
             try:
@@ -295,11 +358,36 @@ class Reviewer:
                     continue
             except GitRemoteError:
                 continue
-            if ruling.is_final:
+            if ruling.outcome in outcomes:
                 if path not in self._decisions[later.push.key]:
                     self._record(later.push, path, ruling)
                 return Ruling("superseded", f"by {later.push.sha}: {ruling.reason}")
         return None
+
+    def _later_retraining(self, each: Queued, line: str) -> Ruling | None:
+        """The end of a push that waited where a later one, of whichever branch, retrains the line."""
+        newest = self._newest_of_line.get(line)
+        if newest and self._places[newest.push.key] > self._places[each.push.key]:
+            return Ruling("superseded", f"by {newest.push.sha}, a later push of {line}")
+        for later in self._later_than(each):
+            if later.push.key in self._ended or later.push.repository not in self._repositories:
+                continue
+            try:
+                change = self._look_at(later)
+                rulings = {path: self._rule(change, path) for path in self._undecided(change)}
+                if self._told_of_late(later):
+                    continue
+            except GitRemoteError:
+                continue
+            for path, ruling in rulings.items():
+                if ruling.retraining and ruling.retraining.line == line:
+                    self._record(later.push, path, ruling)
+                    return Ruling("superseded", f"by {later.push.sha}, a later push of {line}")
+        return None
+
+    def _later_than(self, each: Queued) -> Iterator[Queued]:
+        """The pushes after this one, the newest first."""
+        return reversed(self._queue[self._places[each.push.key] + 1 :])
 
     def _record(self, push: Push, path: str, ruling: Ruling) -> None:
         wanted = ruling.retraining
@@ -309,7 +397,7 @@ class Reviewer:
         entry = self._request(wanted) if wanted else None
         self._append(
             push,
-            f"{push.key}:{wanted.line if wanted else path}",
+            _part(push, wanted.line if wanted else path),
             ruling,
             path=path,
             line=wanted.line if wanted else None,
@@ -331,18 +419,39 @@ class Reviewer:
                 return Ruling(outcome, counts)
         return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
 
-    def _end(self, push: Push, ruling: Ruling) -> None:
-        self._append(push, push.key, ruling)
+    def _wait(self, push: Push, path: str, ruling: Ruling) -> None:
+        part = _part(push, path)
+        if part not in self._waited:
+            body = {"push": push.key, "path": path, "outcome": ruling.outcome, "reason": ruling.reason}
+            self._ledger.append(WAITED, push.repository, fingerprint=part, body=body)
+            self._waited.add(part)
+
+    def _end(self, push: Push, ruling: Ruling, **details: str) -> None:
+        self._append(push, push.key, ruling, **details)
 
     def _append(self, push: Push, fingerprint: str, ruling: Ruling, **details: str | None) -> None:
         body = {"push": push.key, "outcome": ruling.outcome, "reason": ruling.reason, **details}
         self._remember(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
 
     def _remember(self, entry: Entry) -> None:
-        if "path" in entry.body:
-            self._decisions[entry.body["push"]][entry.body["path"]] = entry
-        else:
-            self._ended.add(entry.body["push"])
+        body = entry.body
+        each = self._queue[self._places[body["push"]]]
+        name, ref, sha = each.push.repository, each.push.ref, each.push.sha
+        if "path" not in body:
+            self._ended.add(each.push.key)
+            if "late" in body:
+                self._late[name, ref, sha] = each
+            return
+        self._decisions[each.push.key][body["path"]] = entry
+        if body["outcome"] == "retraining":
+            self._newest_of_spec[name, body["path"]] = sha
+            newest = self._newest_of_line.get(body["line"], each)
+            self._newest_of_line[body["line"]] = max(newest, each, key=lambda one: self._places[one.push.key])
+
+
+def _part(push: Push, name: str) -> str:
+    """Fingerprint of what is said of one line, or one spec, of a push."""
+    return f"{push.key}:{name}"
 
 
 def _unforeseen(problem: Exception) -> str:

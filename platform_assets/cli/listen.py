@@ -49,7 +49,9 @@ def listen(
             return Result.IGNORED
         return Result.QUEUED if enqueue(ledger, push) else Result.DUPLICATE
 
-    service = event_listener(triggers, accept=accept, secrets=secrets)
+    service = event_listener(
+        triggers, accept=accept, secrets=secrets, trusted_proxies=settings.trusted_proxies
+    )
     for trigger in triggers.triggers:
         if trigger.name in without_secret(triggers, secrets):
             variable = secret_variable(trigger.signature.secret)
@@ -59,4 +61,5 @@ def listen(
     if not settings.git_repositories:
         print("every push is ignored: PLATFORM_GIT_REPOSITORIES names no repository", file=sys.stderr)
     with ledger.kept_open():  # an answer waits for the disk once, not thrice
-        uvicorn.run(service, host=host, port=port, log_level="warning")
+        # Whom a proxy may speak for, the settings say, not uvicorn.
+        uvicorn.run(service, host=host, port=port, log_level="warning", proxy_headers=False)

@@ -5,8 +5,9 @@ follows them, so this does, as Linux would with the repository as its root direc
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from resources.git_remote import Blob, GitRemoteError
 
@@ -46,16 +47,17 @@ def follow_links(files: Mapping[str, Blob], links: Mapping[str, str]) -> Linked:
     """
     found: dict[str, Blob] = {}
     broken: dict[str, str] = {}
+    folders = folders_of([*files, *links])
     for link in sorted(links):
         try:
-            target = resolved(link, links)
+            target = resolved(link, links, folders)
         except LinkError as problem:
             broken[link] = str(problem)
             continue
         if target in files:
             found[link] = files[target]
             continue
-        below = dict(_below(target, files, links))
+        below = dict(_below(target, files, links, folders))
         if not below:
             broken[link] = f"{link} is a link to {target or 'the root'}, where the commit has no file"
         found |= {f"{link}/{rest}": blob for rest, blob in below.items()}
@@ -66,11 +68,21 @@ def follow_links(files: Mapping[str, Blob], links: Mapping[str, str]) -> Linked:
     return Linked(found, broken)
 
 
-def resolved(path: str, links: Mapping[str, str]) -> str:
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """Every folder that holds one of these paths, directly or below."""
+    return {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+
+
+def resolved(path: str, links: Mapping[str, str], folders: Collection[str]) -> str:
     """Where a path leads, with every link on the way followed; empty for the root of the tree.
 
+    Args:
+        path: The link's.
+        links: Target by path.
+        folders: All that the commit has.
+
     Raises:
-        LinkError: Out of the tree, or round in circles.
+        LinkError: Out of the tree, round in circles, or through what is no folder.
     """
     ahead, gone, followed = deque(path.split("/")), list[str](), 0
     while ahead:
@@ -83,8 +95,11 @@ def resolved(path: str, links: Mapping[str, str]) -> str:
             gone.pop()
             continue
         gone.append(part)
-        target = links.get("/".join(gone))
+        here = "/".join(gone)
+        target = links.get(here)
         if target is None:
+            if ahead and here not in folders:
+                raise LinkError(f"{path} is a link through {here}, where the commit has no folder")
             continue
         followed += 1
         if followed > _MOST_FOLLOWED:
@@ -96,7 +111,9 @@ def resolved(path: str, links: Mapping[str, str]) -> str:
     return "/".join(gone)
 
 
-def _below(folder: str, files: Mapping[str, Blob], links: Mapping[str, str]) -> Iterator[tuple[str, Blob]]:
+def _below(
+    folder: str, files: Mapping[str, Blob], links: Mapping[str, str], folders: Collection[str]
+) -> Iterator[tuple[str, Blob]]:
     """The files of a folder by the rest of their path, those that links in it lead to among them."""
     inside = f"{folder}/" if folder else ""
     for path, blob in files.items():
@@ -105,7 +122,7 @@ def _below(folder: str, files: Mapping[str, Blob], links: Mapping[str, str]) -> 
     for link in links:
         if link.startswith(inside):
             try:
-                target = resolved(link, links)
+                target = resolved(link, links, folders)
             except LinkError:
                 continue
             if target in files:

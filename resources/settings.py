@@ -162,6 +162,8 @@ class PlatformSettings(LockSettings):
     """MLflow tracking and registry, e.g. `http://mlflow:5000`; default: SQLite under `home`."""
     checkpoint_interval_seconds: float = Field(default=20.0, gt=0)
     """Training saves its state this often, or less often where saving takes long."""
+    drift_versions_days: int = Field(default=7, gt=0)
+    """Versions of drift tables are made every hour and go after so many days; the newest has all rows."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()

@@ -13,7 +13,7 @@ _SCP = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/@\s]+):(?P<path>[^/:].*)")
 """`git@host:owner/repository`, as scp and Git write what others write as an ssh:// URL."""
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]", re.ASCII)
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_COMMIT_ID = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
 _NO_BRANCH = re.compile(r"^[-/.]|[/.]$|//|\.\.|/\.|\.lock(/|$)|@\{|^@$|[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]")
 _LONGEST_NAME = 1024
 
@@ -71,8 +71,20 @@ def _hosted(host: str, port: int | None, path: str) -> str:
     return f"{host}:{port}/{path}" if port else f"{host}/{path}"
 
 
+def is_same_repository(name: str, other: str) -> bool:
+    """Whether two canonical names may mean one repository: forges know theirs in any case, and with `www.` before.
+
+    Folders of this machine are told apart by every sign.
+    """
+    return name == other or _as_forges_know(name) == _as_forges_know(other)
+
+
+def _as_forges_know(name: str) -> str:
+    return name if name.startswith("file://") else name.casefold().removeprefix("www.")
+
+
 def is_commit_id(text: str) -> bool:
-    """Whether it is a whole commit id (SHA-1), and not the zeros that stand for no commit."""
+    """Whether it is a whole commit id (SHA-1 or SHA-256), and not the zeros that stand for no commit."""
     return _COMMIT_ID.fullmatch(text) is not None and text.strip("0") != ""
 
 

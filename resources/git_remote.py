@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,10 @@ _READ_TIMEOUT_SECONDS = 60.0
 _LOCK_TIMEOUT_SECONDS = 2.0
 
 _REGULAR_FILES = {"100644", "100755"}
+_LINK = "120000"
+_LONGEST_LINK_BYTES = 4096
+"""As Linux has it."""
+_SHA256_DIGITS = 64
 # The part before the @ of a URL in git's messages may be a password; a URL of git's may hold a token.
 _SECRET = re.compile(r"(?<=://)[^/@\s']*@|\?[^\s']*")
 _OWN_VARIABLES = (
@@ -116,6 +120,9 @@ class GitRemote(Protocol):
     def tree(self, sha: str, *folders: str) -> dict[str, Blob]:
         """The regular files of a fetched commit by path; in these folders only, where some are named."""
 
+    def links(self, sha: str) -> dict[str, str]:
+        """Where each symbolic link of a fetched commit leads, as it says, by its path."""
+
     def read(self, blob: Blob) -> bytes:
         """The content of a file."""
 
@@ -146,8 +153,6 @@ class MirroredRemote:
         except GitRemoteError as problem:
             raise UnreachableError(str(problem)) from None
         found = [line.split("\t", 1) for line in _text(told).split("\n")[:-1]]
-        if not all(is_commit_id(sha) for sha, _ in found):
-            raise GitRemoteError(f"{self.name}: names its commits by SHA-256, which is not supported")
         return {ref: sha for sha, ref in found if branch_of(ref)}
 
     def holds(self, sha: str) -> bool:
@@ -164,7 +169,7 @@ class MirroredRemote:
     def fetch(self, sha: str) -> Commit:
         """See `GitRemote`."""
         if not is_commit_id(sha):
-            raise UnknownCommitError(f"{self.name}: {sha[:80]!r} is no whole commit id (SHA-1)")
+            raise UnknownCommitError(f"{self.name}: {sha[:80]!r} is no whole commit id")
         if not self.holds(sha):
             self._mirrors.mkdir(parents=True, exist_ok=True)
             try:
@@ -189,24 +194,51 @@ class MirroredRemote:
 
     def tree(self, sha: str, *folders: str) -> dict[str, Blob]:
         """See `GitRemote`."""
-        told = self._git("ls-tree", "-r", "-z", "-l", "--full-tree", sha, "--", *folders)
-        files = {}
-        for record in _text(told).split("\0")[:-1]:
-            description, path = record.split("\t", 1)
-            mode, _, blob_id, size = description.split()
-            if mode in _REGULAR_FILES:
-                files[path] = Blob(blob_id, int(size))
-        return files
+        return {path: blob for mode, path, blob in self._entries(sha, *folders) if mode in _REGULAR_FILES}
+
+    def links(self, sha: str) -> dict[str, str]:
+        """See `GitRemote`."""
+        found = {
+            path: blob
+            for mode, path, blob in self._entries(sha)
+            if mode == _LINK and blob.size <= _LONGEST_LINK_BYTES
+        }
+        asked = "".join(f"{blob.blob_id}\n" for blob in found.values()).encode()
+        told = self._git("cat-file", "--batch=", given=asked) if found else b""
+        targets, at = {}, 0
+        for path, blob in found.items():
+            at += 1  # the empty line before each content
+            targets[path] = _text(told[at : at + blob.size])
+            at += blob.size + 1
+        return targets
 
     def read(self, blob: Blob) -> bytes:
         """See `GitRemote`."""
         return self._git("cat-file", "blob", blob.blob_id)
 
+    def _entries(self, sha: str, *folders: str) -> Iterator[tuple[str, str, Blob]]:
+        """Mode, path and content of whatever a tree has but folders and submodules."""
+        told = self._git("ls-tree", "-r", "-z", "-l", "--full-tree", sha, "--", *folders)
+        for record in _text(told).split("\0")[:-1]:
+            description, path = record.split("\t", 1)
+            mode, _, blob_id, size = description.split()
+            if size != "-":
+                yield mode, path, Blob(blob_id, int(size))
+
     def _bring(self, sha: str) -> None:
         # Whoever held these was killed: the lock of the mirror is ours.
         for left in self._mirror.rglob("*.lock"):
             left.unlink(missing_ok=True)
-        self._git("init", "--quiet", "--bare", str(self._mirror), mirrored=False)
+        hashes = f"--object-format={'sha256' if len(sha) == _SHA256_DIGITS else 'sha1'}"
+        try:
+            self._git("init", "--quiet", "--bare", hashes, str(self._mirror), mirrored=False)
+        except GitRemoteError as problem:
+            if "different hash" not in str(problem):
+                raise
+            raise GitRemoteError(
+                f"{self.name}: it was made anew with commit ids of another kind; remove {self._mirror}, which "
+                "holds the former ones"
+            ) from None
         try:
             self._fetch(f"+{sha}:{_kept(sha)}")
         except GitRemoteError:
@@ -233,9 +265,13 @@ class MirroredRemote:
         return Commit(found, name, datetime.fromtimestamp(int(time), UTC), next(iter(parents.split()), None))
 
     def _git(
-        self, *arguments: str, timeout_seconds: float = _READ_TIMEOUT_SECONDS, mirrored: bool = True
+        self,
+        *arguments: str,
+        timeout_seconds: float = _READ_TIMEOUT_SECONDS,
+        mirrored: bool = True,
+        given: bytes = b"",
     ) -> bytes:
-        """What a git command prints."""
+        """What a git command prints that is given this."""
         options = [part for name, value in _OPTIONS.items() for part in ("-c", f"{name}={value}")]
         own = (
             {"GIT_DIR": str(self._mirror)}
@@ -247,7 +283,7 @@ class MirroredRemote:
                 ["git", "--literal-pathspecs", *options, *arguments],
                 cwd=self._mirrors,
                 env=_environment(local=self.name.startswith("file://")) | own,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # no terminal to prompt on, and one group to end
@@ -256,7 +292,7 @@ class MirroredRemote:
             raise GitRemoteError(f"{self.name}: git cannot be run ({problem.strerror}); install it") from None
         with process:
             try:
-                output, complaint = process.communicate(timeout=timeout_seconds)
+                output, complaint = process.communicate(given, timeout=timeout_seconds)
             except BaseException as problem:
                 os.killpg(process.pid, signal.SIGKILL)
                 if not isinstance(problem, subprocess.TimeoutExpired):

@@ -4,10 +4,12 @@ The caller holds the warehouse's lock, and hands it on, so that whoever lost it 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_rows
+from resources.iceberg_files import TableFiles, filesystem_of
 from resources.iceberg_policy import NEW_TABLE
 from resources.iceberg_types import kept
 from resources.iceberg_versions import (
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from resources.warehouse import Columns, Keep
 
 _REWRITE_BRANCH = "rewrite"
+_MOST_EXPIRED_AT_ONCE = 500
+"""Others wait for the lock; what is left over goes the next time."""
 
 log = logging.getLogger(__name__)
 
@@ -79,25 +83,47 @@ def drop(target: Any, old: Snapshot, held: Held) -> None:
     log.info("table %s: version %s is dropped", old.table, old.content_hash[:12])
 
 
-def clear(target: Any, held: Held) -> int:
-    """Expire what no name points at, and remove what nothing refers to; how many files went."""
-    from pyarrow import fs
-    from pyiceberg.io.pyarrow import PyArrowFileIO
+def expire(target: Any, table: str, written_before: datetime, held: Held) -> int:
+    """Forget versions that were written before then, in one commit and without a word of what became of them.
 
-    _expire_unpublished(target)
-    referenced = _referenced_files(target.refresh())
-    log.debug("table %s: %s files are referred to", target.name(), len(referenced))
-    # The FileIO that wrote the files: its endpoint, its account, its idea of a path.
-    scheme, netloc, root = PyArrowFileIO.parse_location(target.location())
-    filesystem = target.io.fs_by_scheme(scheme, netloc)
-    removed = 0
-    for file in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
-        if file.type == fs.FileType.File and file.path not in referenced:
-            # Without the lock, it may be a file that another writer is about to refer to.
+    The current version and the newest write stay. Their files are what nothing refers to, for the next sweep.
+    """
+    from pyiceberg.table.update import RemoveSnapshotsUpdate
+
+    in_use = {ref.snapshot_id for name, ref in target.metadata.refs.items() if name in {MAIN, AUDIT_BRANCH}}
+    old = [
+        int(version.snapshot_id)
+        for version in kept_versions(target, table)
+        if version.committed_at < written_before and int(version.snapshot_id) not in in_use
+    ][:_MOST_EXPIRED_AT_ONCE]
+    if old:
+        with target.transaction() as change:
+            # With the names that point at them; pyiceberg's own way takes no snapshot that has one.
+            change._apply((RemoveSnapshotsUpdate(snapshot_ids=old),))  # noqa: SLF001 - no public way
             held.check()
-            filesystem.delete_file(file.path)
-            removed += 1
-    return removed
+        log.info("table %s: %s versions have expired", table, len(old))
+    return len(old)
+
+
+def clear(target: Any, held: Held, files: TableFiles, there: Sequence[str] | None = None) -> int:
+    """Expire what no name points at, and remove what nothing refers to; how many files went.
+
+    Args:
+        target: The table.
+        held: The lock.
+        files: What is known of the table's files.
+        there: Those that may be removed; default: all that are there now.
+    """
+    _expire_unpublished(target)
+    referenced = files.referenced(target.refresh())
+    log.debug("table %s: %s files are referred to", target.name(), len(referenced))
+    filesystem, _ = filesystem_of(target)
+    unreferenced = set(files.there() if there is None else there) - referenced
+    for path in sorted(unreferenced):
+        # Without the lock, it may be a file that another writer is about to refer to.
+        held.check()
+        filesystem.delete_file(path)
+    return len(unreferenced)
 
 
 def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, held: Held) -> Snapshot:
@@ -196,18 +222,3 @@ def _expire_unpublished(target: Any) -> None:
     ]
     if dropped:
         target.maintenance.expire_snapshots().by_ids(dropped).commit()
-
-
-def _referenced_files(target: Any) -> set[str]:
-    """Paths, as the file system names them, of everything the table's metadata still refers to."""
-    from pyiceberg.io.pyarrow import PyArrowFileIO
-
-    metadata = target.metadata
-    uris = {target.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
-    for snapshot in metadata.snapshots:
-        uris.add(snapshot.manifest_list)
-        for manifest in snapshot.manifests(target.io):
-            uris.add(manifest.manifest_path)
-            for entry in manifest.fetch_manifest_entry(target.io, discard_deleted=False):
-                uris.add(entry.data_file.file_path)
-    return {PyArrowFileIO.parse_location(uri)[2] for uri in uris}

@@ -8,7 +8,7 @@ Files are written and read with pyarrow alone. pyiceberg's own append and scan m
 structs that is null, and its scan is needed only for versions that carry no Arrow schema: those of earlier releases.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -96,24 +96,30 @@ def schema_id_for(change: Any, schema: "pa.Schema") -> int:
 
 def append(change: Any, rows: "pa.Table", *, arrow: str, branch: str, carried: dict[str, str]) -> None:
     """Add kept rows to a branch as one snapshot that carries these properties and the Arrow schema."""
-    from pyiceberg.io.pyarrow import parquet_file_to_data_file
+    files = [write(change, rows, f"{uuid4()}.parquet")] if rows.num_rows else []
+    append_files(change, files, arrow=arrow, branch=branch, carried=carried)
 
+
+def append_files(
+    change: Any, files: Iterable[Any], *, arrow: str, branch: str, carried: dict[str, str]
+) -> None:
+    """Add data files to a branch, in their order, as one snapshot that carries these properties and the Arrow schema."""
     properties = carried | {ARROW_SCHEMA: arrow}
-    with change.update_snapshot(snapshot_properties=properties, branch=branch).fast_append() as files:
-        if rows.num_rows:
-            path = _write(change, rows)
-            files.append_data_file(parquet_file_to_data_file(_io(change), change.table_metadata, path))
+    with change.update_snapshot(snapshot_properties=properties, branch=branch).fast_append() as snapshot:
+        for file in files:
+            snapshot.append_data_file(file)
 
 
-def _write(change: Any, rows: "pa.Table") -> str:
+def write(change: Any, rows: "pa.Table", name: str) -> Any:
+    """A new data file of kept rows, which nothing refers to yet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from pyiceberg.io.pyarrow import schema_to_pyarrow
+    from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
     from pyiceberg.table.locations import load_location_provider
 
     metadata = change.table_metadata
     place = load_location_provider(table_location=metadata.location, table_properties=metadata.properties)
-    path: str = place.new_data_location(f"{uuid4()}.parquet")
+    path: str = place.new_data_location(name)
     with _io(change).new_output(path).create() as file:
         pq.write_table(
             # With its field ids, by which Iceberg's readers find a column.
@@ -124,7 +130,7 @@ def _write(change: Any, rows: "pa.Table") -> str:
             # What a version was in Arrow, the version says.
             store_schema=False,
         )
-    return path
+    return parquet_file_to_data_file(_io(change), metadata, path)
 
 
 def _io(change: Any) -> Any:
@@ -158,13 +164,16 @@ def read(table: str, target: Any, snapshot_id: int, columns: Sequence[str] | Non
         if columns:
             schema = pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
         files = [task.file.file_path for task in target.scan(snapshot_id=snapshot_id).plan_files()]
-        rows = pa.concat_tables(
-            [
-                schema.empty_table(),
-                *(given_back(_read(target.io, path, schema.names), schema) for path in files),
-            ]
-        )
+        rows = read_files(target.io, files, schema)
     return rows.select(list(columns)) if columns else rows
+
+
+def read_files(io: Any, paths: Iterable[str], schema: "pa.Schema") -> "pa.Table":
+    """The rows of data files one after the other, as they were before they were kept."""
+    import pyarrow as pa
+
+    parts = (given_back(_read(io, path, schema.names), schema) for path in paths)
+    return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def column_names(target: Any, snapshot: Any) -> list[str]:

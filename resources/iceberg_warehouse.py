@@ -4,18 +4,22 @@ Who changes a table holds one lock, and commits once. `iceberg_versions` tells t
 `iceberg_rows` how one is written and read under its own schema, `iceberg_removal` how rows and versions go.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_removal, iceberg_rows
+from resources.iceberg_days import DayFile, day_files, hash_of_days, new_name
+from resources.iceberg_files import TableFiles
 from resources.iceberg_policy import (
     LEGAL_HOLD,
     NEW_TABLE,
+    Subject,
     checked,
     policy_of,
     properties_of,
@@ -47,6 +51,30 @@ if TYPE_CHECKING:
 
 _LOCK_TIMEOUT_SECONDS = 600
 _LOAD_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A version that is to be there: what makes it equal to one that is there already, or else is written."""
+
+    table: str
+    content_hash: str
+    rows: "pa.Table"
+    """As they were given; where files bring them, none of them."""
+    written: "pa.Table"
+    """The same in the types that Iceberg has."""
+    policy: TablePolicy
+    subject: Subject
+    source_commit: str
+    rows_of_files: int | None = None
+
+    @property
+    def counted(self) -> int:
+        """How many rows it has."""
+        return self.rows.num_rows if self.rows_of_files is None else self.rows_of_files
+
+
+_NO_DAY = DayFile(date.min, "", None)
 
 
 class IcebergWarehouse:
@@ -113,60 +141,178 @@ class IcebergWarehouse:
         time_column: str | None = None,
     ) -> Snapshot:
         """See `Warehouse.stage`."""
-        from pyiceberg.table.update.snapshot import ManageSnapshots
-
         subject = subject_column, subject_namespace
         policy = checked(
             table, TablePolicy(gdpr_class, retention_days, time_column=time_column), subject, rows.schema
         )
         written = kept(table, rows)
-        schema = iceberg_rows.checked_schema(table, written.schema)
+
+        def append(change: Any, carried: dict[str, str]) -> None:
+            iceberg_rows.append(
+                change, written, arrow=as_text(rows.schema), branch=AUDIT_BRANCH, carried=carried
+            )
+
         with self._locked() as held:
-            self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
-            # create_table_if_not_exists would write a metadata file before it finds the table.
-            if self._catalog.table_exists(table):
-                target = self._load(table)
-            else:
-                properties = NEW_TABLE | properties_of(policy)
-                target = self._catalog.create_table(table, schema=schema, properties=properties)
-            versions = kept_versions(target, table)
-            for existing in versions:
-                if (
-                    existing.content_hash == content_hash
-                    and (existing.subject_column, existing.subject_namespace) == subject
-                    and (existing.published or _policy_with(existing) == policy)
-                    and iceberg_rows.is_shaped(target, existing, rows, written)
-                ):
-                    return replace(
-                        existing,
-                        source_commit=source_commit,
-                        gdpr_class=gdpr_class,
-                        retention_days=retention_days,
-                        time_column=time_column,
-                    )
-            if target.current_snapshot() is None:
-                # Iceberg takes branches only from an existing snapshot: `main` starts with no rows.
-                target.append(target.schema().as_arrow().empty_table())
-            carried = {CONTENT_HASH: content_hash, SOURCE_COMMIT: source_commit}
-            carried |= version_properties(policy, subject)
-            with target.transaction() as change:
-                if not any(each.published for each in versions):
-                    set_policy(change, target, policy)
-                if AUDIT_BRANCH in target.metadata.refs:
-                    with ManageSnapshots(change) as refs:
-                        refs.remove_branch(AUDIT_BRANCH)
-                # A branch that does not exist begins empty, so the append is the whole version.
-                with iceberg_rows.under(change, iceberg_rows.schema_id_for(change, schema)):
-                    iceberg_rows.append(
-                        change, written, arrow=as_text(rows.schema), branch=AUDIT_BRANCH, carried=carried
-                    )
-                # Without the lock, a sweep may have taken the new files for a dead writer's.
-                held.check()
-            staged = version_at(target.refresh(), table, AUDIT_BRANCH)
-            if staged is None or staged.rows != rows.num_rows:
-                found = staged.rows if staged else 0
-                raise WarehouseError(f"table {table}: {found} rows are staged, {rows.num_rows} were written")
-            return staged
+            target = self._table(table, written, policy)
+            return self._staged(
+                target,
+                _Draft(table, content_hash, rows, written, policy, subject, source_commit),
+                append,
+                held,
+            )
+
+    def stage_days(
+        self,
+        table: str,
+        days: "Mapping[date, pa.Table]",
+        *,
+        on: Snapshot | None,
+        keep: Collection[date] = (),
+        content_hash: "Callable[[pa.Table], str]",
+        gdpr_class: GdprClass,
+        retention_days: int,
+        source_commit: str,
+    ) -> Snapshot:
+        """See `Warehouse.stage_days`."""
+        if not days:
+            raise WarehouseError(f"table {table}: no day is to be written")
+        policy = TablePolicy(gdpr_class, retention_days)
+        (schema, *others) = dict.fromkeys(rows.schema for rows in days.values())
+        if others:
+            raise WarehouseError(f"table {table}: days of one version have one schema")
+        checked(table, policy, (None, None), schema)
+        hashes = {day: content_hash(rows) for day, rows in days.items()}
+        with self._locked() as held:
+            target = self._table(table, kept(table, schema.empty_table()), policy)
+            known = self._kept_days(target, table, on, keep, schema)
+            # What is as it was keeps its file.
+            new = {
+                day: rows for day, rows in days.items() if hashes[day] != known.get(day, _NO_DAY).content_hash
+            }
+            hashes = {day: each.content_hash for day, each in known.items() if day in keep} | hashes
+
+            def append(change: Any, carried: dict[str, str]) -> None:
+                files = [
+                    iceberg_rows.write(change, kept(table, new[day]), new_name(day, hashes[day]))
+                    if day in new
+                    else known[day].file
+                    for day in sorted(hashes)
+                ]
+                iceberg_rows.append_files(
+                    change, files, arrow=as_text(schema), branch=AUDIT_BRANCH, carried=carried
+                )
+
+            counted = sum(rows.num_rows for rows in new.values()) + sum(
+                known[day].file.record_count for day in hashes if day not in new
+            )
+            like = schema.empty_table()
+            draft = _Draft(
+                table,
+                hash_of_days(hashes.items()),
+                like,
+                kept(table, like),
+                policy,
+                (None, None),
+                source_commit,
+                counted,
+            )
+            return self._staged(target, draft, append, held)
+
+    def _kept_days(
+        self, target: Any, table: str, on: Snapshot | None, keep: Collection[date], schema: "pa.Schema"
+    ) -> dict[date, DayFile]:
+        """The days of the version that a new one goes on from."""
+        current = version_at(target, table, MAIN)
+        if (current and current.snapshot_id) != (on and on.snapshot_id):
+            raise WarehouseError(f"table {table}: another version has become current meanwhile; run it again")
+        known = self._days(target, current, schema) if current else {}
+        if missing := sorted(set(keep) - (known or {}).keys()):
+            raise WarehouseError(
+                f"table {table}: its current version has no file of {missing[0]} by itself; write that day"
+            )
+        return known or {}
+
+    @staticmethod
+    def _days(target: Any, version: Snapshot, schema: "pa.Schema") -> dict[date, DayFile] | None:
+        snapshot = target.metadata.snapshot_by_id(int(version.snapshot_id))
+        return (
+            day_files(target, snapshot) if iceberg_rows.arrow_schema_of(snapshot) == as_text(schema) else None
+        )
+
+    def days(self, snapshot: Snapshot, schema: "pa.Schema") -> dict[date, int] | None:
+        """See `Warehouse.days`."""
+        target = self._load(snapshot.table)
+        known_id(target, snapshot.table, snapshot.snapshot_id)
+        found = self._days(target, snapshot, schema)
+        return None if found is None else {day: each.file.record_count for day, each in found.items()}
+
+    def read_days(self, snapshot: Snapshot, schema: "pa.Schema", days: Collection[date]) -> "pa.Table":
+        """See `Warehouse.read_days`."""
+        target = self._load(snapshot.table)
+        known_id(target, snapshot.table, snapshot.snapshot_id)
+        found = self._days(target, snapshot, schema) or {}
+        if missing := sorted(set(days) - found.keys()):
+            raise WarehouseError(
+                f"table {snapshot.table}: version {snapshot.snapshot_id} has no file of {missing[0]}"
+            )
+        return iceberg_rows.read_files(
+            target.io, [found[day].file.file_path for day in sorted(set(days))], schema
+        )
+
+    def _table(self, table: str, written: "pa.Table", policy: TablePolicy) -> Any:
+        """The table, made if need be; the lock is held."""
+        schema = iceberg_rows.checked_schema(table, written.schema)
+        self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
+        # create_table_if_not_exists would write a metadata file before it finds the table.
+        if self._catalog.table_exists(table):
+            return self._load(table)
+        properties = NEW_TABLE | properties_of(policy)
+        return self._catalog.create_table(table, schema=schema, properties=properties)
+
+    @staticmethod
+    def _staged(
+        target: Any, draft: "_Draft", append: Callable[[Any, dict[str, str]], None], held: Held
+    ) -> Snapshot:
+        """The version that equals a draft, or a new one on the audit branch, whose rows `append` brings."""
+        from pyiceberg.table.update.snapshot import ManageSnapshots
+
+        table, policy = draft.table, draft.policy
+        versions = kept_versions(target, table)
+        for existing in versions:
+            if (
+                existing.content_hash == draft.content_hash
+                and (existing.subject_column, existing.subject_namespace) == draft.subject
+                and (existing.published or _policy_with(existing) == policy)
+                and iceberg_rows.is_shaped(target, existing, draft.rows, draft.written)
+            ):
+                return replace(
+                    existing,
+                    source_commit=draft.source_commit,
+                    gdpr_class=policy.gdpr_class,
+                    retention_days=policy.retention_days,
+                    time_column=policy.time_column,
+                )
+        if target.current_snapshot() is None:
+            # Iceberg takes branches only from an existing snapshot: `main` starts with no rows.
+            target.append(target.schema().as_arrow().empty_table())
+        carried = {CONTENT_HASH: draft.content_hash, SOURCE_COMMIT: draft.source_commit}
+        carried |= version_properties(policy, draft.subject)
+        with target.transaction() as change:
+            if not any(each.published for each in versions):
+                set_policy(change, target, policy)
+            if AUDIT_BRANCH in target.metadata.refs:
+                with ManageSnapshots(change) as refs:
+                    refs.remove_branch(AUDIT_BRANCH)
+            # A branch that does not exist begins empty, so the append is the whole version.
+            with iceberg_rows.under(change, iceberg_rows.schema_id_for(change, draft.written.schema)):
+                append(change, carried)
+            # Without the lock, a sweep may have taken the new files for a dead writer's.
+            held.check()
+        staged = version_at(target.refresh(), table, AUDIT_BRANCH)
+        if staged is None or staged.rows != draft.counted:
+            found = staged.rows if staged else 0
+            raise WarehouseError(f"table {table}: {found} rows are staged, {draft.counted} were written")
+        return staged
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
         """See `Warehouse.publish`."""
@@ -257,14 +403,24 @@ class IcebergWarehouse:
         self, table: str, keep: "Keep", *, columns: "Columns", content_hash: "Callable[[pa.Table], str]"
     ) -> list[Rewrite]:
         """See `Warehouse.rewrite`."""
+        files = self._files_of(table)
         with self._locked() as held:
             target = self._unheld(table)
             rewrites = iceberg_removal.rewrite(target, table, keep, columns, content_hash, held)
-            iceberg_removal.clear(target, held)
+            iceberg_removal.clear(target, held, files)
         return rewrites
+
+    def expire(self, table: str, *, written_before: datetime) -> int:
+        """See `Warehouse.expire`."""
+        with self._locked() as held:
+            target = self._load(table)
+            if policy_of(target).legal_hold:
+                return 0
+            return iceberg_removal.expire(target, table, written_before, held)
 
     def drop(self, table: str, snapshot_ids: Sequence[str], *, also_current: bool = True) -> None:
         """See `Warehouse.drop`."""
+        files = self._files_of(table)
         with self._locked() as held:
             target = self._unheld(table)
             current = version_at(target, table, MAIN)
@@ -277,7 +433,7 @@ class IcebergWarehouse:
             for old in kept_versions(target, table):
                 if old.snapshot_id in snapshot_ids:
                     iceberg_removal.drop(target, old, held)
-            iceberg_removal.clear(target, held)
+            iceberg_removal.clear(target, held, files)
 
     def sweep(self) -> int:
         """Remove files that no snapshot refers to, and snapshots that were never published.
@@ -285,11 +441,21 @@ class IcebergWarehouse:
         A killed writer leaves such files. The newest write stays, published or not, so that a failed
         contract can be looked into; of a table under legal hold everything stays. Returns how many files went.
         """
+        return sum(map(self._sweep, self.tables()))
+
+    def _sweep(self, table: str) -> int:
+        """Sweep one table. What can be read before the lock is, so that writers wait for removals alone."""
+        files = self._files_of(table)
+        # Whoever writes holds the lock, so what is there now and is named by nothing then is nobody's.
+        there = files.there()
         with self._locked() as held:
-            loaded = [self._load(table) for table in self.tables()]
-            return sum(
-                iceberg_removal.clear(target, held) for target in loaded if not policy_of(target).legal_hold
-            )
+            target = self._load(table)
+            return 0 if policy_of(target).legal_hold else iceberg_removal.clear(target, held, files, there)
+
+    def _files_of(self, table: str) -> TableFiles:
+        files = TableFiles(self._load(table))
+        files.look_ahead()
+        return files
 
     def _unheld(self, table: str) -> Any:
         target = self._load(table)

@@ -13,6 +13,7 @@ _CODE_SUFFIXES = (".py", ".rego", ".yaml", ".jsonld", ".j2")
 _CODE_PREFIXES = ("platform_assets/", "resources/", "sensors/", "k8s/policy/")
 _PACKAGED_MANIFESTS = "resources/k8s/"
 """Where a wheel has what the repository has under k8s/."""
+_SHA256_DIGITS = 64
 _CODE_TREE = "resources/code-tree.txt"
 """In an image: the commit that it was built of, and what `git ls-tree -r` says of that commit's code."""
 
@@ -38,11 +39,17 @@ def source_commit(file: Path) -> str:
 
     `unversioned` outside a repository and for a file that was never committed.
     """
-    folder = file.resolve().parent
-    commit = _git(folder, "log", "-1", "--format=%H", "--", file.name)
+    target = file.resolve()
+    folder, names = target.parent, [target.name]
+    if file.is_symlink():
+        link = file.parent.resolve() / file.name
+        # A link that leads elsewhere now is a change, where the same repository has it.
+        if _git(link.parent, "rev-parse", "--show-toplevel") == _git(folder, "rev-parse", "--show-toplevel"):
+            names.append(str(link))
+    commit = _git(folder, "log", "-1", "--format=%H", "--", *names)
     if not commit:
         return UNVERSIONED
-    changed = _git(folder, "status", "--porcelain", "--", file.name)
+    changed = _git(folder, "status", "--porcelain", "--", *names)
     # None: git could not tell, so cleanness is not claimed.
     return commit if changed == "" else f"{commit}+dirty"
 
@@ -77,7 +84,8 @@ def _built_commit(root: Path) -> str:
         path: attributes.split()[2] for attributes, _, path in (each.partition("\t") for each in entries)
     }
     committed = {path: blob for path, blob in blobs.items() if is_code(path)}
-    return commit if commit.endswith("+dirty") or committed == running_code(root) else f"{commit}+dirty"
+    running = running_code(root, sha256=len(commit) == _SHA256_DIGITS)
+    return commit if commit.endswith("+dirty") or committed == running else f"{commit}+dirty"
 
 
 def is_code(path: str) -> bool:
@@ -89,12 +97,17 @@ def is_code(path: str) -> bool:
     )
 
 
-def running_code(root: Path | None = None) -> dict[str, str]:
+def running_code(root: Path | None = None, *, sha256: bool = False) -> dict[str, str]:
     """Git's blob id of every file of the installation that is code, by its path in the repository.
 
     By content, so that it can be compared with any commit whether the installation is a checkout, changed
     or not, or a wheel.
+
+    Args:
+        root: The installation; default: the one that runs.
+        sha256: Ids as repositories have them whose objects are named by SHA-256, not by SHA-1.
     """
+    digest = hashlib.sha256 if sha256 else hashlib.sha1
     root = root or Path(__file__).resolve().parent.parent
     found = {}
     for prefix in _CODE_PREFIXES:
@@ -104,5 +117,5 @@ def running_code(root: Path | None = None) -> dict[str, str]:
                 path = path.removeprefix("resources/")
             if is_code(path) and file.is_file():
                 content = file.read_bytes()
-                found[path] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324  # Git's
+                found[path] = digest(b"blob %d\0" % len(content) + content).hexdigest()
     return found

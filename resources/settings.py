@@ -7,6 +7,7 @@ Secrets are never fields here: adapters take them from their own environment var
 import getpass
 import os
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -70,14 +71,20 @@ class WatchedRepository(BaseModel):
         default=("training-spec.yaml", "models/**", "platform_assets/models/**"), min_length=1
     )
     """Globs of the files whose change matters."""
+    also_named: tuple[str, ...] = ()
+    """Other URLs by which webhooks name it, such as https where `url` is that of ssh on another host."""
+
+    @field_validator("also_named")
+    @classmethod
+    def _name_repositories(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            _checked_name(url)
+        return urls
 
     @field_validator("url")
     @classmethod
     def _names_a_repository(cls, url: str) -> str:
-        try:
-            canonical_repository(url)
-        except ResourceError as problem:
-            raise ValueError(str(problem)) from None
+        _checked_name(url)
         if url.lower().startswith("http://"):
             raise ValueError("a repository is not read over http: anybody on the way could change it")
         scheme, _, rest = url.rpartition("://")
@@ -91,6 +98,11 @@ class WatchedRepository(BaseModel):
     def name(self) -> str:
         """The canonical form of its URL."""
         return canonical_repository(self.url)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its own name, and the canonical forms of the others."""
+        return (self.name, *map(canonical_repository, self.also_named))
 
     def watches_branch(self, branch: str) -> bool:
         """Whether pushes to this branch count."""
@@ -163,10 +175,15 @@ class PlatformSettings(LockSettings):
     """MLflow tracking and registry, e.g. `http://mlflow:5000`; default: SQLite under `home`."""
     checkpoint_interval_seconds: float = Field(default=20.0, gt=0)
     """Training saves its state this often, or less often where saving takes long."""
+    drift_versions_days: int = Field(default=7, gt=0)
+    """Versions of drift tables are made every hour and go after so many days; the newest has all rows."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
     """Repositories whose pushes retrain the lines."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of the proxies before the webhook listener, e.g. `10.42.0.0/16`: their `X-Forwarded-For` tells for
+    which client a request is counted. Without them, all that a proxy passes on counts for one client."""
 
     @field_validator("tracking_uri")
     @classmethod
@@ -179,10 +196,19 @@ class PlatformSettings(LockSettings):
             )
         return uri
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _not_everybody(
+        cls, networks: tuple[IPv4Network | IPv6Network, ...]
+    ) -> tuple[IPv4Network | IPv6Network, ...]:
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("not everybody is a proxy to be trusted: any client could then give any address")
+        return networks
+
     @field_validator("git_repositories")
     @classmethod
     def _each_once(cls, repositories: tuple[WatchedRepository, ...]) -> tuple[WatchedRepository, ...]:
-        names = [repository.name for repository in repositories]
+        names = [name for repository in repositories for name in dict.fromkeys(repository.names)]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} stands twice; keep one")
         return repositories
@@ -255,6 +281,13 @@ class PlatformSettings(LockSettings):
     def resolved_tracking_uri(self) -> str:
         """MLflow URI."""
         return self.tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.sqlite'}"
+
+
+def _checked_name(url: str) -> str:
+    try:
+        return canonical_repository(url)
+    except ResourceError as problem:
+        raise ValueError(str(problem)) from None
 
 
 def _is_of_one_machine(uri: str | None) -> bool:

@@ -7,9 +7,9 @@ Each version has a schema of its own: columns may go, come, move or change their
 each is read as it was written.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from resources.errors import ResourceError
@@ -105,6 +105,50 @@ class Warehouse(Protocol):
         """
         ...
 
+    def stage_days(
+        self,
+        table: str,
+        days: "Mapping[date, pa.Table]",
+        *,
+        on: Snapshot | None,
+        keep: Collection[date] = (),
+        content_hash: "Callable[[pa.Table], str]",
+        gdpr_class: GdprClass,
+        retention_days: int,
+        source_commit: str,
+    ) -> Snapshot:
+        """Write a version of these days, and of those that it has in common with the current one.
+
+        Its rows lie by day, in the order of the days. Only a day whose rows are new is written; all others are the
+        files that the current version has of them. So the cost is that of the new days, and of one list of days.
+
+        Args:
+            table: The table.
+            days: Rows of each day that is written, all of one schema.
+            on: The current version, as the caller has found it; None where there is none.
+            keep: Other days of `on` that the version has as well.
+            content_hash: Of the rows of a day. The version's own is made of those of its days.
+            gdpr_class: See `stage`, as for the rest.
+            retention_days: See `stage`.
+            source_commit: See `stage`.
+
+        Raises:
+            WarehouseError: The current version is no longer `on`, or has no file of its own for a day to keep.
+        """
+        ...
+
+    def days(self, snapshot: Snapshot, schema: "pa.Schema") -> dict[date, int] | None:
+        """How many rows each day of a version has, oldest first; None where it is of another schema, or not by day."""
+        ...
+
+    def read_days(self, snapshot: Snapshot, schema: "pa.Schema", days: Collection[date]) -> "pa.Table":
+        """The rows of some days of a version, in the order of the days; no others are read.
+
+        Raises:
+            WarehouseError: It has no such day.
+        """
+        ...
+
     def publish(self, snapshot: Snapshot) -> Snapshot:
         """Make a staged snapshot the table's current one, and tag it, atomically. Idempotent.
 
@@ -181,6 +225,14 @@ class Warehouse(Protocol):
         """Remove versions with all their files. A table whose current version goes is as before its first.
 
         Without `also_current` it raises WarehouseError, and removes nothing, where one of them is current.
+        """
+        ...
+
+    def expire(self, table: str, *, written_before: datetime) -> int:
+        """Forget published versions that were written before then; returns how many went, some hundred at most.
+
+        For tables that no release names, and whose versions nobody asks for later: what became of them is not told.
+        The current version and the newest write stay, and under legal hold all. `sweep` removes their files.
         """
         ...
 

@@ -3,6 +3,8 @@
 `POST /` takes a webhook as Tekton's listener does and follows the same EventListener. Where Tekton would create
 a PipelineRun, whose task posts to `/v1/retrain`, the run's parameters are taken at once. `POST /v1/retrain` is that
 address, for a Tekton that runs elsewhere. An answer of 202 means that what was accepted is durable.
+
+What is not signed spends no bucket of what is: strangers may send as much as they like, and a forge is still heard.
 """
 
 import hashlib
@@ -12,9 +14,10 @@ import re
 import threading
 from asyncio import timeout
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Self
 
 import orjson
@@ -23,9 +26,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from resources.git_names import is_commit_id
 from sensors.cel import canonical_header
+from sensors.client_address import client_of
 from sensors.interceptors import BodyError, Event, StoppedError
-from sensors.rate_limit import Rate, RateLimit
+from sensors.rate_limit import Rate, RateLimit, RateLimits
 from sensors.tekton import SecretRef
 from sensors.triggers import Trigger, TriggerError, Triggers
 
@@ -38,12 +43,15 @@ LARGEST_BODY_BYTES = 4 << 20
 """GitHub sends up to 25 MB. A push of the 2,048 commits that it lists at most has 2 to 3."""
 
 _LARGEST_RETRAIN_BYTES = 16 << 10
+_ORDINARY_BODY_BYTES = 256 << 10
+_LARGE_BODIES_BYTES = 64 << 20
+"""What all bodies under way may hold beyond the size of an ordinary one: nobody has proved to be a forge yet."""
 _BODY_TIMEOUT_SECONDS = 10
 _REMEMBERED_BODIES = 4_096
 _RETRY_SECONDS = 5
 _PER_CLIENT = Rate(per_second=20, burst=100)
 _OVERALL = Rate(per_second=100, burst=400)
-_COMMIT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
+_UNSIGNED = "no trigger knows the signature or token of this request"
 
 Secrets = Callable[[SecretRef], str | None]
 """The secret behind a reference; None or empty where there is none."""
@@ -93,7 +101,7 @@ class RetrainParams:
             document = None
         match document:
             case {"repository": str(repository), "ref": str(ref), "sha": str(sha), **other} if not other:
-                if _COMMIT_ID.fullmatch(sha):
+                if is_commit_id(sha):
                     return cls(repository, ref, sha)
         raise ValueError(
             'the body must be JSON: {"repository": URL, "ref": "refs/heads/…", "sha": a full commit id}'
@@ -116,7 +124,9 @@ def event_listener(
     accept: Callable[[RetrainParams], Result],
     secrets: Secrets,
     largest_body_bytes: int = LARGEST_BODY_BYTES,
-    limit: RateLimit | None = None,
+    limits: RateLimits | None = None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+    large_bodies_bytes: int = _LARGE_BODIES_BYTES,
 ) -> FastAPI:
     """The application.
 
@@ -126,7 +136,9 @@ def event_listener(
             forge may deliver again.
         secrets: Of the triggers, and the token of `/v1/retrain`.
         largest_body_bytes: Of a webhook.
-        limit: How many requests are answered.
+        limits: How many requests are answered.
+        trusted_proxies: Whose `X-Forwarded-For` tells for which client a request is counted.
+        large_bodies_bytes: What all webhooks that are arriving may hold beyond 256 KiB each.
 
     Raises:
         TriggerError: A trigger's template makes something else than a run of the known parameters.
@@ -138,13 +150,24 @@ def event_listener(
     keys = {trigger.name: secrets(trigger.signature.secret) for trigger in triggers.triggers}
     token = secrets(RETRAIN_TOKEN)
     delivered = _Delivered(_REMEMBERED_BODIES)
-    limit = limit or RateLimit(per_client=_PER_CLIENT, overall=_OVERALL)
+    limits = limits or RateLimits.of(per_client=_PER_CLIENT, overall=_OVERALL)
+    room = _Room(large_bodies_bytes)
+    proofs = {each.signature.header.lower() for each in triggers.triggers}
     app = FastAPI(title="Event listener", docs_url=None, redoc_url=None, openapi_url=None)
 
-    def handled(event: Event) -> dict[str, Any]:
+    def client(request: Request) -> str:
+        peer = request.client.host if request.client else ""
+        return client_of(peer, request.headers.getlist("x-forwarded-for"), trusted_proxies)
+
+    def refused(request: Request, advice: str) -> HTTPException:
+        _check_rate(limits.unsigned, client(request))
+        return HTTPException(401, advice)
+
+    def handled(request: Request, event: Event) -> dict[str, Any]:
         authentic = [each for each in triggers.triggers if each.signature.holds(event, keys[each.name])]
         if not authentic:
-            raise HTTPException(401, "no trigger knows the signature or token of this request")
+            raise refused(request, _UNSIGNED)
+        _check_rate(limits.signed, client(request))
         answer: dict[str, Any] = {"eventListener": triggers.name, "eventID": event.id}
         digest = hashlib.sha256(event.body).digest()
         if delivered.before(digest):
@@ -161,18 +184,19 @@ def event_listener(
 
     @app.post("/")
     async def webhook(request: Request) -> JSONResponse:
-        _check_rate(request, limit)
-        event = _event(request, await _body_of(request, largest_body_bytes))
-        return JSONResponse(await run_in_threadpool(handled, event), 202)
+        if proofs.isdisjoint(request.headers.keys()):
+            raise refused(request, _UNSIGNED)  # whatever the body is
+        event = _event(request, await _body_of(request, largest_body_bytes, room))
+        return JSONResponse(await run_in_threadpool(handled, request, event), 202)
 
     @app.post("/v1/retrain")
     async def retrain(request: Request) -> JSONResponse:
-        _check_rate(request, limit)
         sent = request.headers.get("authorization", "").encode("latin-1", "replace")
         if not token or not hmac.compare_digest(sent, f"Bearer {token}".encode()):
-            raise HTTPException(401, "send the token as Authorization: Bearer …")
+            raise refused(request, "send the token as Authorization: Bearer …")
+        _check_rate(limits.signed, client(request))
         try:
-            params = RetrainParams.of_body(await _body_of(request, _LARGEST_RETRAIN_BYTES))
+            params = RetrainParams.of_body(await _body_of(request, _LARGEST_RETRAIN_BYTES, room))
         except ValueError as problem:
             raise HTTPException(400, str(problem)) from None
         return JSONResponse({"result": await run_in_threadpool(_accepted, accept, params)}, 202)
@@ -207,24 +231,40 @@ def _accepted(accept: Callable[[RetrainParams], Result], params: RetrainParams) 
         ) from None
 
 
-def _check_rate(request: Request, limit: RateLimit) -> None:
-    wait = limit.wait_seconds(request.client.host if request.client else "")
-    if wait:
+def _check_rate(limit: RateLimit, client: str) -> None:
+    if wait := limit.wait_seconds(client):
         raise HTTPException(429, "too many requests", {"Retry-After": str(wait)})
 
 
-async def _body_of(request: Request, largest_bytes: int) -> bytes:
+class _Room:
+    """Memory for large bodies, of all requests together. Used by the event loop's thread alone."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.left_bytes = most_bytes
+
+
+async def _body_of(request: Request, largest_bytes: int, room: _Room) -> bytes:
     body = bytearray()
+    taken = 0
     try:
         async with timeout(_BODY_TIMEOUT_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > largest_bytes:
                     raise HTTPException(413, f"a request has at most {largest_bytes:,} bytes")
+                beyond = max(0, len(body) - _ORDINARY_BODY_BYTES) - taken
+                if beyond > room.left_bytes:
+                    raise HTTPException(
+                        503, "too many large requests; deliver it again", {"Retry-After": str(_RETRY_SECONDS)}
+                    )
+                taken += beyond
+                room.left_bytes -= beyond
     except TimeoutError:
         raise HTTPException(408, f"a request arrives within {_BODY_TIMEOUT_SECONDS} seconds") from None
     except ClientDisconnect:
         raise HTTPException(400, "the request was cut off") from None
+    finally:
+        room.left_bytes += taken
     return bytes(body)
 
 

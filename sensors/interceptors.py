@@ -6,6 +6,7 @@ is checked before anything else is looked at, and SHA-1 is none.
 
 import hashlib
 import hmac
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,8 +58,8 @@ class Event:
             BodyError: It is not JSON, not an object, or unreasonably deep or large.
         """
         try:
-            document = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
+            document = _parsed(self.body)
+        except ValueError:
             raise BodyError(
                 "the body must be JSON: set the webhook's content type to application/json"
             ) from None
@@ -160,6 +161,25 @@ class CelStep:
         except EvaluationError as problem:
             raise StoppedError(f"stopped by {self.name}, which has no value: {problem}") from None
         return added
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON as Go reads it: half of a surrogate pair, such as a commit message cut within an emoji, becomes U+FFFD.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if b"\\u" not in body:
+            raise
+    try:
+        text = json.dumps(json.loads(body.decode()), ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return orjson.loads(whole)  # which is stricter than Python about numbers
 
 
 def _is_moderate(document: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import posixpath
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ from typing import Final
 from platform_assets.lines.line import SPEC_FILE, Line, load_line
 from platform_assets.tasks.registry import read_training_spec
 from resources.errors import PlatformError
+from resources.git_links import NO_LINKS, Linked, follow_links
 from resources.git_remote import Blob, Commit, GitRemote, GitRemoteError, UnreachableError
 from resources.provenance import is_code
 from resources.settings import WatchedRepository
@@ -21,6 +22,7 @@ PLATFORM_FILE: Final = "platform_assets/__init__.py"
 _LARGEST_FILE_BYTES: Final = 1_000_000
 _MOST_PATHS_TOLD: Final = 20
 _LONGEST_AUTHOR: Final = 200
+_MOST_BRANCHES_COMPARED: Final = 50
 
 
 class PushRejectedError(PlatformError):
@@ -81,12 +83,18 @@ class Change:
     changed: tuple[str, ...]
     """Paths in which its tree differs from where the branch stood before."""
     tree: Mapping[str, Blob]
+    """Its files, those that are reached over a link among them."""
     repository: WatchedRepository
+    linked: Linked = NO_LINKS
 
     @cached_property
     def specs(self) -> tuple[str, ...]:
         """The training specs that it concerns."""
-        return concerned_specs(self.changed, self.tree, self.repository)
+        return self.specs_of(self.changed)
+
+    def specs_of(self, changed: Iterable[str]) -> tuple[str, ...]:
+        """The training specs that a change of these paths would concern."""
+        return concerned_specs(changed, self.tree.keys() | self.linked.broken.keys(), self.repository)
 
     @property
     def evidence(self) -> dict[str, str | int | list[str]]:
@@ -102,22 +110,80 @@ class Change:
         }
 
 
-def look_at(push: Push, base: str | None, remote: GitRemote, repository: WatchedRepository) -> Change:
+def look_at(
+    push: Push,
+    base: str | None,
+    remote: GitRemote,
+    repository: WatchedRepository,
+    elsewhere: Sequence[str] = (),
+) -> Change:
     """The push with what it changed: since `base`, or since its first parent where that is not to be had.
+
+    Args:
+        push: The push.
+        base: Where its branch stood; None for a branch that is new.
+        remote: Its repository.
+        repository: The same, as the settings watch it.
+        elsewhere: Where other branches stood when this one was new: it is compared with what it grew from, so that
+            a branch which is only called otherwise has changed nothing.
 
     Raises:
         GitRemoteError: The commit cannot be had.
     """
     commit = remote.fetch(push.sha)
-    if base is not None:
+    if base is None:
+        base = _grown_from(push.sha, elsewhere, remote)
+    else:
         try:
             remote.fetch(base)
         except UnreachableError:
             raise
         except GitRemoteError:
             base = None  # a force-push has removed it
-    changed = remote.changed_paths(base or commit.first_parent, push.sha)
-    return Change(push, commit, changed, remote.tree(push.sha), repository)
+    files, linked = remote.tree(push.sha), linked_files(remote, push.sha)
+    changed = changed_since(base or commit.first_parent, push.sha, linked, remote)
+    return Change(push, commit, changed, {**files, **linked.files}, repository, linked)
+
+
+def changed_since(before: str | None, sha: str, linked: Linked, remote: GitRemote) -> tuple[str, ...]:
+    """Paths in which two fetched commits differ, those that are reached over links among them, sorted.
+
+    Args:
+        before: The one; None for an empty tree.
+        sha: The other.
+        linked: What `sha` has by way of links.
+        remote: Their repository.
+    """
+    changed = set(remote.changed_paths(before, sha))
+    then = linked_files(remote, before) if before else NO_LINKS
+    for old, new in ((then.files, linked.files), (then.broken, linked.broken)):
+        changed |= {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
+    return tuple(sorted(changed))
+
+
+def linked_files(remote: GitRemote, sha: str) -> Linked:
+    """What a fetched commit has by way of links.
+
+    Raises:
+        GitRemoteError: It is too much.
+    """
+    links = remote.links(sha)
+    return follow_links(remote.tree(sha), links) if links else NO_LINKS
+
+
+def _grown_from(sha: str, elsewhere: Sequence[str], remote: GitRemote) -> str | None:
+    """Of these commits, the one in the history of `sha` that differs least from it."""
+
+    def is_behind(candidate: str) -> bool:
+        try:
+            return remote.contains(sha, candidate)
+        except UnreachableError:
+            raise
+        except GitRemoteError:
+            return False  # what is not even here is no part of its history
+
+    behind = filter(is_behind, elsewhere[:_MOST_BRANCHES_COMPARED])
+    return min(behind, key=lambda candidate: len(remote.changed_paths(candidate, sha)), default=None)
 
 
 def pushed_line(path: str, tree: Mapping[str, Blob], remote: GitRemote) -> Line:

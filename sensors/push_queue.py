@@ -1,23 +1,35 @@
 """The queue of pushes: entries of the ledger, so durable, in order, and each push once.
 
 Whoever learns of a push, the poller or a webhook, enqueues it under the same key; the second of two
-changes nothing.
+changes nothing. That a branch was pushed back to a commit it had before is for the poller to find: it sees where the
+branch stands, while a webhook that says so may be an old one that was sent again.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Final, Self
 
 from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
-from resources.git_names import BRANCH_PREFIX, GitNameError, branch_of, canonical_repository, is_commit_id
+from resources.git_names import (
+    BRANCH_PREFIX,
+    GitNameError,
+    branch_of,
+    canonical_repository,
+    is_commit_id,
+    is_same_repository,
+)
 from resources.settings import WatchedRepository
 
 PUSH: Final = "push"
 """Kind of the entries. Their subject is the repository, their fingerprint the push's key."""
 BASELINE: Final = "push_baseline"
 """Kind of the entries that say where the branches stood when a repository was first looked at."""
+
+_SETTLED: Final = timedelta(minutes=1)
+"""So long a forge's replicas may still show a branch where it stood before a push."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +41,26 @@ class Push:
     ref: str
     """`refs/heads/<branch>`."""
     sha: str
+    returned: int = 0
+    """How often the branch was pushed back to this commit, this time among them."""
 
     @property
     def key(self) -> str:
         """What makes it one push, whoever tells of it and how often."""
-        return f"git:{self.repository}:{self.ref}:{self.sha}"
+        again = f":{self.returned}" if self.returned else ""
+        return f"git:{self.repository}:{self.ref}:{self.sha}{again}"
+
+    @property
+    def body(self) -> dict[str, str | int]:
+        """What its entry says."""
+        again: dict[str, str | int] = {"returned": self.returned} if self.returned else {}
+        return {"repository": self.repository, "ref": self.ref, "sha": self.sha} | again
 
     @classmethod
     def of(cls, entry: Entry) -> Self:
         """The push that an entry of the queue is."""
-        return cls(entry.body["repository"], entry.body["ref"], entry.body["sha"])
+        body = entry.body
+        return cls(body["repository"], body["ref"], body["sha"], body.get("returned", 0))
 
 
 def push_of(url: str, ref: str, sha: str, watched: Iterable[WatchedRepository]) -> Push | None:
@@ -52,18 +74,24 @@ def push_of(url: str, ref: str, sha: str, watched: Iterable[WatchedRepository]) 
         repository = canonical_repository(url)
     except GitNameError:
         return None
-    found = next((each for each in watched if each.name == repository), None)
+    found = _watched(repository, watched)
     if found is None or branch is None or not found.watches_branch(branch) or not is_commit_id(sha):
         return None
-    return Push(repository, BRANCH_PREFIX + branch, sha)
+    return Push(found.name, BRANCH_PREFIX + branch, sha)
+
+
+def _watched(name: str, watched: Iterable[WatchedRepository]) -> WatchedRepository | None:
+    """The repository that has this name; else the only one that a forge may mean by it."""
+    alike = [each for each in watched if any(is_same_repository(name, known) for known in each.names)]
+    exact = [each for each in alike if name in each.names]
+    return next(iter(exact), alike[0] if len(alike) == 1 else None)
 
 
 def enqueue(ledger: Ledger, push: Push) -> bool:
     """Puts a push into the queue, durable when this returns; False where it is there already."""
     with ledger.exclusive() as writer:
         newest = ledger.latest(PUSH, push.repository)
-        body = {"repository": push.repository, "ref": push.ref, "sha": push.sha}
-        entry = writer.append(PUSH, push.repository, fingerprint=push.key, body=body)
+        entry = writer.append(PUSH, push.repository, fingerprint=push.key, body=push.body)
     return newest is None or entry.seq > newest.seq
 
 
@@ -78,22 +106,26 @@ class Queued:
     """Where its branch stood before, as far as the ledger knows."""
     seq: int
     """Of its entry."""
+    elsewhere: tuple[str, ...] = ()
+    """Of a branch that is new to the ledger: where the others of its repository stood."""
 
 
 class Branches:
     """Where the branches stand, as far as the entries of the queue tell."""
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[str, str], str] = {}
+        # By repository, by ref.
+        self._heads: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def moved_by(self, entry: Entry) -> Queued | None:
         """Takes the next entry of the queue; the push that it is, unless it is a baseline."""
-        queued = None
+        heads, queued = self._heads[entry.subject], None
         if entry.kind == PUSH:
             push = Push.of(entry)
-            base = self._heads.get((push.repository, push.ref))
-            queued = Queued(push, entry.time, base, entry.seq)
-        self._heads |= {(entry.subject, ref): sha for ref, sha in _heads(entry).items()}
+            base = heads.get(push.ref)
+            elsewhere = () if base else tuple(sorted(set(heads.values())))
+            queued = Queued(push, entry.time, base, entry.seq, elsewhere)
+        heads |= _heads(entry)
         return queued
 
 
@@ -136,7 +168,12 @@ def known_heads(ledger: Ledger, repository: str) -> dict[str, str]:
 
 
 def observe(
-    ledger: Ledger, repository: WatchedRepository, known: Mapping[str, str], heads: Mapping[str, str]
+    ledger: Ledger,
+    repository: WatchedRepository,
+    known: Mapping[str, str],
+    heads: Mapping[str, str],
+    *,
+    now: datetime | None = None,
 ) -> list[Push]:
     """Enqueues what has moved since; returns what is new in the queue.
 
@@ -148,14 +185,20 @@ def observe(
         repository: The repository that was looked at.
         known: Commit by ref when it was looked at before.
         heads: Commit by watched ref now.
+        now: The current time, with its time zone.
     """
     seen_before = baseline_exists(ledger, repository)
-    moved = [
-        Push(repository.name, ref, sha)
-        for ref, sha in sorted(heads.items())
-        if (known[ref] != sha if ref in known else seen_before)
-    ]
-    new = [push for push in moved if enqueue(ledger, push)]
+    told = _told(ledger, repository.name)
+    settled = (now or datetime.now(UTC)) - _SETTLED
+
+    def has_moved(ref: str, sha: str) -> bool:
+        if known.get(ref, sha) != sha or (ref not in known and seen_before):
+            return True
+        # A webhook told of a push that was taken back between two looks.
+        return ref in known and ref in told and told[ref][0] != sha and told[ref][1] < settled
+
+    moved = [(ref, sha) for ref, sha in sorted(heads.items()) if has_moved(ref, sha)]
+    new = [push for ref, sha in moved if (push := _enqueue_seen(ledger, repository.name, ref, sha))]
     if not seen_before:
         # Last: whoever dies before this looks again, and enqueues nothing twice.
         ledger.append(
@@ -165,6 +208,30 @@ def observe(
             body={"branches": sorted(repository.branches), "refs": dict(heads)},
         )
     return new
+
+
+def _enqueue_seen(ledger: Ledger, repository: str, ref: str, sha: str) -> Push | None:
+    """The push to a commit at which a branch was seen, if it is new: for the first time, or back to it."""
+    with ledger.exclusive() as writer:
+        heads: dict[str, str] = {}
+        before = 0
+        for entry in _movements(ledger, repository):
+            heads |= _heads(entry)
+            before += entry.kind == PUSH and (entry.body["ref"], entry.body["sha"]) == (ref, sha)
+        if heads.get(ref) == sha:
+            return None
+        push = Push(repository, ref, sha, returned=before)
+        writer.append(PUSH, repository, fingerprint=push.key, body=push.body)
+    return push
+
+
+def _told(ledger: Ledger, repository: str) -> dict[str, tuple[str, datetime]]:
+    """Where each branch was last said to stand, and when that was said."""
+    return {
+        ref: (sha, entry.time)
+        for entry in _movements(ledger, repository)
+        for ref, sha in _heads(entry).items()
+    }
 
 
 def _movements(ledger: Ledger, repository: str | None = None) -> list[Entry]:

@@ -1,9 +1,9 @@
 """What becomes of a push: for each training spec that it concerns, one ruling, taken once all is known.
 
     retraining      the spec, exactly as the commit has it, is requested to be trained
-    rejected        the spec is wrong, or of a line that nobody serves
-    nothing to do   the push concerns no spec, or the spec is gone
-    superseded      it waited for code until a later push of the branch could be ruled upon in its place;
+    rejected        the spec is wrong, or of a line that nobody has served for a week
+    nothing to do   the push concerns no spec, the spec is gone, or it is as it was when it was last trained
+    superseded      it waited, and a later push of the branch or of the line is ruled upon in its place;
                     or it was told of late, and the branch stands at a commit that was queued before it
 
 These are final: ledger entries, and so is the end of the push as a whole. Until then a spec waits, and is
@@ -11,7 +11,7 @@ looked at again at every tick:
 
     needs deploy    the commit's code is not the code that runs here; nothing is trained under a commit
                     that did not run
-    waiting         the line is pinned, or its schema breaker is open
+    waiting         the line is pinned, its schema breaker is open, or it is not served at present
 
 Everything is derived from the ledger and the repository, and each step is idempotent: whoever dies in
 between leaves nothing to lose and nothing to do twice.
@@ -20,26 +20,31 @@ between leaves nothing to lose and nothing to do twice.
 import logging
 import math
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import takewhile
 from typing import Final, Literal
 
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.governance import retraining
 from platform_assets.governance.release import pin_state
-from platform_assets.governance.retraining import Retraining
+from platform_assets.governance.retraining import UNSERVED_FOR, Retraining
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line
 from resources.git_remote import GitRemote, GitRemoteError, UnreachableError
+from resources.provenance import running_code
 from resources.settings import WatchedRepository
 from sensors.push_change import (
     PLATFORM_FILE,
     Change,
     PushRejectedError,
+    changed_since,
     fixed_differences,
     look_at,
     missing_code,
@@ -51,11 +56,15 @@ _LOG = logging.getLogger(__name__)
 
 DECISION: Final = "push_decision"
 """Kind of the entries that end a push or a part of it. Their subject is the repository."""
+WAITED: Final = "push_waiting"
+"""Kind of the entries that say that a spec had to wait, and for what: once, when it began to."""
 TRIGGER: Final = "git"
 
 Outcome = Literal["retraining", "rejected", "nothing to do", "superseded", "needs deploy", "waiting"]
 _OPEN: Final = {"needs deploy", "waiting"}
+_FINAL: Final[frozenset[Outcome]] = frozenset({"retraining", "rejected", "superseded", "nothing to do"})
 _BY_WEIGHT: Final[tuple[Outcome, ...]] = ("retraining", "rejected", "superseded", "nothing to do")
+_SHA1_DIGITS: Final = 40
 _UNWATCHED: Final = "its repository is no longer watched"
 
 _PLATFORM_SPECS: Final = "platform_assets/models/"
@@ -97,34 +106,58 @@ class Backlog:
 
     def __init__(self) -> None:
         self._branches = Branches()
-        self.queue: deque[Queued] = deque()
+        self.queue: dict[str, Queued] = {}
+        """By key of the push, in the order of the queue."""
         self.ended: set[str] = set()
         """Keys of the pushes in the queue that are open no more."""
         self.decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         """By key of the push, by path of the spec."""
+        self.waited: defaultdict[str, set[str]] = defaultdict(set)
+        """Paths of the specs that once had to wait, by key of the push."""
+        self.late: dict[tuple[str, str, str], Queued] = {}
+        """What was told of late moved no branch. By repository, ref and commit."""
+        self.newest_of_line: dict[str, Queued] = {}
+        """The newest push that a line was retrained for."""
+        self.newest_of_spec: dict[tuple[str, str], str] = {}
+        """The commit that a spec was last retrained at, by repository and path."""
 
     def take(self, entry: Entry) -> None:
-        """Takes the next entry of the queue, or the next decision."""
-        if entry.kind != DECISION:
+        """Takes the next entry of the queue, or what was decided next."""
+        if entry.kind in {BASELINE, PUSH}:
             if queued := self._branches.moved_by(entry):
-                self.queue.append(queued)
+                self.queue[queued.push.key] = queued
+        elif (each := self.queue.get(entry.body["push"])) is None:
+            return  # decided by two at once, and let go of already
+        elif entry.kind == WAITED:
+            self.waited[each.push.key].add(entry.body["path"])
         elif "path" in entry.body:
-            self.decisions[entry.body["push"]][entry.body["path"]] = entry
+            self._take_part(each, entry)
         else:
-            self.ended.add(entry.body["push"])
+            if "late" in entry.body:
+                self.late[each.push.repository, each.push.ref, each.push.sha] = each
+            self.ended.add(each.push.key)
             self._let_go()
+
+    def _take_part(self, each: Queued, entry: Entry) -> None:
+        body = entry.body
+        self.decisions[each.push.key][body["path"]] = entry
+        if body["outcome"] == "retraining":
+            self.newest_of_spec[each.push.repository, body["path"]] = each.push.sha
+            newest = self.newest_of_line.get(body["line"], each)
+            self.newest_of_line[body["line"]] = max(newest, each, key=lambda one: one.seq)
 
     def _let_go(self) -> None:
         # One that ended behind an open one stays: the open one may yet end in it.
-        while self.queue and (key := self.queue[0].push.key) in self.ended:
-            self.queue.popleft()
+        while self.queue and (key := next(iter(self.queue))) in self.ended:
+            del self.queue[key]
             self.ended.discard(key)
             self.decisions.pop(key, None)
+            self.waited.pop(key, None)
 
 
 def backlog_follower() -> Follower[Backlog]:
     """Keeps the backlog between looks, so that each reads only what is new."""
-    return Follower((BASELINE, PUSH, DECISION), Backlog, Backlog.take)
+    return Follower((BASELINE, PUSH, DECISION, WAITED), Backlog, Backlog.take)
 
 
 class Reviewer:
@@ -136,7 +169,7 @@ class Reviewer:
         broken: Names of lines whose specs are wrong where this runs.
         repositories: The watched ones.
         remotes: The same by canonical name.
-        running_code: Blob id by path.
+        running_code: Blob id by path, by SHA-1.
         follower: Of the backlog, where looks before this one have left it; without it, all is read.
     """
 
@@ -157,12 +190,11 @@ class Reviewer:
         self._repositories = {repository.name: repository for repository in repositories}
         self._remotes = remotes
         self._running_code = running_code
-        backlog = (follower or backlog_follower()).look(ledger)
-        self._queue = list(backlog.queue)
+        # A copy: what is decided here, the follower reads at the next look.
+        self._backlog = deepcopy((follower or backlog_follower()).look(ledger))
         self._changes: dict[str, Change] = {}
         self._heads: dict[str, Mapping[str, str]] = {}
-        self._ended = set(backlog.ended)
-        self._decisions = defaultdict(dict, {key: dict(each) for key, each in backlog.decisions.items()})
+        self._now = datetime.now(UTC)
 
     def review(self, *, now: datetime, seconds: float = math.inf) -> list[Waiting]:
         """Rules upon all that can be ruled upon, in the order of the pushes; returns what has to wait.
@@ -171,6 +203,7 @@ class Reviewer:
             now: The current time.
             seconds: When to stop; the rest is left for the next look.
         """
+        self._now = now
         waiting: list[Waiting] = []
         deadline = time.monotonic() + seconds
         for each in self._open():
@@ -217,29 +250,46 @@ class Reviewer:
             yield Waiting(each.push, path, "about to be ruled upon" if ruling.is_final else ruling.reason)
 
     def _open(self) -> list[Queued]:
-        return [each for each in self._queue if each.push.key not in self._ended]
+        return [each for key, each in self._backlog.queue.items() if key not in self._backlog.ended]
 
     def _look_at(self, each: Queued) -> Change:
         key, name = each.push.key, each.push.repository
         if key not in self._changes:
-            self._changes[key] = look_at(each.push, each.base, self._remotes[name], self._repositories[name])
+            self._changes[key] = look_at(
+                each.push, self._base(each), self._remotes[name], self._repositories[name], each.elsewhere
+            )
         return self._changes[key]
 
+    def _base(self, each: Queued) -> str | None:
+        """Where its branch stood before, whatever was told of late in between."""
+        name, ref, base, seen = each.push.repository, each.push.ref, each.base, set[str]()
+        while base and base not in seen and (late := self._backlog.late.get((name, ref, base))):
+            seen.add(base)
+            base = late.base
+        return base
+
     def _undecided(self, change: Change) -> list[str]:
-        return [path for path in change.specs if path not in self._decisions[change.push.key]]
+        return [path for path in change.specs if path not in self._backlog.decisions[change.push.key]]
 
     def _review(self, each: Queued) -> Iterator[Waiting]:
         change = self._look_at(each)
         if late := self._told_of_late(each):
-            self._end(each.push, late)
+            self._end(each.push, late, late="yes")
             return
         for path in self._undecided(change):
             ruling = self._rule(change, path)
             if ruling.outcome == "needs deploy":
-                ruling = self._ruling_in_a_later_push(each, change, path) or ruling
+                ruling = self._ruling_in_a_later_push(each, change, path, _FINAL) or ruling
+            elif ruling.retraining and path in self._backlog.waited[each.push.key]:
+                ruling = (
+                    self._later_retraining(each, ruling.retraining.line)
+                    or self._ruling_in_a_later_push(each, change, path, {"retraining", "nothing to do"})
+                    or ruling
+                )
             if ruling.is_final:
                 self._record(each.push, path, ruling)
             else:
+                self._wait(each.push, path, ruling)
                 yield Waiting(each.push, path, ruling.reason)
         if not self._undecided(change):
             self._end(each.push, self._summary(each.push))
@@ -272,11 +322,17 @@ class Reviewer:
             path: The spec's.
             since: An earlier push whose changes it stands for as well.
         """
+        if problem := change.linked.broken.get(path):
+            return Ruling("rejected", problem)
         if path not in change.tree:
             return Ruling("nothing to do", f"{path} is gone")
+        if same := self._as_last_trained(change, path):
+            return Ruling("nothing to do", f"{path} is as it was at {same}, which was trained")
         changed = filter(change.repository.watches_path, {*change.changed, *(since.changed if since else ())})
         # Before the spec is read: the code that it was pushed with may read it differently.
-        if missing := missing_code(self._running_code, change.tree, changed):
+        is_sha1 = len(change.push.sha) == _SHA1_DIGITS
+        running = self._running_code if is_sha1 else self._running_code_sha256
+        if missing := missing_code(running, change.tree, changed):
             return Ruling("needs deploy", f"needs deploy: {_few(missing)} is not the code that runs here")
         try:
             pushed = pushed_line(path, change.tree, self._remotes[change.push.repository])
@@ -291,7 +347,9 @@ class Reviewer:
             unknown = f"line {pushed.name} is not among those served ({_few(list(self._lines))})"
             if path.startswith(_PLATFORM_SPECS) and PLATFORM_FILE in change.tree:
                 return Ruling("needs deploy", f"needs deploy: {unknown}")
-            return Ruling("rejected", f"{path}: {unknown}")
+            if self._now - self._backlog.queue[change.push.key].time < UNSERVED_FOR:
+                return Ruling("waiting", unknown)
+            return Ruling("rejected", f"{path}: {unknown}, nor was it for {UNSERVED_FOR.days} days")
         if fixed := fixed_differences(line, pushed):
             return Ruling(
                 "needs deploy", f"needs deploy: {_few(fixed)} differs from the definitions that run"
@@ -315,12 +373,34 @@ class Reviewer:
             ),
         )
 
-    def _ruling_in_a_later_push(self, each: Queued, change: Change, path: str) -> Ruling | None:
-        """How a push that waits for code ends when a later one of its branch need not wait: in that one.
+    @cached_property
+    def _running_code_sha256(self) -> Mapping[str, str]:
+        """The same as repositories have it that name their objects by SHA-256."""
+        return running_code(sha256=True)
+
+    def _as_last_trained(self, change: Change, path: str) -> str | None:
+        """The commit that a spec was last trained at, if nothing that concerns the spec is different there."""
+        remote = self._remotes[change.push.repository]
+        trained = self._backlog.newest_of_spec.get((change.push.repository, path))
+        if trained is None or not remote.holds(trained):
+            return None
+        differing = changed_since(trained, change.push.sha, change.linked, remote)
+        return None if path in change.specs_of(differing) else trained
+
+    def _ruling_in_a_later_push(
+        self, each: Queued, change: Change, path: str, outcomes: Collection[Outcome]
+    ) -> Ruling | None:
+        """How a push that waited ends where the newest of its branch need not wait: in that one.
 
         Its own code will hardly be deployed any more, and what it changed is in the later one.
+
+        Args:
+            each: The push.
+            change: What it changed.
+            path: The spec's.
+            outcomes: The rulings upon the later one that end this one.
         """
-        for later in self._queue[self._queue.index(each) + 1 :]:
+        for later in self._later_than(each):
             if (later.push.repository, later.push.ref) != (each.push.repository, each.push.ref):
                 continue
             try:
@@ -329,21 +409,48 @@ class Reviewer:
                     continue
             except GitRemoteError:
                 continue
-            if ruling.is_final:
-                if path not in self._decisions[later.push.key]:
+            if ruling.outcome in outcomes:
+                if path not in self._backlog.decisions[later.push.key]:
                     self._record(later.push, path, ruling)
                 return Ruling("superseded", f"by {later.push.sha}: {ruling.reason}")
         return None
 
+    def _later_retraining(self, each: Queued, line: str) -> Ruling | None:
+        """The end of a push that waited where a later one, of whichever branch, retrains the line."""
+        newest = self._backlog.newest_of_line.get(line)
+        if newest and newest.seq > each.seq:
+            return Ruling("superseded", f"by {newest.push.sha}, a later push of {line}")
+        for later in self._later_than(each):
+            if later.push.key in self._backlog.ended or later.push.repository not in self._repositories:
+                continue
+            try:
+                change = self._look_at(later)
+                rulings = {path: self._rule(change, path) for path in self._undecided(change)}
+                if self._told_of_late(later):
+                    continue
+            except GitRemoteError:
+                continue
+            for path, ruling in rulings.items():
+                if ruling.retraining and ruling.retraining.line == line:
+                    self._record(later.push, path, ruling)
+                    return Ruling("superseded", f"by {later.push.sha}, a later push of {line}")
+        return None
+
+    def _later_than(self, each: Queued) -> Iterator[Queued]:
+        """The pushes after this one, the newest first."""
+        return takewhile(lambda later: later.seq > each.seq, reversed(self._backlog.queue.values()))
+
     def _record(self, push: Push, path: str, ruling: Ruling) -> None:
         wanted = ruling.retraining
-        if wanted and wanted.line in {entry.body["line"] for entry in self._decisions[push.key].values()}:
+        if wanted and wanted.line in {
+            entry.body["line"] for entry in self._backlog.decisions[push.key].values()
+        }:
             twice = f"{path}: line {wanted.line} is declared by another spec of the commit as well"
             ruling, wanted = Ruling("rejected", twice), None
         entry = self._request(wanted) if wanted else None
         self._append(
             push,
-            f"{push.key}:{wanted.line if wanted else path}",
+            _part(push, wanted.line if wanted else path),
             ruling,
             path=path,
             line=wanted.line if wanted else None,
@@ -357,25 +464,30 @@ class Reviewer:
         return found or retraining.request(self._ledger, wanted)
 
     def _summary(self, push: Push) -> Ruling:
-        outcomes = [entry.body["outcome"] for entry in self._decisions[push.key].values()]
+        outcomes = [entry.body["outcome"] for entry in self._backlog.decisions[push.key].values()]
         for outcome in _BY_WEIGHT:
             if outcome in outcomes:
                 counts = ", ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes)))
                 return Ruling(outcome, counts)
         return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
 
-    def _end(self, push: Push, ruling: Ruling) -> None:
-        self._append(push, push.key, ruling)
+    def _wait(self, push: Push, path: str, ruling: Ruling) -> None:
+        if path not in self._backlog.waited[push.key]:
+            body = {"push": push.key, "path": path, "outcome": ruling.outcome, "reason": ruling.reason}
+            entry = self._ledger.append(WAITED, push.repository, fingerprint=_part(push, path), body=body)
+            self._backlog.take(entry)
+
+    def _end(self, push: Push, ruling: Ruling, **details: str) -> None:
+        self._append(push, push.key, ruling, **details)
 
     def _append(self, push: Push, fingerprint: str, ruling: Ruling, **details: str | None) -> None:
         body = {"push": push.key, "outcome": ruling.outcome, "reason": ruling.reason, **details}
-        self._remember(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
+        self._backlog.take(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
 
-    def _remember(self, entry: Entry) -> None:
-        if "path" in entry.body:
-            self._decisions[entry.body["push"]][entry.body["path"]] = entry
-        else:
-            self._ended.add(entry.body["push"])
+
+def _part(push: Push, name: str) -> str:
+    """Fingerprint of what is said of one line, or one spec, of a push."""
+    return f"{push.key}:{name}"
 
 
 def _unforeseen(problem: Exception) -> str:

@@ -58,3 +58,18 @@ class RateLimit:
             own.tokens -= 1
             self._all.tokens -= 1
             return 0
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """Who has proved to know a secret and who has not draw from different buckets: no flood of strangers stops a forge."""
+
+    signed: RateLimit
+    unsigned: RateLimit
+
+    @classmethod
+    def of(
+        cls, *, per_client: Rate, overall: Rate, clock: Callable[[], float] = time.monotonic
+    ) -> "RateLimits":
+        """The same rates for both."""
+        return cls(*(RateLimit(per_client=per_client, overall=overall, clock=clock) for _ in range(2)))

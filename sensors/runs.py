@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import JsonValue
 
-from platform_assets.governance.retraining import KIND, Retraining
+from platform_assets.governance.retraining import KIND, UNSERVED_FOR, Retraining
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line
 from platform_assets.tags import RETRAINING_TAG
@@ -40,7 +41,8 @@ def answered(
     """A run for every request of this trigger that none follows yet: a daemon may have died between the two.
 
     The cursor is the sequence number in the ledger up to which every request is known to have its run, so that
-    a run which somebody deletes later is not started anew.
+    a run which somebody deletes later is not started anew. It does not go past a request of a line that is not served
+    at present, until that request is a week old.
 
     Args:
         context: Of the tick.
@@ -52,16 +54,21 @@ def answered(
     after = int(context.cursor or 0)
     # Read before the requests are: none that comes later is skipped.
     seen = ledger.tail().count
-    open_requests = [
-        (line, entry)
-        for line in lines
-        for entry in ledger.entries(kind=KIND, subject=line.name, after=after)
-        if entry.body["trigger"] == trigger and not _has_run(context.instance, entry)
+    served = {line.name: line for line in lines}
+    unanswered = [
+        entry
+        for entry in ledger.entries(kind=KIND, after=after)
+        if entry.body["trigger"] == trigger
+        and (entry.subject in served or datetime.now(UTC) - entry.time < UNSERVED_FOR)
+        and not _has_run(context.instance, entry)
     ]
+    open_requests = [entry for entry in unanswered if entry.subject in served]
+    waiting = sorted({entry.subject for entry in unanswered} - served.keys())
+    reasons = [otherwise, *(f"{name}: is to be retrained, and is not served at present" for name in waiting)]
     return dg.SensorResult(
-        run_requests=[run_request(line, entry) for line, entry in open_requests],
-        skip_reason=None if open_requests else otherwise,
-        cursor=str(min((entry.seq - 1 for _, entry in open_requests), default=seen)),
+        run_requests=[run_request(served[entry.subject], entry) for entry in open_requests],
+        skip_reason=None if open_requests else "\n".join(reasons),
+        cursor=str(min((entry.seq - 1 for entry in unanswered), default=seen)),
     )
 
 

@@ -49,12 +49,19 @@ def run_git(folder: Path, *arguments: str, given: str = "") -> str:
 class Origin:
     """A bare repository, and a clone that pushes to its branch `main`."""
 
-    def __init__(self, folder: Path, name: str = "origin", *, files: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "origin",
+        *,
+        files: dict[str, str] | None = None,
+        object_format: str = "sha1",
+    ) -> None:
         """Empty ones, or ones with a first commit of these files."""
         self.path = folder / f"{name}.git"
         self.clone = folder / f"{name}-clone"
         # Copied, since git takes a process for every step.
-        template = _template(tuple((files or {}).items()))
+        template = _template(tuple((files or {}).items()), object_format)
         shutil.copytree(template / "origin.git", self.path)
         shutil.copytree(template / "clone", self.clone)
         config = self.clone / ".git" / "config"
@@ -67,6 +74,13 @@ class Origin:
     def fast_import(self, stream: str) -> None:
         """Many commits at once, in the language of `git fast-import`."""
         run_git(self.clone, "fast-import", "--quiet", given=stream)
+
+    def link(self, name: str, target: str) -> None:
+        """Put a symbolic link into the next commit, in place of a file that may be there."""
+        path = self.clone / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
 
     def commit(self, files: dict[str, str | None]) -> str:
         """Commit these files, those with None removed; returns the commit."""
@@ -90,18 +104,18 @@ class Origin:
 
 
 @cache
-def _template(files: tuple[tuple[str, str], ...]) -> Path:
+def _template(files: tuple[tuple[str, str], ...], object_format: str) -> Path:
     """A folder with `origin.git` and `clone`, for copies."""
     folder = Path(tempfile.mkdtemp(prefix="git-template-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if files:
-        origin = Origin(folder, "seeded")
+        origin = Origin(folder, "seeded", object_format=object_format)
         origin.push(dict(files))
         origin.git("remote", "remove", "origin")
         origin.path.rename(folder / "origin.git")
         origin.clone.rename(folder / "clone")
         return folder
-    options = ("--quiet", "--template=", "--initial-branch=main")
+    options = ("--quiet", "--template=", "--initial-branch=main", f"--object-format={object_format}")
     run_git(folder, "init", *options, "--bare", "origin.git")
     run_git(folder, "init", *options, "clone")
     run_git(folder / "origin.git", "config", "receive.denyDeleteCurrent", "ignore")

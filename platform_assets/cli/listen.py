@@ -48,7 +48,9 @@ def listen(
             return Result.IGNORED
         return Result.QUEUED if enqueue(ledger, push) else Result.DUPLICATE
 
-    service = event_listener(triggers, accept=accept, secrets=secrets)
+    service = event_listener(
+        triggers, accept=accept, secrets=secrets, trusted_proxies=settings.trusted_proxies
+    )
     for trigger in triggers.triggers:
         if trigger.name in without_secret(triggers, secrets):
             variable = secret_variable(trigger.signature.secret)

@@ -37,7 +37,12 @@ def serve(service: "FastAPI", host: str, port: int) -> None:
 
     with listening(host, port) as address:
         server = uvicorn.Server(
-            uvicorn.Config(service, log_level="warning", timeout_graceful_shutdown=_ANSWER_SECONDS)
+            uvicorn.Config(
+                service,
+                log_level="warning",
+                proxy_headers=False,  # whom a proxy may speak for, the settings say
+                timeout_graceful_shutdown=_ANSWER_SECONDS,
+            )
         )
         handle_exit = server.handle_exit
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
+from platform_assets.drift.compaction import compact
 from platform_assets.drift.decay import labelled_days, model_decay_rate
 from platform_assets.drift.record import states
-from platform_assets.drift.table import publish_drift_table
+from platform_assets.drift.table import newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.step import foreseen_failures
 from platform_assets.validation.pictures import as_markdown_image
-from resources.object_store import ObjectStore
+from resources.object_store import ObjectStore, ObjectStoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,14 +40,25 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with foreseen_failures():
             store, warehouse = outside.object_store, outside.warehouse
-            published = publish_drift_table(store, warehouse, env=outside.env, line=line)
+            published = publish_drift_table(
+                store,
+                warehouse,
+                env=outside.env,
+                line=line,
+                versions_days=outside.settings.drift_versions_days,
+            )
             metadata: dict[str, Any] = {"states": states(outside.ledger, line)}
+            try:
+                metadata["segments_taken_up"] = compact(store, env=outside.env, line=line)
+            except ObjectStoreError as problem:
+                # Whoever may not delete publishes all the same, and reads more the next time.
+                metadata["segments_not_taken_up_because"] = str(problem)
             if published is None:
                 metadata["note"] = (
                     f"No verdict has been stored yet: `platform-assets drift watch {line}` watches the answers."
                 )
                 return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
-            rows = warehouse.read(published.table, published.snapshot_id)
+            rows = newest_days(warehouse, published, _DAYS_SHOWN)
             metadata |= {"dagster/row_count": published.rows, "snapshot_id": published.snapshot_id}
             metadata |= day_pictures(rows)
             metadata |= decay_metadata(store, outside.env, line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from platform_assets.drift.column_types import is_text
 from platform_assets.drift.errors import DriftError
-from platform_assets.reading.csv_table import refuse_repeated_names
+from platform_assets.reading.texts import refuse_repeated_names
 from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.table import read_table
 
@@ -90,7 +90,7 @@ def _parquet(path: Path) -> "Iterator[pq.ParquetFile]":
 
     with pq.ParquetFile(path) as outline:
         schema = outline.schema_arrow
-        refuse_repeated_names(schema.names, name=str(path))
+        refuse_repeated_names(schema.names, name=str(path), is_named=True)
     # As dictionaries, texts that come often are held once.
     texts = [field.name for field in schema if is_text(field.type)]
     with pq.ParquetFile(path, read_dictionary=texts) as file:

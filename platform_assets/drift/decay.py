@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.drift.segments import read_segments, segment_keys
+from platform_assets.drift.compaction import of_day
+from platform_assets.drift.segments import segment_keys
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import Labels, Scores, roc_auc
 from resources.object_store import ObjectStore
@@ -143,7 +144,8 @@ def labelled_days(
     found: dict[int, list[LabelledDay]] = {}
     segments = segment_keys(store, "labels", env=env, line=line)
     for day in sorted(segments)[-newest_days:]:
-        for version, labels, scores in _of_versions(list(read_segments(store, segments[day]))):
+        parts = of_day(store, "labels", env=env, line=line, day=day, made=list)
+        for version, labels, scores in _of_versions(parts):
             found.setdefault(version, []).append(LabelledDay(day, labels, scores))
     return found
 

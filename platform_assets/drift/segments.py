@@ -4,13 +4,12 @@
     reports/<env>/<line>/drift/<YYYY-MM-DD>/labels-<…>.parquet      a row an event whose label is known
 
 A segment is one atomic `put`, so a killed process leaves it whole or absent. It lies under the UTC day of
-its rows, so that a day can be looked at from its own segments alone.
+its rows, so that a day can be looked at from its own segments alone. `compaction` puts many into one.
 """
 
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from itertools import groupby
 from threading import Lock
@@ -20,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from platform_assets.drift.event import moment
-from resources.object_store import ObjectMissingError, ObjectStore
+from resources.object_store import ObjectStore
 from resources.provenance import code_commit
 
 if TYPE_CHECKING:
@@ -36,6 +35,9 @@ LARGEST_BUFFER: Final = 200_000
 """Rows; some 100 MB. What comes beyond, while the store cannot be reached, is dropped and counted."""
 RETENTION_DAYS: Final = 90
 """Of segments, and of the names of sources that lie beside them."""
+_MERGED: Final = "_"
+"""In the name of a segment that is made of others: such a one comes after the last of them, and before all later ones."""
+_TAKEN_UP: Final = b"platform.taken-up"
 
 
 class Latency(Protocol):
@@ -180,14 +182,55 @@ def segment_keys(store: ObjectStore, kind: Kind, *, env: str, line: str) -> dict
     return found
 
 
+def segments_of_day(store: ObjectStore, kind: Kind, *, env: str, line: str, day: date) -> list[str]:
+    """The keys of the segments of one kind and day, oldest first; no other day is looked at."""
+    keys = store.list(f"{folder_of(env, line)}/{day}")
+    return [key for key in keys if key.rsplit("/", 1)[1].startswith(f"{kind}-")]
+
+
 def read_segments(store: ObjectStore, keys: Sequence[str]) -> "Iterator[pa.Table]":
-    """The rows of each segment; one that retention has removed meanwhile is passed over."""
+    """The rows of each segment of a day, oldest first, and of none that another of them has taken up.
+
+    Raises:
+        ObjectMissingError: One was removed meanwhile: by retention, or because another has taken it up. Ask for the
+            day's keys again.
+    """
+    merged = {key: _read(store, key) for key in keys if is_merged(key)}
+    taken_up = {name for rows in merged.values() for name in names_taken_up(rows)}
+    for key in keys:
+        if key.rsplit("/", 1)[1] not in taken_up:
+            rows = merged[key] if key in merged else _read(store, key)
+            yield rows.replace_schema_metadata(None)
+
+
+def is_merged(key: str) -> bool:
+    """Whether a segment is made of others."""
+    return _MERGED in key.rsplit("/", 1)[1]
+
+
+def names_taken_up(rows: "pa.Table") -> list[str]:
+    """The names of the segments that these rows, as they are stored, are made of."""
+    told = (rows.schema.metadata or {}).get(_TAKEN_UP, b"")
+    return told.decode().split("\n") if told else []
+
+
+def merged_segment(last: str, names: Sequence[str], rows: "pa.Table") -> tuple[str, bytes]:
+    """Key and content of a segment that takes up others of its day and kind, in the place of the last of them."""
+    import pyarrow.parquet as pq
+
+    folder, name = last.rsplit("/", 1)
+    stem = name.removesuffix(".parquet").partition(_MERGED)[0]
+    sink = io.BytesIO()
+    stored = rows.replace_schema_metadata({_TAKEN_UP: "\n".join(names).encode()})
+    pq.write_table(stored, sink, compression="zstd")
+    return f"{folder}/{stem}{_MERGED}{uuid4().hex[:8]}.parquet", sink.getvalue()
+
+
+def _read(store: ObjectStore, key: str) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for key in keys:
-        with suppress(ObjectMissingError):
-            yield pq.read_table(pa.BufferReader(store.get(key)))
+    return pq.read_table(pa.BufferReader(store.get(key)))
 
 
 def _schema(kind: Kind) -> "pa.Schema":

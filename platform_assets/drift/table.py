@@ -5,15 +5,20 @@ of the minute's worst verdict; `events` is how many that one has seen.
 
 Days before the newest stored one are kept as they were published, whether their segments are still there or
 not; later days are rolled up anew. So is the day before, whose last verdicts may have come after midnight.
+
+A day is a file that versions share, so an hour costs what its day costs, however far the table goes back. What was
+published in another layout or with other columns is laid out so the first time. Days go after a year; versions,
+of which there is one an hour, after some days.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift.alarms import CLEAR
-from platform_assets.drift.segments import read_segments, segment_keys
+from platform_assets.drift.compaction import of_day
+from platform_assets.drift.segments import segment_keys
 from resources.object_store import ObjectStore
 from resources.provenance import code_commit
 from resources.warehouse import Snapshot, Warehouse
@@ -36,34 +41,99 @@ _AGGREGATES: Final = {
 }
 
 
-def publish_drift_table(store: ObjectStore, warehouse: Warehouse, *, env: str, line: str) -> Snapshot | None:
-    """Brings the table up to date with the segments; None where there never was a verdict."""
+def publish_drift_table(
+    store: ObjectStore,
+    warehouse: Warehouse,
+    *,
+    env: str,
+    line: str,
+    versions_days: int,
+    now: datetime | None = None,
+) -> Snapshot | None:
+    """Brings the table up to date with the segments; None where there never was a verdict.
+
+    Killed at any moment and called again, it ends where it would have ended.
+
+    Args:
+        store: Has the segments.
+        warehouse: Has the table.
+        env: The environment's part of the keys.
+        line: The line.
+        versions_days: How many days a version stays that is no longer the newest.
+        now: The current time, with its time zone.
+    """
+    now = now or datetime.now(UTC)
+    table, today = TABLE.format(line=line), now.astimezone(UTC).date()
+    current = warehouse.current(table)
+    published = warehouse.days(current, _schema()) if current else {}
+    days: dict[date, pa.Table] = {}
+    if current and published is None:
+        days = _by_day(_as_now(warehouse.read(table, current.snapshot_id)))
+    known = published or {}
+    looked_at = _days_to_look_at(store, sorted({*days, *known}), today, env=env, line=line)
+    for day in looked_at:
+        rows = of_day(store, "verdicts", env=env, line=line, day=day, made=rolled_up)
+        if rows.num_rows:  # else retention has taken its segments
+            days[day] = rows
+    newest = max([day for day in (*days, *known) if day <= today], default=today)
+    oldest = newest - timedelta(days=_RETENTION_DAYS)
+    days = {day: rows for day, rows in days.items() if day >= oldest}
+    if days:
+        current = warehouse.publish(
+            warehouse.stage_days(
+                table,
+                days,
+                on=current,
+                keep=[day for day in known if day >= oldest and day not in days],
+                content_hash=content_hash,
+                gdpr_class="internal",
+                retention_days=_RETENTION_DAYS,
+                source_commit=code_commit(),
+            )
+        )
+    if current:
+        warehouse.expire(table, written_before=now - timedelta(days=versions_days))
+    return current
+
+
+def newest_days(warehouse: Warehouse, published: Snapshot, most: int) -> "pa.Table":
+    """The rows of a version's newest days; of no others, so many the table may have."""
+    found = warehouse.days(published, _schema()) or {}
+    return warehouse.read_days(published, _schema(), sorted(found)[-most:])
+
+
+def _days_to_look_at(
+    store: ObjectStore, known: list[date], today: date, *, env: str, line: str
+) -> list[date]:
+    """The days whose segments may say more than what is published: the newest one, the day before, and all later ones."""
+    if not known:
+        return sorted(segment_keys(store, "verdicts", env=env, line=line))
+    # An event of the far future ends nothing: the day before the newest of the past is looked at.
+    newest = max([day for day in known if day <= today], default=today)
+    days = (today - newest).days
+    return [newest + timedelta(days=number) for number in range(-1, days + 2)]
+
+
+def _as_now(rows: "pa.Table") -> "pa.Table":
+    """Rows of earlier releases in the columns of today; what they did not have is null."""
+    import pyarrow as pa
+
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(rows.num_rows, field.type)
+        for field in _schema()
+    ]
+    return pa.table(columns, schema=_schema())
+
+
+def _by_day(rows: "pa.Table") -> "dict[date, pa.Table]":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table, segments = TABLE.format(line=line), segment_keys(store, "verdicts", env=env, line=line)
-    current = warehouse.current(table)
-    parts = []
-    if current is not None and current.rows:
-        published = warehouse.read(table, current.snapshot_id).cast(_schema())
-        days = pc.cast(published["minute"], pa.date32())
-        newest = pc.max(days).as_py()
-        segments = {day: keys for day, keys in segments.items() if day >= newest - timedelta(days=1)}
-        parts.append(published.filter(pc.invert(pc.is_in(days, pa.array(list(segments), pa.date32())))))
-    if not segments:
-        return current
-    parts += [rolled_up(read_segments(store, keys)) for keys in segments.values()]
-    rows = pa.concat_tables(parts).sort_by([(key, "ascending") for key in _KEYS])
-    return warehouse.publish(
-        warehouse.stage(
-            table,
-            rows,
-            content_hash=content_hash(rows),
-            gdpr_class="internal",
-            retention_days=_RETENTION_DAYS,
-            source_commit=code_commit(),
-        )
-    )
+    days = pc.cast(rows["minute"], pa.date32())
+    ordered = [(key, "ascending") for key in _KEYS]
+    return {day: rows.filter(pc.equal(days, day)).sort_by(ordered) for day in pc.unique(days).to_pylist()}
 
 
 def rolled_up(segments: "Iterable[pa.Table]") -> "pa.Table":
@@ -91,7 +161,7 @@ def _as_rows(verdicts: "pa.Table") -> "pa.Table":
 
 def _grouped(rows: "pa.Table") -> "pa.Table":
     ordered = rows.sort_by([*((key, "ascending") for key in _KEYS), ("ks", "descending")])
-    # Threads would lose the order that `first` relies on.
+    # Threads would lose the order that `first` relies on, and that of the rows.
     grouped = ordered.group_by(list(_KEYS), use_threads=False).aggregate(list(_AGGREGATES.items()))
     return grouped.rename_columns([*_KEYS, *_AGGREGATES]).cast(_schema())
 

@@ -8,6 +8,7 @@ values of a pushed commit. Once a release that it made is active, the deviation 
 runs go on from it, until the spec itself changes (`basis`).
 """
 
+from datetime import timedelta
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -17,6 +18,8 @@ from platform_assets.governance.release import ACTIVATION
 from platform_assets.ledger.ledger import Entry, Ledger
 
 KIND = "retraining"
+UNSERVED_FOR = timedelta(days=7)
+"""So long, what is asked of a line waits where nobody serves it: its spec is broken or not loaded yet."""
 
 
 class Retraining(BaseModel):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.decay import measure_decay
+from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
 from tests.benchmarks.imports import measure_imports
 from tests.benchmarks.ledger import measure_ledger
@@ -66,6 +67,7 @@ def main() -> int:
         "sketch": measure_sketch,
         "monitor": measure_monitor,
         "decay": measure_decay,
+        "drift_table": lambda folder: measure_drift_table(folder, versions=options.versions),
         "listener": measure_listener,
         "pods": measure_pods,
         "scale_out": measure_scale_out,
@@ -76,6 +78,7 @@ def main() -> int:
     parser.add_argument(
         "--train-rows", type=int, default=500, help="of `overhead`; the main job trains on 4,000"
     )
+    parser.add_argument("--versions", type=int, default=400, help="of `drift_table`")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = {"machine": machine()}

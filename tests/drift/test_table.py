@@ -8,15 +8,17 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift import segments
 from platform_assets.drift.event import EventBatch, PredictionEvent
 from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, WindowVerdict
 from platform_assets.drift.segments import DriftLog, segment_keys
-from platform_assets.drift.table import publish_drift_table
+from platform_assets.drift.table import newest_days, publish_drift_table
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
 from resources.object_store import LocalObjectStore, ObjectStoreError
+from tests.benchmarks.drift_table import HOURS_A_DAY, grow
 
 LINE, ENV = "reviews_sentiment", "dev"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -76,9 +78,14 @@ def add(log, *verdicts, counters=None, took=(5.0,)):
     log.add(verdicts, counters or Counters(), latency(*took))
 
 
+def publish(store, warehouse, *, now=MIDNIGHT + timedelta(days=4), versions_days=7):
+    """The newest version, brought up to date some days after the first verdicts."""
+    return publish_drift_table(store, warehouse, env=ENV, line=LINE, versions_days=versions_days, now=now)
+
+
 def published(store, warehouse):
     """The rows of the table, brought up to date."""
-    snapshot = publish_drift_table(store, warehouse, env=ENV, line=LINE)
+    snapshot = publish(store, warehouse)
     return warehouse.read(snapshot.table, snapshot.snapshot_id).to_pylist()
 
 
@@ -212,13 +219,13 @@ def test_published_twice_it_is_one_version(log, store, warehouse):
     """Equal segments give equal rows and no other snapshot."""
     add(log, verdict(MIDNIGHT), verdict(MIDNIGHT, column="words"))
     log.flush()
-    first = publish_drift_table(store, warehouse, env=ENV, line=LINE)
-    assert publish_drift_table(store, warehouse, env=ENV, line=LINE) == first
+    first = publish(store, warehouse)
+    assert publish(store, warehouse) == first
 
 
 def test_no_verdict_no_table(store, warehouse):
     """A line that was never watched has none."""
-    assert publish_drift_table(store, warehouse, env=ENV, line=LINE) is None
+    assert publish(store, warehouse) is None
     assert warehouse.tables() == []
 
 
@@ -274,3 +281,146 @@ def test_only_labelled_events_become_labels(log, store):
     (rows,) = segments.read_segments(store, [key])
     assert rows["label"].to_pylist() == [1, 0]
     assert pc.sum(rows["model_version"]).as_py() == 2
+
+
+# --- Days and versions -----------------------------------------------------------------------------
+
+
+def day_paths(tmp_path):
+    """The data files of the table, as they lie there."""
+    return {path.name for path in (tmp_path / "tables").rglob("*.parquet")}
+
+
+def write_days(log, count, *, ks=0.1):
+    """A flush for each of so many days, the first of which is `MIDNIGHT`'s."""
+    for number in range(count):
+        add(log, verdict(MIDNIGHT + timedelta(days=number), ks=ks))
+        log.flush()
+
+
+def test_an_hour_writes_its_own_day_only(log, store, warehouse, tmp_path):
+    """All other days are the files that earlier versions have of them, and each is read as it was."""
+    write_days(log, 4)
+    first = published(store, warehouse)
+    before = day_paths(tmp_path)
+    assert sorted(name.partition("_")[0] for name in before) == [f"2026-11-{day}" for day in (22, 23, 24, 25)]
+    add(log, verdict(MIDNIGHT + timedelta(days=3, minutes=5)))
+    log.flush()
+    second = published(store, warehouse)
+    assert [name.partition("_")[0] for name in day_paths(tmp_path) - before] == ["2026-11-25"]
+    assert second[:-1] == first
+    assert [row["minute"] for row in second] == sorted(row["minute"] for row in second)
+
+
+def test_versions_go_after_their_days_and_rows_stay(log, store, warehouse, tmp_path):
+    """The newest version has all of them; a sweep removes what only the old ones had."""
+    table = f"drift.{LINE}"
+    for hour in range(6):
+        add(log, verdict(MIDNIGHT + timedelta(hours=hour)))
+        log.flush()
+        publish(store, warehouse)
+    assert len(warehouse.versions(table)) == 6
+    rows = published(store, warehouse)
+    later = datetime.now(UTC) + timedelta(days=3)
+    assert publish(store, warehouse, now=later, versions_days=4) is not None
+    assert len(warehouse.versions(table)) == 6
+    publish(store, warehouse, now=later, versions_days=2)
+    assert len(warehouse.versions(table)) == 1
+    assert warehouse.sweep() > 0
+    assert len(day_paths(tmp_path)) == 1
+    assert published(store, warehouse) == rows
+
+
+def test_days_go_after_a_year(log, store, warehouse):
+    """Counted back from the newest one; an event of the far future takes nothing with it."""
+    add(log, verdict(MIDNIGHT - timedelta(days=366)))
+    add(log, verdict(MIDNIGHT - timedelta(days=360)))
+    log.flush()
+    assert len(published(store, warehouse)) == 2
+    add(log, verdict(MIDNIGHT), verdict(MIDNIGHT + timedelta(days=3000)))
+    log.flush()
+    days = [row["minute"].date() for row in published(store, warehouse)]
+    assert days == [(MIDNIGHT - timedelta(days=360)).date(), MIDNIGHT.date()]
+
+
+def test_a_table_of_earlier_releases_is_laid_out_by_day_once(log, store, warehouse, tmp_path):
+    """It was one file, had fewer columns, and its old segments are gone: no row is lost, and it goes on by day."""
+    write_days(log, 3)
+    snapshot = publish(store, warehouse)
+    rows = warehouse.read(snapshot.table, snapshot.snapshot_id)
+    for keys in segment_keys(store, "verdicts", env=ENV, line=LINE).values():
+        for key in keys:
+            store.delete(key)
+    former = IcebergWarehouse(
+        f"sqlite:///{tmp_path / 'former.sqlite'}",
+        str(tmp_path / "former"),
+        locks=FileLocks(tmp_path / "locks"),
+    )
+    older = rows.drop_columns(["latency_p99_ms"])
+    carried = {"gdpr_class": "internal", "retention_days": 365, "source_commit": "0c0ffee"}
+    former.publish(former.stage(snapshot.table, older, content_hash=content_hash(older), **carried))
+    add(log, verdict(MIDNIGHT + timedelta(days=3)))
+    log.flush()
+
+    found = published(store, former)
+
+    assert found[:3] == [row | {"latency_p99_ms": None} for row in rows.to_pylist()]
+    assert len(found) == 4
+    current = former.current(snapshot.table)
+    assert list(former.days(current, rows.schema)) == [
+        (MIDNIGHT + timedelta(days=day)).date() for day in range(4)
+    ]
+    assert newest_days(former, current, 2).num_rows == 2
+    files = {path.name for path in (tmp_path / "former").rglob("*.parquet")}
+    add(log, verdict(MIDNIGHT + timedelta(days=3, minutes=1)))
+    log.flush()
+    publish(store, former)
+    assert len({path.name for path in (tmp_path / "former").rglob("*.parquet")} - files) == 1
+
+
+def test_a_day_that_was_erased_from_is_laid_out_again(log, store, warehouse):
+    """An erasure writes a version as one file; what it took out does not come back with the next hour."""
+    write_days(log, 3)
+    snapshot = publish(store, warehouse)
+    gone = MIDNIGHT.replace(tzinfo=None)
+    warehouse.rewrite(
+        snapshot.table,
+        lambda _, rows: pc.not_equal(rows["minute"].cast("timestamp[us]"), gone),
+        columns=lambda _: ("minute",),
+        content_hash=content_hash,
+    )
+    assert len(published(store, warehouse)) == 2
+    assert (
+        warehouse.days(warehouse.current(snapshot.table), snapshot_schema(warehouse, snapshot.table))
+        is not None
+    )
+
+
+def snapshot_schema(warehouse, table):
+    """The schema of the newest version."""
+    return warehouse.read(table, warehouse.current(table).snapshot_id).schema
+
+
+def check_flat(tmp_path, versions, kept):
+    """What an hour and a sweep read does not depend on how many versions there have been."""
+    steady, *others = [
+        cost
+        for cost in grow(tmp_path, versions=versions, kept=kept, days=5)
+        if cost.versions > kept + HOURS_A_DAY
+    ]
+    for cost in others:
+        assert (cost.manifests_by_hour, cost.manifests_by_sweep) == (1, kept)
+        # Sequence numbers get longer.
+        assert cost.metadata_bytes < 1.05 * steady.metadata_bytes
+    assert others
+
+
+def test_what_an_hour_costs_does_not_grow(tmp_path):
+    """One manifest is read for a publication, and one of each version that is left for a sweep."""
+    check_flat(tmp_path, versions=52, kept=4)
+
+
+@pytest.mark.long
+def test_ten_thousand_versions_cost_what_a_hundred_do(tmp_path):
+    """The same, more often; figures are in docs/performance.md."""
+    check_flat(tmp_path, versions=10_000, kept=8)

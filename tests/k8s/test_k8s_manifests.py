@@ -223,11 +223,11 @@ def test_what_is_behind_an_ingress_trusts_its_word_for_the_client(by_overlay: di
             variable["value"]
             for _, container in containers(objects)
             for variable in container.get("env", [])
-            if variable["name"] == "FORWARDED_ALLOW_IPS"
+            if variable["name"] == "PLATFORM_TRUSTED_PROXIES"
         ]
         for name, objects in by_overlay.items()
     }
-    assert trusting == {"dev": [], "prod": ["10.0.0.0/8"]}
+    assert trusting == {"dev": [], "prod": ['["10.0.0.0/8"]']}
     (ingress,) = of_kind(by_overlay["prod"], "Ingress")
     (rule,) = ingress["spec"]["rules"]
     assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [("/", "Exact")]

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from resources.git_names import GitNameError, branch_of, canonical_repository, matches
+from resources.git_names import (
+    GitNameError,
+    branch_of,
+    canonical_repository,
+    is_commit_id,
+    is_same_repository,
+    matches,
+)
 from resources.git_remote import (
     GitRemoteError,
     MirroredRemote,
@@ -89,6 +96,30 @@ def test_what_names_no_repository_is_refused_without_repeating_it(url: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "other", "same"),
+    [
+        *(("h/o/r", "h/o/r", True), ("h/o/r", "h/O/R", True), ("www.h/o/r", "h/o/r", True)),
+        *(("h/o/r", "h2/o/r", False), ("h:8443/o/r", "h/o/r", False), ("file:///o/r", "file:///o/R", False)),
+    ],
+)
+def test_forges_know_a_repository_in_any_case(name: str, other: str, *, same: bool) -> None:
+    """And with `www.`; a folder's case counts, and so do hosts and ports."""
+    assert is_same_repository(name, other) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        *(("a" * 40, True), ("b" * 64, True), ("a" * 39, False), ("a" * 41, False), ("a" * 63, False)),
+        *(("0" * 40, False), ("0" * 64, False), ("A" * 64, False), (f"{'a' * 64}\n", False)),
+    ],
+)
+def test_commit_ids_have_40_or_64_digits(text: str, *, whole: bool) -> None:
+    """By SHA-1 or SHA-256; zeros are no commit."""
+    assert is_commit_id(text) is whole
+
+
+@pytest.mark.parametrize(
     ("ref", "branch"),
     [
         *(("refs/heads/main", "main"), ("main", "main"), ("refs/heads/release/1.0", "release/1.0")),
@@ -142,6 +173,22 @@ def test_settings_name_each_repository_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PLATFORM_GIT_REPOSITORIES", '[{"url": "git@h:o/r"}, {"url": "https://h/o/r.git"}]')
     with pytest.raises(ValueError, match="h/o/r stands twice"):
         PlatformSettings()
+
+
+def test_settings_may_name_a_repository_in_more_than_one_way() -> None:
+    """Each of them by one repository alone; what names none is refused, and not repeated."""
+    watched = WatchedRepository(url="git@ssh.h:o/r.git", also_named=("https://h:8443/o/r",))
+    assert watched.names == ("ssh.h/o/r", "h:8443/o/r")
+    with pytest.raises(ValueError, match="h/o/r stands twice"):
+        PlatformSettings(
+            git_repositories=(
+                {"url": "git@ssh.h:o/r", "also_named": ["https://h/o/r"]},
+                {"url": "https://h/o/r"},
+            )
+        )
+    with pytest.raises(ValueError, match="git_repositories") as caught:
+        PlatformSettings(git_repositories=({"url": "git@h:o/r", "also_named": ["ftp://s3cret@h/o/r"]},))
+    assert "s3cret" not in str(caught.value)
 
 
 def test_by_default_specs_and_models_are_watched() -> None:
@@ -223,6 +270,49 @@ def test_trees_and_contents_are_those_of_the_commit(origin: Origin, remote: Mirr
     assert set(remote.tree(first, "models")) == {"models/spec.yaml", odd}
     assert remote.changed_paths(first, second) == tuple(sorted(["models/spec.yaml", odd]))
     assert remote.changed_paths(None, second) == ("models/link", "models/spec.yaml", "other/x")
+
+
+def test_links_say_where_they_lead(origin: Origin, remote: MirroredRemote) -> None:
+    """Each as it was written, whatever it leads to; files and folders are none."""
+    links = {"a": "models/spec.yaml", "models/out": "/etc/passwd", "models/odd": "new\nline ü", "z": "z"}
+    for name, target in links.items():
+        origin.link(name, target)
+    sha = origin.push({"models/spec.yaml": "line: a"})
+    remote.fetch(sha)
+    assert remote.links(sha) == links
+    assert set(remote.tree(sha)) == {"models/spec.yaml"}
+    without = origin.push(dict.fromkeys(links))
+    remote.fetch(without)
+    assert remote.links(without) == {}
+
+
+def test_a_repository_may_name_its_objects_by_sha_256(tmp_path: Path) -> None:
+    """All that is asked of one is answered; its ids have 64 digits."""
+    origin = Origin(tmp_path, files={"a": "1"}, object_format="sha256")
+    remote = MirroredRemote(str(origin.path), tmp_path / "git")
+    ((ref, first),) = remote.heads().items()
+    origin.link("link", "a")
+    second = origin.push({"a": "2"})
+    assert (ref, len(first)) == ("refs/heads/main", 64)
+    assert remote.fetch(second).first_parent == first
+    assert remote.changed_paths(first, second) == ("a", "link")
+    assert remote.contains(second, first)
+    assert {path: remote.read(blob) for path, blob in remote.tree(second).items()} == {"a": b"2"}
+    assert remote.links(second) == {"link": "a"}
+
+
+def test_a_repository_that_was_made_anew_with_other_ids_says_what_to_do(tmp_path: Path) -> None:
+    """The mirror holds commits that nothing else has any more: a person removes it, nobody else."""
+    origin = Origin(tmp_path, files={"a": "1"})
+    remote = MirroredRemote(str(origin.path), tmp_path / "git")
+    first = remote.heads()["refs/heads/main"]
+    remote.fetch(first)
+    origin.path.rename(tmp_path / "former.git")
+    other = Origin(tmp_path / "anew", files={"a": "1"}, object_format="sha256")
+    other.path.rename(origin.path)
+    with pytest.raises(GitRemoteError, match=r"made anew with commit ids of another kind; remove .*\.git"):
+        remote.fetch(remote.heads()["refs/heads/main"])
+    assert remote.holds(first)
 
 
 def test_a_commit_that_a_force_push_removed_can_still_be_had(origin: Origin, remote: MirroredRemote) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resources import provenance
-from resources.provenance import UNVERSIONED, code_commit, source_commit
+from resources.provenance import UNVERSIONED, code_commit, running_code, source_commit
 
 
 class Repository:
@@ -72,6 +72,33 @@ def test_a_file_has_the_commit_that_changed_it_last(repository):
     second = repository.commit()
     assert source_commit(spec) == first
     assert source_commit(repository.root / "specs/other.yaml") == second
+
+
+def test_a_link_has_the_newer_commit_of_its_own_and_of_what_it_leads_to(repository):
+    """Whatever the two are called: what is read changes with either. One that leads out of the repository has none."""
+    shared = repository.write("shared/base.yaml", "line: a")
+    spec = repository.root / "specs" / "training-spec.yaml"
+    spec.parent.mkdir()
+    spec.symlink_to("../shared/base.yaml")
+    commits = [repository.commit()]
+    assert source_commit(spec) == commits[0]
+    shared.write_text("line: b")
+    assert source_commit(spec) == f"{commits[0]}+dirty"
+    commits.append(repository.commit())
+    assert source_commit(spec) == commits[1]
+    repository.write("shared/other.yaml", "line: c")
+    repository.commit()
+    spec.unlink()
+    spec.symlink_to("../shared/other.yaml")
+    assert source_commit(spec).endswith("+dirty")
+    commits.append(repository.commit())
+    assert source_commit(spec) == commits[-1]
+    outside = repository.root.parent / "outside.yaml"
+    outside.write_text("line: d")
+    spec.unlink()
+    spec.symlink_to(outside)
+    repository.commit()
+    assert source_commit(spec) == UNVERSIONED
 
 
 def test_a_changed_file_is_dirty(repository):
@@ -182,6 +209,21 @@ def test_an_image_claims_the_commit_whose_code_it_holds(image):
     """File by file what Git has there, wherever a wheel puts it."""
     _, commit = image
     assert code_commit() == commit
+
+
+def test_code_of_a_repository_that_names_objects_by_sha_256(image):
+    """The same files by the other ids: an image of such a commit claims it, and one that differs does not."""
+    site, _ = image
+    (site / "resources" / "empty.py").write_text("")
+    code, commit = running_code(site, sha256=True), "b" * 64
+    # What `git hash-object` says in such a repository.
+    assert code["resources/empty.py"] == "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813"
+    tree = "\n".join(f"100644 blob {blob}\t{path}" for path, blob in code.items())
+    (site / "resources" / "code-tree.txt").write_text(f"{commit}\n{tree}\n")
+    assert code_commit() == commit
+    (site / "resources" / "empty.py").write_text("changed = True")
+    code_commit.cache_clear()
+    assert code_commit() == f"{commit}+dirty"
 
 
 def test_specs_of_an_image_are_input_and_may_differ(image):

@@ -241,3 +241,17 @@ def test_other_specs_can_be_served(environment):
     """The specs to serve are a list of paths."""
     environment.setenv("PLATFORM_SPECS", '["a.yaml", "b/c.yaml"]')
     assert PlatformSettings().specs == (Path("a.yaml"), Path("b/c.yaml"))
+
+
+def test_trusted_proxies_are_networks(environment):
+    """From the environment as a list; everybody is none, and neither is a name."""
+    environment.setenv("PLATFORM_TRUSTED_PROXIES", '["10.42.0.0/16", "fd00::/8", "192.0.2.1"]')
+    assert [str(network) for network in PlatformSettings().trusted_proxies] == [
+        "10.42.0.0/16",
+        "fd00::/8",
+        "192.0.2.1/32",
+    ]
+    for wrong in ("0.0.0.0/0", "::/0", "ingress", "10.42.0.1/16"):
+        environment.setenv("PLATFORM_TRUSTED_PROXIES", f'["{wrong}"]')
+        with pytest.raises(ValueError, match="trusted_proxies"):
+            PlatformSettings()

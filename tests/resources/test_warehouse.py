@@ -5,8 +5,8 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from datetime import date
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.outside_systems import OutsideSystems
+from resources.iceberg_files import TableFiles
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, LockLostError
 from resources.settings import PlatformSettings
@@ -42,6 +43,12 @@ def warehouse(tmp_path):
     return opened(tmp_path)
 
 
+@pytest.fixture
+def place_of(tmp_path):
+    """Where it is."""
+    return local(tmp_path)
+
+
 @pytest.fixture(params=["local", "shared"])
 def place(request, tmp_path):
     """Where a warehouse is to be: on this machine, or as pods share it, with catalogue and locks in Postgres."""
@@ -64,14 +71,14 @@ def any_warehouse(place):
 
 
 @contextmanager
-def stager(place: PlatformSettings, first: int, count: int | None = None):
+def stager(place: PlatformSettings, first: int, count: int | None = None, *, program: str = "stager.py"):
     """A process that publishes one version after the other, so many or until it is killed."""
     led = place.model_dump(
         include={"home", "catalog_uri", "locks_uri", "warehouse_uri", "s3_endpoint"}, exclude_none=True
     )
     with subprocess.Popen(
         [
-            *(sys.executable, Path(__file__).with_name("stager.py"), TABLE, str(first)),
+            *(sys.executable, Path(__file__).with_name(program), TABLE, str(first)),
             *([] if count is None else [str(count)]),
         ],
         stdout=subprocess.PIPE,
@@ -291,6 +298,37 @@ def test_two_writers_at_once_lose_nothing(place):
     assert len(reported) == 6
 
 
+def day(number: int) -> date:
+    """A day of November."""
+    return date(2026, 11, number)
+
+
+def stage_days(
+    warehouse: IcebergWarehouse,
+    days: dict[int, int],
+    *,
+    keep: tuple[int, ...] = (),
+    on: Snapshot | None = None,
+) -> Snapshot:
+    """Stage days of November, each with the rows of a version, on what is current."""
+    current = warehouse.current(TABLE) if TABLE in warehouse.tables() else None
+    return warehouse.stage_days(
+        TABLE,
+        {day(number): rows(version) for number, version in days.items()},
+        on=on or current,
+        keep=[day(number) for number in keep],
+        content_hash=content_hash,
+        gdpr_class="internal",
+        retention_days=365,
+        source_commit=COMMIT,
+    )
+
+
+def expire(warehouse: IcebergWarehouse) -> int:
+    """Forget all versions that may go."""
+    return warehouse.expire(TABLE, written_before=datetime.now(UTC) + timedelta(seconds=1))
+
+
 class LostLocks(FileLocks):
     """Locks that are lost as soon as they are held, as after a restart of the server that keeps them."""
 
@@ -314,14 +352,17 @@ class LostLocks(FileLocks):
         lambda warehouse: stage(warehouse, 3),
         lambda warehouse: rewrite(warehouse, "row 1"),
         lambda warehouse: warehouse.drop(TABLE, [warehouse.current(TABLE).snapshot_id]),
+        lambda warehouse: stage_days(warehouse, {3: 1}),
+        expire,
         IcebergWarehouse.sweep,
     ],
-    ids=["stage", "rewrite", "drop", "sweep"],
+    ids=["stage", "rewrite", "drop", "stage_days", "expire", "sweep"],
 )
 def test_whoever_lost_the_lock_commits_and_removes_nothing(tmp_path, act):
     """Others may be acting by now: the act stops before anybody could see it."""
     locks, place = LostLocks(tmp_path / "locks"), local(tmp_path)
     warehouse = IcebergWarehouse(place.resolved_catalog_uri, place.resolved_warehouse_uri, locks=locks)
+    publish(warehouse, 0)
     publish(warehouse, 1)
     stage(warehouse, 2)
     before, files = warehouse.versions(TABLE, unpublished=True), files_of(place)
@@ -687,3 +728,187 @@ def test_the_aws_sdk_need_not_ask_the_machine_for_its_region(tmp_path, monkeypat
     ).warehouse
 
     assert os.environ.get("AWS_DEFAULT_REGION") == expected
+
+
+# --- By day ----------------------------------------------------------------------------------------
+
+
+def test_versions_by_day_share_what_they_have_alike(any_warehouse, place):
+    """Only new days are written; every version reads as one table, in the order of its days."""
+    first = any_warehouse.publish(stage_days(any_warehouse, {2: 2, 1: 1}))
+    before = {path for path in files_of(place) if path.endswith(".parquet")}
+    second = any_warehouse.publish(stage_days(any_warehouse, {3: 3, 2: 20}, keep=(1,)))
+    assert len({path for path in files_of(place) if path.endswith(".parquet")} - before) == 2
+    assert any_warehouse.read(TABLE, first.snapshot_id).equals(pa.concat_tables([rows(1), rows(2)]))
+    assert any_warehouse.read(TABLE, second.snapshot_id).equals(
+        pa.concat_tables([rows(1), rows(20), rows(3)])
+    )
+    schema = rows(1).schema
+    assert any_warehouse.days(second, schema) == {day(1): 5, day(2): 5, day(3): 5}
+    assert any_warehouse.read_days(second, schema, [day(3), day(1)]).equals(
+        pa.concat_tables([rows(1), rows(3)])
+    )
+    assert second.rows == 15
+    any_warehouse.sweep()
+    assert files_of(place) == referenced(place)
+    expire(any_warehouse)
+    any_warehouse.sweep()
+    assert any_warehouse.read(TABLE, second.snapshot_id).equals(
+        pa.concat_tables([rows(1), rows(20), rows(3)])
+    )
+
+
+def test_equal_days_are_one_version(warehouse):
+    """Whether they are written or kept, nothing is written twice."""
+    first = warehouse.publish(stage_days(warehouse, {1: 1, 2: 2}))
+    assert stage_days(warehouse, {2: 2}, keep=(1,)) == first
+    assert stage_days(warehouse, {1: 1, 2: 2}) == first
+    # A day that goes is a difference, and so is one that has come.
+    assert stage_days(warehouse, {2: 2}).content_hash != first.content_hash
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_a_killed_writer_of_days_loses_none(tmp_path, kills):
+    """Killed between a day's files, its staging, its publication and the end of old versions.
+
+    Every day is whole, that of the last version which was reported, or of the next, is there, and a sweep leaves what
+    is needed.
+    """
+    place = local(tmp_path)
+    for number in range(kills):
+        with stager(place, 1000 * number, program="day_stager.py") as process:
+            reported = [process.stdout.readline() for _ in range(random.randint(5, 8))]
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=random.uniform(0, 0.3))
+            process.kill()
+            reported += process.stdout.readlines()
+        warehouse, last = OutsideSystems(place).warehouse, int(reported[-1])
+        current = warehouse.current(TABLE)
+        found = warehouse.read(TABLE, current.snapshot_id)
+        days = {
+            versions[0] % 5 + 1: versions
+            for versions in (found["version"].to_pylist()[at : at + 10] for at in range(0, 50, 10))
+        }
+        assert sorted(days) == [1, 2, 3, 4, 5]
+        assert all(len(set(versions)) == 1 for versions in days.values())
+        newest = max(found["version"].to_pylist())
+        assert newest - last in {0, 1}
+        assert set(found["version"].to_pylist()) == set(range(newest - 4, newest + 1))
+        warehouse.sweep()
+        assert files_of(place) == referenced(place)
+        assert warehouse.read(TABLE, current.snapshot_id).equals(found)
+
+
+def test_what_does_not_go_on_from_the_current_version_is_refused(warehouse):
+    """Another was published meanwhile, a day has no file of its own, days are of several schemas, or there is none."""
+    one = warehouse.publish(stage_days(warehouse, {1: 1}))
+    with pytest.raises(WarehouseError, match="no file of 2026-11-02 by itself"):
+        stage_days(warehouse, {1: 1}, keep=(2,))
+    warehouse.publish(stage_days(warehouse, {1: 2}))
+    with pytest.raises(WarehouseError, match="another version has become current"):
+        stage_days(warehouse, {2: 3}, keep=(1,), on=one)
+    with pytest.raises(WarehouseError, match="has no file of 2026-11-05"):
+        warehouse.read_days(one, rows(1).schema, [day(5)])
+    with pytest.raises(WarehouseError, match="no day is to be written"):
+        stage_days(warehouse, {})
+    mixed = {day(1): rows(1), day(2): rows(2).drop_columns(["label"])}
+    with pytest.raises(WarehouseError, match="one schema"):
+        warehouse.stage_days(
+            TABLE,
+            mixed,
+            on=warehouse.current(TABLE),
+            content_hash=content_hash,
+            gdpr_class="internal",
+            retention_days=1,
+            source_commit=COMMIT,
+        )
+
+
+def test_what_lies_otherwise_has_no_days(warehouse):
+    """A version of one file, an erased one, and one of another schema: all of them have to be written by day first."""
+    schema = rows(1).schema
+    assert warehouse.days(publish(warehouse, 1), schema) is None
+    by_day = warehouse.publish(stage_days(warehouse, {1: 1, 2: 2}))
+    assert warehouse.days(by_day, schema) is not None
+    assert warehouse.days(by_day, rows(1).drop_columns(["label"]).schema) is None
+    rewrite(warehouse, "row 1")
+    assert warehouse.days(warehouse.current(TABLE), schema) is None
+
+
+def test_versions_expire_but_for_those_in_use(warehouse):
+    """The current one and the newest write stay, under legal hold all; the table grows by no word about the others."""
+    old = [warehouse.publish(stage_days(warehouse, {number: number})) for number in (1, 2, 3)]
+    staged = stage_days(warehouse, {4: 4})
+    assert warehouse.expire(TABLE, written_before=old[0].committed_at) == 0
+    warehouse.set_legal_hold(TABLE, held=True)
+    assert expire(warehouse) == 0
+    warehouse.set_legal_hold(TABLE, held=False)
+    assert expire(warehouse) == 2
+    assert [each.snapshot_id for each in warehouse.versions(TABLE, unpublished=True)] == [
+        old[2].snapshot_id,
+        staged.snapshot_id,
+    ]
+    with pytest.raises(WarehouseError, match="it was expired or never written"):
+        warehouse.read(TABLE, old[0].snapshot_id)
+    target = warehouse._catalog.load_table(TABLE)
+    assert not [name for name in target.properties if name.startswith("platform.gone")]
+    assert set(target.metadata.refs) == {
+        "main",
+        "audit",
+        *(tag for tag in target.metadata.refs if "-" in tag),
+    }
+    assert expire(warehouse) == 0
+
+
+def test_many_versions_expire_in_several_goes(warehouse, monkeypatch):
+    """Others wait for the lock; the oldest go first."""
+    monkeypatch.setattr("resources.iceberg_removal._MOST_EXPIRED_AT_ONCE", 2)
+    for number in range(1, 7):
+        warehouse.publish(stage_days(warehouse, {number: number}))
+    assert [expire(warehouse) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_sweep_reads_no_manifest_while_others_wait(warehouse, monkeypatch):
+    """Each is read once, before the lock is held, and each of a version that comes in between with it."""
+    from pyiceberg.manifest import ManifestFile
+
+    for number in range(1, 6):
+        warehouse.publish(stage_days(warehouse, {number: number}))
+    read, held = [], []
+    fetch, locked = ManifestFile.fetch_manifest_entry, warehouse._locked
+
+    def counted(self, *arguments, **named):
+        read.append((self.manifest_path, bool(held)))
+        return fetch(self, *arguments, **named)
+
+    @contextmanager
+    def watched():
+        with locked() as lock:
+            held.append(lock)
+            yield lock
+            held.clear()
+
+    monkeypatch.setattr(ManifestFile, "fetch_manifest_entry", counted)
+    monkeypatch.setattr(warehouse, "_locked", watched)
+    warehouse.sweep()
+    assert len(read) == len(set(read)) == 5
+    assert not any(while_held for _, while_held in read)
+
+
+def test_a_sweep_spares_what_comes_while_it_looks(warehouse, place_of, monkeypatch):
+    """A version that is published between its look and the lock keeps all of its files."""
+    warehouse.publish(stage_days(warehouse, {1: 1}))
+    look = TableFiles.there
+
+    def there(self):
+        found = look(self)
+        warehouse.publish(stage_days(warehouse, {2: 2}, keep=(1,)))
+        return found
+
+    monkeypatch.setattr(TableFiles, "there", there)
+    warehouse.sweep()
+    monkeypatch.undo()
+    current = warehouse.current(TABLE)
+    assert warehouse.read(TABLE, current.snapshot_id).equals(pa.concat_tables([rows(1), rows(2)]))
+    warehouse.sweep()
+    assert files_of(place_of) == referenced(place_of)

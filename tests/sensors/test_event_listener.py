@@ -7,15 +7,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from platform_assets.ledger.ledger import Ledger
+from resources.settings import WatchedRepository
 from sensors.event_listener import Result, RetrainParams, event_listener, secret_variable, without_secret
-from sensors.push_queue import PUSH, Push
-from sensors.rate_limit import Rate, RateLimit
+from sensors.push_queue import PUSH, Push, push_of
+from sensors.rate_limit import Rate, RateLimit, RateLimits
 from sensors.tekton import SecretRef
 from sensors.triggers import TriggerError, read_triggers, triggers_folder
 from tests.sensors.webhooks import PUSHES, SECRETS, SHA, delivery, payload, secret_of
@@ -24,6 +26,7 @@ from tests.servers import free_ports
 TRIGGERS = read_triggers(triggers_folder())
 GITHUB = RetrainParams(*PUSHES["github"], SHA)
 RETRAIN = {"repository": GITHUB.repository, "ref": GITHUB.ref, "sha": SHA}
+WATCHED = [WatchedRepository(url=repository) for repository, _ in PUSHES.values()]
 BEARER = {"Authorization": f"Bearer {SECRETS['retrain']}"}
 
 
@@ -38,7 +41,7 @@ def open_client(taken):
     """A client of the listener; arguments go to the listener."""
 
     def accept(params):
-        if "unwatched" in params.repository:
+        if push_of(params.repository, params.ref, params.sha, WATCHED) is None:
             return Result.IGNORED
         taken.append(params)
         return Result.QUEUED if taken.count(params) == 1 else Result.DUPLICATE
@@ -148,6 +151,13 @@ def test_a_signed_body_that_is_no_json_is_told_so(client, taken, body):
     assert taken == []
 
 
+def test_half_an_emoji_is_no_reason_to_refuse_a_push(client, taken):
+    """A forge that cuts a commit message may cut it there."""
+    body = json.dumps(payload("github_push", head_commit__message="MESSAGE"))
+    assert deliver(client, "github_push", body.replace("MESSAGE", "cut \\ud83d").encode()).status_code == 202
+    assert taken == [GITHUB]
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_body_is_refused(open_client, taken, chunked):
     """Whether or not it says beforehand how large it is; one byte less is taken."""
@@ -223,16 +233,66 @@ def test_a_push_that_cannot_be_recorded_is_asked_for_again(open_client, taken, c
 def test_too_many_requests_of_one_client_wait(open_client):
     """429 says for how long; after that the client may go on."""
     now = [0.0]
-    limit = RateLimit(
+    limits = RateLimits.of(
         per_client=Rate(per_second=0.5, burst=2), overall=Rate(per_second=9, burst=9), clock=lambda: now[0]
     )
-    client = open_client(limit=limit)
+    client = open_client(limits=limits)
     assert [deliver(client, "github_push").status_code for _ in range(3)] == [202, 202, 429]
     assert deliver(client, "github_push").headers["Retry-After"] == "2"
     assert client.post("/v1/retrain", json=RETRAIN, headers=BEARER).status_code == 429
     assert client.get("/health").status_code == 200
     now[0] = 2.0
     assert [deliver(client, "github_push").status_code for _ in range(2)] == [202, 429]
+
+
+STRANGERS = [
+    ("/", {}),
+    ("/", {"X-Hub-Signature-256": f"sha256={'0' * 64}"}),
+    ("/", {"X-Gitlab-Token": "guess"}),
+    ("/v1/retrain", {"Authorization": "Bearer guess"}),
+]
+"""Paths and headers of those who know no secret."""
+
+
+def test_a_flood_of_strangers_stops_no_forge(client, taken):
+    """A thousand at once from the very address that the forge has: they wait, and the signed push is queued."""
+    flood = [STRANGERS[at % len(STRANGERS)] for at in range(1_000)]
+    statuses = {client.post(path, content=b"{}", headers=headers).status_code for path, headers in flood}
+    assert statuses == {401, 429}
+    assert deliver(client, "github_push").json()["result"] == "queued"
+    assert client.post("/v1/retrain", json=RETRAIN, headers=BEARER).json()["result"] == "duplicate"
+    assert taken == [GITHUB, GITHUB]
+
+
+def test_clients_behind_a_trusted_proxy_are_told_apart(open_client):
+    """One that asks too often waits alone; what a client itself writes into the header names nobody else."""
+    limits = RateLimits.of(per_client=Rate(per_second=0.01, burst=1), overall=Rate(per_second=9, burst=99))
+    given = {"limits": limits, "trusted_proxies": [ip_network("10.0.0.0/8")]}
+    client = TestClient(open_client(**given).app, client=("10.1.2.3", 4711))
+
+    def status(forwarded_for):
+        return deliver(client, "github_push", headers={"X-Forwarded-For": forwarded_for}).status_code
+
+    assert [status("192.0.2.1"), status("192.0.2.1"), status("192.0.2.2")] == [202, 429, 202]
+    assert status("192.0.2.3, 192.0.2.2") == 429
+    stranger = TestClient(open_client(**given).app, client=("198.51.100.1", 4711))
+    statuses = [
+        deliver(stranger, "github_push", headers={"X-Forwarded-For": f"192.0.2.{at}"}).status_code
+        for at in range(5, 7)
+    ]
+    assert statuses == [202, 429]
+
+
+def test_large_bodies_of_strangers_leave_room_for_ordinary_ones(open_client, taken):
+    """While they arrive, what is larger than usual is asked for again; an ordinary push is queued, and then all are."""
+    client = open_client(large_bodies_bytes=0)
+    large = payload("github_push", filler="x" * (300 << 10))
+    answer = deliver(client, "github_push", large)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert deliver(client, "github_push").status_code == 202
+    roomy = open_client(large_bodies_bytes=64 << 10)
+    assert [deliver(roomy, "github_push", large).status_code for _ in range(3)] == [202, 202, 202]
+    assert taken
 
 
 def test_too_many_requests_of_all_clients_wait():

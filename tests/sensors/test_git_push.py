@@ -27,7 +27,7 @@ from sensors.definitions import git_sensors
 from sensors.git_push import waiting_pushes
 from sensors.push_change import concerned_specs, missing_code
 from sensors.push_queue import Push, enqueue, push_of, queued
-from sensors.push_review import DECISION, Reviewer
+from sensors.push_review import DECISION, WAITED, Reviewer
 from tests.git_factory import Origin, spec_text
 from tests.line_factory import SMALL_SPEC, write_spec
 
@@ -366,7 +366,6 @@ WRONG = {
     "gate": (spec_text(gates={"auc": "> x"}), r":\d\d: gates.auc: "),
     "yaml": (": not yaml [", ":1: is not valid YAML"),
     "empty": ("", ":1: must hold keys"),
-    "line": (spec_text(line="nobody"), ": line nobody is not among those served"),
     "outside": (spec_text(contract="../../etc/contract.yaml"), ": contract: .* must lie beside the spec"),
     "absolute": (spec_text(contract="/etc/passwd"), ": contract: .* must lie beside the spec"),
     "none": (spec_text(contract="none.yaml"), r":\d+: contract: no contract file none.yaml"),
@@ -407,16 +406,6 @@ def test_a_push_that_concerns_no_spec_ends_with_nothing_to_do(
     assert [outcome for outcome, _ in platform.decisions()] == ["nothing to do"]
 
 
-def test_a_link_in_the_place_of_a_spec_is_not_followed(platform: Platform, origin: Origin) -> None:
-    """It is no spec."""
-    (origin.clone / SPEC).unlink()
-    (origin.clone / SPEC).symlink_to(SMALL_SPEC)
-    origin.push({})
-    platform.poll()
-    assert platform.drain() == []
-    assert platform.decisions()[0][0] == "nothing to do"
-
-
 def test_two_specs_of_one_line_in_a_push_make_one_run(platform: Platform, origin: Origin) -> None:
     """The second is rejected: nobody can tell which was meant."""
     origin.push({"models/a/training-spec.yaml": spec_text(seed=1), SPEC: spec_text(seed=2)})
@@ -435,6 +424,156 @@ def test_a_watched_file_concerns_the_nearest_spec() -> None:
     assert concerned_specs(["models/y", "models/c/z"], files | {root}, watched) == (root,)
     assert concerned_specs(["other/training-spec.yaml", "README.md"], files, watched) == ()
     assert concerned_specs(["models/c/training-spec.yaml"], files, watched) == ()
+
+
+# --- Links -----------------------------------------------------------------------------------------
+
+
+def test_a_spec_behind_a_link_is_trained_when_what_it_leads_to_changes(
+    platform: Platform, origin: Origin
+) -> None:
+    """The file lies where nothing is watched; the link is."""
+    origin.push({SPEC: None, "shared/base.yaml": spec_text(seed=1)})
+    platform.poll()
+    assert platform.drain() == []
+    origin.link(SPEC, "../../shared/base.yaml")
+    origin.push({})
+    platform.poll()
+    assert len(platform.drain()) == 1
+    origin.push({"shared/base.yaml": spec_text(seed=2), "shared/other.yaml": "no spec"})
+    platform.poll()
+    (request,) = platform.drain()
+    assert request.run_config["ops"][f"{LINE}_model"]["config"]["seed"] == 2
+    assert json.loads(request.tags["platform/changed_paths"])[0] == SPEC
+    origin.push({"shared/other.yaml": "still none"})
+    platform.poll()
+    assert platform.drain() == []
+
+
+def test_a_folder_behind_a_link_is_seen_with_the_companions_of_its_spec(
+    platform: Platform, origin: Origin
+) -> None:
+    """The contract beside the spec is a link as well, and states what the running one does not."""
+    contract = (CONTRACTS_FOLDER / "reviews.yaml").read_text(encoding="utf-8")
+    origin.link("models/linked", "../lines/a")
+    origin.link("lines/a/own.yaml", "../../contracts/own.yaml")
+    loose = contract.replace("max_value: 20000", "max_value: 99999")
+    origin.push(
+        {
+            SPEC: None,
+            "lines/a/training-spec.yaml": spec_text(contract="own.yaml"),
+            "contracts/own.yaml": loose,
+        }
+    )
+    platform.poll()
+    assert platform.drain() == []
+    (waiting,) = waiting_pushes(platform.outside, platform.lines)
+    assert "models/linked/training-spec.yaml" in str(waiting)
+    assert "contract, own.yaml differs" in str(waiting)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("/etc/passwd", "out of the repository, to an absolute path"),
+        ("../../../training-spec.yaml", "out of the repository"),
+        ("training-spec.yaml", "round in circles"),
+        ("../gone.yaml", "where the commit has no file"),
+    ],
+)
+def test_a_spec_behind_a_link_that_leads_to_nothing_is_rejected(
+    platform: Platform, origin: Origin, target: str, reason: str
+) -> None:
+    """With the link's path; no file of this machine is read in its place."""
+    origin.link(SPEC, target)
+    origin.push({})
+    platform.poll()
+    assert platform.drain() == []
+    ((outcome, told),) = platform.rulings()
+    assert outcome == "rejected"
+    assert told.startswith(f"{SPEC} is a link")
+    assert reason in told
+
+
+# --- Branches that are only called otherwise -------------------------------------------------------
+
+
+def test_a_branch_that_is_renamed_retrains_nothing(platform: Platform, origin: Origin) -> None:
+    """Whether or not its spec was trained before; a change that comes with the new name counts."""
+    origin.git("push", "--quiet", "origin", "HEAD:refs/heads/master", ":main")
+    platform.poll()
+    assert platform.drain() == []
+    assert [outcome for outcome, _ in platform.decisions()] == ["nothing to do"]
+    origin.push({SPEC: spec_text(seed=1)}, branch="master")
+    platform.poll()
+    assert len(platform.drain()) == 1
+    origin.push({"README.md": "renamed"})
+    origin.git("push", "--quiet", "origin", ":master")
+    platform.poll()
+    assert platform.drain() == []
+    origin.git("push", "--quiet", "origin", ":main")
+    platform.poll()
+    origin.commit({SPEC: spec_text(seed=2)})
+    origin.push({"README.md": "later"}, branch="master")
+    platform.poll()
+    assert len(platform.drain()) == 1
+
+
+def test_two_branches_at_one_commit_are_trained_once(platform: Platform, origin: Origin) -> None:
+    """What is pushed to both is one change of the spec; what differs between them is another."""
+    first = origin.git("rev-parse", "HEAD")
+    origin.git("push", "--quiet", "origin", f"{first}:refs/heads/master")
+    platform.poll()
+    platform.drain()
+    sha = origin.push({SPEC: spec_text(seed=1)})
+    origin.git("push", "--quiet", "origin", f"{sha}:refs/heads/master")
+    platform.poll()
+    assert len(platform.drain()) == 1
+    ((_, reason),) = [told for told in platform.rulings() if told[0] == "nothing to do"]
+    assert f"as it was at {sha}" in reason
+    origin.push({SPEC: spec_text(seed=2)}, branch="master")
+    platform.poll()
+    assert len(platform.drain()) == 1
+
+
+def test_a_branch_that_is_pushed_back_is_trained_as_it_was(platform: Platform, origin: Origin) -> None:
+    """What a bad push has changed is taken back, and forth again, as often as somebody does so."""
+    good = origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    bad = origin.push({SPEC: spec_text(seed=2)})
+    platform.poll()
+    assert len(platform.drain()) == 2
+    for sha, seed in ((good, 1), (bad, 2), (good, 1)):
+        origin.git("push", "--quiet", "--force", "origin", f"{sha}:refs/heads/main")
+        platform.poll()
+        (request,) = platform.drain()
+        assert request.run_config["ops"][f"{LINE}_model"]["config"]["seed"] == seed
+        assert request.tags["platform/sha"] == sha
+    assert platform.poll() == "nothing was pushed"
+    assert platform.drain() == []
+
+
+def test_webhooks_that_come_late_leave_no_wrong_trace(platform: Platform, origin: Origin) -> None:
+    """The poller, which lost its cursor, sees the branch where it stood all the time: nothing has changed."""
+    first, second = (origin.push({SPEC: spec_text(seed=seed)}) for seed in (1, 2))
+    for sha in (second, first):
+        enqueue(platform.ledger, Push(f"file://{origin.path}", MAIN, sha))
+    assert len(platform.drain()) == 1
+    platform.cursors.clear()
+    platform.poll()
+    assert platform.drain() == []
+    assert [outcome for outcome, _ in platform.decisions()] == ["retraining", "superseded", "nothing to do"]
+
+
+def test_a_repository_by_sha_256_retrains(tmp_path: Path) -> None:
+    """Its commits have 64 digits, and are trained like others."""
+    origin = Origin(tmp_path, files={SPEC: spec_text()}, object_format="sha256")
+    platform = Platform(tmp_path / "home", origin)
+    platform.poll()
+    sha = origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    (request,) = platform.drain()
+    assert (len(sha), request.tags["platform/sha"]) == (64, sha)
 
 
 # --- Code that does not run ------------------------------------------------------------------------
@@ -662,15 +801,132 @@ def test_code_that_changed_under_a_running_process_stops_the_sensor(
 
 def test_a_pinned_line_waits_until_it_is_unpinned(platform: Platform, origin: Origin) -> None:
     """The reason names who pinned it."""
-    pin = {"release_id": "r", "previous": None, "reason": "bad answers", "pinned": True, "verdicts": []}
-    platform.ledger.append(ACTIVATION, LINE, fingerprint="1", body=pin)
+    pin(platform)
     origin.push({SPEC: spec_text(seed=1)})
     platform.poll()
     reason = platform.tick("git_pushes").skip_reason.skip_message
     assert f"{LINE} is pinned by" in reason
     assert "bad answers" in reason
-    platform.ledger.append(UNPIN, LINE, fingerprint="2", body={})
+    unpin(platform)
     assert len(platform.drain()) == 1
+
+
+def pin(platform: Platform, *, number: int = 1) -> None:
+    """As a rollback does."""
+    body = {"release_id": "r", "previous": None, "reason": "bad answers", "pinned": True, "verdicts": []}
+    platform.ledger.append(ACTIVATION, LINE, fingerprint=f"pin {number}", body=body)
+
+
+def unpin(platform: Platform, *, number: int = 1) -> None:
+    """As a person does."""
+    platform.ledger.append(UNPIN, LINE, fingerprint=f"unpin {number}", body={})
+
+
+def test_of_the_pushes_that_waited_the_newest_trains(platform: Platform, origin: Origin) -> None:
+    """The others end as superseded, and say by which; pushes that need not wait are trained one by one again."""
+    pin(platform)
+    pushed = []
+    for seed in (1, 2, 3):
+        pushed.append(origin.push({SPEC: spec_text(seed=seed)}))
+        platform.poll()
+        assert platform.drain() == []
+    assert len({entry.body["push"] for entry in platform.ledger.entries(kind=WAITED)}) == 3
+    assert len(list(platform.ledger.entries(kind=WAITED))) == 3
+    unpin(platform)
+    (request,) = platform.drain()
+    assert request.tags["platform/sha"] == pushed[-1]
+    assert [outcome for outcome, _ in platform.decisions()] == ["superseded", "superseded", "retraining"]
+    reasons = [reason for outcome, reason in platform.rulings() if outcome == "superseded"]
+    assert all(reason.startswith(f"by {pushed[-1]}") for reason in reasons)
+    assert waiting_pushes(platform.outside, platform.lines) == []
+    for seed in (4, 5):
+        origin.push({SPEC: spec_text(seed=seed)})
+        platform.poll()
+    assert len(platform.drain()) == 2
+
+
+def test_of_the_pushes_to_several_branches_the_newest_of_the_line_trains(
+    platform: Platform, origin: Origin
+) -> None:
+    """Wherever they were pushed to; another line's are no concern of it."""
+    pin(platform)
+    for seed, branch in ((1, "master"), (2, "main"), (3, "master")):
+        newest = origin.push({SPEC: spec_text(seed=seed)}, branch=branch)
+        platform.poll()
+    origin.push({SPEC: spec_text(seed=4, line="nobody")}, branch="main")
+    platform.poll()
+    platform.review()
+    unpin(platform)
+    (request,) = platform.drain()
+    assert request.tags["platform/sha"] == newest
+    assert [outcome for outcome, _ in platform.decisions()] == ["superseded", "superseded", "retraining"]
+
+
+def test_a_push_that_waited_and_was_taken_back_trains_nothing(platform: Platform, origin: Origin) -> None:
+    """The branch says again what was trained last."""
+    good = origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    assert len(platform.drain()) == 1
+    pin(platform)
+    origin.push({SPEC: spec_text(seed=2)})
+    platform.poll()
+    platform.drain()
+    origin.git("push", "--quiet", "--force", "origin", f"{good}:refs/heads/main")
+    platform.poll()
+    platform.drain()
+    unpin(platform)
+    assert platform.drain() == []
+    assert waiting_pushes(platform.outside, platform.lines) == []
+
+
+def test_a_wrong_spec_after_one_that_waited_does_not_end_it(platform: Platform, origin: Origin) -> None:
+    """It is rejected by itself; what waited is the newest that can be trained."""
+    pin(platform)
+    waited = origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    platform.drain()
+    origin.push({SPEC: spec_text(gates={"auc": "> x"})})
+    platform.poll()
+    platform.drain()
+    unpin(platform)
+    (request,) = platform.drain()
+    assert request.tags["platform/sha"] == waited
+
+
+def test_a_line_that_is_not_served_waits_and_is_not_refused(platform: Platform, origin: Origin) -> None:
+    """It may be there again at any time, and then its newest push trains; only after a week it is rejected."""
+    lines, platform.lines = platform.lines, []
+    pushed = []
+    for seed in (1, 2):
+        pushed.append(origin.push({SPEC: spec_text(seed=seed)}))
+        platform.poll()
+        waiting = platform.review()
+    assert len(waiting) == 2
+    assert all(f"line {LINE} is not among those served" in each for each in waiting)
+    platform.lines = lines
+    assert platform.review() == []
+    assert [entry.body["source_commit"] for entry in platform.requests()] == pushed[-1:]
+
+    origin.push({"models/typing/training-spec.yaml": spec_text(line="nobody")})
+    platform.poll()
+    assert len(platform.review()) == 1
+    assert platform.review(now=datetime.now(UTC) + timedelta(days=8)) == []
+    assert "line nobody is not among those served" in dict(platform.rulings())["rejected"]
+
+
+def test_a_request_of_a_line_that_is_not_served_waits_for_it(platform: Platform, origin: Origin) -> None:
+    """It was requested, and then the spec broke: the cursor does not go past it, whatever is asked of other lines."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    platform.review()
+    without = git_sensors(platform.outside, [], [])
+    served, platform.sensors = platform.sensors, without
+    for _ in range(2):
+        told = platform.tick("git_pushes").skip_reason.skip_message
+        assert f"{LINE}: is to be retrained, and is not served at present" in told
+    platform.sensors = served
+    assert len(platform.drain()) == 1
+    assert platform.drain() == []
 
 
 def test_an_open_breaker_holds_pushes_back(platform: Platform, origin: Origin) -> None:
@@ -718,7 +974,7 @@ class Killed(BaseException):
 def test_a_death_after_any_entry_loses_and_doubles_nothing(platform: Platform, origin: Origin) -> None:
     """However many entries a drain has written when it dies, the next one ends where one would have ended."""
     for seed in range(3):
-        origin.push({SPEC: spec_text(seed=seed), "models/b/training-spec.yaml": spec_text(line="nobody")})
+        origin.push({SPEC: spec_text(seed=seed), "models/b/training-spec.yaml": "line: [wrong"})
         platform.poll()
     deaths = 0
     append = platform.ledger.append
@@ -743,6 +999,43 @@ def test_a_death_after_any_entry_loses_and_doubles_nothing(platform: Platform, o
     assert [entry.body["config"]["model"]["seed"] for entry in platform.requests()] == [0, 1, 2]
     assert [outcome for outcome, _ in platform.decisions()] == ["retraining"] * 3
     assert platform.ledger.verify().ok
+
+
+def test_a_death_while_the_newest_of_those_that_waited_is_found_doubles_nothing(
+    platform: Platform, origin: Origin
+) -> None:
+    """After every entry once: the newest is trained, the others are superseded by it, and all of them have ended."""
+    pin(platform)
+    pushed = []
+    for seed in (1, 2, 3):
+        pushed.append(origin.push({SPEC: spec_text(seed=seed)}))
+        platform.poll()
+    platform.review()
+    unpin(platform)
+    append, seen = platform.ledger.append, set[str]()
+
+    def dies(*arguments: Any, **named: Any) -> Entry:
+        entry = append(*arguments, **named)
+        if entry.hash not in seen:
+            seen.add(entry.hash)
+            raise Killed
+        return entry
+
+    platform.ledger.append = dies  # type: ignore[method-assign]
+    while True:
+        try:
+            assert platform.review() == []
+            break
+        except Killed:
+            pass
+    # A request, a ruling for each push, and its end.
+    assert len(seen) == 1 + 3 + 3
+    assert [entry.body["source_commit"] for entry in platform.requests()] == pushed[-1:]
+    assert sorted(outcome for outcome, _ in platform.decisions()) == [
+        "retraining",
+        "superseded",
+        "superseded",
+    ]
 
 
 def test_a_request_stands_although_the_line_has_changed_since(platform: Platform, origin: Origin) -> None:

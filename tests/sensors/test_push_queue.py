@@ -1,13 +1,14 @@
 """The queue of pushes: each push once, in order, whoever tells of it and whoever dies in between."""
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.ledger.store import Row, entry_of
 from resources.settings import WatchedRepository
-from sensors.push_queue import Push, enqueue, has_stood_at, known_heads, observe, push_of, queued
+from sensors.push_queue import PUSH, Push, enqueue, has_stood_at, known_heads, observe, push_of, queued
 from sensors.push_review import DECISION, backlog_follower
 
 MAIN = "refs/heads/main"
@@ -59,6 +60,37 @@ def test_a_webhook_and_a_poll_mean_the_same_push(url: str) -> None:
 def test_what_nobody_watches_is_no_push(url: str, ref: str, sha: str) -> None:
     """Unknown repositories and branches, tags, deletions and nonsense."""
     assert push_of(url, ref, sha, [WATCHED]) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "https://forge.example/Owner/Repo.git",
+            "https://www.forge.example/owner/repo",
+            "git@forge.example:OWNER/repo",
+        ),
+        *("https://web.example:8443/owner/repo.git", "ssh://git@web.example:2222/owner/repo"),
+    ],
+)
+def test_a_repository_is_known_by_what_forges_and_settings_call_it(url: str) -> None:
+    """In any case, with `www.`, and by its other names; the push is always that of the one repository."""
+    also = ("https://web.example:8443/owner/repo", "git@web.example:owner/repo")
+    watched = WATCHED.model_copy(update={"also_named": also})
+    assert push_of(url, MAIN, A, [watched]) == push(A)
+
+
+def test_two_repositories_that_differ_in_case_are_told_apart() -> None:
+    """Where both are watched each is meant by its own name, and neither by a third form."""
+    watched = [WatchedRepository(url=f"https://h/o/{name}") for name in ("Repo", "repo")]
+    found = [push_of(f"https://h/o/{name}", MAIN, A, watched) for name in ("Repo", "repo", "REPO")]
+    assert [each.repository if each else None for each in found] == ["h/o/Repo", "h/o/repo", None]
+    assert push_of("file:///srv/R", MAIN, A, [WatchedRepository(url="/srv/r")]) is None
+
+
+def test_a_commit_may_be_named_by_sha_256() -> None:
+    """64 digits are a push as well."""
+    assert push_of(WATCHED.url, MAIN, "a" * 64, [WATCHED]) == push("a" * 64)
 
 
 def test_a_password_in_a_webhooks_url_stays_out_of_the_ledger(ledger: Ledger) -> None:
@@ -153,12 +185,12 @@ def test_the_backlog_begins_at_the_oldest_open_push(ledger: Ledger) -> None:
     decide(ledger, push(C), "spec.yaml")
     decide(ledger, push(C))
     backlog = follower.look(ledger)
-    assert [each.push.sha for each in backlog.queue] == [B, C, D]
-    assert [each.base for each in backlog.queue] == [A, B, C]
+    assert [each.push.sha for each in backlog.queue.values()] == [B, C, D]
+    assert [each.base for each in backlog.queue.values()] == [A, B, C]
     assert (backlog.ended, list(backlog.decisions)) == ({push(C).key}, [push(C).key])
     decide(ledger, push(B))
     backlog = follower.look(ledger)
-    assert [each.push.sha for each in backlog.queue] == [D]
+    assert [each.push.sha for each in backlog.queue.values()] == [D]
     assert (backlog.ended, dict(backlog.decisions)) == (set(), {})
     assert vars(backlog)["queue"] == vars(backlog_follower().look(ledger))["queue"]
 
@@ -179,7 +211,7 @@ def test_a_look_reads_what_came_since_the_last_one(ledger: Ledger, monkeypatch: 
     follower.look(ledger)
     enqueue(ledger, push(A))
     monkeypatch.setattr("platform_assets.ledger.ledger.entry_of", counted)
-    assert [each.push.sha for each in follower.look(ledger).queue] == [A]
+    assert [each.push.sha for each in follower.look(ledger).queue.values()] == [A]
     assert read <= 4
 
 
@@ -194,3 +226,63 @@ def test_where_a_branch_has_stood_is_known_of_pushes_and_of_the_first_sight(ledg
     assert not has_stood_at(ledger, b.push, C, before=b.seq)
     assert not has_stood_at(ledger, b.push, B, before=b.seq)
     assert not has_stood_at(ledger, push(D, "refs/heads/release/1"), A, before=c.seq)
+
+
+# --- Back to an earlier commit ---------------------------------------------------------------------
+
+
+def told(ledger: Ledger) -> list[tuple[str, int]]:
+    """Commit and number of return of every push in the queue."""
+    return [(each.push.sha, each.push.returned) for each in queued(ledger)]
+
+
+def test_a_branch_that_is_pushed_back_is_pushed(ledger: Ledger) -> None:
+    """As often as that happens; each time it is another push, and looking again finds no second one."""
+    stands = A
+    observe(ledger, WATCHED, {}, {MAIN: stands})
+    for sha in (B, A, B, A):
+        (found,) = observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha})
+        assert (found.sha, observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha})) == (sha, [])
+        stands = sha
+    assert told(ledger) == [(B, 0), (A, 0), (B, 1), (A, 1)]
+    assert len({each.push.key for each in queued(ledger)}) == 4
+    assert queued(ledger)[2].base == A
+
+
+def test_a_webhook_that_is_sent_again_pushes_no_branch_back(ledger: Ledger) -> None:
+    """It cannot be told from a branch that is pushed back; the poller sees where the branch stands."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    for sha in (B, C):
+        enqueue(ledger, push(sha))
+    assert not enqueue(ledger, push(B))
+    assert observe(ledger, WATCHED, {MAIN: A}, {MAIN: C}) == []
+    assert observe(ledger, WATCHED, {MAIN: C}, {MAIN: B}) == [Push(WATCHED.name, MAIN, B, returned=1)]
+
+
+def test_a_push_that_was_taken_back_between_two_looks_is_found(ledger: Ledger) -> None:
+    """A webhook told of it. Not at once: a forge's replica may still show where the branch stood before."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    enqueue(ledger, push(B))
+    assert observe(ledger, WATCHED, {MAIN: A}, {MAIN: A}) == []
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    assert observe(ledger, WATCHED, {MAIN: A}, {MAIN: A}, now=later) == [push(A)]
+    assert observe(ledger, WATCHED, {MAIN: A}, {MAIN: A}, now=later) == []
+
+
+def test_a_new_branch_knows_where_the_others_stood(ledger: Ledger) -> None:
+    """It has no base of its own."""
+    other = "refs/heads/release/1"
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    enqueue(ledger, push(B))
+    enqueue(ledger, push(C, other))
+    enqueue(ledger, push(D, other))
+    assert [(each.base, each.elsewhere) for each in queued(ledger)] == [(A, ()), (None, (B,)), (C, ())]
+
+
+def test_pushes_of_earlier_releases_are_read(ledger: Ledger) -> None:
+    """Their entries do not say how often a branch came back, and a first push says no more than they did."""
+    enqueue(ledger, push(A))
+    (entry,) = ledger.entries(kind=PUSH)
+    assert entry.body == {"repository": WATCHED.name, "ref": MAIN, "sha": A}
+    assert entry.fingerprint == f"git:{WATCHED.name}:{MAIN}:{A}"
+    assert Push.of(entry) == push(A)

@@ -137,7 +137,6 @@ def test_a_signature_covers_the_body():
         ("github_merge_group", "events other than push"),
         ("github_tag", "filter branch"),
         ("github_deletion", "filter branch"),
-        ("github_merge_queue_push", "filter branch"),
         ("gitea_deletion", "events other than push"),
         ("gitea_tag", "filter branch"),
         ("gitea_deletion_push", "filter branch"),
@@ -146,19 +145,32 @@ def test_a_signature_covers_the_body():
     ],
 )
 def test_what_is_no_push_to_a_branch_is_ignored(name, reason):
-    """Pings, tags, deletions and the merge queue's branches and events, each for its own reason."""
+    """Pings, tags, deletions and the merge queue's events, each for its own reason."""
     with pytest.raises(StoppedError, match=reason):
         resolved(name)
 
 
-@pytest.mark.parametrize(
-    "ref", ["refs/heads/topic", "main", "refs/heads/main/x", "refs/heads/MAIN", "", None, ["refs/heads/main"]]
-)
+@pytest.mark.parametrize("ref", ["refs/heads/topic", "refs/heads/release/ü", "refs/heads/MAIN"])
 @pytest.mark.parametrize("forge", PUSHES)
-def test_other_branches_are_ignored(forge, ref):
-    """Only master and main are meant, written in full."""
+def test_which_branches_count_the_files_do_not_say(forge, ref):
+    """Every branch goes through, to where the settings decide."""
+    assert params(resolved(f"{forge}_push", ref=ref))["git-ref"] == ref
+
+
+@pytest.mark.parametrize("ref", ["refs/tags/v1", "main", "", None, ["refs/heads/main"]])
+@pytest.mark.parametrize("forge", PUSHES)
+def test_what_is_no_branch_is_ignored(forge, ref):
+    """Branches are written in full."""
     with pytest.raises(StoppedError, match="branch"):
         resolved(f"{forge}_push", ref=ref)
+
+
+def test_pushes_by_a_system_hook_of_gitlab_count():
+    """One hook of an administrator takes the place of a hook in each project."""
+    raw = event("gitlab_push", payload("gitlab_push", object_kind="push", event_name="push"))
+    hook = Event(raw.body, {**raw.headers, "X-Gitlab-Event": ("System Hook",)})
+    (run,) = TRIGGERS["gitlab"].resources(hook)
+    assert params(run)["git-commit-sha"] == SHA
 
 
 def test_forges_are_told_apart():
@@ -175,52 +187,15 @@ def commit(*, added=(), modified=(), removed=()):
     return {"added": list(added), "modified": list(modified), "removed": list(removed)}
 
 
+@pytest.mark.parametrize("forge", PUSHES)
 @pytest.mark.parametrize(
-    "path",
-    [
-        "models/reviews/weights.json",
-        "platform_assets/models/reviews_sentiment/training-spec.yaml",
-        "training-spec.yaml",
-        "lines/a/training-spec.yaml",
-    ],
+    "commits",
+    [[], [commit(modified=["README.md"])], [{"id": SHA, "message": "x"}]],
+    ids=["none", "other", "bare"],
 )
-@pytest.mark.parametrize("kind", ["added", "modified", "removed"])
-def test_a_push_that_touches_a_model_goes_through(path, kind):
-    """In whichever commit and list the path stands."""
-    commits = [commit(modified=["README.md"]), commit(**{kind: ["a", path, "b"]}), commit()]
-    assert resolved("github_push", commits=commits)
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["README.md", "docs/models/a.md", "submodels/a", "training-spec.yaml.bak", "my-training-spec.yaml/x"],
-)
-def test_a_push_that_touches_no_model_is_ignored(path):
-    """Paths that only look alike are others."""
-    with pytest.raises(StoppedError, match="filter paths"):
-        resolved("github_push", commits=[commit(modified=[path]), commit(added=["x"])])
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"forced": True},
-        {"created": True},
-        {"commits": []},
-        {"commits": [commit(modified=["README.md"])] * 2_048},
-        {"commits": [commit(added=[f"docs/{number}" for number in range(3_000)])]},
-    ],
-    ids=["forced", "created", "no commits", "2,048 commits", "3,000 files"],
-)
-def test_a_push_whose_list_of_paths_may_be_cut_goes_through(changes):
-    """Nothing in the list concerns a model, but more may have changed than GitHub lists."""
-    assert resolved("github_push", **({"commits": [commit(modified=["README.md"])]} | changes))
-
-
-@pytest.mark.parametrize("forge", ["gitea", "gitlab"])
-def test_other_forges_do_not_filter_by_path(forge):
-    """Gitea lists 5 commits, GitLab 20, and neither tells of a forced push: whoever drains the queue looks."""
-    assert resolved(f"{forge}_push", commits=[commit(modified=["README.md"])])
+def test_which_paths_count_the_files_do_not_say(forge, commits):
+    """Forges cut their lists, or send none: whoever drains the queue looks at Git."""
+    assert resolved(f"{forge}_push", commits=commits)
 
 
 URLS = [
@@ -337,10 +312,31 @@ def test_a_path_that_leads_nowhere_is_an_error(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ('"cut \\ud83d"', "cut \ufffd"),
+        ('"\\ude00 cut"', "\ufffd cut"),
+        ('"whole \\ud83d\\ude00, cut \\ud83d"', "whole \U0001f600, cut \ufffd"),
+        ('"no escape \\\\ud83d"', "no escape \\ud83d"),
+    ],
+)
+def test_half_an_emoji_is_read_as_go_reads_it(text, reads):
+    """A forge that cuts a commit message cuts it anywhere; the push is still one."""
+    body = json.dumps(payload("github_push", head_commit__message="MESSAGE")).replace('"MESSAGE"', text)
+    sent = event("github_push", body.encode())
+    assert sent.document["head_commit"]["message"] == reads
+    assert TRIGGERS["github"].resources(sent)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",
         b"[]",
+        b'{"a": "\\ud83d", "b": NaN}',
+        b'{"a": "\\ud83d", "b": 1e999}',
+        b'{"a": "\\ud83d"',
+        b'["\\ud83d"' + b"[" * 100_000,
         b"null",
         b'"push"',
         b"{",
@@ -468,6 +464,29 @@ def test_overlays_become_extensions(edited):
 
     (run,) = edited("event-listener.yaml", change).triggers[0].resources(event("github_push"))
     assert params(run)["git-ref"] == SHA
+
+
+def by_changed_files(document):
+    """Lets the listener's own file filter by what GitHub lists."""
+    trigger = document["spec"]["triggers"][0]
+    trigger["interceptors"][0]["params"].append({"name": "addChangedFiles", "value": {"enabled": True}})
+    matching = {"name": "filter", "value": "extensions.changed_files.matches('(^|,)models/')"}
+    trigger["interceptors"].append({"name": "paths", "ref": {"name": "cel"}, "params": [matching]})
+
+
+@pytest.mark.parametrize("kind", ["added", "modified", "removed"])
+def test_files_of_ones_own_may_filter_by_changed_paths(edited, kind):
+    """In whichever commit and list the path stands; a commit without lists cannot be judged."""
+    trigger = edited("event-listener.yaml", by_changed_files).triggers[0]
+
+    def pushed(*commits):
+        return trigger.resources(event("github_push", payload("github_push", commits=list(commits))))
+
+    assert pushed(commit(modified=["README.md"]), commit(**{kind: ["a", "models/b", "c"]}), commit())
+    with pytest.raises(StoppedError, match="filter paths"):
+        pushed(commit(modified=["README.md", "submodels/a"]))
+    with pytest.raises(StoppedError, match="a commit without added"):
+        pushed({"id": SHA})
 
 
 def test_a_default_takes_the_place_of_a_missing_value(edited):

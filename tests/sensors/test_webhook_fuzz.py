@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sensors.event_listener import Result, event_listener
-from sensors.rate_limit import Rate, RateLimit
+from sensors.rate_limit import Rate, RateLimits
 from sensors.triggers import read_triggers, triggers_folder
 from tests.sensors.webhooks import PUSHES, SECRETS, SHA, delivery, secret_of
 
@@ -143,7 +143,7 @@ async def fuzz(count: int, seed: int) -> tuple[Counter[int], int]:
         read_triggers(triggers_folder()),
         accept=accept,
         secrets=secret_of,
-        limit=RateLimit(per_client=unlimited, overall=unlimited),
+        limits=RateLimits.of(per_client=unlimited, overall=unlimited),
     )
     statuses: Counter[int] = Counter()
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)

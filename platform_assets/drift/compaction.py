@@ -1,0 +1,105 @@
+"""Many small segments of a day become one, so that a day is read and listed at a cost that has a bound.
+
+The one is stored first and names those that it is made of; then they are deleted. Whoever reads in between, or after
+a kill in between, counts nothing twice: see `segments.read_segments`.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from platform_assets.drift.segments import (
+    Kind,
+    merged_segment,
+    read_segments,
+    segment_keys,
+    segments_of_day,
+)
+from resources.object_store import ObjectMissingError, ObjectStore
+from resources.provenance import code_commit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+MOST_SEGMENTS: Final = 24
+"""Of a day and kind. A monitor writes one a minute."""
+_ATTEMPTS: Final = 5
+
+
+def of_day(
+    store: ObjectStore,
+    kind: Kind,
+    *,
+    env: str,
+    line: str,
+    day: date,
+    made: "Callable[[Iterator[pa.Table]], T]",
+) -> T:
+    """What is made of all segments of a day, one of which is in memory at a time.
+
+    Where one is gone before it was read, because another has taken it up or retention has removed it, it is made anew
+    of those that are there then.
+
+    Args:
+        store: Has the segments.
+        kind: Theirs.
+        env: The environment's part of the keys.
+        line: The line.
+        day: The UTC day.
+        made: Takes the rows of each segment, oldest first.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return made(read_segments(store, segments_of_day(store, kind, env=env, line=line, day=day)))
+        except ObjectMissingError:
+            continue
+    return made(read_segments(store, segments_of_day(store, kind, env=env, line=line, day=day)))
+
+
+def compact(store: ObjectStore, *, env: str, line: str, now: datetime | None = None) -> int:
+    """Puts the segments of each day and kind into one where they are many; how many are there less.
+
+    Killed at any moment and called again, it ends in the same state. A day of which anything is under legal hold
+    stays as it is.
+
+    Raises:
+        ObjectStoreError: The store did not take or remove one; nothing is lost by that.
+    """
+    kinds: tuple[Kind, ...] = ("verdicts", "labels")
+    return sum(
+        _compacted(store, keys, now or datetime.now(UTC))
+        for kind in kinds
+        for keys in segment_keys(store, kind, env=env, line=line).values()
+        if len(keys) > MOST_SEGMENTS
+    )
+
+
+def _compacted(store: ObjectStore, keys: list[str], now: datetime) -> int:
+    import pyarrow as pa
+
+    try:
+        carried = [store.info(key) for key in keys]
+        if any(each.legal_hold for each in carried):
+            return 0
+        rows = pa.concat_tables(read_segments(store, keys))
+    except ObjectMissingError:
+        return 0  # somebody else removes or compacts; the next time
+    # No row stays longer than it would have stayed.
+    left = min(each.stored_at + timedelta(days=each.retention_days) for each in carried) - now
+    names = [key.rsplit("/", 1)[1] for key in keys]
+    key, content = merged_segment(keys[-1], names, rows)
+    store.put(
+        key,
+        content,
+        gdpr_class=carried[0].gdpr_class,
+        retention_days=max(1, left.days),
+        source_commit=code_commit(),
+    )
+    for each in keys:
+        try:
+            store.delete(each)
+        except ObjectMissingError:
+            continue
+    return len(keys) - 1

@@ -171,7 +171,9 @@ def test_a_poll_that_died_before_it_kept_its_cursor_loses_nothing(ledger: Ledger
 
 def decide(ledger: Ledger, of: Push, path: str | None = None) -> None:
     """A decision on a spec of a push, or its end."""
-    body = {"push": of.key, "outcome": "retraining", "reason": "r"} | ({"path": path} if path else {})
+    body = {"push": of.key, "outcome": "retraining", "reason": "r"} | (
+        {"path": path, "line": "chat"} if path else {}
+    )
     ledger.append(DECISION, of.repository, fingerprint=f"{of.key}:{path}" if path else of.key, body=body)
 
 

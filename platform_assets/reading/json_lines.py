@@ -14,6 +14,7 @@ from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.forms import not_utf8, refuse_foreign_form, without_mark
 from platform_assets.reading.texts import is_text
 
+_ESCAPE: Final = "\\u"
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """Half a pair, written as only an escape can write it into text that is UTF-8."""
 
@@ -101,11 +102,11 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _object(written: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
-    text = written.rstrip().decode("utf-8")
+    text = written.decode("utf-8")
     value = decoder.decode(text)
     if not isinstance(value, dict):
         raise _OddError("is JSON and no object; write one object a line")
-    if _HALF.search(text) and (place := _half_pair(value)) is not None:
+    if _ESCAPE in text and _HALF.search(text) and (place := _half_pair(value)) is not None:
         if not place:
             raise _OddError(
                 "has a name with half a surrogate pair, which is no text; write the whole character"
@@ -141,7 +142,9 @@ def _explained(problem: json.JSONDecodeError) -> str:
     where = f"at character {problem.pos + 1:,}"
     if problem.msg.startswith("Extra data"):
         return f"something stands behind its end, {where}"
-    if problem.msg.startswith("Unterminated string"):
+    if problem.msg.startswith("Unterminated string") or (
+        problem.msg.startswith("Invalid control") and not after
+    ):
         return f"a text is not closed, {where}"
     if problem.msg.startswith("Invalid control character"):
         return f"a control character stands unescaped in a text, {where}"

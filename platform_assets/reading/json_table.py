@@ -12,8 +12,8 @@ from platform_assets.reading.values import UnfitValueError, arrow_array, exact_n
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_ROWS: Final = 20_000
-"""Rows that are kept as Python's objects at a time."""
+_BATCH_ROWS: Final = 500
+"""Rows that are Python's objects at a time: few of them stay in the caches, and out of the way of the garbage collector."""
 
 
 def read_json_lines(content: bytes, *, name: str) -> "pa.Table":

@@ -149,6 +149,27 @@ def test_any_command_that_is_ended_says_so_in_one_sentence(body):
     ]
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_that_verify_a_ledger_end_with_their_command(tmp_path, how):
+    """Nobody waits for stretches that nobody wants any more; where the command is killed, the kernel tells them."""
+    body = (
+        "from platform_assets.ledger import verification\n"
+        "def slow(read, heads): print('up', flush=True); time.sleep(60)\n"
+        "verification._stretch = slow\n"
+        "def command(): verification._stretches([len, len], [])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW.replace("BODY", body)],
+        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert [process.stdout.readline() for _ in range(2)] == ["up\n"] * 2
+    assert len(processes_of(tmp_path)) == 3
+    process.send_signal(how)
+    assert process.wait(30) == {signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[how]
+    wait_for(lambda: not processes_of(tmp_path), "all have ended", seconds=10, every=0.05)
+    process.stdout.close()
+
+
 # --- What is printed -----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.drift.alarms import Alarm, State
+from platform_assets.drift.alarms import CLEAR, Alarm, State
 from platform_assets.drift.event import Column
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.drift.windows import Window, sampling_bias
@@ -89,6 +89,11 @@ class ColumnWatch:
             bins=self.profile.bins,
         )
         return max(calibrated, policy.tolerance_ks)
+
+    @property
+    def newest(self) -> NDArray[np.void]:
+        """The newest events that could be compared, at most as many as the window holds; they never change."""
+        return self._newest
 
     @property
     def state(self) -> State:
@@ -184,7 +189,7 @@ class PresenceWatch(ColumnWatch):
 
     def __init__(self, profile: ColumnProfile, policy: DriftSpec, *, signals: int, state: State) -> None:
         super().__init__(presence_of(profile), policy, signals=signals, state=state)
-        self._ever_missing = profile.missing_mass > 0
+        self._idle = not profile.missing_mass and state == CLEAR
 
     def follow_missing(
         self,
@@ -193,17 +198,34 @@ class PresenceWatch(ColumnWatch):
         sources: Column,
         *,
         sample_rate: float,
+        before: NDArray[np.void],
     ) -> Iterator[tuple[State, CountVerdict]]:
-        """As `follow`, of events of which it is known whether the column's value is missing."""
-        self._ever_missing |= bool(missing.any())
+        """As `follow`, of events of which it is known whether the column's value is missing.
+
+        As long as nothing ever was, nothing can have changed, and the column's own window is all there is to remember.
+
+        Args:
+            missing: Shape (n,).
+            event_time_ms: Shape (n,).
+            sources: Shape (n,).
+            sample_rate: Of these events.
+            before: `newest` of the column before them.
+        """
+        if self._idle and not missing.any():
+            return
+        if self._idle:
+            self._idle = False
+            self._newest = before.copy()
+            self._newest["bin"] = 0
+            self._window.push_index(self._newest["bin"])
         yield from self.follow(missing.astype(np.uint32), event_time_ms, sources, sample_rate=sample_rate)
 
     def news(self) -> CountVerdict | None:
         """As of any column, once anything has been missing: that nothing is, is no news."""
-        return super().news() if self._ever_missing else None
+        return None if self._idle else super().news()
 
     def _bound(self, policy: DriftSpec) -> float:
-        rows, missing = self.profile.effective_rows, self.profile.mass[_MISSING] / self.profile.total
+        rows, missing = self.profile.effective_rows, float(self.profile.mass[_MISSING]) / self.profile.total
         certified = share_bound(
             window=self._size,
             reference_rows=rows,

@@ -39,7 +39,16 @@ def deliver(events: Sequence[PredictionEvent], destination: str, *, token: str |
 
 
 def _as_lines(events: Sequence[PredictionEvent]) -> bytes:
-    return b"".join(orjson.dumps(event.to_json(), option=orjson.OPT_APPEND_NEWLINE) for event in events)
+    return b"".join(_as_line(row, event) for row, event in enumerate(events, start=1))
+
+
+def _as_line(row: int, event: PredictionEvent) -> bytes:
+    try:
+        return orjson.dumps(event.to_json(), option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        raise DriftError(
+            f"event {row}: a text of it holds half a character (a lone surrogate), which UTF-8 cannot write"
+        ) from None
 
 
 def _append(lines: bytes, path: Path) -> None:

@@ -355,11 +355,12 @@ class Monitor:
             rows = labelled if name == ERROR else first
             bins = column.profile.index(_values(name, batch, column.profile)[rows])
             self._windows.count_bins(name, times[rows], bins)
+            before = column.newest
             changes = column.follow(bins, times[rows], sources[rows], sample_rate=sample_rate)
             self._found(name, changes, found)
             missing = bins == column.profile.bins
             changes = self._presence[name].follow_missing(
-                missing, times[rows], sources[rows], sample_rate=sample_rate
+                missing, times[rows], sources[rows], sample_rate=sample_rate, before=before
             )
             self._found(f"{name}{MISSING}", changes, found)
 

@@ -219,13 +219,25 @@ def _is_null(kind: "pa.DataType") -> bool:
     return bool(types.is_null(kind))
 
 
-def _counted(values: "Iterable[pa.Array]") -> Side:
+def _nulls(values: "pa.Array") -> int:
     import pyarrow.compute as pc
+    from pyarrow import types
+
+    if types.is_union(values.type):
+        # Its nulls stand in its children.
+        return sum(value is None for value in values.to_pylist())
+    if not types.is_dictionary(values.type) or not values.dictionary.null_count:
+        return int(values.null_count)
+    known = pc.take(values.dictionary.is_valid(), values.indices)
+    return len(values) - int(pc.sum(known).as_py() or 0)
+
+
+def _counted(values: "Iterable[pa.Array]") -> Side:
     from pyarrow import types
 
     total = Side()
     for each in values:
-        side = Side(len(each), int(pc.count(each, mode="only_null").as_py()))
+        side = Side(len(each), _nulls(each))
         if types.is_floating(decoded(each.type)):
             numbers = _numpy(each)
             odd = (int(is_odd(numbers).sum()) for is_odd in (np.isnan, np.isposinf, np.isneginf))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.drift.decay import DecayRate
+from platform_assets.drift.monitor import MISSING
 from platform_assets.validation.pictures import COLOURS, GREY, as_png, new_figure, tidy
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def drift_picture(rows: "pa.Table", day: date) -> bytes:
     for axes, column in zip(panels, columns, strict=True):
         cells = frame[frame["column"] == column]
         _distance_panel(axes, {name: cells[name].to_numpy() for name in cells})
-        axes.set(ylabel=f"KS distance of {column}", ylim=(-0.02, 1.02))
+        what = "Share difference" if column.endswith(MISSING) else "KS distance"
+        axes.set(ylabel=f"{what} of {column}", ylim=(-0.02, 1.02))
     panels[-1].set(
         xlabel=f"Time on {day} (UTC); of each minute the worst verdict of window {windows[0]}",
         xlim=(frame["minute"].min() - timedelta(minutes=1), frame["minute"].max() + timedelta(minutes=2)),

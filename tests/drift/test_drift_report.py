@@ -320,6 +320,16 @@ class TestFiles:
         }
         assert [name for name, each in found.items() if each["alarm"]] == ["n"]
 
+    def test_missing_values_are_counted_wherever_null_stands(self, tmp_path):
+        """In a dictionary, and in a column of several types."""
+        texts = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 2]), pa.array(["a", None, "b"]))
+        assert paired(pa.chunked_array([texts]), [texts], texts.type).events == (4, 2, 0, 0)
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"odd": 1, "n": 1}\n{"odd": "one", "n": 2}\n{"odd": null, "n": 3}')
+        odd = compare_files(path, path)["not_compared"]["odd"]
+        assert odd["because"].startswith("values of type dense_union")
+        assert odd["events"] == NOTHING | {"rows": 3, "missing": 1}
+
     def test_what_a_text_file_holds_twice_is_one_clear_error(self, tmp_path):
         """A column of csv, or a name in one object."""
         (tmp_path / "a.csv").write_text("id,value,value\n1,2,3\n")

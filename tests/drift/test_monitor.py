@@ -414,10 +414,15 @@ def test_drift_goes_through_its_states():
 def test_changes_do_not_depend_on_the_batches(batch):
     """The same events make the same changes, with the same evidence, in batches of any size."""
     scores = drifting(np.random.default_rng(2), 300, 200, 200)
-    reference_clock, clock = Clock(), Clock()
-    assert feed(make_monitor(clock), clock, scores, batch=batch) == [
-        *feed(make_monitor(reference_clock), reference_clock, scores, batch=25)
-    ]
+    scores[450:480] = math.nan
+    in_batches, expected = [], []
+    for found, size in ((in_batches, batch), (expected, 25)):
+        clock = Clock()
+        # Of one batch, the changes of one column come before those of the next.
+        changes = feed(make_monitor(clock), clock, scores, batch=size)
+        found.extend(sorted(changes, key=lambda each: each.column))
+    assert in_batches == expected
+    assert {change.column for change in expected} == {"score", "score:missing"}
 
 
 def test_state_is_taken_up_after_a_restart():

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -242,6 +243,7 @@ def test_the_newest_verdicts_are_told(client, watch):
     verdicts = json.loads(answer.text, parse_constant=pytest.fail)["verdicts"]
     assert {(each["column"], each["window"]) for each in verdicts} >= {("score", "l1"), ("words", "l2")}
     assert verdicts[0]["window_end"].endswith("+00:00")
+    assert answer.json()["not_watched"] == {"1": {}}
 
 
 def test_health_is_that_of_every_part(client, watch):
@@ -275,4 +277,7 @@ def test_events_are_appended_to_a_file(tmp_path):
     assert [event for _, event in read_events(path)] == [*first, *second]
     with pytest.raises(DriftError, match="cannot be appended"):
         deliver(first, str(tmp_path))
+    with pytest.raises(DriftError, match="event 2: a text of it holds half a character"):
+        deliver([first[0], replace(first[1], columns={"source": "\ud83d"})], str(path))
+    assert len(path.read_bytes().splitlines()) == 5
     assert first[0].event_time == moment(START_MS + 5)

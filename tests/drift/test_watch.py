@@ -92,6 +92,14 @@ def test_drift_is_recorded_from_onset_to_end(open_watch, feed, ledger):
     assert watch.problems == {}
 
 
+def test_a_watched_column_that_the_reference_left_out_is_told(open_watch, caplog):
+    """With the reason that the profile was stored with; the others are watched."""
+    profile = ReferenceProfile({"score": PROFILE.columns["score"]}, {"words": "all of them are missing"})
+    watch = open_watch(lambda line, version: ("release-1", profile))
+    assert watch.watched(1).monitor.not_watched == {"words": "all of them are missing"}
+    assert "version 1: words is not watched: all of them are missing" in caplog.text
+
+
 def test_labels_that_turn_are_drift_of_the_concept(open_watch, feed, ledger):
     """Scores and texts are as ever; what the model is wrong about tells."""
     watch, stream = open_watch(), Stream()

@@ -4,13 +4,14 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import orjson
@@ -22,7 +23,7 @@ from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ACTIVATION, ERASURE, RELEASE, RETENTION, Release
 from platform_assets.governance.verdict import Requirement, ResolvedRequirement
 from platform_assets.ledger import checkpoint
-from platform_assets.ledger.entry import Entry, canonical, fingerprint_of, format_time
+from platform_assets.ledger.entry import Entry, canonical, fingerprint_of, format_time, sha256
 from platform_assets.ledger.ledger import GENESIS, Ledger
 from platform_assets.lines.assets import asset_key, line_job
 from platform_assets.lines.line import Line, load_line
@@ -46,6 +47,7 @@ from tests.benchmarks.measure import BenchmarkError
 from tests.governance.conftest import example
 from tests.line_factory import write_spec
 
+T = TypeVar("T")
 ENTRIES = 1_000_000
 GOAL_MS = 50
 _SHORT = 10
@@ -110,15 +112,16 @@ def measure_long_ledger(folder: Path, *, entries: int = ENTRIES) -> LongLedgers:
         BenchmarkError: an answer is not the one that a replay gives.
     """
     sizes = ((entries // _SHORT, "SQLite"), (entries, "SQLite"), (entries // _SHORT, "Postgres"))
-    context, found = multiprocessing.get_context("spawn"), []
-    for number, (size, where) in enumerate(sizes):
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            found.append(pool.submit(_measured, folder / str(number), size, where).result())
-    return LongLedgers(tuple(each for each in found if each is not None))
+    return LongLedgers(
+        tuple(
+            found
+            for number, (size, where) in enumerate(sizes)
+            if (found := _measured(folder / str(number), size, where)) is not None
+        )
+    )
 
 
 def _measured(folder: Path, entries: int, where: str) -> LongLedger | None:
-    folder.mkdir()
     with ExitStack() as stack:
         location: str | None = None
         if where == "Postgres":
@@ -129,12 +132,36 @@ def _measured(folder: Path, entries: int, where: str) -> LongLedger | None:
             server = get_server(folder / "postgres", cleanup_mode="delete")
             stack.callback(server.cleanup)
             location = server.get_uri()
-        settings = PlatformSettings(
-            home=folder / "home", ledger_uri=location, git_repositories=[WatchedRepository(url=_REPOSITORY)]
-        )
-        line = load_line(write_spec(folder / "spec"))
-        instance = stack.enter_context(dg.DagsterInstance.ephemeral())
-        return _Bench(OutsideSystems(settings), line, instance, entries, where).measured()
+        write_spec(folder / "spec")
+        _alone(_filled, folder, location, entries)
+        return _alone(_used, folder, location, entries)
+
+
+def _alone(
+    act: "Callable[[Path, str | None, int], T]", folder: Path, location: str | None, entries: int
+) -> "T":
+    """In a process of its own, so that its memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(act, folder, location, entries).result()
+
+
+def _opened(folder: Path, location: str | None) -> tuple[OutsideSystems, Line]:
+    settings = PlatformSettings(
+        home=folder / "home", ledger_uri=location, git_repositories=[WatchedRepository(url=_REPOSITORY)]
+    )
+    return OutsideSystems(settings), load_line(folder / "spec" / "training-spec.yaml")
+
+
+def _filled(folder: Path, location: str | None, entries: int) -> None:
+    outside, line = _opened(folder, location)
+    _Filler(outside.ledger, line).fill(entries)
+
+
+def _used(folder: Path, location: str | None, entries: int) -> LongLedger:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return _Bench(
+            *_opened(folder, location), instance, entries, "Postgres" if location else "SQLite"
+        ).measured()
 
 
 class _Bench:
@@ -153,11 +180,10 @@ class _Bench:
 
     def measured(self) -> LongLedger:
         base = _peak_mib()
-        filler = _Filler(self.ledger, self.line)
-        self._time("fill, in blocks (not what a writer pays)", lambda: filler.fill(self.entries), 1)
         self._time("the first checkpoint, by a reading of the whole chain", self.ledger.renew_checkpoint, 1)
-        self._decisions(filler)
-        self._time("status of a line", lambda: self._status(filler.release), 5)
+        newest = list(islice(releases.newest_releases(self.ledger, self.line.name), 2))
+        self._decisions(newest)
+        self._time("status of a line", lambda: self._status(newest[0]), 5)
         self._ticks()
         self._time("append one entry", self._append, 200)
         self._time("verify, one process", lambda: self._verified(1), 1)
@@ -166,8 +192,8 @@ class _Bench:
         size = sum(each.stat().st_size for each in self.outside.settings.home.rglob("*") if each.is_file())
         return LongLedger(self.where, self.entries, size / 2**20, tuple(self.costs), _peak_mib(), base)
 
-    def _decisions(self, filler: "_Filler") -> None:
-        demanded = filler.requirements(filler.made[-1])
+    def _decisions(self, newest: Sequence[Release]) -> None:
+        demanded = self._requirements(newest[0])
         self._time("demand, just behind a checkpoint", lambda: self._demand(demanded), _DECISIONS)
         with self.ledger.exclusive() as writer:  # as far from the checkpoint as one ever is
             for number in range(
@@ -178,7 +204,7 @@ class _Bench:
         turns = iter(range(_DECISIONS))
         self._time(
             "activate, far from it",
-            lambda: self._activate(filler, filler.made[-1 - next(turns) % 2]),
+            lambda: self._activate(newest[next(turns) % 2]),
             _DECISIONS,
         )
         keys = verdict.keys_of_demand(demanded)
@@ -193,16 +219,24 @@ class _Bench:
 
         self._time("the same demand by a replay, as before", replayed, 1)
 
+    def _requirements(self, made: Release) -> list[ResolvedRequirement]:
+        """What its deployment demands."""
+        subject = f"{self.line.name}_model@{made.versions['model']}"
+        requirement = [
+            Requirement(subject_kind="model", rule_set=f"gate.{each}") for each in range(_RULE_SETS)
+        ]
+        return [ResolvedRequirement(each, subject, "rules") for each in requirement]
+
     def _demand(self, demanded: list[ResolvedRequirement]) -> None:
         verdict.demand(self.ledger, "bench", demanded, now=datetime.now(UTC))
 
-    def _activate(self, filler: "_Filler", made: Release) -> None:
+    def _activate(self, made: Release) -> None:
         releases.activate(
             self.ledger,
             self.line.name,
             made.release_id,
             reason="bench",
-            requirements=filler.requirements(made),
+            requirements=self._requirements(made),
             now=datetime.now(UTC),
         )
 
@@ -262,17 +296,6 @@ class _Filler:
         self._lines = [line.name, "flight_delays", "credit_scorecard"]
         self._newest: dict[tuple[str, str], str] = {}
         self._time = datetime.now(UTC) - timedelta(days=30)
-        self.made: list[Release] = []
-        """The newest releases of the line."""
-        self.release: Release
-
-    def requirements(self, made: Release) -> list[ResolvedRequirement]:
-        """What its deployment demands."""
-        subject = f"{self._line.name}_model@{made.versions['model']}"
-        requirement = [
-            Requirement(subject_kind="model", rule_set=f"gate.{each}") for each in range(_RULE_SETS)
-        ]
-        return [ResolvedRequirement(each, subject, "rules") for each in requirement]
 
     def fill(self, count: int) -> None:
         """Until there are so many."""
@@ -293,10 +316,10 @@ class _Filler:
                         if is_simple
                         else canonical(document, "entry")
                     )
-                    entry = Entry.parse(raw)
-                    session.insert(entry[:6])
-                    seq, previous = entry.seq, entry.hash
-                    self._newest[kind, subject] = previous
+                    seq, previous = seq + 1, sha256(raw)
+                    session.insert((seq, previous, kind, subject, fingerprint, raw))
+                    if kind in (verdict.KIND, ACTIVATION):
+                        self._newest[kind, subject if kind == ACTIVATION else ""] = previous
 
     def _entries(self, count: int) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         number = 0
@@ -368,7 +391,7 @@ class _Filler:
         if number % 10 < len(self._lines):
             made = Release(
                 line=line, card=example(CardVersion, registered=registered), deployment={"key": "k"},
-                verdicts=(self._newest[verdict.KIND, subject],),
+                verdicts=(self._newest[verdict.KIND, ""],),
             )  # fmt: skip
             yield RELEASE, line, made.release_id, made.model_dump(mode="json", exclude={"created_at"})
             body = {
@@ -379,8 +402,6 @@ class _Filler:
                 "verdicts": [],
             }
             yield ACTIVATION, line, self._newest.get((ACTIVATION, line), GENESIS), body
-            if line == self._line.name:
-                self.made, self.release = [*self.made[-1:], made], made
 
     def _of_pushes(self, number: int, line: str) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         name, sha = self._repository, f"{number:040x}"

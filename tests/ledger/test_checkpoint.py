@@ -13,7 +13,7 @@ from platform_assets.ledger import checkpoint, memory, store
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.keys import Key
-from platform_assets.ledger.ledger import Ledger
+from platform_assets.ledger.ledger import Entry, Ledger
 from tests.ledger.conftest import on_both_stores
 
 pytestmark = on_both_stores
@@ -154,6 +154,87 @@ def test_damage_that_verify_has_found_is_refused_from_then_on(ledger, tamper):
             ledger.renew_checkpoint()
         fill(ledger, STEP, start=100)
         fill(ledger, STEP, start=200)
+
+
+def kept_nodes(ledger):
+    """The memory as it lies in the database."""
+    with ledger._store.session() as session:
+        return dict(session.all_nodes())
+
+
+def put_nodes(ledger, nodes):
+    """Puts another memory in its place."""
+    with ledger._store.session(exclusive=True) as session:
+        session.clear_nodes()
+        session.put_nodes(nodes.items())
+
+
+def without_a_record(ledger, key):
+    """The memory as somebody makes it who takes a key out, and every hash above it right."""
+    changes: memory.Changes = {}
+    for entry in ledger.entries(until=checkpoints(ledger)[-1] - 1):
+        memory.note(changes, entry)
+    changes.pop(key.digest())
+    return memory.changed(lambda _: {}, None, changes)[1]
+
+
+@pytest.mark.parametrize("edit", ["older", "a leaf forgets", "all forgets", "empty"])
+def test_a_memory_that_was_edited_is_not_believed(ledger, edit):
+    """Neither that of an earlier checkpoint nor one that has forgotten something: the whole chain is read."""
+    objection = Key("verdict", "model", "rule_set", "erasure")
+    fill(ledger, 2 * STEP)
+    older = kept_nodes(ledger)
+    ledger.append("verdict", "model", fingerprint="1", body={"rule_set": "erasure"})
+    fill(ledger, 2 * STEP, start=100)
+    nodes = kept_nodes(ledger)
+    assert older != nodes
+    if edit == "a leaf forgets":
+        digest = objection.digest()
+        number = digest[0] * 256 + digest[1]
+        nodes[number] = b"".join(
+            nodes[number][at : at + 40]
+            for at in range(0, len(nodes[number]), 40)
+            if nodes[number][at : at + 16] != digest
+        )
+    forgetful = {"older": older, "a leaf forgets": nodes, "empty": {}}
+    put_nodes(ledger, forgetful[edit] if edit in forgetful else without_a_record(ledger, objection))
+    assert ledger.established({objection})[objection].kind == "verdict"
+    ledger.renew_checkpoint()
+    assert ledger.established({objection})[objection].kind == "verdict"
+    assert ledger.verify().ok
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM entries WHERE seq = 3",
+        "UPDATE entries SET subject = 'elsewhere' WHERE seq = 3",
+        "UPDATE entries SET raw = (SELECT raw FROM entries WHERE seq = 4) WHERE seq = 3",
+        "DELETE FROM entries WHERE seq > 30",
+        "UPDATE head SET hash = 'f'",
+        "UPDATE entries SET kind = 'note' WHERE kind = 'checkpoint'",
+    ],
+)
+def test_what_a_decision_looks_at_is_refused_at_once(ledger, tamper, statement):
+    """Removed, hidden from the indices, replaced; the chain cut, its head or its checkpoints altered."""
+    fill(ledger, 4 * STEP)
+    assert checkpoints(ledger)
+    tamper.execute(statement)
+    with pytest.raises(LedgerError) as refusal:
+        ledger.established({question(2)})
+    with pytest.raises(LedgerError) as replayed:
+        list(ledger.replay())
+    assert str(refusal.value) == str(replayed.value)
+
+
+def test_an_entry_that_was_replaced_consistently_is_refused_at_once(ledger, tamper):
+    """Its own hash is right and its columns are; the memory knows the hash of the one that stood there."""
+    fill(ledger, 4 * STEP)
+    entry = ledger.at(3)
+    raw = entry.raw.replace(b'"principal":"ada"', b'"principal":"eve"')
+    tamper.execute("UPDATE entries SET raw = ?, hash = ? WHERE seq = 3", (raw, Entry.parse(raw).hash))
+    with pytest.raises(LedgerError, match="entry 4 does not continue"):
+        ledger.established({question(2)})
 
 
 def test_a_false_checkpoint_is_found_and_replaced(ledger, tamper):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ KILLED = [
     *(("postgres", moment) for moment in (DATASET, CONTRACT, STEP, VERSION, DEPLOYMENT)),
     *(("s3", moment) for moment in (DATASET, CONTRACT, MODEL, STEP, VALIDATION, CARD)),
 ]
-DISK_BYTES = 3 << 30
+DISK_BYTES = 1 << 30
 INSTANCE = """\
 telemetry: {enabled: false}
 nux: {enabled: false}
@@ -163,7 +164,10 @@ def run(
     for line in process.stderr:
         told.append(line)
         if moment and moment in line:
+            # However long that takes: it stands still meanwhile.
+            process.send_signal(signal.SIGSTOP)
             then()
+            process.send_signal(signal.SIGCONT)
             moment = ""
     answer = process.stdout.read()
     process.wait()

@@ -53,9 +53,12 @@ def available_cpus(process: Path = _SELF) -> int:
 
 def cpu_quota(process: Path = _SELF) -> float:
     """Cores' worth of CPU time that the process's cgroup, or one above it, may use; infinite without a limit."""
-    return min(
-        (quota for hierarchy in _hierarchies(process) for quota in _quotas(hierarchy)), default=math.inf
-    )
+    try:
+        quotas = [quota for hierarchy in _hierarchies(process) for quota in _quotas(hierarchy)]
+    except (OSError, ValueError):
+        # Another system, or another kernel's form: what cannot be read limits nobody.
+        return math.inf
+    return min(quotas, default=math.inf)
 
 
 def limit_threads(environment: MutableMapping[str, str] = os.environ, process: Path = _SELF) -> None:
@@ -78,11 +81,8 @@ def _cores() -> int:
 
 def _hierarchies(process: Path) -> Iterator[_Hierarchy]:
     """Those of version 2, and of version 1 the one that has CPU time."""
-    try:
-        memberships = (process / "cgroup").read_text(encoding="utf-8").splitlines()
-        mounts = (process / "mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
+    memberships = (process / "cgroup").read_text(encoding="utf-8").splitlines()
+    mounts = (process / "mountinfo").read_text(encoding="utf-8").splitlines()
     paths = {}
     for membership in memberships:
         number, controllers, path = membership.split(":", 2)

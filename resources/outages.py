@@ -36,12 +36,16 @@ _SPACE_ADVICE: Final = (
 
 
 class OutageError(ResourceError):
-    """A disk is full, or a database or an object store does not answer."""
+    """A database or an object store does not answer."""
 
     passes = True
 
 
-def outage_of(problem: BaseException) -> OutageError | None:
+class DiskFullError(ResourceError):
+    """There is no room for what is to be written, and there will be none until somebody makes some."""
+
+
+def outage_of(problem: BaseException) -> OutageError | DiskFullError | None:
     """The outage that an error comes from; None where it comes from none that is known.
 
     An error of ours that says already what is away is none either, but one that says no more than the operating system
@@ -53,7 +57,7 @@ def outage_of(problem: BaseException) -> OutageError | None:
         said = str(problem) if isinstance(problem, PlatformError) else _first_line(full)
         doubt = ", or the disk is damaged" if "disk I/O error" in str(full) else ""
         where = f" ({file})" if file and str(file) not in said else ""
-        return OutageError(f"no space is left{doubt}: {said}{where}; {_SPACE_ADVICE}")
+        return DiskFullError(f"no space is left{doubt}: {said}{where}; {_SPACE_ADVICE}")
     if isinstance(problem, PlatformError):
         return None
     if away := next((each for each in chain if _is_of_a_database(each)), None):

@@ -269,10 +269,12 @@ class _MlflowRun:
         from mlflow import MlflowClient
 
         uri = prepared(tracking_uri)
+        told = log.getChild("mlflow")
+        told.setLevel(logging.WARNING)
         self._client = MlflowClient(uri)
         self._mlflow = MlFlow(
             SimpleNamespace(
-                log=log.getChild("mlflow"),
+                log=told,
                 dagster_run=dagster_run,
                 run_id=dagster_run.run_id,
                 resource_config={

@@ -145,7 +145,10 @@ def test_what_cannot_be_read_is_no_limit(process, content):
 
 
 def test_a_system_without_cgroups(tmp_path):
-    """Nothing to read is no limit."""
+    """Nothing to read is no limit, nor is what has another form."""
+    assert available_cpus(tmp_path) == CORES
+    for name in ("cgroup", "mountinfo"):
+        (tmp_path / name).write_text("another form\n")
     assert available_cpus(tmp_path) == CORES
 
 

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_assets.models import progress as module
@@ -78,6 +78,7 @@ def announced(
     return found, seconds
 
 
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(8, 256), min_size=600, max_size=900),
     per_unit=st.floats(1e-4, 1e-1),

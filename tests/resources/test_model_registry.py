@@ -233,8 +233,15 @@ def wire(request, monkeypatch):
         yield wire
 
 
-@pytest.mark.parametrize("state", ["cut", "dead"])
-@pytest.mark.parametrize("moment", ["start", "middle"])
+@pytest.mark.parametrize(
+    ("moment", "state"),
+    [
+        ("start", "cut"),
+        ("middle", "dead"),
+        pytest.param("start", "dead", marks=pytest.mark.long),
+        pytest.param("middle", "cut", marks=pytest.mark.long),
+    ],
+)
 def test_a_server_that_goes_and_comes_back_is_told_all(wire, name, state, moment):
     """Refused or left without an answer, as training begins or in the middle of it: the run is whole in the end."""
     from mlflow import MlflowClient

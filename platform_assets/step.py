@@ -4,7 +4,6 @@ A leaf above the domains' logic: asset modules import it, logic never does.
 """
 
 import logging
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -18,6 +17,7 @@ from platform_assets.manifest import first_problem
 from platform_assets.references import AssetReference, Reference
 from resources.errors import PlatformError
 from resources.outages import outage_of
+from resources.unread import unread_trace
 
 REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
@@ -136,10 +136,14 @@ def foreseen_failures() -> Iterator[None]:
         yield
     except Exception as problem:
         foreseen = outage_of(problem) or problem
-        if not isinstance(foreseen, PlatformError):
+        if isinstance(foreseen, PlatformError):
+            logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
+            # Dagster stores what a failure comes from, and a library's message may quote the data.
+            raise dg.Failure(description=str(foreseen), allow_retries=foreseen.passes) from None
+        if isinstance(problem, dg.Failure | dg.RetryRequested | DagsterError | MemoryError):
             raise
-        logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
-        raise dg.Failure(description=str(foreseen), allow_retries=foreseen.passes) from problem
+        # Whatever it is, its message is not stored.
+        raise _unforeseen(problem) from None
 
 
 @contextmanager
@@ -149,10 +153,15 @@ def without_retries() -> Iterator[None]:
         yield
     except (dg.Failure, DagsterError):
         raise
-    except Exception as problem:
-        # Not foreseen, so a bug: everything known about it is told.
-        trace = "".join(traceback.format_exception(problem))
-        raise dg.Failure(description=trace, allow_retries=False) from problem
+    except Exception as problem:  # noqa: BLE001 - whatever it is, its message is not stored
+        raise _unforeseen(problem) from None
+
+
+def _unforeseen(problem: Exception) -> dg.Failure:
+    """The end of a step by a bug: where it is, and not its message, which may quote the data."""
+    logging.getLogger(__name__).debug("unforeseen failure", exc_info=problem)
+    advice = "Its message is not kept, as it may quote the data; it is logged at level DEBUG."
+    return dg.Failure(description=f"{unread_trace(problem)}\n{advice}", allow_retries=False)
 
 
 def override_config(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:

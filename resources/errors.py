@@ -3,6 +3,7 @@
 PlatformError
 ├── ResourceError        an outside system refused or is unreachable       resources/
 ├── ManifestError        a manifest is wrong: file, line, field            platform_assets/manifest.py
+├── YamlError            a value has no form in YAML                      platform_assets/yaml_writer.py
 ├── LedgerError          an entry cannot be written or believed            platform_assets/ledger/
 ├── GovernanceError      verdicts, releases, lineage, subjects             platform_assets/governance/
 ├── SketchError          a sketch cannot be made, read or compared         platform_assets/sketch/

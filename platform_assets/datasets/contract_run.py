@@ -263,7 +263,7 @@ def _answered(
     """
     import pandas as pd
 
-    _suite(contract, expectations)  # as they are written: what GE refuses is told in the contract's words
+    _suite(contract, expectations)  # as they are written: GE refuses what is in the file
     # GE names rows by index label, and labels may repeat; positions do not.
     positioned = frame.set_axis(pd.RangeIndex(len(frame)), axis="index")
     columns = ExactColumns(positioned)

@@ -49,9 +49,15 @@ def content_hash(table: "pa.Table") -> str:
             for part in _value_bytes(column):
                 digest.update(part)
         except (TypeError, pa.ArrowInvalid) as problem:
+            # Arrow's own message quotes the value.
+            reason = (
+                str(problem)
+                if type(problem) is TypeError
+                else "in whole days or microseconds it would lose data"
+            )
             raise DatasetError(
-                f"column {name!r} ({column.type}) cannot be hashed: {problem}; cast it to a type that says the same"
-            ) from problem
+                f"column {name!r} ({column.type}) cannot be hashed: {reason}; cast it to a type that says the same"
+            ) from None
     return digest.hexdigest()
 
 

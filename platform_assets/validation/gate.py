@@ -20,6 +20,7 @@ from platform_assets.validation.drift import DriftFinding
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.metrics import BinaryMetrics
 from resources.errors import PlatformError
+from resources.unread import unread
 
 MIN_DRIFT_ROWS: Final = 1000
 """Two samples of 500 rows from one source were seen to differ by KS 0.09; of 2,000 rows, by 0.03."""
@@ -344,7 +345,7 @@ class Gate:
         except PlatformError as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a bug in one gate must neither pass nor hide the others
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{unread(error)}: a bug, whose message is not kept, as it may quote the data"
         return GateResult(
             rule_set=self.rule_set,
             rule_set_hash=self.rule_set_hash,

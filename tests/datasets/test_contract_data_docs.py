@@ -93,11 +93,11 @@ def test_every_expectation_is_shown(contract: Contract, caplog: pytest.LogCaptur
         page = page_of(contract, table())
     assert caplog.records == []
     assert page.count("fa-check-circle text-success") == 2
-    assert page.count("fa-exclamation-triangle text-warning") == 2
-    assert page.count("fa-times text-danger") == 12
+    assert page.count("fa-exclamation-triangle text-warning") == 3
+    assert page.count("fa-times text-danger") == 11
     assert page.index("<h2>shape</h2>") < page.index("<h2>values</h2>")
     assert "Must have these columns in this order" in page
-    assert page.count("unexpected values found") == 5
+    assert page.count("unexpected values found") == 4
     assert "3 unexpected values found. 100% of 3 total rows." in page
 
 

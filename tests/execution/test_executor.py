@@ -194,13 +194,14 @@ def test_dagster_k8s_takes_these_tags():
 
 
 def test_an_error_of_the_code_itself_is_never_tried_again():
-    """It would come again; everything that is known of it is told."""
+    """It would come again; where it is is told, and not its message, which may quote the data."""
     with pytest.raises(dg.Failure) as failed, without_retries():
         raise KeyError("a bug")
 
     assert failed.value.allow_retries is False
-    assert "KeyError: 'a bug'" in failed.value.description
-    assert "test_executor.py" in failed.value.description
+    assert failed.value.description.startswith("KeyError\n")
+    assert "execution/test_executor.py" in failed.value.description
+    assert 'raise KeyError("a bug")' in failed.value.description
 
 
 @pytest.mark.parametrize(("error", "again"), [(LockLostError, True), (TrainingError, False)])

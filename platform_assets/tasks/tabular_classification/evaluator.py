@@ -17,6 +17,7 @@ from platform_assets.validation.gate import Rule
 from platform_assets.validation.scorecard import scorecard
 from platform_assets.validation.task_rules import FAIRNESS_RULES, SCORECARD_RULES
 from resources.errors import PlatformError
+from resources.unread import unread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,8 +84,10 @@ class TabularEvaluator:
                 encoding.names,
                 regularisation=1.0,
             )
-        except (PlatformError, ValueError) as problem:
-            raise ValidationError(f"baseline: {problem}") from problem
+        except PlatformError as problem:
+            raise ValidationError(f"baseline: {problem}") from None
+        except ValueError as problem:
+            raise ValidationError(f"baseline: cannot be fitted to these rows ({unread(problem)})") from None
         scores: NDArray[np.float64] = expit(model.log_odds(encoding.rows(measured)))
         return scores
 

@@ -149,25 +149,9 @@ listing if {
 	startswith(input.action, "s3:ListBucket")
 }
 
-who := input.user if http
-
-who := {
-	"groups": told_groups,
-	"roles": told_roles,
-	"labels": {"env": told_env, "region": told_region},
-} if {
-	s3
-}
-
-claims := input.claims if has_claims
-
-claims := {} if not has_claims
-
-has_claims if is_object(input.claims)
-
 consented if {
 	http
-	who.consent.gdpr == true
+	input.user.consent.gdpr == true
 }
 
 consented if {
@@ -230,17 +214,13 @@ region_tags := input.conditions["ExistingObjectTag/region"]
 
 # ── Where servers put what they know of a user ────────────────────────────────────────────────────────────────
 
-told_groups := input.groups if request_tells_groups
+groups := input.user.groups if http
 
-told_groups := claims.groups if {
+groups := input.groups if request_tells_groups
+
+groups := input.claims.groups if {
 	claims_tell_groups
 	not request_tells_groups
-}
-
-told_groups := null if {
-	s3
-	not request_tells_groups
-	not claims_tell_groups
 }
 
 request_tells_groups if {
@@ -249,140 +229,132 @@ request_tells_groups if {
 	input.groups != []
 }
 
-claims_tell_groups if claims.groups != null
+claims_tell_groups if {
+	s3
+	input.claims.groups != null
+}
 
-told_roles := claims.roles if claims_tell_roles
+roles := input.user.roles if http
 
-told_roles := claims.ldapAttrib_roles if {
-	ldap_tells_roles
+roles := input.claims.roles if claims_tell_roles
+
+roles := input.claims.ldapAttrib_roles if {
+	s3
 	not claims_tell_roles
 }
 
-told_roles := null if {
-	not claims_tell_roles
-	not ldap_tells_roles
+claims_tell_roles if {
+	s3
+	input.claims.roles != null
 }
 
-claims_tell_roles if claims.roles != null
+label_env := input.user.labels.env if http
 
-ldap_tells_roles if claims.ldapAttrib_roles != null
+label_env := input.claims.env if claims_tell_env
 
-told_env := claims.env if claims_tell_env
-
-told_env := claims.ldapAttrib_env[0] if {
-	ldap_has_env
+label_env := input.claims.ldapAttrib_env[0] if {
+	s3
 	not claims_tell_env
+	is_array(input.claims.ldapAttrib_env)
+	count(input.claims.ldapAttrib_env) == 1
 }
 
-told_env := null if {
-	not claims_tell_env
-	not ldap_has_env
+claims_tell_env if {
+	s3
+	input.claims.env != null
 }
 
-claims_tell_env if claims.env != null
+label_region := input.user.labels.region if http
 
-ldap_has_env if {
-	is_array(claims.ldapAttrib_env)
-	count(claims.ldapAttrib_env) == 1
-}
+label_region := input.claims.region if claims_tell_region
 
-told_region := claims.region if claims_tell_region
-
-told_region := claims.ldapAttrib_region[0] if {
-	ldap_has_region
+label_region := input.claims.ldapAttrib_region[0] if {
+	s3
 	not claims_tell_region
+	is_array(input.claims.ldapAttrib_region)
+	count(input.claims.ldapAttrib_region) == 1
 }
 
-told_region := null if {
-	not claims_tell_region
-	not ldap_has_region
+claims_tell_region if {
+	s3
+	input.claims.region != null
 }
 
-claims_tell_region if claims.region != null
+claims_tell_consent if input.claims.consent != null
 
-ldap_has_region if {
-	is_array(claims.ldapAttrib_region)
-	count(claims.ldapAttrib_region) == 1
-}
+consent_in_claims if input.claims.consent == true
 
-claims_tell_consent if claims.consent != null
+consent_in_claims if input.claims.consent.gdpr == true
 
-consent_in_claims if claims.consent == true
+consent_in_ldap if input.claims.ldapAttrib_consent == ["TRUE"]
 
-consent_in_claims if claims.consent.gdpr == true
-
-consent_in_ldap if claims.ldapAttrib_consent == ["TRUE"]
-
-consent_in_ldap if claims.ldapAttrib_consent == ["true"]
+consent_in_ldap if input.claims.ldapAttrib_consent == ["true"]
 
 odd_session if {
 	s3
-	doubtful
+	count(doubts) > 0
 }
 
-doubtful if odd_groups
+doubts contains "groups stand in several places, which disagree" if odd_groups
 
-doubtful if odd_roles
+doubts contains "roles stand in several places, which disagree" if odd_roles
 
-doubtful if odd_env
+doubts contains "label env stands in several places, which disagree" if odd_env
 
-doubtful if odd_region
+doubts contains "label region stands in several places, which disagree" if odd_region
 
-doubtful if odd_consent
+doubts contains "consent stands in several places, which disagree" if odd_consent
 
-doubtful if own_policy
+doubts contains "session has a policy of its own, which nobody judges here" if own_policy
 
-doubtful if other_parent
+doubts contains "session is not of the user whom the server names" if other_parent
 
 odd_groups if {
 	request_tells_groups
 	claims_tell_groups
-	input.groups != claims.groups
+	input.groups != input.claims.groups
 }
 
 odd_groups if {
 	s3
 	input.conditions.groups != null
-	input.conditions.groups != told_groups
+	input.conditions.groups != groups
 }
 
 odd_roles if {
-	s3
 	claims_tell_roles
-	ldap_tells_roles
-	claims.roles != claims.ldapAttrib_roles
+	input.claims.ldapAttrib_roles != null
+	input.claims.roles != input.claims.ldapAttrib_roles
 }
 
 odd_roles if {
 	s3
 	input.conditions.roles != null
-	input.conditions.roles != told_roles
+	input.conditions.roles != roles
 }
 
 odd_env if {
-	s3
 	claims_tell_env
-	claims.ldapAttrib_env != null
-	claims.ldapAttrib_env != [claims.env]
+	input.claims.ldapAttrib_env != null
+	input.claims.ldapAttrib_env != [input.claims.env]
 }
 
 odd_env if {
 	s3
 	input.conditions.env != null
-	input.conditions.env != [told_env]
+	input.conditions.env != [label_env]
 }
 
 odd_region if {
-	s3
 	claims_tell_region
-	claims.ldapAttrib_region != null
-	claims.ldapAttrib_region != [claims.region]
+	input.claims.ldapAttrib_region != null
+	input.claims.ldapAttrib_region != [input.claims.region]
 }
 
 odd_region if {
 	s3
 	input.conditions.region != null
-	input.conditions.region != [told_region]
+	input.conditions.region != [label_region]
 }
 
 odd_consent if {
@@ -395,7 +367,7 @@ odd_consent if {
 odd_consent if {
 	s3
 	consent_in_claims
-	claims.ldapAttrib_consent != null
+	input.claims.ldapAttrib_consent != null
 	not consent_in_ldap
 }
 
@@ -408,26 +380,26 @@ odd_consent if {
 # A server that asks leaves the policy of a session, which narrows it, to whoever is asked.
 own_policy if {
 	s3
-	claims.sessionPolicy != null
+	input.claims.sessionPolicy != null
 }
 
 own_policy if {
 	s3
-	claims["sa-policy"] != null
-	claims["sa-policy"] != "inherited-policy"
+	input.claims["sa-policy"] != null
+	input.claims["sa-policy"] != "inherited-policy"
 }
 
 # Likewise whether the token is of the user whose key signed the request.
 other_parent if {
 	s3
-	claims.parent != null
+	input.claims.parent != null
 	input.conditions.userid != null
-	input.conditions.userid != [claims.parent]
+	input.conditions.userid != [input.claims.parent]
 }
 
 ldap if {
 	s3
-	is_string(claims.ldapUser)
+	is_string(input.claims.ldapUser)
 }
 
 # ── What must hold ────────────────────────────────────────────────────────────────────────────────────────────
@@ -442,7 +414,7 @@ env := split(path, "/")[2] if placed
 
 below_env if split(path, "/")[3]
 
-same_env if who.labels.env == env
+same_env if label_env == env
 
 # Servers show no tags of the stored object when they copy from it or select in it: it may be sensitive.
 blind if {
@@ -464,13 +436,13 @@ blind if {
 }
 
 in_privacy if {
-	some group in who.groups
+	some group in groups
 	group == "privacy"
 }
 
 in_privacy if {
 	ldap
-	some group in who.groups
+	some group in groups
 	is_string(group)
 	regex.match(`^[Cc][Nn]=privacy(,[A-Za-z]+=[A-Za-z0-9 ._-]+)+$`, group)
 }
@@ -486,13 +458,13 @@ in_group if {
 }
 
 in_engineers if {
-	some group in who.groups
+	some group in groups
 	group == "ml-engineers"
 }
 
 in_engineers if {
 	ldap
-	some group in who.groups
+	some group in groups
 	is_string(group)
 	regex.match(`^[Cc][Nn]=ml-engineers(,[A-Za-z]+=[A-Za-z0-9 ._-]+)+$`, group)
 }
@@ -500,12 +472,12 @@ in_engineers if {
 sensitive if what.gdpr_class == "sensitive"
 
 in_role if {
-	some role in who.roles
+	some role in roles
 	role == "trainer"
 }
 
 in_role if {
-	some role in who.roles
+	some role in roles
 	role == "retention"
 }
 
@@ -528,7 +500,7 @@ same_region if not regional
 
 same_region if {
 	is_string(what.region)
-	who.labels.region == what.region
+	label_region == what.region
 }
 
 regional if what.region != null
@@ -541,28 +513,28 @@ odd_object if {
 has_object if is_object(what)
 
 odd_user if {
-	some group in who.groups
+	some group in groups
 	not is_string(group)
 }
 
 odd_user if {
-	some role in who.roles
+	some role in roles
 	not is_string(role)
 }
 
 odd_user if {
 	not has_groups
-	who.groups != null
+	groups != null
 }
 
 odd_user if {
 	not has_roles
-	who.roles != null
+	roles != null
 }
 
-has_groups if is_array(who.groups)
+has_groups if is_array(groups)
 
-has_roles if is_array(who.roles)
+has_roles if is_array(roles)
 
 # ── Why not ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -591,7 +563,7 @@ reasons contains "user has no label env" if {
 	not env_labelled
 }
 
-reasons contains sprintf("label env %s does not match %s", [who.labels.env, env]) if {
+reasons contains sprintf("label env %s does not match %s", [label_env, env]) if {
 	placed
 	not same_env
 	env_labelled
@@ -615,7 +587,7 @@ reasons contains sprintf("user has no label region, and the object is in %s", [w
 	not region_labelled
 }
 
-reasons contains sprintf("label region %s does not match %s", [who.labels.region, what.region]) if {
+reasons contains sprintf("label region %s does not match %s", [label_region, what.region]) if {
 	regional
 	not same_region
 	region_known
@@ -651,39 +623,9 @@ reasons contains "user has neither role trainer nor role retention" if {
 
 reasons contains "groups or roles are not lists of names" if odd_user
 
-reasons contains "groups stand in several places, which disagree" if {
-	odd_session
-	odd_groups
-}
-
-reasons contains "roles stand in several places, which disagree" if {
-	odd_session
-	odd_roles
-}
-
-reasons contains "label env stands in several places, which disagree" if {
-	odd_session
-	odd_env
-}
-
-reasons contains "label region stands in several places, which disagree" if {
-	odd_session
-	odd_region
-}
-
-reasons contains "consent stands in several places, which disagree" if {
-	odd_session
-	odd_consent
-}
-
-reasons contains "session has a policy of its own, which nobody judges here" if {
-	odd_session
-	own_policy
-}
-
-reasons contains "session is not of the user whom the server names" if {
-	odd_session
-	other_parent
+reasons contains doubt if {
+	s3
+	some doubt in doubts
 }
 
 judgeable if http
@@ -692,13 +634,13 @@ judgeable if s3
 
 # Only plain names are repeated in a reason.
 env_labelled if {
-	is_string(who.labels.env)
-	regex.match(`^[A-Za-z0-9._-]{1,63}$`, who.labels.env)
+	is_string(label_env)
+	regex.match(`^[A-Za-z0-9._-]{1,63}$`, label_env)
 }
 
 region_labelled if {
-	is_string(who.labels.region)
-	regex.match(`^[A-Za-z0-9._-]{1,63}$`, who.labels.region)
+	is_string(label_region)
+	regex.match(`^[A-Za-z0-9._-]{1,63}$`, label_region)
 }
 
 region_known if {

@@ -156,11 +156,14 @@ def test_a_full_disk_blocks_no_answer(open_client, tmp_path):
     """Denied is denied and allowed is allowed, whether or not the log can be written."""
     in_the_way = tmp_path / "home"
     in_the_way.write_text("")
-    denials = Denials(DenialLog(in_the_way / "denials"), lambda: None)
+    ledger = Ledger.open(tmp_path / "ledger.sqlite", principal="test")
+    denials = Denials(DenialLog(in_the_way / "denials"), lambda: ledger)
     client = open_client(record=denials.record)
     for _ in range(2):
         assert client.post("/v1/data/minio/auth/allow", json={"input": {}}).json() == {"result": False}
     assert client.post("/v1/data/minio/auth/allow", json={"input": ALLOWED}).json() == {"result": True}
+    in_the_way.unlink()
+    assert denials.summarise().body["denials"] == 2
 
 
 def test_the_service_sums_up_before_it_ends(open_client):

@@ -231,23 +231,42 @@ ANY_NAMES = st.sampled_from(
 def test_what_a_user_says_of_himself_buys_nothing(engine, case, request_, words, near):
     """No parameter of a request allows what is denied without it."""
     request_ = case.values[0] if near else request_
-    conditions = request_.get("conditions") or {}
+    conditions = request_.get("conditions", {})
     if isinstance(conditions, dict):
         said = engine.decide(request_ | {"conditions": words | conditions})
         assert engine.decide(request_).allow or not said.allow
 
 
-@settings(max_examples=150)
-@given(request_=_mutated(ANY_NAMES), words=OWN_WORDS | st.just({}))
-def test_both_engines_agree(engine, opa, request_, words):
-    """On requests that no table foresaw, rego-cpp and OPA decide alike, and for the same reasons."""
-    if "action" in request_:
-        request_ = request_ | {"conditions": request_.get("conditions", {}) | words}
-    decision = engine.decide(request_)
+def _with_words(request: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
+    if "action" not in request:
+        return request
+    return request | {"conditions": request.get("conditions", {}) | words}
+
+
+REQUESTS = st.builds(_with_words, _mutated(ANY_NAMES), OWN_WORDS | st.just({}))
+
+
+def _agree(engine, opa, request):
+    decision = engine.decide(request)
     if decision.reasons == ("request is not plain JSON of moderate size",):
-        assert not opa(request_).allow
+        assert not opa(request).allow
     else:
-        assert decision == opa(request_)
+        assert decision == opa(request)
+
+
+@settings(max_examples=150)
+@given(request_=REQUESTS)
+def test_both_engines_agree(engine, opa, request_):
+    """On requests that no table foresaw, rego-cpp and OPA decide alike, and for the same reasons."""
+    _agree(engine, opa, request_)
+
+
+@pytest.mark.long
+@settings(max_examples=10_000)
+@given(request_=REQUESTS)
+def test_both_engines_agree_on_many(engine, opa, request_):
+    """On ten thousand of them."""
+    _agree(engine, opa, request_)
 
 
 JSON = st.recursive(

@@ -4,9 +4,11 @@ A checkout's links are the operating system's affair. A commit that is looked at
 follows them, so this does, as Linux would with the repository as its root directory.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 from resources.git_remote import Blob, GitRemoteError
@@ -45,19 +47,23 @@ def follow_links(files: Mapping[str, Blob], links: Mapping[str, str]) -> Linked:
     Raises:
         LinkError: More than 100,000 files lie behind links.
     """
-    found: dict[str, Blob] = {}
     broken: dict[str, str] = {}
+    targets: dict[str, str] = {}
     folders = folders_of([*files, *links])
     for link in sorted(links):
         try:
-            target = resolved(link, links, folders)
+            targets[link] = resolved(link, links, folders)
         except LinkError as problem:
             broken[link] = str(problem)
+    direct = {link: files[target] for link, target in targets.items() if target in files}
+    found = dict(direct)
+    file_paths, link_paths = _Paths(files), _Paths(direct)
+    for link, target in targets.items():
+        if link in direct:
             continue
-        if target in files:
-            found[link] = files[target]
-            continue
-        below = dict(_below(target, files, links, folders))
+        inside = len(target) + bool(target)
+        below = {path[inside:]: files[path] for path in file_paths.below(target)}
+        below |= {path[inside:]: direct[path] for path in link_paths.below(target)}
         if not below:
             broken[link] = f"{link} is a link to {target or 'the root'}, where the commit has no file"
         found |= {f"{link}/{rest}": blob for rest, blob in below.items()}
@@ -111,19 +117,16 @@ def resolved(path: str, links: Mapping[str, str], folders: Collection[str]) -> s
     return "/".join(gone)
 
 
-def _below(
-    folder: str, files: Mapping[str, Blob], links: Mapping[str, str], folders: Collection[str]
-) -> Iterator[tuple[str, Blob]]:
-    """The files of a folder by the rest of their path, those that links in it lead to among them."""
-    inside = f"{folder}/" if folder else ""
-    for path, blob in files.items():
-        if path.startswith(inside):
-            yield path[len(inside) :], blob
-    for link in links:
-        if link.startswith(inside):
-            try:
-                target = resolved(link, links, folders)
-            except LinkError:
-                continue
-            if target in files:
-                yield link[len(inside) :], files[target]
+class _Paths:
+    """Paths in an order in which those below a folder stand together."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._sorted = sorted(paths)
+
+    def below(self, folder: str) -> Iterator[str]:
+        """Those below a folder; all, below the root."""
+        inside = f"{folder}/" if folder else ""
+        for path in islice(self._sorted, bisect_left(self._sorted, inside), None):
+            if not path.startswith(inside):
+                return
+            yield path

@@ -8,6 +8,7 @@ helper, ssh's agent and keys.
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -229,16 +230,7 @@ class MirroredRemote:
         # Whoever held these was killed: the lock of the mirror is ours.
         for left in self._mirror.rglob("*.lock"):
             left.unlink(missing_ok=True)
-        hashes = f"--object-format={'sha256' if len(sha) == _SHA256_DIGITS else 'sha1'}"
-        try:
-            self._git("init", "--quiet", "--bare", hashes, str(self._mirror), mirrored=False)
-        except GitRemoteError as problem:
-            if "different hash" not in str(problem):
-                raise
-            raise GitRemoteError(
-                f"{self.name}: it was made anew with commit ids of another kind; remove {self._mirror}, which "
-                "holds the former ones"
-            ) from None
+        self._make(sha)
         try:
             self._fetch(f"+{sha}:{_kept(sha)}")
         except GitRemoteError:
@@ -250,6 +242,24 @@ class MirroredRemote:
                 raise UnknownCommitError(
                     f"{self.name}: does not give out commit {sha}: it was removed, or never pushed"
                 ) from None
+
+    def _make(self, sha: str) -> None:
+        """Make the mirror, for commits that are named as this one is, where it is not there."""
+        hashes = f"--object-format={'sha256' if len(sha) == _SHA256_DIGITS else 'sha1'}"
+        init = ("init", "--quiet", "--bare", hashes, str(self._mirror))
+        try:
+            self._git(*init, mirrored=False)
+        except GitRemoteError as problem:
+            if "different hash" not in str(problem):
+                raise
+            if self._git("for-each-ref", "--count=1", "refs/commits/"):
+                raise GitRemoteError(
+                    f"{self.name}: it was made anew with commit ids of another kind; remove {self._mirror}, which "
+                    "holds the former ones"
+                ) from None
+            # It was made for a commit that was never there.
+            shutil.rmtree(self._mirror)
+            self._git(*init, mirrored=False)
 
     def _fetch(self, refspec: str) -> None:
         options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")

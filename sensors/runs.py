@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
 import dagster as dg
 from pydantic import JsonValue
@@ -41,8 +42,8 @@ def answered(
     """A run for every request of this trigger that none follows yet: a daemon may have died between the two.
 
     The cursor is the sequence number in the ledger up to which every request is known to have its run, so that
-    a run which somebody deletes later is not started anew. It does not go past a request of a line that is not served
-    at present, until that request is a week old.
+    a run which somebody deletes later is not started anew; and after a colon the numbers of those before it whose line
+    is not served at present, for as long as `UNSERVED_FOR`.
 
     Args:
         context: Of the tick.
@@ -51,24 +52,30 @@ def answered(
         trigger: `git` or `drift`.
         otherwise: Why there is nothing to do, where there is not.
     """
-    after = int(context.cursor or 0)
+    number, _, kept = (context.cursor or "0").partition(":")
+    after = int(number)
+    # Of those after it, all are looked at anyhow.
+    kept_back = [seq for each in kept.split(",") if each and (seq := int(each)) <= after]
     # Read before the requests are: none that comes later is skipped.
     seen = ledger.tail().count
     served = {line.name: line for line in lines}
     unanswered = [
         entry
-        for entry in ledger.entries(kind=KIND, after=after)
+        for entry in chain(filter(None, map(ledger.at, kept_back)), ledger.entries(kind=KIND, after=after))
         if entry.body["trigger"] == trigger
         and (entry.subject in served or datetime.now(UTC) - entry.time < UNSERVED_FOR)
         and not _has_run(context.instance, entry)
     ]
     open_requests = [entry for entry in unanswered if entry.subject in served]
-    waiting = sorted({entry.subject for entry in unanswered} - served.keys())
-    reasons = [otherwise, *(f"{name}: is to be retrained, and is not served at present" for name in waiting)]
+    unserved = [entry for entry in unanswered if entry.subject not in served]
+    names = dict.fromkeys(entry.subject for entry in unserved)
+    reasons = [otherwise, *(f"{name}: is to be retrained, and is not served at present" for name in names)]
+    cursor = min((entry.seq - 1 for entry in open_requests), default=seen)
+    waiting = ",".join(str(entry.seq) for entry in unserved)
     return dg.SensorResult(
         run_requests=[run_request(served[entry.subject], entry) for entry in open_requests],
         skip_reason=None if open_requests else "\n".join(reasons),
-        cursor=str(min((entry.seq - 1 for entry in unanswered), default=seen)),
+        cursor=f"{cursor}:{waiting}" if waiting else str(cursor),
     )
 
 

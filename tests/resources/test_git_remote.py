@@ -315,6 +315,17 @@ def test_a_repository_that_was_made_anew_with_other_ids_says_what_to_do(tmp_path
     assert remote.holds(first)
 
 
+def test_an_id_of_another_kind_spoils_no_mirror(origin: Origin, remote: MirroredRemote) -> None:
+    """Whoever tells of a commit that was never there decides nothing about those that are."""
+    first = origin.push({"a": "1"})
+    with pytest.raises(GitRemoteError):
+        remote.fetch("a" * 64)
+    assert remote.fetch(first).sha == first
+    with pytest.raises(GitRemoteError, match="another kind"):
+        remote.fetch("b" * 64)
+    assert remote.holds(first)
+
+
 def test_a_commit_that_a_force_push_removed_can_still_be_had(origin: Origin, remote: MirroredRemote) -> None:
     """Servers give it out until they clean up; once fetched, it stays for good."""
     first = origin.push({"a": "1"})

@@ -915,7 +915,7 @@ def test_a_line_that_is_not_served_waits_and_is_not_refused(platform: Platform, 
 
 
 def test_a_request_of_a_line_that_is_not_served_waits_for_it(platform: Platform, origin: Origin) -> None:
-    """It was requested, and then the spec broke: the cursor does not go past it, whatever is asked of other lines."""
+    """It was requested, and then the spec broke: the cursor remembers it, and goes past all others."""
     origin.push({SPEC: spec_text(seed=1)})
     platform.poll()
     platform.review()
@@ -924,9 +924,12 @@ def test_a_request_of_a_line_that_is_not_served_waits_for_it(platform: Platform,
     for _ in range(2):
         told = platform.tick("git_pushes").skip_reason.skip_message
         assert f"{LINE}: is to be retrained, and is not served at present" in told
+        number = platform.requests()[0].seq
+        assert platform.cursors["git_pushes"] == f"{platform.ledger.head().count}:{number}"
     platform.sensors = served
     assert len(platform.drain()) == 1
     assert platform.drain() == []
+    assert platform.cursors["git_pushes"] == str(platform.ledger.head().count)
 
 
 def test_an_open_breaker_holds_pushes_back(platform: Platform, origin: Origin) -> None:

@@ -6,6 +6,7 @@ Symbols: n rows, d distinct values of a column, missing ones left out.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -154,26 +155,19 @@ def _column(name: str, values: "pd.Series[Any]", suffix: str) -> Column:
 
 def _numbers(kind: str, distinct: Any) -> NDArray[np.float64] | None:
     """The distinct values as numbers, or as seconds; None where they are neither."""
-    import pandas as pd
-
     if kind in ("integer", "number"):
-        numbers: NDArray[np.float64] = pd.to_numeric(pd.Series(distinct)).to_numpy(
-            dtype=np.float64, na_value=np.nan
-        )
-        return numbers
+        return np.array([float(value) for value in distinct], dtype=np.float64)
     if kind == "time":
-        times = pd.Series(
-            pd.to_datetime(pd.Series(distinct), utc=True, errors="coerce", format=_iso(distinct))
-        )
-        seconds: NDArray[np.float64] = np.asarray(
-            (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64
-        )
-        return seconds
+        return np.array([_seconds(value) for value in distinct], dtype=np.float64)
     return None
 
 
-def _iso(distinct: Any) -> str | None:
-    return "ISO8601" if len(distinct) and isinstance(distinct[0], str) else None
+def _seconds(value: str | date) -> float:
+    """Seconds from 1970 to a time, in UTC where it states no offset, or to the beginning of a day."""
+    stated = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(stated, datetime):
+        stated = datetime(stated.year, stated.month, stated.day, tzinfo=UTC)
+    return (stated if stated.tzinfo else stated.replace(tzinfo=UTC)).timestamp()
 
 
 def _oddity(kind: str, distinct: Any, sample: tuple[str, ...], numbers: NDArray[np.float64] | None) -> str:

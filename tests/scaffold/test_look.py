@@ -1,5 +1,8 @@
 """A look at a table tells what each column holds."""
 
+from datetime import date
+from decimal import Decimal
+
 import pandas as pd
 import pytest
 
@@ -23,6 +26,8 @@ def column(*values, suffix=".csv"):
         (["2026-01-31", "2026-02-01T10:00:00Z"], "time", "timestamp"),
         (["a", "1"], "string", "string"),
         (["007", "123"], "string", "string"),
+        (["9" * 30, "-5"], "integer", "integer"),
+        (["0001-01-01", "9999-12-31T10:00:00Z"], "time", "timestamp"),
         ([None, None], "empty", "string"),
     ],
 )
@@ -36,6 +41,10 @@ def test_text_is_told_by_what_it_reads_as(values, kind, raw_type):
     ("values", "kind"),
     [
         ([1, 2], "integer"),
+        (pd.array([2**64 - 1, None], "UInt64"), "integer"),
+        ([Decimal("1.50"), None], "number"),
+        (pd.array([True, None], "boolean"), "boolean"),
+        (pd.array([date(1, 1, 1), date(9999, 12, 31)], "datetime64[us]"), "time"),
         ([1.5, None], "number"),
         ([True, False], "boolean"),
         (["1", "2"], "string"),

@@ -1,5 +1,6 @@
 """A stranger's file is read, or one sentence says what is wrong with it and what to do."""
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,13 @@ def test_files_that_are_no_table(tmp_path, content, problem):
     path = tmp_path / "customers.csv"
     path.write_text(content, encoding="utf-8")
     assert refusal(path).startswith(problem)
+
+
+def test_packed_files_are_named(tmp_path):
+    """What is compressed under the name of a csv file is said to be that, and no text in another encoding."""
+    path = tmp_path / "customers.CSV"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    assert refusal(path) == "is no csv, it is compressed by gzip; unpack it"
 
 
 def test_missing_files_and_unknown_formats(tmp_path):

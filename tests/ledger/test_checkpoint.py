@@ -211,13 +211,14 @@ def test_a_memory_that_was_edited_is_not_believed(ledger, edit):
         "UPDATE entries SET subject = 'elsewhere' WHERE seq = 3",
         "UPDATE entries SET raw = (SELECT raw FROM entries WHERE seq = 4) WHERE seq = 3",
         "DELETE FROM entries WHERE seq > 30",
+        "DELETE FROM entries WHERE seq = (SELECT max(seq) FROM entries)",
         "UPDATE head SET hash = 'f'",
         "UPDATE entries SET kind = 'note' WHERE kind = 'checkpoint'",
     ],
 )
 def test_what_a_decision_looks_at_is_refused_at_once(ledger, tamper, statement):
     """Removed, hidden from the indices, replaced; the chain cut, its head or its checkpoints altered."""
-    fill(ledger, 4 * STEP)
+    fill(ledger, 4 * STEP + 3)
     assert checkpoints(ledger)
     tamper.execute(statement)
     with pytest.raises(LedgerError) as refusal:

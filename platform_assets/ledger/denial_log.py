@@ -39,6 +39,7 @@ KEPT_SEGMENTS: Final = 16
 _TOLD_KINDS: Final = 50
 _PATIENCE_SECONDS: Final = 0.25
 _SUMMARY_PATIENCE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.002
 _HOUR: Final = len("2026-11-29T20")
 
@@ -98,6 +99,7 @@ class DenialLog:
         self._clock = clock
         self._segment_bytes = segment_bytes
         self._kept_segments = kept_segments
+        self._cut_from = 0.0
         self._unwritten = Tally()
         self._unwritten_lock = threading.Lock()
 
@@ -119,9 +121,12 @@ class DenialLog:
         )
         try:
             with self._alone(_PATIENCE_SECONDS):
-                if self._size() >= self._segment_bytes:
-                    with suppress(OSError):  # then this segment grows a little longer
+                if self._size() >= self._segment_bytes and time.monotonic() >= self._cut_from:
+                    try:
                         self._cut(self._load())
+                    except OSError:
+                        # This segment grows a little longer; to count again and again what cannot be stored takes long.
+                        self._cut_from = time.monotonic() + _PAUSE_SECONDS
                 self._append(line)
                 with suppress(OSError):
                     self._append_unwritten()
@@ -151,6 +156,8 @@ class DenialLog:
             return None
         with self._alone(_SUMMARY_PATIENCE_SECONDS):
             state = self._load()
+            if self._size() >= self._segment_bytes:
+                self._cut(state)
             self._append_unwritten()
             hour = format_time(self._clock())[:_HOUR]
             if state.pending is not None or (state.hour == hour and not at_once):

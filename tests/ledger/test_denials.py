@@ -391,6 +391,22 @@ def test_a_log_that_others_keep_busy_holds_nobody_up(denials, tmp_path):
     assert denials.summarise().body["denials"] == 2
 
 
+@pytest.mark.parametrize("in_the_way", ["state.json", "state.draft"])
+def test_a_log_whose_counts_cannot_be_stored_stays_bounded(tmp_path, ledger, clock, in_the_way):
+    """Neither files nor segments grow without end, and nothing is lost once they can be stored."""
+    log = DenialLog(tmp_path / "denials", clock=clock, segment_bytes=1_000, kept_segments=2)
+    denials = Denials(log, lambda: ledger)
+    obstacle = tmp_path / "denials" / in_the_way
+    obstacle.mkdir(parents=True)
+    for _ in range(300):
+        log._cut_from = 0.0  # as if a minute had passed
+        denials.record(request(), DENIED)
+    files = [file for file in (tmp_path / "denials").iterdir() if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 10_000
+    obstacle.rmdir()
+    assert denials.summarise().body["denials"] == 300
+
+
 def test_a_garbled_line_is_a_denial(denials, tmp_path):
     """As a power cut may leave it; the others are counted as they are."""
     denials.record(request(), DENIED)

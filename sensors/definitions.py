@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import breaker_state
-from platform_assets.drift.record import KIND as DRIFT
+from platform_assets.drift.record import newest_changes_follower
 from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
 from platform_assets.governance.retraining import Retraining
-from platform_assets.ledger.ledger import Ledger
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from resources.provenance import running_code
@@ -20,6 +21,7 @@ from sensors.drift import TRIGGER as DRIFT_TRIGGER
 from sensors.drift import Circumstances, retraining_for
 from sensors.git_push import poll, remotes_of, reviewer
 from sensors.push_review import TRIGGER as GIT_TRIGGER
+from sensors.push_review import backlog_follower
 from sensors.runs import answered, in_flight
 
 _TICK_SECONDS: Final = 30
@@ -29,6 +31,7 @@ _LONGEST_REVIEW_SECONDS: Final = 30
 
 def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[Any]) -> dg.SensorDefinition:
     """`drift_retraining`: looks at every line at every tick."""
+    follower = newest_changes_follower()
 
     @dg.sensor(
         name="drift_retraining",
@@ -40,8 +43,9 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
     def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         ledger = outside.ledger
         reasons = []
+        changes = follower.look(ledger)
         for line in lines:
-            found = _drift_decision(line, ledger, context.instance)
+            found = _drift_decision(line, ledger, context.instance, list(changes.get(line.name, {}).values()))
             if isinstance(found, Retraining):
                 retraining.request(ledger, found)
             else:
@@ -53,7 +57,9 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
     return drift_retraining
 
 
-def _drift_decision(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Retraining | str:
+def _drift_decision(
+    line: Line, ledger: Ledger, instance: dg.DagsterInstance, changes: Sequence[Entry]
+) -> Retraining | str:
     """The retraining that a line's drift calls for, or why there is none; one line's trouble is no other's."""
     try:
         adapted = line.adapted(ledger)
@@ -62,7 +68,7 @@ def _drift_decision(line: Line, ledger: Ledger, instance: dg.DagsterInstance) ->
     return retraining_for(
         line,
         adapted.spec,
-        list(ledger.entries(kind=DRIFT, subject=line.name)),
+        changes,
         circumstances_of(line, ledger, instance),
         now=datetime.now(UTC),
     )
@@ -71,21 +77,29 @@ def _drift_decision(line: Line, ledger: Ledger, instance: dg.DagsterInstance) ->
 def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Circumstances:
     """What is to be known about a line before it is retrained."""
     active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
-    requests = [
-        entry
-        for entry in ledger.entries(kind=retraining.KIND, subject=line.name)
-        if entry.body["trigger"] == DRIFT_TRIGGER
-    ]
+    requests = ledger.entries(kind=retraining.KIND, subject=line.name, newest_first=True)
+    last = next((entry for entry in requests if entry.body["trigger"] == DRIFT_TRIGGER), None)
     followed = retraining.followed(ledger, line.name, basis=line.basis)
     return Circumstances(
         active_version=active.card.registered.number if active else None,
         in_flight=in_flight(instance, line),
         pinned_by=pin.by if pin else None,
         breaker=breaker_state(ledger, f"{line.name}_dataset").state,
-        last_request=requests[-1].time if requests else None,
-        answered=frozenset(entry.fingerprint for entry in requests),
+        last_request=last.time if last else None,
+        answered=_Asked(ledger, line.name),
         followed_commit=followed[1].source_commit if followed else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The triggers that have made a request of a line: looked up one by one."""
+
+    ledger: Ledger
+    line: str
+
+    def __contains__(self, key: object) -> bool:
+        return retraining.asked_before(self.ledger, self.line, str(key)) is not None
 
 
 def git_sensors(
@@ -100,7 +114,7 @@ def git_sensors(
     settings = outside.settings
     if not settings.git_repositories:
         return []
-    loaded_code = running_code()
+    loaded_code, follower = running_code(), backlog_follower()
 
     @dg.sensor(
         name="git_poller",
@@ -131,7 +145,7 @@ def git_sensors(
         ledger = outside.ledger
         if running_code() != loaded_code:
             return dg.SensorResult(skip_reason="the code has changed since it was loaded: reload it")
-        waiting = reviewer(outside, lines, loaded_code, broken=broken).review(
+        waiting = reviewer(outside, lines, loaded_code, broken=broken, follower=follower).review(
             now=datetime.now(UTC), seconds=_LONGEST_REVIEW_SECONDS
         )
         for each in waiting:

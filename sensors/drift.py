@@ -5,7 +5,7 @@ upon is a ledger entry too, and whether its run exists is known to Dagster: a da
 between finds both as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,7 +30,7 @@ class Circumstances:
     breaker: str
     last_request: datetime | None
     """When drift last had the line retrained."""
-    answered: frozenset[str] = frozenset()
+    answered: Container[str] = frozenset()
     """Keys of the requests there have been."""
     followed_commit: str | None = None
     """The pushed commit whose values the line goes on from."""
@@ -44,7 +44,7 @@ def retraining_for(
     Args:
         line: As its file has it.
         spec: As its active release has adapted it.
-        changes: The line's drift entries, oldest first.
+        changes: The line's drift entries, oldest first; of each column, the newest will do.
         circumstances: Of the line, now.
         now: The current time.
     """

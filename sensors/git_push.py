@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import Line
 from platform_assets.outside_systems import OutsideSystems
@@ -17,7 +18,7 @@ from resources.git_remote import GitRemote, GitRemoteError, open_remotes
 from resources.provenance import running_code
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.push_queue import Push, known_heads, observe
-from sensors.push_review import Reviewer, Waiting
+from sensors.push_review import Backlog, Reviewer, Waiting
 
 _MOST_AT_ONCE: Final = 8
 """Repositories that are asked at the same time, so that one that does not answer holds up no other."""
@@ -86,11 +87,23 @@ def waiting_pushes(
 
 
 def reviewer(
-    outside: OutsideSystems, lines: Sequence[Line], code: Mapping[str, str], *, broken: Collection[str] = ()
+    outside: OutsideSystems,
+    lines: Sequence[Line],
+    code: Mapping[str, str],
+    *,
+    broken: Collection[str] = (),
+    follower: Follower[Backlog] | None = None,
 ) -> Reviewer:
     """Who rules upon the open pushes, for these lines and this code."""
-    repositories = outside.settings.git_repositories
-    return Reviewer(outside.ledger, lines, repositories, remotes_of(outside.settings), code, broken=broken)
+    return Reviewer(
+        outside.ledger,
+        lines,
+        outside.settings.git_repositories,
+        remotes_of(outside.settings),
+        code,
+        broken=broken,
+        follower=follower,
+    )
 
 
 def remotes_of(settings: PlatformSettings) -> Mapping[str, GitRemote]:

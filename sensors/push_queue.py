@@ -5,8 +5,9 @@ changes nothing. That a branch was pushed back to a commit it had before is for 
 branch stands, while a webhook that says so may be an old one that was sent again.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Final, Self
@@ -29,6 +30,8 @@ BASELINE: Final = "push_baseline"
 
 _SETTLED: Final = timedelta(minutes=1)
 """So long a forge's replicas may still show a branch where it stood before a push."""
+_REMEMBERED: Final = timedelta(days=7)
+"""So long after a push it is still found that it was taken back before the poller saw it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +106,51 @@ class Queued:
     """When it was enqueued."""
     base: str | None
     """Where its branch stood before, as far as the ledger knows."""
+    seq: int
+    """Of its entry."""
     elsewhere: tuple[str, ...] = ()
     """Of a branch that is new to the ledger: where the others of its repository stood."""
 
 
-def queued(ledger: Ledger) -> list[Queued]:
-    """Every push that was ever enqueued, in order."""
-    heads: dict[str, dict[str, str]] = {}
-    found = []
-    for entry in _movements(ledger):
-        of_repository = heads.setdefault(entry.subject, {})
+class Branches:
+    """Where the branches stand, as far as the entries of the queue tell."""
+
+    def __init__(self) -> None:
+        self._heads: defaultdict[str, dict[str, str]] = defaultdict(dict)
+
+    def moved_by(self, entry: Entry) -> Queued | None:
+        """Takes the next entry of the queue; the push that it is, unless it is a baseline."""
+        queued = None
         if entry.kind == PUSH:
             push = Push.of(entry)
-            base = of_repository.get(push.ref)
-            others = () if base else tuple(sorted(set(of_repository.values())))
-            found.append(Queued(push, entry.time, base, others))
-        of_repository |= _heads(entry)
-    return found
+            heads = self._heads[push.repository]
+            base = heads.get(push.ref)
+            others = () if base else tuple(sorted(set(heads.values())))
+            queued = Queued(push, entry.time, base, entry.seq, others)
+        self._heads[entry.subject] |= _heads(entry)
+        return queued
+
+
+def queued(ledger: Ledger) -> list[Queued]:
+    """Every push that was ever enqueued, in order."""
+    branches = Branches()
+    return [found for entry in _movements(ledger) if (found := branches.moved_by(entry))]
+
+
+def has_stood_at(ledger: Ledger, push: Push, sha: str, *, before: int) -> bool:
+    """Whether the branch of a push was known to stand at a commit.
+
+    Args:
+        ledger: Holds the queue.
+        push: Moved the branch.
+        sha: The commit.
+        before: Only entries with a smaller `seq` count.
+    """
+    found = ledger.find(PUSH, push.repository, Push(push.repository, push.ref, sha).key)
+    if found is not None and found.seq < before:
+        return True
+    baselines = ledger.entries(kind=BASELINE, subject=push.repository, until=before - 1)
+    return any(_heads(entry).get(push.ref) == sha for entry in baselines)
 
 
 # --- Polling ---------------------------------------------------------------------------------------
@@ -127,10 +158,7 @@ def queued(ledger: Ledger) -> list[Queued]:
 
 def baseline_exists(ledger: Ledger, repository: WatchedRepository) -> bool:
     """Whether these branches of the repository were ever looked at."""
-    return any(
-        entry.fingerprint == _baseline_fingerprint(repository)
-        for entry in ledger.entries(kind=BASELINE, subject=repository.name)
-    )
+    return ledger.find(BASELINE, repository.name, _baseline_fingerprint(repository)) is not None
 
 
 def known_heads(ledger: Ledger, repository: str) -> dict[str, str]:
@@ -162,8 +190,8 @@ def observe(
         now: The current time, with its time zone.
     """
     seen_before = baseline_exists(ledger, repository)
-    told = _told(ledger, repository.name)
-    settled = (now or datetime.now(UTC)) - _SETTLED
+    now = now or datetime.now(UTC)
+    told, settled = _last_told(ledger, repository.name, heads.keys(), since=now - _REMEMBERED), now - _SETTLED
 
     def has_moved(ref: str, sha: str) -> bool:
         if known.get(ref, sha) != sha or (ref not in known and seen_before):
@@ -187,25 +215,34 @@ def observe(
 def _enqueue_seen(ledger: Ledger, repository: str, ref: str, sha: str) -> Push | None:
     """The push to a commit at which a branch was seen, if it is new: for the first time, or back to it."""
     with ledger.exclusive() as writer:
-        heads: dict[str, str] = {}
-        before = 0
-        for entry in _movements(ledger, repository):
-            heads |= _heads(entry)
-            before += entry.kind == PUSH and (entry.body["ref"], entry.body["sha"]) == (ref, sha)
-        if heads.get(ref) == sha:
-            return None
-        push = Push(repository, ref, sha, returned=before)
+        push = Push(repository, ref, sha)
+        if ledger.find(PUSH, repository, push.key) is not None:
+            if _last_told(ledger, repository, {ref}).get(ref, ("", None))[0] == sha:
+                return None
+            while ledger.find(PUSH, repository, push.key) is not None:
+                push = replace(push, returned=push.returned + 1)
         writer.append(PUSH, repository, fingerprint=push.key, body=push.body)
     return push
 
 
-def _told(ledger: Ledger, repository: str) -> dict[str, tuple[str, datetime]]:
-    """Where each branch was last said to stand, and when that was said."""
-    return {
-        ref: (sha, entry.time)
-        for entry in _movements(ledger, repository)
-        for ref, sha in _heads(entry).items()
-    }
+def _last_told(
+    ledger: Ledger, repository: str, refs: Collection[str], *, since: datetime | None = None
+) -> dict[str, tuple[str, datetime]]:
+    """To which commit each branch was last said to have been pushed, and when that was said.
+
+    Args:
+        ledger: Holds the queue.
+        repository: Whose branches.
+        refs: Which of them.
+        since: Where it stops to look.
+    """
+    found: dict[str, tuple[str, datetime]] = {}
+    for entry in ledger.entries(kind=PUSH, subject=repository, newest_first=True):
+        if len(found) == len(refs) or (since and entry.time < since):
+            break
+        if entry.body["ref"] in refs:
+            found.setdefault(entry.body["ref"], (entry.body["sha"], entry.time))
+    return found
 
 
 def _movements(ledger: Ledger, repository: str | None = None) -> list[Entry]:

@@ -20,8 +20,9 @@ between leaves nothing to lose and nothing to do twice.
 import logging
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -32,6 +33,7 @@ from platform_assets.governance import retraining
 from platform_assets.governance.release import pin_state
 from platform_assets.governance.retraining import UNSERVED_FOR, Retraining
 from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line
 from resources.git_remote import GitRemote, GitRemoteError, UnreachableError
@@ -47,7 +49,7 @@ from sensors.push_change import (
     missing_code,
     pushed_line,
 )
-from sensors.push_queue import Push, Queued, queued
+from sensors.push_queue import BASELINE, PUSH, Branches, Push, Queued, has_stood_at
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,6 +100,82 @@ class Waiting:
         return f"{at}{f' {self.path}' if self.path else ''}: {self.reason}"
 
 
+class Backlog:
+    """The queue from the oldest open push on, and what was decided on it: all that a look needs to know."""
+
+    def __init__(self) -> None:
+        self._branches = Branches()
+        self.queue: deque[Queued] = deque()
+        self.ended: set[str] = set()
+        """Keys of the pushes in the queue that are open no more."""
+        self.decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+        """By key of the push, by path of the spec."""
+        self.waited: defaultdict[str, set[str]] = defaultdict(set)
+        """Paths of the specs that had to wait, by key of the push."""
+        self.late: dict[tuple[str, str, str], Queued] = {}
+        """Pushes that were told of late, and so moved no branch; by repository, ref and commit."""
+        self.retrained_lines: dict[str, Queued] = {}
+        """The newest push that each line was retrained for."""
+        self.trained_specs: dict[tuple[str, str], str] = {}
+        """The commit that each spec was last trained at, by repository and path."""
+        self._by_key: dict[str, Queued] = {}
+
+    def take(self, entry: Entry) -> None:
+        """Takes the next entry of the queue, or the next thing that is said of a push in it."""
+        if entry.kind in {BASELINE, PUSH}:
+            if queued := self._branches.moved_by(entry):
+                self.queue.append(queued)
+                self._by_key[queued.push.key] = queued
+        else:
+            self.note(entry)
+            self._let_go()
+
+    def note(self, entry: Entry) -> None:
+        """Takes a decision, or that a spec has to wait."""
+        body, key = entry.body, entry.body["push"]
+        each = self._by_key.get(key)
+        if each is None:
+            return  # has ended, with all before it
+        name, ref, sha = each.push.repository, each.push.ref, each.push.sha
+        if entry.kind == WAITED:
+            self.waited[key].add(body["path"])
+        elif "path" not in body:
+            self.ended.add(key)
+            if "late" in body:
+                self.late[name, ref, sha] = each
+        else:
+            self.decisions[key][body["path"]] = entry
+            if body["outcome"] == "retraining":
+                self.trained_specs[name, body["path"]] = sha
+                line = body.get("line", "")
+                self.retrained_lines[line] = max(
+                    self.retrained_lines.get(line, each), each, key=lambda one: one.seq
+                )
+
+    def copy(self) -> "Backlog":
+        """The same, for one look, which notes what it decides."""
+        copied = copy(self)
+        copied.ended, copied.late = set(self.ended), dict(self.late)
+        copied.decisions = defaultdict(dict, {key: dict(each) for key, each in self.decisions.items()})
+        copied.waited = defaultdict(set, {key: set(each) for key, each in self.waited.items()})
+        copied.retrained_lines, copied.trained_specs = dict(self.retrained_lines), dict(self.trained_specs)
+        return copied
+
+    def _let_go(self) -> None:
+        # One that ended behind an open one stays: the open one may yet end in it.
+        while self.queue and (key := self.queue[0].push.key) in self.ended:
+            self.queue.popleft()
+            self.ended.discard(key)
+            del self._by_key[key]
+            self.decisions.pop(key, None)
+            self.waited.pop(key, None)
+
+
+def backlog_follower() -> Follower[Backlog]:
+    """Keeps the backlog between looks, so that each reads only what is new."""
+    return Follower((BASELINE, PUSH, DECISION, WAITED), Backlog, Backlog.take)
+
+
 class Reviewer:
     """Rules upon the open pushes, for these lines and the code that runs here. Made anew for each look.
 
@@ -108,6 +186,7 @@ class Reviewer:
         repositories: The watched ones.
         remotes: The same by canonical name.
         running_code: Blob id by path, by SHA-1.
+        follower: Of the backlog, where looks before this one have left it; without it, all is read.
     """
 
     def __init__(
@@ -119,6 +198,7 @@ class Reviewer:
         running_code: Mapping[str, str],
         *,
         broken: Collection[str] = (),
+        follower: Follower[Backlog] | None = None,
     ) -> None:
         self._broken = frozenset(broken)
         self._ledger = ledger
@@ -126,22 +206,12 @@ class Reviewer:
         self._repositories = {repository.name: repository for repository in repositories}
         self._remotes = remotes
         self._running_code = running_code
-        self._queue = queued(ledger)
+        self._known = (follower or backlog_follower()).look(ledger).copy()
+        self._queue = list(self._known.queue)
         self._places = {each.push.key: place for place, each in enumerate(self._queue)}
         self._changes: dict[str, Change] = {}
         self._heads: dict[str, Mapping[str, str]] = {}
         self._now = datetime.now(UTC)
-        self._ended: set[str] = set()
-        # What came late moved no branch. By repository, ref and commit.
-        self._late: dict[tuple[str, str, str], Queued] = {}
-        # The newest push that a line was retrained for, by the line; and a spec, by repository and path.
-        self._newest_of_line: dict[str, Queued] = {}
-        self._newest_of_spec: dict[tuple[str, str], str] = {}
-        # By key of the push, by path of the spec.
-        self._decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
-        for entry in ledger.entries(kind=DECISION):
-            self._remember(entry)
-        self._waited = {entry.fingerprint for entry in ledger.entries(kind=WAITED)}
 
     def review(self, *, now: datetime, seconds: float = math.inf) -> list[Waiting]:
         """Rules upon all that can be ruled upon, in the order of the pushes; returns what has to wait.
@@ -197,7 +267,7 @@ class Reviewer:
             yield Waiting(each.push, path, "about to be ruled upon" if ruling.is_final else ruling.reason)
 
     def _open(self) -> list[Queued]:
-        return [each for each in self._queue if each.push.key not in self._ended]
+        return [each for each in self._queue if each.push.key not in self._known.ended]
 
     def _look_at(self, each: Queued) -> Change:
         key, name = each.push.key, each.push.repository
@@ -210,13 +280,13 @@ class Reviewer:
     def _base(self, each: Queued) -> str | None:
         """Where its branch stood before, whatever was told of late in between."""
         name, ref, base, seen = each.push.repository, each.push.ref, each.base, set[str]()
-        while base and base not in seen and (late := self._late.get((name, ref, base))):
+        while base and base not in seen and (late := self._known.late.get((name, ref, base))):
             seen.add(base)
             base = late.base
         return base
 
     def _undecided(self, change: Change) -> list[str]:
-        return [path for path in change.specs if path not in self._decisions[change.push.key]]
+        return [path for path in change.specs if path not in self._known.decisions[change.push.key]]
 
     def _review(self, each: Queued) -> Iterator[Waiting]:
         change = self._look_at(each)
@@ -227,7 +297,7 @@ class Reviewer:
             ruling = self._rule(change, path)
             if ruling.outcome == "needs deploy":
                 ruling = self._ruling_in_a_later_push(each, change, path, _FINAL) or ruling
-            elif ruling.retraining and _part(each.push, path) in self._waited:
+            elif ruling.retraining and path in self._known.waited[each.push.key]:
                 ruling = (
                     self._later_retraining(each, ruling.retraining.line)
                     or self._ruling_in_a_later_push(each, change, path, {"retraining", "nothing to do"})
@@ -248,18 +318,16 @@ class Reviewer:
         it would undo what the branch says now.
         """
         name, ref, sha = each.push.repository, each.push.ref, each.push.sha
-        earlier = {each.base}
-        for before in self._queue[: self._places[each.push.key]]:
-            if (before.push.repository, before.push.ref) == (name, ref):
-                earlier |= {before.push.sha, before.base}
-        if earlier == {None}:
+        if each.base is None:
             return None
         remote = self._remotes[name]
         if name not in self._heads:
             self._heads[name] = remote.heads()
         head = self._heads[name].get(ref)
         # History must prove it: what a forge's replica tells of its branches may itself be late.
-        if head in {None, sha} or head not in earlier or not remote.contains(head, sha):
+        if head is None or head == sha or not has_stood_at(self._ledger, each.push, head, before=each.seq):
+            return None
+        if not remote.contains(head, sha):
             return None
         return Ruling("superseded", f"told of late: its branch stands at {head}, which holds it")
 
@@ -330,7 +398,7 @@ class Reviewer:
     def _as_last_trained(self, change: Change, path: str) -> str | None:
         """The commit that a spec was last trained at, if nothing that concerns the spec is different there."""
         remote = self._remotes[change.push.repository]
-        trained = self._newest_of_spec.get((change.push.repository, path))
+        trained = self._known.trained_specs.get((change.push.repository, path))
         if trained is None or not remote.holds(trained):
             return None
         differing = changed_since(trained, change.push.sha, change.linked, remote)
@@ -359,18 +427,18 @@ class Reviewer:
             except GitRemoteError:
                 continue
             if ruling.outcome in outcomes:
-                if path not in self._decisions[later.push.key]:
+                if path not in self._known.decisions[later.push.key]:
                     self._record(later.push, path, ruling)
                 return Ruling("superseded", f"by {later.push.sha}: {ruling.reason}")
         return None
 
     def _later_retraining(self, each: Queued, line: str) -> Ruling | None:
         """The end of a push that waited where a later one, of whichever branch, retrains the line."""
-        newest = self._newest_of_line.get(line)
-        if newest and self._places[newest.push.key] > self._places[each.push.key]:
+        newest = self._known.retrained_lines.get(line)
+        if newest and newest.seq > each.seq:
             return Ruling("superseded", f"by {newest.push.sha}, a later push of {line}")
         for later in self._later_than(each):
-            if later.push.key in self._ended or later.push.repository not in self._repositories:
+            if later.push.key in self._known.ended or later.push.repository not in self._repositories:
                 continue
             try:
                 change = self._look_at(later)
@@ -391,7 +459,9 @@ class Reviewer:
 
     def _record(self, push: Push, path: str, ruling: Ruling) -> None:
         wanted = ruling.retraining
-        if wanted and wanted.line in {entry.body["line"] for entry in self._decisions[push.key].values()}:
+        if wanted and wanted.line in {
+            entry.body["line"] for entry in self._known.decisions[push.key].values()
+        }:
             twice = f"{path}: line {wanted.line} is declared by another spec of the commit as well"
             ruling, wanted = Ruling("rejected", twice), None
         entry = self._request(wanted) if wanted else None
@@ -407,12 +477,11 @@ class Reviewer:
     def _request(self, wanted: Retraining) -> Entry:
         # One that was asked for before its decision could be recorded stands as it was: the line, and with
         # it the request's basis, may have changed since.
-        known = self._ledger.entries(kind=retraining.KIND, subject=wanted.line)
-        found = next((entry for entry in known if entry.fingerprint == wanted.key), None)
+        found = retraining.asked_before(self._ledger, wanted.line, wanted.key)
         return found or retraining.request(self._ledger, wanted)
 
     def _summary(self, push: Push) -> Ruling:
-        outcomes = [entry.body["outcome"] for entry in self._decisions[push.key].values()]
+        outcomes = [entry.body["outcome"] for entry in self._known.decisions[push.key].values()]
         for outcome in _BY_WEIGHT:
             if outcome in outcomes:
                 counts = ", ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes)))
@@ -420,33 +489,18 @@ class Reviewer:
         return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
 
     def _wait(self, push: Push, path: str, ruling: Ruling) -> None:
-        part = _part(push, path)
-        if part not in self._waited:
+        if path not in self._known.waited[push.key]:
             body = {"push": push.key, "path": path, "outcome": ruling.outcome, "reason": ruling.reason}
-            self._ledger.append(WAITED, push.repository, fingerprint=part, body=body)
-            self._waited.add(part)
+            self._known.note(
+                self._ledger.append(WAITED, push.repository, fingerprint=_part(push, path), body=body)
+            )
 
     def _end(self, push: Push, ruling: Ruling, **details: str) -> None:
         self._append(push, push.key, ruling, **details)
 
     def _append(self, push: Push, fingerprint: str, ruling: Ruling, **details: str | None) -> None:
         body = {"push": push.key, "outcome": ruling.outcome, "reason": ruling.reason, **details}
-        self._remember(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
-
-    def _remember(self, entry: Entry) -> None:
-        body = entry.body
-        each = self._queue[self._places[body["push"]]]
-        name, ref, sha = each.push.repository, each.push.ref, each.push.sha
-        if "path" not in body:
-            self._ended.add(each.push.key)
-            if "late" in body:
-                self._late[name, ref, sha] = each
-            return
-        self._decisions[each.push.key][body["path"]] = entry
-        if body["outcome"] == "retraining":
-            self._newest_of_spec[name, body["path"]] = sha
-            newest = self._newest_of_line.get(body["line"], each)
-            self._newest_of_line[body["line"]] = max(newest, each, key=lambda one: self._places[one.push.key])
+        self._known.note(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
 
 
 def _part(push: Push, name: str) -> str:

@@ -52,15 +52,15 @@ def answered(
         otherwise: Why there is nothing to do, where there is not.
     """
     number, _, kept = (context.cursor or "0").partition(":")
-    after, kept_back = int(number), {int(each) for each in kept.split(",") if each}
+    after = int(number)
+    kept_back = [entry for each in kept.split(",") if each and (entry := ledger.at(int(each)))]
     # Read before the requests are: none that comes later is skipped.
-    seen = ledger.head().count
+    seen = ledger.tail().count
     served = {line.name: line for line in lines}
     unanswered = [
         entry
-        for entry in ledger.entries(kind=KIND)
-        if (entry.seq > after or entry.seq in kept_back)
-        and entry.body["trigger"] == trigger
+        for entry in (*kept_back, *ledger.entries(kind=KIND, after=after))
+        if entry.body["trigger"] == trigger
         and (entry.subject in served or datetime.now(UTC) - entry.time < UNSERVED_FOR)
         and not _has_run(context.instance, entry)
     ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The hash-chained record of every decision.")
 
 _PROCESSES = os.cpu_count() or 1
+_COMPLETENESS_UNKNOWN = 3
+"""Exit status: neither whole nor damaged, as far as anybody can tell."""
 
 
 @app.command("verify")
@@ -38,7 +40,11 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the whole chain; name the first bad entry."""
+    """Check the whole chain; name the first bad entry.
+
+    Ends with 1 where it is damaged or falls short of its head, and with 3 where it is sound as far as it goes and
+    nothing says how far it must go: an exported file without its head.
+    """
     from platform_assets.ledger.errors import LedgerError
     from platform_assets.ledger.ledger import VerifyReport, verify_file
 
@@ -54,10 +60,24 @@ def verify(
         print_json(asdict(report))
     elif report.ok:
         print(f"{report.entries} entries, one chain, head {report.head_hash}\n{report.note}")
+    elif report.complete is None:
+        print(f"{report.entries} entries, one chain; {report.problem} (--head)", file=sys.stderr)
     else:
         print(f"error: {_sentence(report)}", file=sys.stderr)
     if not report.ok:
-        raise typer.Exit(1)
+        raise typer.Exit(_COMPLETENESS_UNKNOWN if report.complete is None else 1)
+
+
+@app.command("checkpoint")
+def make_checkpoint(as_json: AsJson = False) -> None:
+    """Read the whole chain now, and vouch for it, so that decisions need not; the nightly sweep does so too."""
+    entry = outside_systems().ledger.renew_checkpoint()
+    if as_json:
+        print_json(None if entry is None else {"seq": entry.seq, "hash": entry.hash, "covers": entry.seq - 1})
+    elif entry is None:
+        print("no checkpoint: the chain is short, and decisions read all of it")
+    else:
+        print(f"entry {entry.seq} vouches for the {entry.seq - 1} entries before it")
 
 
 @app.command("head")

@@ -175,10 +175,9 @@ def _note_change(
     report, accepted = source.report, source.passed
     change = report.change
     if accepted:
-        known = [
-            entry for entry in ledger.entries(kind=SCHEMA_CHANGE, subject=dataset) if entry.body["accepted"]
-        ]
-        before = [tuple(column) for column in known[-1].body["observed"]] if known else []
+        known = ledger.entries(kind=SCHEMA_CHANGE, subject=dataset, newest_first=True)
+        last = next((entry for entry in known if entry.body["accepted"]), None)
+        before = [tuple(column) for column in last.body["observed"]] if last else []
         change = difference(before, report.observed)
         if not change:
             return False

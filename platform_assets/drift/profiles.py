@@ -12,7 +12,7 @@ def released_profiles(ledger: Ledger, store: ObjectStore) -> ProfileOf:
     """Gives the newest release of a line that has a model version, and the profile that came with it."""
 
     def profile_of(line: str, model_version: int) -> tuple[str, ReferenceProfile]:
-        for release in reversed(releases.releases(ledger, line)):
+        for release in releases.newest_releases(ledger, line):
             registered = release.card.registered
             if registered.number == model_version:
                 if registered.report.profile_key is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.drift.alarms import ALARM, CLEAR, CONFIRMED, State
+from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, fingerprint_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def record_change(ledger: Ledger, line: str, release_id: str, change: "StateChan
         change: What the monitor found.
     """
     with ledger.exclusive() as writer:
-        before = newest_changes(ledger, line).get(change.column)
+        entries = ledger.entries(kind=KIND, subject=line, newest_first=True)
+        before = next((entry for entry in entries if entry.body["column"] == change.column), None)
         if before is not None and change.state in _NO_CHANGE[before.body["state"]]:
             return before
         body = {
@@ -56,6 +58,15 @@ def newest_changes(ledger: Ledger, line: str) -> dict[str, Entry]:
     return {entry.body["column"]: entry for entry in ledger.entries(kind=KIND, subject=line)}
 
 
+def newest_changes_follower() -> Follower[dict[str, dict[str, Entry]]]:
+    """Keeps the newest entry of each column, by line, between looks: each reads only what is new."""
+
+    def take(found: dict[str, dict[str, Entry]], entry: Entry) -> None:
+        found.setdefault(entry.subject, {})[entry.body["column"]] = entry
+
+    return Follower([KIND], dict, take)
+
+
 def states(ledger: Ledger, line: str) -> dict[str, State]:
     """The state of each column that ever changed; any other is clear."""
     return {column: entry.body["state"] for column, entry in newest_changes(ledger, line).items()}
@@ -63,10 +74,8 @@ def states(ledger: Ledger, line: str) -> dict[str, State]:
 
 def newest_alarm(ledger: Ledger, line: str) -> Entry | None:
     """The newest entry with which a column of the line went into alarm."""
-    entries = ledger.entries(kind=KIND, subject=line)
-    return max(
-        (each for each in entries if each.body["state"] == ALARM), key=lambda each: each.seq, default=None
-    )
+    entries = ledger.entries(kind=KIND, subject=line, newest_first=True)
+    return next((each for each in entries if each.body["state"] == ALARM), None)
 
 
 def onsets(ledger: Ledger, line: str) -> dict[str, Entry]:

@@ -28,7 +28,7 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
     @dg.asset(
         name=RETENTION_SWEEP,
         group_name="governance",
-        description="Removes what is past its days, never what is under legal hold, and what killed runs have left behind.",
+        description="Removes what is past its days, never what is under legal hold, and what killed runs have left behind; reads the whole ledger and vouches for it.",
     )
     def retention_sweep(
         outside: dg.ResourceParam[OutsideSystems],
@@ -48,6 +48,8 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
                     f"{len(report.problems)} of what is past its days could not be removed:\n  "
                     + "\n  ".join(report.problems)
                 )
+            # Decisions of the next day rely on it; what was damaged since last night is refused from now on.
+            outside.ledger.renew_checkpoint()
             return dg.MaterializeResult(
                 metadata={
                     **report.counts,

@@ -4,7 +4,7 @@ Rollback moves one pointer, so the whole cone (tables, features, model, report, 
 at once: every reader resolves the active release and reads what it names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -201,13 +201,9 @@ def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
 
 
 def _of_version(ledger: Ledger, asked: AssetVersion) -> dict[str, Any]:
-    found = [
-        release
-        for release in releases.releases(ledger, asked.line)
-        if asked.is_in(versions_by_stage(release))
-    ]
-    if found:
-        return _of_release(ledger, found[-1])
+    for release in releases.newest_releases(ledger, asked.line):
+        if asked.is_in(versions_by_stage(release)):
+            return _of_release(ledger, release)
     for reference in _registered(ledger, asked.line):
         versions = _versions(reference)
         if asked.stage in versions and asked.is_in(versions):
@@ -327,17 +323,17 @@ def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:
 
 
 def _release_by_id(ledger: Ledger, release_id: str) -> Release | None:
-    for entry in ledger.entries(kind=RELEASE):
-        if entry.fingerprint == release_id:
-            return releases.release(ledger, entry.subject, release_id)
+    for entry in ledger.entries(kind=RELEASE, fingerprint=release_id):
+        return releases.release(ledger, entry.subject, release_id)
     return None
 
 
-def _registered(ledger: Ledger, line: str) -> list[RegisteredVersion]:
+def _registered(ledger: Ledger, line: str) -> Iterator[RegisteredVersion]:
     """The registered models of a line, newest first."""
     prefix = f"{line}_model@"
-    entries = [entry for entry in ledger.entries(kind=LINEAGE) if entry.subject.startswith(prefix)]
-    return [RegisteredVersion.model_validate(entry.body) for entry in reversed(entries)]
+    for entry in ledger.entries(kind=LINEAGE, newest_first=True):
+        if entry.subject.startswith(prefix):
+            yield RegisteredVersion.model_validate(entry.body)
 
 
 def _entry(ledger: Ledger, name: str) -> Entry:
@@ -347,9 +343,11 @@ def _entry(ledger: Ledger, name: str) -> Entry:
         raise LineageError(
             f"{name!r} names nothing; give a release id, <line>_<stage>@<version>, #<seq> or a hash"
         )
-    for entry in ledger.entries():
-        if (by_number and entry.seq == int(wanted)) or (not by_number and entry.hash.startswith(wanted)):
-            return entry
+    found = ledger.at(int(wanted)) if by_number else ledger.get(wanted)
+    if found is None and not by_number:
+        found = next((entry for entry in ledger.entries() if entry.hash.startswith(wanted)), None)
+    if found is not None:
+        return found
     raise LineageError(f"the ledger has no release and no entry {name}")
 
 

@@ -15,7 +15,8 @@ A release is *erased* once rows were taken out of the data that it was made of. 
 again; the one that is active at that moment serves until a retrained one takes its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -24,7 +25,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 
 from platform_assets.governance import verdict
 from platform_assets.governance.errors import PinnedError, ReleaseError
-from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind, demand
+from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind
+from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, fingerprint_of
 from platform_assets.references import CardVersion, FeaturesVersion
 
@@ -104,10 +107,12 @@ def record(ledger: Ledger, release: Release) -> Entry:
 
 def releases(ledger: Ledger, line: str) -> list[Release]:
     """All releases of a line, oldest first."""
-    return [
-        Release.model_validate(entry.body | {"created_at": entry.time})
-        for entry in ledger.entries(kind=RELEASE, subject=line)
-    ]
+    return list(map(_release_of, ledger.entries(kind=RELEASE, subject=line)))
+
+
+def newest_releases(ledger: Ledger, line: str) -> Iterator[Release]:
+    """The releases of a line, newest first, for whoever stops at the first that will do."""
+    return map(_release_of, ledger.entries(kind=RELEASE, subject=line, newest_first=True))
 
 
 def release(ledger: Ledger, line: str, release_id: str) -> Release:
@@ -116,10 +121,7 @@ def release(ledger: Ledger, line: str, release_id: str) -> Release:
     Raises:
         ReleaseError: The line has no such release.
     """
-    for found in releases(ledger, line):
-        if found.release_id == release_id:
-            return found
-    raise ReleaseError(f"{line} has no release {release_id}: `platform-assets releases {line}` lists them")
+    return _release_of(_recorded(ledger, line, release_id))
 
 
 def active(ledger: Ledger, line: str) -> Release | None:
@@ -130,9 +132,11 @@ def active(ledger: Ledger, line: str) -> Release | None:
 
 def retraining_of(ledger: Ledger, line: str, release_id: str) -> str | None:
     """Hash of the request that a release followed when it was last activated; None where it followed none."""
-    activations = ledger.entries(kind=ACTIVATION, subject=line)
-    made = [entry.body.get("retraining") for entry in activations if entry.body["release_id"] == release_id]
-    return made[-1] if made else None
+    activations = ledger.entries(kind=ACTIVATION, subject=line, newest_first=True)
+    return next(
+        (entry.body.get("retraining") for entry in activations if entry.body["release_id"] == release_id),
+        None,
+    )
 
 
 def data_of(features: FeaturesVersion) -> set[tuple[str, str]]:
@@ -153,22 +157,28 @@ def removed_by(entry: Entry) -> set[tuple[str, str]]:
 
 def erased(ledger: Ledger, line: str) -> dict[str, Entry]:
     """Ids of the erased releases of a line, each with the first entry that erased it."""
-    removals = [entry for kind in (ERASURE, RETENTION) for entry in ledger.entries(kind=kind)]
+    made_of: dict[tuple[str, str], list[str]] = {}
+    for each in releases(ledger, line):
+        for version in data_of(each.card.registered.report.model.features):
+            made_of.setdefault(version, []).append(each.release_id)
     found: dict[str, Entry] = {}
-    for each in releases(ledger, line) if removals else ():
-        data = data_of(each.card.registered.report.model.features)
-        for entry in removals:
-            if data & removed_by(entry):
-                found.setdefault(each.release_id, entry)
+    for kind in (ERASURE, RETENTION) if made_of else ():
+        for entry in ledger.entries(kind=kind):
+            for version in removed_by(entry) & made_of.keys():
+                for release_id in made_of[version]:
+                    found.setdefault(release_id, entry)
     return found
 
 
 def pin_state(ledger: Ledger, line: str) -> PinState | None:
     """The pin that holds the line, if one does."""
-    activation = ledger.latest(ACTIVATION, line)
+    return _pin(ledger.latest(ACTIVATION, line), lambda: ledger.latest(UNPIN, line))
+
+
+def _pin(activation: Entry | None, newest_unpin: Callable[[], Entry | None]) -> PinState | None:
     if activation is None or not activation.body["pinned"]:
         return None
-    unpinned = ledger.latest(UNPIN, line)
+    unpinned = newest_unpin()
     if unpinned is not None and unpinned.seq > activation.seq:
         return None
     return PinState(
@@ -211,15 +221,27 @@ def activate(
         VerdictMissingError: The demanded verdicts do not all stand.
         LedgerError: The ledger is damaged.
     """
+    with suppress(LedgerError):  # told below, to whoever relies on what is damaged
+        # Not while the others wait.
+        ledger.renew_checkpoint(only_if_needed=True)
     with ledger.exclusive() as writer:
-        target = release(ledger, line, release_id)
-        pinned = pin_state(ledger, line)
+        recorded = _recorded(ledger, line, release_id)
+        target, of_release = _release_of(recorded), Key(RELEASE, line, "release_id", release_id)
+        pointer, unpinned = Key(ACTIVATION, line), Key(UNPIN, line)
+        removals = _removals_of(target)
+        known = ledger.established(
+            {of_release, pointer, unpinned, *removals, *verdict.keys_of_demand(requirements)}
+        )
+        if known.get(of_release) != recorded:
+            raise LedgerError(f"entry {recorded.seq} is not the release {release_id} that the chain holds")
+        current, pinned = known.get(pointer), _pin(known.get(pointer), lambda: known.get(unpinned))
         if pinned and pinned.release_id != release_id and not pin:
             raise PinnedError(
                 f"{line} is pinned to release {pinned.release_id} by {pinned.by} ({pinned.reason}); "
                 f"`platform-assets unpin {line}` lets go of it"
             )
-        if removal := erased(ledger, line).get(release_id):
+        found = [known[key] for key in removals if key in known]
+        if removal := min(found, key=lambda each: (each.kind != ERASURE, each.seq), default=None):
             raise ReleaseError(
                 f"release {release_id} of {line} is erased: entry {removal.seq} ({removal.kind}, {removal.time:%Y-%m-%d}) "
                 "took rows out of the data that it was made of; train and release a new model"
@@ -231,9 +253,8 @@ def activate(
                     f"release {release_id} of {line} is made of {resolved.requirement.subject_kind} {version}; "
                     f"a verdict on {resolved.subject} says nothing about it"
                 )
-        accepted = demand(ledger, f"activation of release {release_id} of {line}", requirements, now=now)
-
-        current = ledger.latest(ACTIVATION, line)
+        act = f"activation of release {release_id} of {line}"
+        accepted = verdict.allowing(act, requirements, known, now=now)
         if current and current.body["release_id"] == release_id and (pinned or not pin):
             return current
         return writer.append(
@@ -249,6 +270,29 @@ def activate(
                 **({"retraining": retraining} if retraining else {}),
             },
         )
+
+
+def _recorded(ledger: Ledger, line: str, release_id: str) -> Entry:
+    entry = ledger.find(RELEASE, line, release_id)
+    if entry is None:
+        raise ReleaseError(
+            f"{line} has no release {release_id}: `platform-assets releases {line}` lists them"
+        )
+    return entry
+
+
+def _release_of(entry: Entry) -> Release:
+    return Release.model_validate(entry.body | {"created_at": entry.time})
+
+
+def _removals_of(target: Release) -> list[Key]:
+    """What the first entries that took rows out of a release's data are found by, as `removed_by` compares them."""
+    features = target.card.registered.report.model.features
+    snapshots = (features.dataset.snapshot, features.snapshot)
+    return [
+        *(Key(ERASURE, each.table, "content_hash", each.content_hash) for each in snapshots),
+        *(Key(RETENTION, each.table, "snapshot_id", each.snapshot_id) for each in snapshots),
+    ]
 
 
 def unpin(ledger: Ledger, line: str, *, by: str, reason: str) -> Entry:

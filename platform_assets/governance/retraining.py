@@ -57,6 +57,11 @@ def request(ledger: Ledger, retraining: Retraining) -> Entry:
     )
 
 
+def asked_before(ledger: Ledger, line: str, key: str) -> Entry | None:
+    """The request of a line that this trigger made."""
+    return ledger.find(KIND, line, key)
+
+
 def requested(ledger: Ledger, line: str, entry_hash: str) -> Retraining:
     """The request that a run says it follows.
 

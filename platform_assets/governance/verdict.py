@@ -7,7 +7,7 @@ today, young enough, in a ledger that is whole. Nothing else will do.
 A verdict may also be an *objection*: it blocks every act that demands anything of its subject.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
@@ -24,6 +24,7 @@ from pydantic import (
 
 from platform_assets.governance.errors import GovernanceError, VerdictMissingError
 from platform_assets.ledger.errors import LedgerError
+from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 
 KIND = "verdict"
@@ -149,10 +150,8 @@ def verdict_of(entry: Entry) -> Verdict:
 
 def latest_verdict(ledger: Ledger, subject: str, rule_set: str) -> tuple[Entry, Verdict] | None:
     """The newest verdict of a rule set on a subject, whatever its outcome."""
-    newest = None
-    for entry in ledger.entries(kind=KIND, subject=subject):
-        if entry.body.get("rule_set") == rule_set:
-            newest = entry
+    entries = ledger.entries(kind=KIND, subject=subject, newest_first=True)
+    newest = next((entry for entry in entries if entry.body.get("rule_set") == rule_set), None)
     return None if newest is None else (newest, verdict_of(newest))
 
 
@@ -162,7 +161,7 @@ def demand(
     """The verdicts that allow the act: one entry for each requirement, in their order.
 
     Args:
-        ledger: Verified as a whole before any verdict in it counts.
+        ledger: Verified before any verdict in it counts, as `Ledger.established` says.
         act: What is about to happen, for people: `deploy of reviews_sentiment`.
         requirements: What must have been found. At least one.
         now: The current time, with its time zone.
@@ -172,7 +171,33 @@ def demand(
         LedgerError: The ledger is damaged.
         GovernanceError: Nothing is demanded.
     """
-    judged = _judge(ledger, requirements, now=now)
+    return allowing(act, requirements, ledger.established(keys_of_demand(requirements)), now=now)
+
+
+def keys_of_demand(requirements: Sequence[ResolvedRequirement]) -> set[Key]:
+    """What has to be known of the ledger to judge by these requirements.
+
+    Raises:
+        GovernanceError: Nothing is demanded.
+    """
+    if not requirements:
+        raise GovernanceError("no verdict is demanded, so anything would pass: list some under `requires:`")
+    return {
+        _key(each.subject, rule_set)
+        for each in requirements
+        for rule_set in (each.requirement.rule_set, *OBJECTIONS)
+    }
+
+
+def allowing(
+    act: str, requirements: Sequence[ResolvedRequirement], known: Mapping[Key, Entry], *, now: datetime
+) -> list[Entry]:
+    """As `demand`, by what is known of the ledger: the answers to `keys_of_demand`.
+
+    Raises:
+        VerdictMissingError: Some are unmet; all of them are named.
+    """
+    judged = _judge(known, requirements, now=now)
     if blocking := [each for each in judged if isinstance(each, Unmet)]:
         raise VerdictMissingError(act, blocking)
     return [each for each in judged if isinstance(each, Entry)]
@@ -185,25 +210,23 @@ def unmet(ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: d
         LedgerError: The ledger is damaged.
         GovernanceError: Nothing is demanded.
     """
-    return [each for each in _judge(ledger, requirements, now=now) if isinstance(each, Unmet)]
+    known = ledger.established(keys_of_demand(requirements))
+    return [each for each in _judge(known, requirements, now=now) if isinstance(each, Unmet)]
+
+
+def _key(subject: str, rule_set: str) -> Key:
+    return Key(KIND, subject, "rule_set", rule_set)
 
 
 def _judge(
-    ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: datetime
+    known: Mapping[Key, Entry], requirements: Sequence[ResolvedRequirement], *, now: datetime
 ) -> list[Entry | Unmet]:
-    if not requirements:
-        raise GovernanceError("no verdict is demanded, so anything would pass: list some under `requires:`")
-    # What counts is picked from the very entries that are being verified, never looked up beside them.
-    newest: dict[tuple[str, str], Entry] = {}
-    for entry in ledger.replay():
-        if entry.kind == KIND:
-            newest[entry.subject, str(entry.body.get("rule_set"))] = entry
     judged: list[Entry | Unmet] = []
     for resolved in requirements:
-        found = newest.get((resolved.subject, resolved.requirement.rule_set))
+        found = known.get(_key(resolved.subject, resolved.requirement.rule_set))
         problem = "no verdict" if found is None else _problem(found, resolved, now=now)
         for rule_set in sorted(OBJECTIONS):
-            if objection := newest.get((resolved.subject, rule_set)):
+            if objection := known.get(_key(resolved.subject, rule_set)):
                 problem = _objection(objection) or problem
         judged.append(Unmet(resolved, problem) if found is None or problem else found)
     return judged

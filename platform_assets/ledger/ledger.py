@@ -10,12 +10,14 @@ the entry, in a transaction of its own: a killed process may leave it behind, ne
 has outrun its head is therefore sound, one that falls short of it was cut.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self
 
+from platform_assets.ledger import checkpoint
+from platform_assets.ledger.chain import chained, end_of, shortfall
 from platform_assets.ledger.entry import (
     GENESIS,
     SCHEMA_VERSION,
@@ -27,17 +29,10 @@ from platform_assets.ledger.entry import (
 )
 from platform_assets.ledger.errors import LedgerConflictError, LedgerError
 from platform_assets.ledger.head import EMPTY, Head, HeadDocument
+from platform_assets.ledger.keys import Key
 from platform_assets.ledger.sqlite_store import SqliteStore
 from platform_assets.ledger.store import Session, Store, entry_of
-from platform_assets.ledger.verification import (
-    VerifyReport,
-    chained,
-    end_of,
-    shortfall,
-    verify_export,
-    verify_file,
-    verify_store,
-)
+from platform_assets.ledger.verification import VerifyReport, verify_export, verify_file, verify_store
 from resources.postgres import is_postgres
 
 __all__ = [
@@ -115,7 +110,16 @@ class Ledger:
         the writer inside: another append would wait for this one.
         """
         with self._store.session(exclusive=True) as session:
-            yield Writer(session, principal=self._principal, clock=self._clock)
+            writer = self._writer(session)
+            found = writer.tail.count
+            yield writer
+        if writer.tail.count // checkpoint.STEP > found // checkpoint.STEP:
+            # The entries are durable by now. Without a checkpoint reading takes longer, and nothing else.
+            with suppress(LedgerError), self._store.session(exclusive=True) as session:
+                checkpoint.extend(session, self._writer(session), now=self._clock())
+
+    def _writer(self, session: Session) -> "Writer":
+        return Writer(session, principal=self._principal, clock=self._clock)
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
@@ -128,21 +132,55 @@ class Ledger:
             session.head()
             yield
 
-    def entries(self, *, kind: str | None = None, subject: str | None = None) -> Iterator[Entry]:
+    def entries(
+        self,
+        *,
+        kind: str | None = None,
+        subject: str | None = None,
+        fingerprint: str | None = None,
+        after: int | None = None,
+        until: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[Entry]:
         """Entries oldest first, streamed, each checked against its hash (the chain is not).
+
+        Args:
+            kind: Only entries of this kind.
+            subject: Only entries on this subject.
+            fingerprint: Only entries with this fingerprint.
+            after: Only entries with a greater `seq`: of those up to it, none is read.
+            until: Only entries with no greater `seq`.
+            newest_first: Whether to go backwards, for whoever stops at the first that will do.
 
         Raises:
             LedgerError: An entry is not what was written.
         """
-        wanted = {"kind": kind, "subject": subject}
+        wanted = {"kind": kind, "subject": subject, "fingerprint": fingerprint}
         with self._store.session() as session:
             where = {column: value for column, value in wanted.items() if value is not None}
-            yield from map(entry_of, session.stream(where))
+            rows = session.stream(where, after=after, until=until, newest_first=newest_first)
+            yield from map(entry_of, rows)
 
     def latest(self, kind: str, subject: str) -> Entry | None:
         """The newest entry of this kind and subject."""
         with self._store.session() as session:
             return _first_entry(session, {"kind": kind, "subject": subject}, newest=True)
+
+    def find(self, kind: str, subject: str, fingerprint: str) -> Entry | None:
+        """The entry with this idempotency key."""
+        with self._store.session() as session:
+            return _first_entry(session, {"kind": kind, "subject": subject, "fingerprint": fingerprint})
+
+    def at(self, seq: int) -> Entry | None:
+        """The entry with this number, counted from 1."""
+        with self._store.session() as session:
+            row = session.at(seq)
+            return None if row is None else entry_of(row)
+
+    def tail(self) -> Head:
+        """The end of the chain as it is now; the recorded head may lag behind it."""
+        with self._store.session() as session:
+            return end_of(_first_entry(session, {}, newest=True))
 
     def get(self, entry_hash: str) -> Entry | None:
         """The entry with this hash."""
@@ -169,8 +207,47 @@ class Ledger:
         if problem := shortfall(end_of(last), head):
             raise LedgerError(problem)
 
+    def established(self, keys: Collection[Key]) -> dict[Key, Entry]:
+        """The entry that answers each key, where one does: what a decision may rely on.
+
+        By the newest checkpoint and what came after it, if nothing raises a doubt (see `checkpoint.py`);
+        otherwise picked from the very entries that a replay of the whole chain has verified.
+
+        Raises:
+            LedgerError: As `replay`.
+        """
+        with suppress(LedgerError), self._store.session() as session:
+            session.keep_still()
+            return checkpoint.answers(session, keys, now=self._clock())
+        found: dict[Key, Entry] = {}
+        for entry in self.replay():
+            checkpoint.note_answers(found, entry, keys)
+        return found
+
+    def renew_checkpoint(self, *, only_if_needed: bool = False) -> Entry | None:
+        """Reads the whole chain from its first entry, and vouches for it with a new checkpoint.
+
+        None where the chain is so short that every decision reads it whole, or where others have appended
+        checkpoints meanwhile, again and again.
+
+        Args:
+            only_if_needed: Only where there is none that counts.
+
+        Raises:
+            LedgerError: The chain is damaged.
+        """
+        with self._store.session() as session:
+            session.keep_still()
+            if end_of(_first_entry(session, {}, newest=True)).count < checkpoint.STEP:
+                return None
+            if only_if_needed and checkpoint.is_usable(session, self._clock()):
+                return None
+        return checkpoint.renew(self._store, self._writer, clock=self._clock)
+
     def verify(self, anchor: HeadDocument | None = None, *, processes: int = 1) -> VerifyReport:
-        """Whether the whole chain holds, its derived columns agree, and it reaches its heads.
+        """Whether the whole chain holds, its derived columns agree, it reaches its heads, and its checkpoint is true.
+
+        Where it is not so, the checkpoint counts no more.
 
         Args:
             anchor: A head that was kept elsewhere, to be reached besides the recorded one.
@@ -180,7 +257,12 @@ class Ledger:
         Raises:
             LedgerError: There is no database, or no head in it, to verify against.
         """
-        return verify_store(self._store, anchor, processes=processes)
+        report = verify_store(self._store, anchor, processes=processes)
+        if not report.ok:
+            # Whoever asks from now on has the whole chain read, and is refused what it refuses.
+            with suppress(LedgerError), self._store.session() as session:
+                session.clear_nodes()
+        return report
 
     def export(self, stream: IO[bytes]) -> Head:
         """Writes the verbatim entries as JSON Lines, and tells where they end.
@@ -203,7 +285,8 @@ class Writer:
         self._session = session
         self._principal = principal
         self._clock = clock
-        self._tail = self._checked_tail()
+        self.tail = self._checked_tail()
+        """The end of the chain, with what was appended here."""
 
     def append(self, kind: str, subject: str, *, fingerprint: str, body: Mapping[str, object]) -> Entry:
         """As `Ledger.append`, within the block."""
@@ -217,8 +300,8 @@ class Writer:
             return known
         document = {
             "schema_version": SCHEMA_VERSION,
-            "seq": self._tail.count + 1,
-            "previous_hash": self._tail.hash,
+            "seq": self.tail.count + 1,
+            "previous_hash": self.tail.hash,
             "time": format_time(self._clock()),
             "kind": kind,
             "subject": subject,
@@ -231,7 +314,7 @@ class Writer:
         # Parsed back from its bytes, the caller sees what every later reader will see.
         entry = Entry.parse(canonical(document, "entry"))
         self._session.insert(entry[:6])
-        self._tail = Head(entry.seq, entry.hash)
+        self.tail = Head(entry.seq, entry.hash)
         return entry
 
     def _checked_tail(self) -> Head:

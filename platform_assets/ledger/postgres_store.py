@@ -2,19 +2,22 @@
 
 Shared by any number of threads and processes on any number of machines. The triggers stop accidents
 with SQL; what they cannot stop, verification finds. A role that appends needs USAGE on the schema,
-SELECT and INSERT on `entries`, SELECT and UPDATE on `head`; one that reads needs SELECT.
+SELECT and INSERT on `entries`, SELECT and UPDATE on `head`, and all but TRUNCATE on `checkpoint_nodes`, without
+which it makes no checkpoints; one that reads needs SELECT. What a ledger of an older program lacks is added
+when its owner opens it.
 
 The password is taken from `PGPASSWORD`, `PGPASSFILE` or the address; no message shows it.
 """
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class
+from psycopg2.extras import execute_values
 
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.head import Head
@@ -64,6 +67,16 @@ CREATE TABLE platform_ledger.head (count BIGINT NOT NULL, hash TEXT COLLATE "C" 
 INSERT INTO platform_ledger.head VALUES (0, repeat('0', 64));
 """
 
+# What came after the first version of the schema; older programs leave it alone.
+_ADDITIONS = """
+CREATE INDEX IF NOT EXISTS entries_of_kind ON platform_ledger.entries (kind, seq);
+CREATE TABLE IF NOT EXISTS platform_ledger.checkpoint_nodes (number INTEGER PRIMARY KEY, content BYTEA NOT NULL);
+"""
+_FIND_ADDITIONS = """
+SELECT count(*) FROM pg_class WHERE relnamespace = 'platform_ledger'::regnamespace
+AND relname IN ('entries_of_kind', 'checkpoint_nodes')
+"""
+
 _TAKE_TURN = f"""
 SET LOCAL synchronous_commit = on;
 SET LOCAL lock_timeout = '60s';
@@ -106,6 +119,12 @@ class PostgresStore:
             with store.session(exclusive=True) as session:
                 if not session.check_format():
                     session.create()
+        with store.session() as session:
+            has_additions = session.has_additions()
+        # Without them, as where the role may create nothing, a ledger is slower and no less right.
+        if not has_additions:
+            with suppress(LedgerError), store.session() as session:
+                session.add_what_is_new()
         return store
 
     @contextmanager
@@ -169,24 +188,57 @@ class _Session:
         ((encoding,),) = self.execute("SHOW server_encoding")
         if encoding != "UTF8":
             raise LedgerError(f"the encoding of the ledger's database must be UTF8, it is {encoding}")
-        self.execute(_SCHEMA)
+        self.execute(_SCHEMA + _ADDITIONS)
         self.execute("COMMENT ON SCHEMA platform_ledger IS %s", (_FORMAT,))
 
+    def has_additions(self) -> bool:
+        """Whether the schema has all that a ledger has today."""
+        return self.execute(_FIND_ADDITIONS) == [(2,)]
+
+    def add_what_is_new(self) -> None:
+        """Adds what is missing; the session commits it."""
+        self.execute(_TAKE_TURN)
+        self.execute(_ADDITIONS)
+
+    def keep_still(self) -> None:
+        self._connection.rollback()  # asking whether a kept connection still answers has begun a transaction
+        self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
     def stream(
-        self, where: Mapping[str, str], *, after: int | None = None, until: int | None = None
+        self,
+        where: Mapping[str, str],
+        *,
+        after: int | None = None,
+        until: int | None = None,
+        newest_first: bool = False,
     ) -> Iterator[Row]:
+        query, parameters = select(_ENTRIES, "%s", where, after=after, until=until, newest_first=newest_first)
+        for seq, entry_hash, kind, subject, fingerprint, raw in self._stream("entries", query, parameters):
+            yield seq, entry_hash, kind, subject, fingerprint, raw.encode()
+
+    def _stream(self, name: str, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         # A cursor with a name stays on the server; it ends with the transaction.
-        cursor = self._connection.cursor(name="entries")
+        cursor = self._connection.cursor(name=name)
         cursor.itersize = _ROWS_A_FETCH
-        with _text_errors():
-            cursor.execute(*select(_ENTRIES, "%s", where, after=after, until=until))
-            for seq, entry_hash, kind, subject, fingerprint, raw in cursor:
-                yield seq, entry_hash, kind, subject, fingerprint, raw.encode()
+        try:
+            with _text_errors():
+                cursor.execute(query, parameters)
+                for row in cursor:  # noqa: UP028  # `yield from` closes the cursor of an iterator that is dropped
+                    yield row
+        finally:
+            with suppress(psycopg2.Error):  # of an iterator that outlived its transaction
+                cursor.close()
+
+    def at(self, seq: int) -> Row | None:
+        return self._row(*select(_ENTRIES, "%s", {}, after=seq - 1, until=seq))
 
     def first(self, where: Mapping[str, str], *, newest: bool = False) -> Row | None:
-        query, parameters = select(_ENTRIES, "%s", where, newest=newest)
-        for *derived, raw in self.execute(f"{query} LIMIT 1", parameters):
-            return (*derived, raw.encode())
+        query, parameters = select(_ENTRIES, "%s", where, newest_first=newest)
+        return self._row(f"{query} LIMIT 1", parameters)
+
+    def _row(self, query: str, parameters: Sequence[object]) -> Row | None:
+        for seq, entry_hash, kind, subject, fingerprint, raw in self.execute(query, parameters):
+            return seq, entry_hash, kind, subject, fingerprint, raw.encode()
         return None
 
     def head(self) -> Head:
@@ -199,6 +251,28 @@ class _Session:
         *derived, raw = row
         values = (*derived, raw.decode())
         self.execute("INSERT INTO platform_ledger.entries VALUES (%s, %s, %s, %s, %s, %s)", values)
+
+    def nodes(self, numbers: Collection[int]) -> dict[int, bytes]:
+        query = "SELECT number, content FROM platform_ledger.checkpoint_nodes WHERE number = ANY(%s)"
+        return {number: bytes(content) for number, content in self.execute(query, [list(numbers)])}
+
+    def all_nodes(self) -> Iterator[tuple[int, bytes]]:
+        query = "SELECT number, content FROM platform_ledger.checkpoint_nodes ORDER BY number"
+        for number, content in self._stream("nodes", query):
+            yield number, bytes(content)
+
+    def put_nodes(self, nodes: Iterable[tuple[int, bytes]]) -> None:
+        with self._connection.cursor() as cursor:
+            execute_values(
+                cursor,
+                "INSERT INTO platform_ledger.checkpoint_nodes VALUES %s "
+                "ON CONFLICT (number) DO UPDATE SET content = excluded.content",
+                nodes,
+                page_size=_ROWS_A_FETCH,
+            )
+
+    def clear_nodes(self) -> None:
+        self.execute("DELETE FROM platform_ledger.checkpoint_nodes")
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a statement that has few."""

@@ -6,9 +6,10 @@ what they cannot stop, verification finds.
 
 import fcntl
 import glob
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -48,6 +49,12 @@ INSERT INTO head VALUES (0, hex(zeroblob(32)));
 COMMIT;
 """
 
+# What came after the first version of the schema; older programs leave it alone.
+_ADDITIONS = """
+CREATE INDEX IF NOT EXISTS entries_of_kind ON entries (kind);
+CREATE TABLE IF NOT EXISTS checkpoint_nodes (number INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
+"""
+
 # NORMAL: the log is written and not flushed. A power cut may cost the head, never the entries before it.
 _RAISE_HEAD = """
 PRAGMA synchronous = NORMAL;
@@ -71,6 +78,11 @@ class SqliteStore:
         store = cls(path)
         with store.session() as session:
             session.check_format()
+            has_additions = session.has_additions()
+        # Without them, as where the file is read-only, a ledger is slower and no less right.
+        if not has_additions:
+            with suppress(LedgerError), store.session() as session:
+                session.add_what_is_new()
         return store
 
     @contextmanager
@@ -111,15 +123,43 @@ class _Session:
         if self._connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION_ID,):
             raise LedgerError("the file is a SQLite database, but no ledger: choose another path")
 
+    def has_additions(self) -> bool:
+        """Whether the file has all that a ledger has today."""
+        names = "('entries_of_kind', 'checkpoint_nodes')"
+        (found,) = self._connection.execute(
+            f"SELECT count(*) FROM sqlite_master WHERE name IN {names}"  # noqa: S608  # a constant
+        ).fetchone()
+        return bool(found == 2)  # noqa: PLR2004
+
+    def add_what_is_new(self) -> None:
+        """Adds what is missing, in a transaction of its own."""
+        self._connection.executescript(f"BEGIN IMMEDIATE; {_ADDITIONS} COMMIT;")
+
+    def keep_still(self) -> None:
+        self._connection.execute("BEGIN")
+
     def stream(
-        self, where: Mapping[str, str], *, after: int | None = None, until: int | None = None
+        self,
+        where: Mapping[str, str],
+        *,
+        after: int | None = None,
+        until: int | None = None,
+        newest_first: bool = False,
     ) -> Iterator[Row]:
-        return self._connection.execute(*select("entries", "?", where, after=after, until=until))
+        return self._connection.execute(
+            *select("entries", "?", where, after=after, until=until, newest_first=newest_first)
+        )
+
+    def at(self, seq: int) -> Row | None:
+        return self._row(*select("entries", "?", {}, after=seq - 1, until=seq))
 
     def first(self, where: Mapping[str, str], *, newest: bool = False) -> Row | None:
-        query, parameters = select("entries", "?", where, newest=newest)
+        query, parameters = select("entries", "?", where, newest_first=newest)
+        return self._row(f"{query} LIMIT 1", parameters)
+
+    def _row(self, query: str, parameters: Sequence[object]) -> Row | None:
         # All of it, because a statement left unfinished would hold its snapshot open.
-        found: list[Row] = self._connection.execute(f"{query} LIMIT 1", parameters).fetchall()
+        found: list[Row] = self._connection.execute(query, parameters).fetchall()
         return found[0] if found else None
 
     def head(self) -> Head:
@@ -130,6 +170,21 @@ class _Session:
 
     def insert(self, row: Row) -> None:
         self._connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def nodes(self, numbers: Collection[int]) -> dict[int, bytes]:
+        query = (
+            "SELECT number, content FROM checkpoint_nodes WHERE number IN (SELECT value FROM json_each(?))"
+        )
+        return dict(self._connection.execute(query, [json.dumps(list(numbers))]).fetchall())
+
+    def all_nodes(self) -> Iterator[tuple[int, bytes]]:
+        return self._connection.execute("SELECT number, content FROM checkpoint_nodes ORDER BY number")
+
+    def put_nodes(self, nodes: Iterable[tuple[int, bytes]]) -> None:
+        self._connection.executemany("REPLACE INTO checkpoint_nodes VALUES (?, ?)", nodes)
+
+    def clear_nodes(self) -> None:
+        self._connection.execute("DELETE FROM checkpoint_nodes")
 
 
 def _create(path: Path) -> None:
@@ -149,6 +204,7 @@ def _create(path: Path) -> None:
             leftover.unlink()
         with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(_SCHEMA)
+            connection.executescript(_ADDITIONS)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         draft.rename(path)
         os.fsync(folder)

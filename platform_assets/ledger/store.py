@@ -3,7 +3,7 @@
 And the one way from a row of it to an entry.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -20,16 +20,31 @@ COLUMNS = ("seq", "hash", "kind", "subject", "fingerprint", "raw")
 class Session(Protocol):
     """One connection, used by one caller. Whatever fails raises LedgerError."""
 
+    def keep_still(self) -> None:
+        """From here on the session sees one state of the database, whatever others append.
+
+        The first thing to be asked of a session that is not exclusive.
+        """
+
     def stream(
-        self, where: Mapping[str, str], *, after: int | None = None, until: int | None = None
+        self,
+        where: Mapping[str, str],
+        *,
+        after: int | None = None,
+        until: int | None = None,
+        newest_first: bool = False,
     ) -> Iterator[Row]:
-        """Rows in the order of the chain, in bounded memory.
+        """Rows in the order of the chain, or against it, in bounded memory.
 
         Args:
             where: The values that their columns must have.
             after: Only rows with a greater `seq`.
             until: Only rows with no greater `seq`.
+            newest_first: Whether to go backwards.
         """
+
+    def at(self, seq: int) -> Row | None:
+        """The row with this number."""
 
     def first(self, where: Mapping[str, str], *, newest: bool = False) -> Row | None:
         """The oldest row whose columns have these values, or the newest."""
@@ -39,6 +54,18 @@ class Session(Protocol):
 
     def insert(self, row: Row) -> None:
         """Adds a row at the end; an exclusive session commits it."""
+
+    def nodes(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """The nodes of the checkpoint's memory with these numbers, where there are such."""
+
+    def all_nodes(self) -> Iterator[tuple[int, bytes]]:
+        """Every node, by number, in bounded memory."""
+
+    def put_nodes(self, nodes: Iterable[tuple[int, bytes]]) -> None:
+        """Adds nodes, or puts them in the place of those with their numbers."""
+
+    def clear_nodes(self) -> None:
+        """Forgets the checkpoint's memory. Entries are left alone."""
 
 
 class Store(Protocol):
@@ -78,7 +105,7 @@ def select(
     *,
     after: int | None = None,
     until: int | None = None,
-    newest: bool = False,
+    newest_first: bool = False,
 ) -> tuple[str, list[str | int]]:
     """The query of `Session.stream` and `Session.first`, and its parameters."""
     conditions: dict[str, str | int | None] = {
@@ -88,6 +115,6 @@ def select(
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}
     condition = " AND ".join(f"{each} {placeholder}" for each in given) or "TRUE"
-    order = "DESC" if newest else "ASC"
+    order = "DESC" if newest_first else "ASC"
     query = f"SELECT {', '.join(COLUMNS)} FROM {table} WHERE {condition} ORDER BY seq {order}"  # noqa: S608  # no values
     return query, list(given.values())

@@ -25,6 +25,7 @@ from tests.benchmarks.executor import measure_executors
 from tests.benchmarks.imports import measure_imports
 from tests.benchmarks.ledger import measure_ledger
 from tests.benchmarks.listener import measure_listener
+from tests.benchmarks.long_ledger import measure_long_ledger
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.monitor import measure_monitor
 from tests.benchmarks.overhead import measure_overhead
@@ -61,6 +62,7 @@ def main() -> int:
         "imports": measure_imports,
         "executor": measure_executors,
         "ledger": measure_ledger,
+        "long_ledger": measure_long_ledger,
         "policy": measure_policy,
         "sketch": measure_sketch,
         "monitor": measure_monitor,

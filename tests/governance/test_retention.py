@@ -25,6 +25,7 @@ from platform_assets.governance.retention import (
     set_legal_hold,
 )
 from platform_assets.governance.verdict import latest_verdict
+from platform_assets.ledger import checkpoint
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
@@ -442,6 +443,21 @@ def test_the_asset_sweeps_and_shows_its_counts(store, warehouse, ledger, tmp_pat
     assert (shown["internal_object"], shown["deleted"], shown["stays"]) == (1, 1, 0)
     assert shown["leftovers"] == 1
     assert ledger.get(shown["verdict"]).body["outcome"] == "pass"
+
+
+@local_only
+def test_the_asset_reads_the_whole_ledger_and_vouches_for_it(
+    store, warehouse, ledger, tamper, tmp_path, monkeypatch
+):
+    """Decisions of the next day rely on that reading; on damage that no decision has noticed, it fails."""
+    monkeypatch.setattr(checkpoint, "STEP", 4)
+    entries = [ledger.append("note", "line", fingerprint=str(number), body={}) for number in range(4)]
+    assert materialize(store, warehouse, ledger, tmp_path).success
+    before = ledger.latest(checkpoint.KIND, checkpoint.SUBJECT)
+    assert materialize(store, warehouse, ledger, tmp_path).success
+    assert ledger.latest(checkpoint.KIND, checkpoint.SUBJECT).seq > before.seq
+    tamper.execute("DELETE FROM entries WHERE seq = ?", (entries[1].seq,))
+    assert not materialize(store, warehouse, ledger, tmp_path).success
 
 
 def test_the_schedule_runs_every_night_from_the_start():

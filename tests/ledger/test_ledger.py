@@ -301,11 +301,16 @@ def test_an_export_may_have_grown_since_its_head_was_kept(ledger, three):
 
 
 def test_a_missing_tail_needs_a_head_to_be_seen(ledger, three):
-    """Without a head, a shortened export looks whole and is reported as not anchored at all."""
+    """Without a head nobody knows whether an export is complete: it is not ok, and says why."""
     head, lines = exported(ledger)
-    shortened = lines.splitlines(keepends=True)[:-1]
-    assert (verify_export(shortened).ok, verify_export(shortened).ahead_of_head) == (True, 2)
-    assert verify_export(shortened, head).first_bad_seq == 3
+    whole = lines.splitlines(keepends=True)
+    for part in (whole, whole[:-1], []):
+        report = verify_export(part)
+        assert (report.ok, report.complete, report.entries) == (False, None, len(part))
+        assert "completeness unknown" in report.problem
+    report = verify_export(whole[:-1], head)
+    assert (report.ok, report.complete, report.first_bad_seq) == (False, False, 3)
+    assert (verify_export(whole, head).ok, verify_export(whole, head).complete) == (True, True)
 
 
 # --- Threads ----------------------------------------------------------------------------------------

@@ -242,10 +242,30 @@ def test_an_export_and_its_head_verify_elsewhere(home, monkeypatch):
     status, report = run("verify", "--file", file, "--json")
     assert (status, report["first_bad_seq"]) == (1, 3)
     (home / "ledger.jsonl.head.json").unlink()
-    assert run("verify", "--file", file, "--json")[1]["signed"] is False
+    status, report = run("verify", "--file", file, "--json")
+    assert (status, report["ok"], report["complete"], report["signed"]) == (3, False, None, False)
     status, report = run("verify", "--file", file, "--public-key", PUBLIC_KEY, "--json")
     assert (status, report["ok"]) == (1, False)
     assert "signature is demanded" in report["problem"]
+
+
+def test_an_export_whose_completeness_nobody_knows_is_not_ok(home):
+    """Without a head an empty file, a cut tail and a whole export look alike: status, text and JSON say so."""
+    file = home / "ledger.jsonl"
+    run("export", file)
+    (home / "ledger.jsonl.head.json").rename(home / "kept.json")
+    lines = file.read_bytes().splitlines(keepends=True)
+    for part in ([], lines[:-1], lines):
+        file.write_bytes(b"".join(part))
+        status, report = run("verify", "--file", file, "--json")
+        assert (status, report["ok"], report["complete"], report["entries"]) == (3, False, None, len(part))
+        status, told = run("verify", "--file", file)
+        assert (status, "completeness unknown" in told, "error" in told) == (3, True, False)
+        status, report = run("verify", "--file", file, "--head", home / "kept.json", "--json")
+        is_whole = part == lines
+        assert (status, report["ok"], report["complete"]) == (int(not is_whole), is_whole, is_whole)
+    file.write_bytes(b"".join(lines)[:-1])
+    assert run("verify", "--file", file, "--json")[0] == 1  # a line that is cut is damage, head or none
 
 
 def test_a_head_kept_outside_anchors_the_ledger(home):

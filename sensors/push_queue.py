@@ -6,8 +6,8 @@ branch stands, while a webhook that says so may be an old one that was sent agai
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Final, Self
@@ -30,6 +30,8 @@ BASELINE: Final = "push_baseline"
 
 _SETTLED: Final = timedelta(minutes=1)
 """So long a forge's replicas may still show a branch where it stood before a push."""
+_REMEMBERED: Final = timedelta(days=7)
+"""So long after a push it is still found that it was taken back before the poller saw it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +116,18 @@ class Branches:
     """Where the branches stand, as far as the entries of the queue tell."""
 
     def __init__(self) -> None:
-        # By repository, by ref.
         self._heads: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def moved_by(self, entry: Entry) -> Queued | None:
         """Takes the next entry of the queue; the push that it is, unless it is a baseline."""
-        heads, queued = self._heads[entry.subject], None
+        queued = None
         if entry.kind == PUSH:
             push = Push.of(entry)
+            heads = self._heads[push.repository]
             base = heads.get(push.ref)
-            elsewhere = () if base else tuple(sorted(set(heads.values())))
-            queued = Queued(push, entry.time, base, entry.seq, elsewhere)
-        heads |= _heads(entry)
+            others = () if base else tuple(sorted(set(heads.values())))
+            queued = Queued(push, entry.time, base, entry.seq, others)
+        self._heads[entry.subject] |= _heads(entry)
         return queued
 
 
@@ -188,8 +190,8 @@ def observe(
         now: The current time, with its time zone.
     """
     seen_before = baseline_exists(ledger, repository)
-    told = _told(ledger, repository.name)
-    settled = (now or datetime.now(UTC)) - _SETTLED
+    now = now or datetime.now(UTC)
+    told, settled = _last_told(ledger, repository.name, heads.keys(), since=now - _REMEMBERED), now - _SETTLED
 
     def has_moved(ref: str, sha: str) -> bool:
         if known.get(ref, sha) != sha or (ref not in known and seen_before):
@@ -213,25 +215,34 @@ def observe(
 def _enqueue_seen(ledger: Ledger, repository: str, ref: str, sha: str) -> Push | None:
     """The push to a commit at which a branch was seen, if it is new: for the first time, or back to it."""
     with ledger.exclusive() as writer:
-        heads: dict[str, str] = {}
-        before = 0
-        for entry in _movements(ledger, repository):
-            heads |= _heads(entry)
-            before += entry.kind == PUSH and (entry.body["ref"], entry.body["sha"]) == (ref, sha)
-        if heads.get(ref) == sha:
-            return None
-        push = Push(repository, ref, sha, returned=before)
+        push = Push(repository, ref, sha)
+        if ledger.find(PUSH, repository, push.key) is not None:
+            if _last_told(ledger, repository, {ref}).get(ref, ("", None))[0] == sha:
+                return None
+            while ledger.find(PUSH, repository, push.key) is not None:
+                push = replace(push, returned=push.returned + 1)
         writer.append(PUSH, repository, fingerprint=push.key, body=push.body)
     return push
 
 
-def _told(ledger: Ledger, repository: str) -> dict[str, tuple[str, datetime]]:
-    """Where each branch was last said to stand, and when that was said."""
-    return {
-        ref: (sha, entry.time)
-        for entry in _movements(ledger, repository)
-        for ref, sha in _heads(entry).items()
-    }
+def _last_told(
+    ledger: Ledger, repository: str, refs: Collection[str], *, since: datetime | None = None
+) -> dict[str, tuple[str, datetime]]:
+    """To which commit each branch was last said to have been pushed, and when that was said.
+
+    Args:
+        ledger: Holds the queue.
+        repository: Whose branches.
+        refs: Which of them.
+        since: Where it stops to look.
+    """
+    found: dict[str, tuple[str, datetime]] = {}
+    for entry in ledger.entries(kind=PUSH, subject=repository, newest_first=True):
+        if len(found) == len(refs) or (since and entry.time < since):
+            break
+        if entry.body["ref"] in refs:
+            found.setdefault(entry.body["ref"], (entry.body["sha"], entry.time))
+    return found
 
 
 def _movements(ledger: Ledger, repository: str | None = None) -> list[Entry]:

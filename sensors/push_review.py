@@ -20,13 +20,12 @@ between leaves nothing to lose and nothing to do twice.
 import logging
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import takewhile
 from typing import Final, Literal
 
 from platform_assets.datasets.schema_breaker import breaker_state
@@ -106,51 +105,68 @@ class Backlog:
 
     def __init__(self) -> None:
         self._branches = Branches()
-        self.queue: dict[str, Queued] = {}
-        """By key of the push, in the order of the queue."""
+        self.queue: deque[Queued] = deque()
         self.ended: set[str] = set()
         """Keys of the pushes in the queue that are open no more."""
         self.decisions: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         """By key of the push, by path of the spec."""
         self.waited: defaultdict[str, set[str]] = defaultdict(set)
-        """Paths of the specs that once had to wait, by key of the push."""
+        """Paths of the specs that had to wait, by key of the push."""
         self.late: dict[tuple[str, str, str], Queued] = {}
-        """What was told of late moved no branch. By repository, ref and commit."""
-        self.newest_of_line: dict[str, Queued] = {}
-        """The newest push that a line was retrained for."""
-        self.newest_of_spec: dict[tuple[str, str], str] = {}
-        """The commit that a spec was last retrained at, by repository and path."""
+        """Pushes that were told of late, and so moved no branch; by repository, ref and commit."""
+        self.retrained_lines: dict[str, Queued] = {}
+        """The newest push that each line was retrained for."""
+        self.trained_specs: dict[tuple[str, str], str] = {}
+        """The commit that each spec was last trained at, by repository and path."""
+        self._by_key: dict[str, Queued] = {}
 
     def take(self, entry: Entry) -> None:
-        """Takes the next entry of the queue, or what was decided next."""
+        """Takes the next entry of the queue, or the next thing that is said of a push in it."""
         if entry.kind in {BASELINE, PUSH}:
             if queued := self._branches.moved_by(entry):
-                self.queue[queued.push.key] = queued
-        elif (each := self.queue.get(entry.body["push"])) is None:
-            return  # decided by two at once, and let go of already
-        elif entry.kind == WAITED:
-            self.waited[each.push.key].add(entry.body["path"])
-        elif "path" in entry.body:
-            self._take_part(each, entry)
+                self.queue.append(queued)
+                self._by_key[queued.push.key] = queued
         else:
-            if "late" in entry.body:
-                self.late[each.push.repository, each.push.ref, each.push.sha] = each
-            self.ended.add(each.push.key)
+            self.note(entry)
             self._let_go()
 
-    def _take_part(self, each: Queued, entry: Entry) -> None:
-        body = entry.body
-        self.decisions[each.push.key][body["path"]] = entry
-        if body["outcome"] == "retraining":
-            self.newest_of_spec[each.push.repository, body["path"]] = each.push.sha
-            newest = self.newest_of_line.get(body["line"], each)
-            self.newest_of_line[body["line"]] = max(newest, each, key=lambda one: one.seq)
+    def note(self, entry: Entry) -> None:
+        """Takes a decision, or that a spec has to wait."""
+        body, key = entry.body, entry.body["push"]
+        each = self._by_key.get(key)
+        if each is None:
+            return  # has ended, with all before it
+        name, ref, sha = each.push.repository, each.push.ref, each.push.sha
+        if entry.kind == WAITED:
+            self.waited[key].add(body["path"])
+        elif "path" not in body:
+            self.ended.add(key)
+            if "late" in body:
+                self.late[name, ref, sha] = each
+        else:
+            self.decisions[key][body["path"]] = entry
+            if body["outcome"] == "retraining":
+                self.trained_specs[name, body["path"]] = sha
+                line = body.get("line", "")
+                self.retrained_lines[line] = max(
+                    self.retrained_lines.get(line, each), each, key=lambda one: one.seq
+                )
+
+    def copy(self) -> "Backlog":
+        """The same, for one look, which notes what it decides."""
+        copied = copy(self)
+        copied.ended, copied.late = set(self.ended), dict(self.late)
+        copied.decisions = defaultdict(dict, {key: dict(each) for key, each in self.decisions.items()})
+        copied.waited = defaultdict(set, {key: set(each) for key, each in self.waited.items()})
+        copied.retrained_lines, copied.trained_specs = dict(self.retrained_lines), dict(self.trained_specs)
+        return copied
 
     def _let_go(self) -> None:
         # One that ended behind an open one stays: the open one may yet end in it.
-        while self.queue and (key := next(iter(self.queue))) in self.ended:
-            del self.queue[key]
+        while self.queue and (key := self.queue[0].push.key) in self.ended:
+            self.queue.popleft()
             self.ended.discard(key)
+            del self._by_key[key]
             self.decisions.pop(key, None)
             self.waited.pop(key, None)
 
@@ -190,8 +206,9 @@ class Reviewer:
         self._repositories = {repository.name: repository for repository in repositories}
         self._remotes = remotes
         self._running_code = running_code
-        # A copy: what is decided here, the follower reads at the next look.
-        self._backlog = deepcopy((follower or backlog_follower()).look(ledger))
+        self._known = (follower or backlog_follower()).look(ledger).copy()
+        self._queue = list(self._known.queue)
+        self._places = {each.push.key: place for place, each in enumerate(self._queue)}
         self._changes: dict[str, Change] = {}
         self._heads: dict[str, Mapping[str, str]] = {}
         self._now = datetime.now(UTC)
@@ -250,7 +267,7 @@ class Reviewer:
             yield Waiting(each.push, path, "about to be ruled upon" if ruling.is_final else ruling.reason)
 
     def _open(self) -> list[Queued]:
-        return [each for key, each in self._backlog.queue.items() if key not in self._backlog.ended]
+        return [each for each in self._queue if each.push.key not in self._known.ended]
 
     def _look_at(self, each: Queued) -> Change:
         key, name = each.push.key, each.push.repository
@@ -263,13 +280,13 @@ class Reviewer:
     def _base(self, each: Queued) -> str | None:
         """Where its branch stood before, whatever was told of late in between."""
         name, ref, base, seen = each.push.repository, each.push.ref, each.base, set[str]()
-        while base and base not in seen and (late := self._backlog.late.get((name, ref, base))):
+        while base and base not in seen and (late := self._known.late.get((name, ref, base))):
             seen.add(base)
             base = late.base
         return base
 
     def _undecided(self, change: Change) -> list[str]:
-        return [path for path in change.specs if path not in self._backlog.decisions[change.push.key]]
+        return [path for path in change.specs if path not in self._known.decisions[change.push.key]]
 
     def _review(self, each: Queued) -> Iterator[Waiting]:
         change = self._look_at(each)
@@ -280,7 +297,7 @@ class Reviewer:
             ruling = self._rule(change, path)
             if ruling.outcome == "needs deploy":
                 ruling = self._ruling_in_a_later_push(each, change, path, _FINAL) or ruling
-            elif ruling.retraining and path in self._backlog.waited[each.push.key]:
+            elif ruling.retraining and path in self._known.waited[each.push.key]:
                 ruling = (
                     self._later_retraining(each, ruling.retraining.line)
                     or self._ruling_in_a_later_push(each, change, path, {"retraining", "nothing to do"})
@@ -347,7 +364,7 @@ class Reviewer:
             unknown = f"line {pushed.name} is not among those served ({_few(list(self._lines))})"
             if path.startswith(_PLATFORM_SPECS) and PLATFORM_FILE in change.tree:
                 return Ruling("needs deploy", f"needs deploy: {unknown}")
-            if self._now - self._backlog.queue[change.push.key].time < UNSERVED_FOR:
+            if self._now - self._queue[self._places[change.push.key]].time < UNSERVED_FOR:
                 return Ruling("waiting", unknown)
             return Ruling("rejected", f"{path}: {unknown}, nor was it for {UNSERVED_FOR.days} days")
         if fixed := fixed_differences(line, pushed):
@@ -381,7 +398,7 @@ class Reviewer:
     def _as_last_trained(self, change: Change, path: str) -> str | None:
         """The commit that a spec was last trained at, if nothing that concerns the spec is different there."""
         remote = self._remotes[change.push.repository]
-        trained = self._backlog.newest_of_spec.get((change.push.repository, path))
+        trained = self._known.trained_specs.get((change.push.repository, path))
         if trained is None or not remote.holds(trained):
             return None
         differing = changed_since(trained, change.push.sha, change.linked, remote)
@@ -410,18 +427,18 @@ class Reviewer:
             except GitRemoteError:
                 continue
             if ruling.outcome in outcomes:
-                if path not in self._backlog.decisions[later.push.key]:
+                if path not in self._known.decisions[later.push.key]:
                     self._record(later.push, path, ruling)
                 return Ruling("superseded", f"by {later.push.sha}: {ruling.reason}")
         return None
 
     def _later_retraining(self, each: Queued, line: str) -> Ruling | None:
         """The end of a push that waited where a later one, of whichever branch, retrains the line."""
-        newest = self._backlog.newest_of_line.get(line)
+        newest = self._known.retrained_lines.get(line)
         if newest and newest.seq > each.seq:
             return Ruling("superseded", f"by {newest.push.sha}, a later push of {line}")
         for later in self._later_than(each):
-            if later.push.key in self._backlog.ended or later.push.repository not in self._repositories:
+            if later.push.key in self._known.ended or later.push.repository not in self._repositories:
                 continue
             try:
                 change = self._look_at(later)
@@ -438,12 +455,12 @@ class Reviewer:
 
     def _later_than(self, each: Queued) -> Iterator[Queued]:
         """The pushes after this one, the newest first."""
-        return takewhile(lambda later: later.seq > each.seq, reversed(self._backlog.queue.values()))
+        return reversed(self._queue[self._places[each.push.key] + 1 :])
 
     def _record(self, push: Push, path: str, ruling: Ruling) -> None:
         wanted = ruling.retraining
         if wanted and wanted.line in {
-            entry.body["line"] for entry in self._backlog.decisions[push.key].values()
+            entry.body["line"] for entry in self._known.decisions[push.key].values()
         }:
             twice = f"{path}: line {wanted.line} is declared by another spec of the commit as well"
             ruling, wanted = Ruling("rejected", twice), None
@@ -464,7 +481,7 @@ class Reviewer:
         return found or retraining.request(self._ledger, wanted)
 
     def _summary(self, push: Push) -> Ruling:
-        outcomes = [entry.body["outcome"] for entry in self._backlog.decisions[push.key].values()]
+        outcomes = [entry.body["outcome"] for entry in self._known.decisions[push.key].values()]
         for outcome in _BY_WEIGHT:
             if outcome in outcomes:
                 counts = ", ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes)))
@@ -472,17 +489,18 @@ class Reviewer:
         return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
 
     def _wait(self, push: Push, path: str, ruling: Ruling) -> None:
-        if path not in self._backlog.waited[push.key]:
+        if path not in self._known.waited[push.key]:
             body = {"push": push.key, "path": path, "outcome": ruling.outcome, "reason": ruling.reason}
-            entry = self._ledger.append(WAITED, push.repository, fingerprint=_part(push, path), body=body)
-            self._backlog.take(entry)
+            self._known.note(
+                self._ledger.append(WAITED, push.repository, fingerprint=_part(push, path), body=body)
+            )
 
     def _end(self, push: Push, ruling: Ruling, **details: str) -> None:
         self._append(push, push.key, ruling, **details)
 
     def _append(self, push: Push, fingerprint: str, ruling: Ruling, **details: str | None) -> None:
         body = {"push": push.key, "outcome": ruling.outcome, "reason": ruling.reason, **details}
-        self._backlog.take(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
+        self._known.note(self._ledger.append(DECISION, push.repository, fingerprint=fingerprint, body=body))
 
 
 def _part(push: Push, name: str) -> str:

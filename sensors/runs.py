@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import chain
 
 import dagster as dg
 from pydantic import JsonValue
@@ -55,13 +54,14 @@ def answered(
     number, _, kept = (context.cursor or "0").partition(":")
     after = int(number)
     # Of those after it, all are looked at anyhow.
-    kept_back = [seq for each in kept.split(",") if each and (seq := int(each)) <= after]
+    earlier = [seq for each in kept.split(",") if each and (seq := int(each)) <= after]
+    kept_back = filter(None, map(ledger.at, earlier))
     # Read before the requests are: none that comes later is skipped.
     seen = ledger.tail().count
     served = {line.name: line for line in lines}
     unanswered = [
         entry
-        for entry in chain(filter(None, map(ledger.at, kept_back)), ledger.entries(kind=KIND, after=after))
+        for entry in (*kept_back, *ledger.entries(kind=KIND, after=after))
         if entry.body["trigger"] == trigger
         and (entry.subject in served or datetime.now(UTC) - entry.time < UNSERVED_FOR)
         and not _has_run(context.instance, entry)

@@ -166,70 +166,6 @@ def test_a_poll_that_died_before_it_kept_its_cursor_loses_nothing(ledger: Ledger
     assert shas(ledger) == [B, C]
 
 
-# --- What a look has to know ------------------------------------------------------------------------
-
-
-def decide(ledger: Ledger, of: Push, path: str | None = None) -> None:
-    """A decision on a spec of a push, or its end."""
-    body = {"push": of.key, "outcome": "retraining", "reason": "r"} | (
-        {"path": path, "line": "chat"} if path else {}
-    )
-    ledger.append(DECISION, of.repository, fingerprint=f"{of.key}:{path}" if path else of.key, body=body)
-
-
-def test_the_backlog_begins_at_the_oldest_open_push(ledger: Ledger) -> None:
-    """What ended before it is let go of; what ended behind it stays, because the open one may end in it."""
-    follower = backlog_follower()
-    for sha in (A, B, C, D):
-        enqueue(ledger, push(sha))
-    decide(ledger, push(A), "spec.yaml")
-    decide(ledger, push(A))
-    decide(ledger, push(C), "spec.yaml")
-    decide(ledger, push(C))
-    backlog = follower.look(ledger)
-    assert [each.push.sha for each in backlog.queue.values()] == [B, C, D]
-    assert [each.base for each in backlog.queue.values()] == [A, B, C]
-    assert (backlog.ended, list(backlog.decisions)) == ({push(C).key}, [push(C).key])
-    decide(ledger, push(B))
-    backlog = follower.look(ledger)
-    assert [each.push.sha for each in backlog.queue.values()] == [D]
-    assert (backlog.ended, dict(backlog.decisions)) == (set(), {})
-    assert vars(backlog)["queue"] == vars(backlog_follower().look(ledger))["queue"]
-
-
-def test_a_look_reads_what_came_since_the_last_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many pushes there have been."""
-    read = 0
-
-    def counted(row: Row) -> Entry:
-        nonlocal read
-        read += 1
-        return entry_of(row)
-
-    follower = backlog_follower()
-    for number in range(30):
-        enqueue(ledger, push(f"{number:040x}"))
-        decide(ledger, push(f"{number:040x}"))
-    follower.look(ledger)
-    enqueue(ledger, push(A))
-    monkeypatch.setattr("platform_assets.ledger.ledger.entry_of", counted)
-    assert [each.push.sha for each in follower.look(ledger).queue.values()] == [A]
-    assert read <= 4
-
-
-def test_where_a_branch_has_stood_is_known_of_pushes_and_of_the_first_sight(ledger: Ledger) -> None:
-    """Before a push, and not after it; another branch is another."""
-    observe(ledger, WATCHED, {}, {MAIN: A})
-    enqueue(ledger, push(B))
-    enqueue(ledger, push(C))
-    b, c = queued(ledger)
-    assert has_stood_at(ledger, b.push, A, before=b.seq)
-    assert has_stood_at(ledger, c.push, B, before=c.seq)
-    assert not has_stood_at(ledger, b.push, C, before=b.seq)
-    assert not has_stood_at(ledger, b.push, B, before=b.seq)
-    assert not has_stood_at(ledger, push(D, "refs/heads/release/1"), A, before=c.seq)
-
-
 # --- Back to an earlier commit ---------------------------------------------------------------------
 
 
@@ -288,3 +224,65 @@ def test_pushes_of_earlier_releases_are_read(ledger: Ledger) -> None:
     assert entry.body == {"repository": WATCHED.name, "ref": MAIN, "sha": A}
     assert entry.fingerprint == f"git:{WATCHED.name}:{MAIN}:{A}"
     assert Push.of(entry) == push(A)
+
+
+# --- What a look has to know ------------------------------------------------------------------------
+
+
+def decide(ledger: Ledger, of: Push, path: str | None = None) -> None:
+    """A decision on a spec of a push, or its end."""
+    body = {"push": of.key, "outcome": "retraining", "reason": "r"} | ({"path": path} if path else {})
+    ledger.append(DECISION, of.repository, fingerprint=f"{of.key}:{path}" if path else of.key, body=body)
+
+
+def test_the_backlog_begins_at_the_oldest_open_push(ledger: Ledger) -> None:
+    """What ended before it is let go of; what ended behind it stays, because the open one may end in it."""
+    follower = backlog_follower()
+    for sha in (A, B, C, D):
+        enqueue(ledger, push(sha))
+    decide(ledger, push(A), "spec.yaml")
+    decide(ledger, push(A))
+    decide(ledger, push(C), "spec.yaml")
+    decide(ledger, push(C))
+    backlog = follower.look(ledger)
+    assert [each.push.sha for each in backlog.queue] == [B, C, D]
+    assert [each.base for each in backlog.queue] == [A, B, C]
+    assert (backlog.ended, list(backlog.decisions)) == ({push(C).key}, [push(C).key])
+    decide(ledger, push(B))
+    backlog = follower.look(ledger)
+    assert [each.push.sha for each in backlog.queue] == [D]
+    assert (backlog.ended, dict(backlog.decisions)) == (set(), {})
+    assert vars(backlog)["queue"] == vars(backlog_follower().look(ledger))["queue"]
+
+
+def test_a_look_reads_what_came_since_the_last_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pushes there have been."""
+    read = 0
+
+    def counted(row: Row) -> Entry:
+        nonlocal read
+        read += 1
+        return entry_of(row)
+
+    follower = backlog_follower()
+    for number in range(30):
+        enqueue(ledger, push(f"{number:040x}"))
+        decide(ledger, push(f"{number:040x}"))
+    follower.look(ledger)
+    enqueue(ledger, push(A))
+    monkeypatch.setattr("platform_assets.ledger.ledger.entry_of", counted)
+    assert [each.push.sha for each in follower.look(ledger).queue] == [A]
+    assert read <= 4
+
+
+def test_where_a_branch_has_stood_is_known_of_pushes_and_of_the_first_sight(ledger: Ledger) -> None:
+    """Before a push, and not after it; another branch is another."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    enqueue(ledger, push(B))
+    enqueue(ledger, push(C))
+    b, c = queued(ledger)
+    assert has_stood_at(ledger, b.push, A, before=b.seq)
+    assert has_stood_at(ledger, c.push, B, before=c.seq)
+    assert not has_stood_at(ledger, b.push, C, before=b.seq)
+    assert not has_stood_at(ledger, b.push, B, before=b.seq)
+    assert not has_stood_at(ledger, push(D, "refs/heads/release/1"), A, before=c.seq)

@@ -58,6 +58,8 @@ _KINDS: Final[Mapping[str, RawType]] = {
 
 # As many digits as the widest decimal has: an identifier of any length in use is one.
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,76}")
+_SHORT: Final = 70
+"""Characters that the widest decimal holds, whatever digits they are."""
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _BOOLEAN: Final = re.compile(r"true|false", re.IGNORECASE)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].+)?")
@@ -151,9 +153,12 @@ def check_raw(
     Raises:
         ContractError: The contract has no section `raw`.
     """
+    import pandas as pd
+
     raw = contract.require_raw()
     names = [str(name) for name in frame.columns]
-    named = frame.set_axis(names, axis="columns")
+    named = frame.copy(deep=False)
+    named.columns, named.index = pd.Index(names), pd.RangeIndex(len(frame))
     types = _types(raw, named, suffix)
     respelt = _respelt(names, raw.columns)
     headed = bool(respelt) or any(name in raw.columns for name in names)
@@ -382,7 +387,9 @@ def _reads_as(kind: RawType, values: "pd.Series[Any]") -> "pd.Series[bool]":
 
 
 def _has_number(text: str) -> bool:
-    """Whether some number is what this literal says, to the last digit."""
+    """Whether some number is what this literal, of the form of one, says to the last digit."""
+    if len(text) <= _SHORT and "e" not in text and "E" not in text:
+        return True
     try:
         arrow_array([exact_number(text)])
     except (ValueError, ArithmeticError):

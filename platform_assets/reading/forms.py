@@ -46,9 +46,9 @@ def encoding_of(content: bytes) -> str:
     return "utf-8"
 
 
-def not_utf8(content: bytes) -> str:
+def not_utf8(content: bytes, *, what: str = "the file") -> str:
     """What is to be said of a text that is not UTF-8."""
-    return f"is not UTF-8 text, the file reads as {encoding_of(content)}; save it as UTF-8"
+    return f"is not UTF-8 text, {what} reads as {encoding_of(content)}; save it as UTF-8"
 
 
 def foreign_form(content: bytes, suffix: str) -> str | None:

@@ -68,7 +68,7 @@ def objects(
         try:
             value = _object(written, decoder)
         except UnicodeDecodeError:
-            problem = ReadingError(name, not_utf8(content), row=row, line=line)
+            problem = ReadingError(name, not_utf8(written, what="it"), row=row, line=line)
         except RecursionError:
             problem = ReadingError(name, "is nested too deeply to be read", row=row, line=line)
         except json.JSONDecodeError as found:

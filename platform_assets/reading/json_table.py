@@ -36,6 +36,9 @@ def read_json_lines(content: bytes, *, name: str) -> "pa.Table":
         for column, chunks in columns.items():
             try:
                 chunks.append(arrow_array([value.get(column) for value in values]))
+            except RecursionError:
+                reason = f"column {shown_name(column)} is nested too deeply to be read"
+                raise ReadingError(name, reason) from None
             except UnfitValueError as problem:
                 row, line, _ = batch[problem.position]
                 raise ReadingError(

@@ -57,6 +57,8 @@ def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
         ReadingError: it does; the message names the first row, and its column.
     """
     for position, column in enumerate(table.columns, start=1):
+        if "\0" in table.column_names[position - 1]:
+            raise ReadingError(name, f"the name of column {position} holds the character NUL; rename it")
         for is_odd, reason in (
             (_is_invalid, "holds bytes that are no UTF-8 text; write it again as UTF-8"),
             (_holds_nul, "holds the character NUL, which is no text; remove it"),
@@ -104,8 +106,12 @@ def _nul_within(value: Any) -> bool:
 
 
 def _first_row(column: "pa.ChunkedArray", is_odd: "Callable[[pa.ChunkedArray], bool]") -> int:
+    import pyarrow as pa
+
     low, high = 0, len(column)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if is_odd(column.slice(low, middle - low)) else (middle, high)
+        # Of lists and objects a slice would still hold the values of all rows.
+        part = column.take(pa.array(range(low, middle), pa.int64()))
+        low, high = (low, middle) if is_odd(part) else (middle, high)
     return low

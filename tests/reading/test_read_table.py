@@ -128,6 +128,7 @@ def test_other_forms_are_named(content: bytes, suffix: str, expected: str) -> No
         (b"a,\xe9\n1,2\n", None, "the name of column 2 is not UTF-8 text, the file reads as latin1"),
         ("a,b,a\n1,2,3\n", None, "columns 1 and 3 have one name; rename or remove one of them"),
         ("a,a.1,a\n1,2,3\n", None, "columns 1 and 3 have one name"),
+        ("a,b\0\n1,2\n", None, "the name of column 2 holds the character NUL"),
     ],
 )
 def test_csv_that_is_no_table(content: bytes | str, row: int | None, expected: str) -> None:
@@ -200,7 +201,7 @@ def test_values_that_no_table_holds_are_named(line: str, expected: str) -> None:
 
 def test_bytes_of_another_encoding_in_json_are_named() -> None:
     """By the row, with what the file reads as."""
-    expected = "row 2 (line 2): is not UTF-8 text, the file reads as latin1; save it as UTF-8"
+    expected = "row 2 (line 2): is not UTF-8 text, it reads as latin1; save it as UTF-8"
     assert said(b'{"t": "a"}\n{"t": "\xe9"}\n', ".jsonl") == expected
 
 
@@ -313,6 +314,10 @@ def test_encodings_are_no_types() -> None:
     ("table", "expected"),
     [
         ({"t": broken_text(1000, 777)}, "row 778, column 't': holds bytes that are no UTF-8 text"),
+        (
+            {"t": pa.StructArray.from_arrays([broken_text(1000, 777)], ["u"])},
+            "row 778, column 't': holds bytes that are no UTF-8 text",
+        ),
         ({"t": pa.array(["a", "b\0", None])}, "row 2, column 't': holds the character NUL"),
         ({"t": pa.array([["a"], ["b\0"]])}, "row 2, column 't': holds the character NUL"),
         (

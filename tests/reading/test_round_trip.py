@@ -79,13 +79,13 @@ def csv_is_read_back(columns: dict[str, list[str | None]]) -> None:
     """By both writers, however they quote and end lines."""
     # pyarrow's own writer would write the mark of its beginning as text.
     assume(not next(iter(columns)).startswith("\ufeff"))
-    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
-        for end in ("\n", "\r\n"):
-            file = io.StringIO()
-            writer = csv.writer(file, quoting=quoting, lineterminator=end)
-            writer.writerow(columns)
-            writer.writerows(rows_of(columns))
-            assert read_table(file.getvalue().encode(), ".csv", name="file").to_pydict() == columns
+    # Python's writer leaves a carriage return alone where lines do not end in one.
+    for quoting, end in ((csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), (csv.QUOTE_ALL, "\n")):
+        file = io.StringIO()
+        writer = csv.writer(file, quoting=quoting, lineterminator=end)
+        writer.writerow(columns)
+        writer.writerows(rows_of(columns))
+        assert read_table(file.getvalue().encode(), ".csv", name="file").to_pydict() == columns
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
     written = io.BytesIO()
     pa_csv.write_csv(table, written, pa_csv.WriteOptions(quoting_style="needed"))

@@ -90,6 +90,19 @@ def test_a_second_signal_does_not_wait():
     assert ended(process, "SIGINT", seconds=5)[0] == 130
 
 
+def test_a_handler_whose_turn_comes_late_is_no_second_signal():
+    """A library may keep Python from it for longer than anybody is patient; what follows is cleaned up all the same."""
+    process = script(
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"  # so that the other thread gets it
+        "threading.Timer(0.2, print, ('up',), {'flush': True}).start()\n"
+        "try:\n    ctypes.CDLL(None).sleep(2)\n    time.sleep(60)\n"
+        "finally:\n    time.sleep(0.2); print('cleaned', flush=True)"
+    )
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "cleaned\n"
+    assert ended(process) == (143, "")
+
+
 def test_a_forked_process_ends_by_itself_alone():
     """It neither keeps our handlers nor tells its parent of its own signals."""
     process = script(

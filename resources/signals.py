@@ -31,6 +31,10 @@ _IMPATIENT_SECONDS: Final = 1.0
 send one twice."""
 
 
+_NOTED: Final = 0
+"""What handlers write where the kernel writes numbers of signals: a handler's turn may come long after its signal."""
+
+
 class Ended(SystemExit):
     """This process was told to end: what goes up through whatever it was doing; its status is the one a shell tells."""
 
@@ -104,7 +108,7 @@ def note(number: int) -> None:
         _State.number = number
     if _State.writer is not None:
         with suppress(OSError):
-            os.write(_State.writer, bytes([number]))
+            os.write(_State.writer, bytes([_NOTED]))
 
 
 def _raise_ended(number: int, _frame: FrameType | None) -> None:
@@ -127,14 +131,11 @@ def _watch(reader: int, grace_seconds: float) -> None:
             numbers = pipe.read(64)
             if not numbers:
                 return
-            chosen = [number for number in numbers if number in _ENDING]
-            if not chosen:
-                continue
-            now = time.monotonic()
-            if deadline is None:
+            come, now = [number for number in numbers if number in _ENDING], time.monotonic()
+            if deadline is None and (come or _NOTED in numbers):
                 begun, deadline = now, now + grace_seconds
-                _State.number = _State.number or chosen[0]
-            elif now - begun > _IMPATIENT_SECONDS:
+                _State.number = _State.number or come[0]
+            elif come and now - begun > _IMPATIENT_SECONDS:
                 _end_now()
 
 

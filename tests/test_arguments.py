@@ -7,6 +7,7 @@ import pytest
 from platform_assets.cli.endings import ArgumentError, end_well, refuse_undecodable
 from platform_assets.models.errors import InstanceError
 from platform_assets.models.instances import refuse_untexts
+from platform_assets.serving.predictor import Predictor
 from resources.settings import PlatformSettings
 from resources.texts import is_text, quoted, without_long_words
 from tests.line_factory import platform_assets
@@ -86,6 +87,12 @@ def test_half_a_surrogate_pair_is_named_by_row(instances, named):
     """JSON can spell it, and no tokenizer, table or ledger can hold it."""
     with pytest.raises(InstanceError, match=named):
         refuse_untexts(instances)
+
+
+def test_a_model_is_not_asked_about_it():
+    """Whoever asks: the command, or a program."""
+    with pytest.raises(InstanceError, match="instance 1"):
+        Predictor(release=None, scorer=None).predict(["\ud83d"])
 
 
 def test_other_instances_are_left_to_the_task():

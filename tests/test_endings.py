@@ -153,8 +153,8 @@ def test_any_command_that_is_ended_says_so_in_one_sentence(body):
 def test_processes_that_verify_a_ledger_end_with_their_command(tmp_path, how):
     """Nobody waits for stretches that nobody wants any more; where the command is killed, the kernel tells them."""
     body = (
-        "from platform_assets.ledger import verification\n"
-        "def slow(read, heads): print('up', flush=True); time.sleep(60)\n"
+        "import os\nfrom platform_assets.ledger import verification\n"
+        "def slow(read, heads): os.write(1, b'up\\n'); time.sleep(60)\n"
         "verification._stretch = slow\n"
         "def command(): verification._stretches([len, len], [])"
     )

@@ -51,9 +51,8 @@ def end_well(command: Callable[[], object]) -> int:
         try:
             refuse_undecodable(sys.argv[1:], os.environ)
             status = _status_of(command)
-            print(
-                end="", flush=True
-            )  # here, and not when Python ends, nobody would tell what is wrong with it
+            # Here: when Python flushes it at its end, nobody tells what is wrong with it.
+            print(end="", flush=True)
         except ArgumentError as problem:
             return _told(f"error: {problem}", _USAGE)
         except (ValidationError, UnreadableSettingsError) as problem:
@@ -138,7 +137,7 @@ def _outside(problem: OSError) -> int:
     if problem.errno == errno.EPIPE and _nobody_reads():
         _drop_output()
         return status_of(signal.SIGPIPE)
-    if problem.filename is not None:
+    if isinstance(problem.filename, str | bytes):
         return _told(f"error: {quoted(os.fsdecode(problem.filename))}: {problem.strerror}", _ERROR)
     raise problem
 

@@ -4,7 +4,6 @@
 `holder.py LOCATION count NAME FILE TIMES` adds one to the number in a file so many times.
 """
 
-import signal
 import sys
 import time
 from pathlib import Path
@@ -27,8 +26,6 @@ def count(locks: Locks, name: str, file: Path, times: int) -> None:
 
 
 if __name__ == "__main__":
-    # A shell starts programs in the background with SIGINT ignored, and its tests with them.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     given, act, lock, *rest = sys.argv[1:]
     if act == "count":
         count(opened(given), lock, Path(rest[0]), int(rest[1]))

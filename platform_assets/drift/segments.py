@@ -34,7 +34,8 @@ Kind = Literal["verdicts", "labels"]
 MEASURED: Final = ("ks", "ks_lower", "ks_upper", "p_value", "sample_rate", "threshold")
 LARGEST_BUFFER: Final = 200_000
 """Rows; some 100 MB. What comes beyond, while the store cannot be reached, is dropped and counted."""
-_RETENTION_DAYS: Final = 90
+RETENTION_DAYS: Final = 90
+"""Of segments, and of the names of sources that lie beside them."""
 
 
 class Latency(Protocol):
@@ -156,7 +157,7 @@ class DriftLog:
                 key,
                 content,
                 gdpr_class="internal",
-                retention_days=_RETENTION_DAYS,
+                retention_days=RETENTION_DAYS,
                 source_commit=code_commit(),
             )
             del self._segments[key]

@@ -12,7 +12,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from platform_assets.drift.segments import folder_of
+from platform_assets.drift.segments import RETENTION_DAYS, folder_of
 from platform_assets.validation.source_names import hashed_source
 from resources.object_store import ObjectMissingError, ObjectStore
 from resources.provenance import code_commit
@@ -20,8 +20,6 @@ from resources.provenance import code_commit
 MIX: Final = "mix_by_hash"
 """Field of a ledger entry: share by hash. Entries of earlier releases have names in `mix`."""
 _NAMED_MIX: Final = "mix"
-_RETENTION_DAYS: Final = 90
-"""As of the segments beside them."""
 
 
 def hashed_mix(mix: Mapping[str, float], salt: bytes) -> dict[str, float]:
@@ -40,7 +38,7 @@ def keep_names(
         _key(env, line, window_end, names),
         json.dumps(names, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass"),
         gdpr_class="personal",
-        retention_days=_RETENTION_DAYS,
+        retention_days=RETENTION_DAYS,
         source_commit=code_commit(),
     )
 

@@ -1,7 +1,7 @@
 """Files of rows, read a column at a time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -53,24 +53,30 @@ def opened(path: Path) -> Iterator[ColumnFile]:
     Raises:
         DriftError: It cannot be read, or has a column twice.
     """
+    with ExitStack() as until_closed:
+        with _named(path):
+            suffix = path.suffix.lower()
+            if suffix in _READ_WHOLE or _has_old_times(path):
+                form = suffix if suffix in _READ_WHOLE else _PARQUET
+                table = read_table(path.read_bytes(), form, name=str(path))
+                file: ColumnFile = _Table(_typed(table) if suffix == _CSV else table)
+            else:
+                file = _Parquet(path, until_closed.enter_context(_parquet(path)))
+        yield file
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Says of an error which file it is about, and nothing of what it holds."""
     import pyarrow as pa
 
     try:
-        suffix = path.suffix.lower()
-        if suffix in _READ_WHOLE or _has_old_times(path):
-            table = read_table(
-                path.read_bytes(), suffix if suffix in _READ_WHOLE else _PARQUET, name=str(path)
-            )
-            yield _Table(_typed(table) if suffix == _CSV else table)
-        else:
-            with _parquet(path) as file:
-                yield _Parquet(file)
+        yield
     except ReadingError as problem:
         raise DriftError(str(problem)) from None
     except OSError as problem:
-        raise DriftError(
-            f"{path} cannot be read: {problem.strerror or 'damaged, or no Parquet file'}"
-        ) from None
+        reason = problem.strerror or "damaged, or no Parquet file"
+        raise DriftError(f"{path} cannot be read: {reason}") from None
     except pa.ArrowException:
         raise DriftError(f"{path} cannot be read: damaged, or no Parquet file") from None
 
@@ -99,6 +105,7 @@ def _parquet(path: Path) -> "Iterator[pq.ParquetFile]":
 
 @dataclass(frozen=True, slots=True)
 class _Parquet:
+    path: Path
     file: "pq.ParquetFile"
 
     @property
@@ -110,10 +117,16 @@ class _Parquet:
         return {field.name: field.type for field in self.file.schema_arrow}
 
     def column(self, name: str) -> "pa.ChunkedArray":
-        return self.file.read([name], use_threads=False).column(0)
+        with _named(self.path):
+            return self.file.read([name], use_threads=False).column(0)
 
     def pieces(self, name: str) -> "Iterator[pa.Array]":
-        for batch in self.file.iter_batches(columns=[name], use_threads=False):
+        batches = self.file.iter_batches(columns=[name], use_threads=False)
+        while True:
+            with _named(self.path):
+                batch = next(batches, None)
+            if batch is None:
+                return
             yield batch.column(0)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -215,13 +216,11 @@ def _text(content: Mapping[str, Any], name: str) -> str:
 
 
 def _time(content: Mapping[str, Any]) -> datetime:
-    try:
+    with suppress(ValueError, OverflowError):
         time = datetime.fromisoformat(_text(content, "event_time"))
-        return time.astimezone(UTC) if time.tzinfo else time
-    except (ValueError, OverflowError):
-        raise DriftError(
-            "event_time of a prediction event must be a time with its zone, as 2026-01-31T12:00:00Z"
-        ) from None
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    raise DriftError("event_time of a prediction event must be a time with its zone, as 2026-01-31T12:00:00Z")
 
 
 def _integer(content: Mapping[str, Any], name: str, *, within: tuple[int, ...] = ()) -> int:

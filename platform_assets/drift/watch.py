@@ -143,7 +143,7 @@ class Watch:
         monitors: dict[int, Watched] = {}
         for row, event in enumerate(events, start=1):
             if event.line != self.line:
-                raise RefusedEventError(row, f"line is {event.line!r}, and {self.line!r} is watched here")
+                raise RefusedEventError(row, f"line is not {self.line!r}, which is watched here")
             if event.model_version not in monitors:
                 try:
                     monitors[event.model_version] = self.watched(event.model_version)

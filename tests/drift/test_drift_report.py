@@ -340,9 +340,14 @@ class TestFiles:
 
     def test_files_that_cannot_be_read_are_named(self, files, tmp_path):
         """Each message names the file."""
-        reference, _ = files
+        reference, events = files
         with pytest.raises(DriftError, match=r"nowhere\.parquet cannot be read"):
             compare_files(reference, tmp_path / "nowhere.parquet")
+        whole = reference.read_bytes()
+        reference.write_bytes(whole[:4] + b"damaged" * 900 + whole[6304:])
+        for arguments in ((reference, events), (events, reference)):
+            with pytest.raises(DriftError, match=r"reference\.parquet cannot be read: damaged"):
+                compare_files(*arguments)
         reference.write_bytes(b"no Parquet")
         with pytest.raises(DriftError, match=r"reference\.parquet cannot be read"):
             compare_files(reference, reference)

@@ -58,7 +58,7 @@ def test_each_form_holds_the_same_events(content):
         (lines(event_id="cut \ud83d")[2], "half a surrogate pair"),
         ('{"score": 1, "score": 2}', "'score' twice"),
         (lines(label=2)[2], "label of a prediction event must be 0 or 1"),
-        (lines(event_time="2026-01-31T12:00:00")[2], "time zone"),
+        (lines(event_time="2026-01-31T12:00:00")[2], "a time with its zone"),
     ],
 )
 def test_a_bad_line_is_named_and_stops_no_other(third, problem):

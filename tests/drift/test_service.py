@@ -97,7 +97,7 @@ def test_events_come_as_an_array_or_as_lines(client, watch, body):
         ({"event_id": ""}, "event_id"),
         ({"label": 2}, "label"),
         ({"colour": "red"}, "colour"),
-        ({"line": "another"}, "line is 'another'"),
+        ({"line": "another"}, "line is not 'reviews_sentiment'"),
         ({"model_version": 3}, "model_version: reviews_sentiment has no release of model version 3"),
         ({"columns": {"words": "many"}}, "columns.words must be a number"),
         ({"columns": {"source": 7}}, "columns.source must be a text"),

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +17,11 @@ from platform_assets.drift.profiles import released_profiles
 from platform_assets.drift.record import KIND, states
 from platform_assets.drift.replay import ManualClock, replay
 from platform_assets.drift.segments import read_segments, segment_keys
+from platform_assets.drift.source_names import named_mix
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.sketch.sketch import ReferenceProfile
-from resources.object_store import LocalObjectStore
+from resources.object_store import LocalObjectStore, ObjectStoreError
 from tests.drift.watching import (
     ENV,
     LINE,
@@ -98,6 +100,23 @@ def test_a_watched_column_that_the_reference_left_out_is_told(open_watch, caplog
     watch = open_watch(lambda line, version: ("release-1", profile))
     assert watch.watched(1).monitor.not_watched == {"words": "all of them are missing"}
     assert "version 1: words is not watched: all of them are missing" in caplog.text
+
+
+def test_a_change_is_recorded_only_once_its_sources_can_be_looked_up(
+    open_watch, feed, ledger, store, monkeypatch
+):
+    """While the store takes nothing the change waits; afterwards names and entry are there, each once."""
+    watch, stream = open_watch(), Stream()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", Mock(side_effect=ObjectStoreError("no room")))
+        feed(watch, stream.events(4 * WINDOW, drifted=True))
+        assert recorded(ledger) == []
+        assert watch.problems["ledger"] == "no room"
+    watch.keep(everything=True)
+    changes = [entry.body for entry in ledger.entries(kind=KIND, subject=LINE)]
+    assert [change["state"] for change in changes] == ["alarm", "confirmed"]
+    assert {name for each in changes for name in named_mix(store, each, env=ENV, line=LINE)} == {"imdb"}
+    assert watch.problems == {}
 
 
 def test_labels_that_turn_are_drift_of_the_concept(open_watch, feed, ledger):
@@ -345,7 +364,7 @@ def test_a_replay_names_what_it_does_not_take_and_takes_the_others(changes_of, o
     changes_of([tmp_path / "events.jsonl"], watch, refused=refused.append)
     assert {problem.row: problem.problem[:13] for problem in refused} == {
         6: "is no JSON: i",
-        2: "line is 'anot",
+        2: "line is not '",
         4: "model_version",
         5: "model_version",
     }

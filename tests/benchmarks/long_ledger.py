@@ -122,6 +122,7 @@ def measure_long_ledger(folder: Path, *, entries: int = ENTRIES) -> LongLedgers:
 
 
 def _measured(folder: Path, entries: int, where: str) -> LongLedger | None:
+    folder.mkdir()
     with ExitStack() as stack:
         location: str | None = None
         if where == "Postgres":

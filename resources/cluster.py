@@ -239,9 +239,14 @@ class Cluster:
                 raise ClusterError(f"Kubernetes refuses: {_said(problem)}") from problem
 
     def _delete(self, delete: Callable[..., Any], name: str, **options: Any) -> bool:
-        answer = self._ask(
-            lambda: delete(name, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS, **options)
-        )
+        import kubernetes
+
+        try:
+            answer = self._ask(
+                lambda: delete(name, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS, **options)
+            )
+        except kubernetes.client.rest.ApiException as problem:
+            raise ClusterError(f"{name} cannot be removed: {_said(problem)}") from problem
         return answer is not None
 
     def _warnings(self, job: str) -> tuple[str, ...]:
@@ -312,7 +317,8 @@ class ClusterJobs:
     def run(self, manifests: Sequence[Mapping[str, Any]]) -> None:
         """Make these Services and Jobs, wait until the Jobs have succeeded, and remove them all.
 
-        They carry the run that this pod works for, so that they end where it is ended on purpose. What is there already is taken up as it is; where this process is ended, it stays for the next one.
+        They carry the run that this pod works for, so that they end where it is ended on purpose. What is there already
+        is taken up as it is; where this process is ended, it stays for the next one.
 
         Raises:
             PodsLostError: pods were taken away or had too little memory, or a Job is gone.

@@ -8,7 +8,7 @@ import logging
 
 import dagster as dg
 
-from resources.cluster import Cluster, ClusterError, ClusterUnreachableError
+from resources.cluster import Cluster, ClusterError
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def remove_abandoned_jobs(cluster: Cluster, instance: dg.DagsterInstance) -> lis
 
 
 def end_jobs(cluster: Cluster, run_id: str, known: set[str], *, keep: str) -> list[str]:
-    """Remove the Jobs of a run that is being cancelled; the names of those that stay, for want of an answer.
+    """Remove the Jobs of a run that is being cancelled; the names of those that stay, for want of an answer or a right.
 
     Args:
         cluster: Where they are.
@@ -50,6 +50,6 @@ def end_jobs(cluster: Cluster, run_id: str, known: set[str], *, keep: str) -> li
             continue
         try:
             cluster.delete_job(name)
-        except ClusterUnreachableError:
+        except ClusterError:
             left.append(name)
     return left

@@ -84,8 +84,8 @@ class PodExecutor(StepDelegatingExecutor):
                 instance.event_log_storage.free_concurrency_slots_for_run(plan_context.run_id)
                 if left := self._handler.end_pods(plan_context.run_id):
                     instance.report_engine_event(
-                        f"The Kubernetes API does not answer: {', '.join(left)} goes on until the next run starts, "
-                        "which removes it.",
+                        f"The Kubernetes API does not answer, or refuses: {', '.join(left)} goes on until the next run "
+                        "starts, which removes it.",
                         run,
                         cls=self.__class__,
                     )

@@ -178,6 +178,17 @@ def test_a_refused_job_is_one_clear_error():
         Cluster("ns", batch_api=api, core_api=api).create_job(job())
 
 
+def test_what_may_not_be_listed_or_removed_is_one_clear_error():
+    """The API server's own words, as for what may not be made."""
+    refused = ApiException(status=403, reason="Forbidden")
+    cluster = Cluster(
+        "ns", batch_api=Api(list_namespaced_job=refused, delete_namespaced_job=refused), core_api=Api()
+    )
+    for act in (cluster.jobs_of_runs, lambda: cluster.delete_job("step")):
+        with pytest.raises(ClusterError, match="Forbidden"):
+            act()
+
+
 def test_no_request_waits_for_ever():
     """The client's own default is to wait until the connection breaks."""
     api = Api(

@@ -2,14 +2,19 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
+from platform_assets.datasets.contract_run import run_contract
+from platform_assets.datasets.data_docs import data_docs_page
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.step import foreseen_failures, without_retries
 from platform_assets.validation.gate import Gate, Rule, parse_condition
 from resources.unread import unread, unread_trace
+from tests.datasets.test_contract import contract_with
 
 MARKER = "Zq7Marker"
 
@@ -81,3 +86,22 @@ def test_a_trace_names_causes_and_places() -> None:
     assert trace.startswith("DatasetError\n")
     assert "\ncaused by ValueError\n" in trace
     assert unread(ValueError(MARKER)) == "ValueError"
+
+
+def test_what_great_expectations_says_of_cells_is_kept_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exceptions about a cell, caught by GE or not, leave no trace of it in report, log and terminal."""
+    contract = contract_with(
+        tmp_path,
+        "expect_column_values_to_match_json_schema, {column: text, json_schema: {type: object}}",
+        "expect_multicolumn_sum_to_equal, {column_list: [text, size], sum_total: 3}",
+        "expect_column_values_to_be_in_set, {column: text, value_set: [1]}",
+        "expect_column_mean_to_be_between, {column: mixed, min_value: 0}",
+    )
+    frame = pd.DataFrame({"text": [MARKER, f"{MARKER} 2"], "size": [1, 2], "mixed": [1, MARKER]})
+    with caplog.at_level(logging.DEBUG):
+        report = run_contract(contract, frame, run_name="run-1", salt=b"a salt for the tests")
+    assert [each.outcome for each in report.domain("core").results] == ["error"] * 4
+    page = data_docs_page(contract, report).decode()
+    assert MARKER not in report.model_dump_json() + page + caplog.text + "".join(capfd.readouterr())

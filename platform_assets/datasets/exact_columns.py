@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from platform_assets.datasets.contract import Expectation
@@ -175,11 +176,10 @@ class ExactColumns:
             if type_ != _SUM or not all(math.isfinite(each) for each in given if each is not None):
                 return Judged({**kwargs, "column": self._add(_numbers(given))})
             # Whole numbers of the smallest unit add up exactly.
-            places = max(
-                (-int(_exact(each).as_tuple().exponent) for each in given if each is not None), default=0
-            )
-            unit = Decimal(1).scaleb(-max(places, 0))
-            units = [None if each is None else int(_exact(each).scaleb(max(places, 0))) for each in given]
+            exact = [None if each is None else Decimal(each) for each in given]
+            places = max(0, *(-int(each.as_tuple().exponent) for each in exact if each is not None))
+            unit = Decimal(1).scaleb(-places)
+            units = [None if each is None else int(Fraction(each) * 10**places) for each in exact]
             bounds = {
                 key: float(Decimal(repr(kwargs[key])) / unit)
                 for key in ("min_value", "max_value")
@@ -201,11 +201,11 @@ class ExactColumns:
         return name
 
 
-def _exact(value: Any) -> Any:
-    """A number without rounding: a float of a contract is the decimal that is written, beside decimals."""
+def _exact(value: Any) -> int | Decimal:
+    """A number without rounding: a float of a contract is the decimal that is written."""
     if isinstance(value, Decimal):
         return value
-    return Decimal(repr(value)) if isinstance(value, float) else Decimal(int(value))
+    return Decimal(repr(value)) if isinstance(value, float) else int(value)
 
 
 def _moment(value: Any) -> int:

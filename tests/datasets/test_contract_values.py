@@ -188,6 +188,15 @@ def test_a_decimal_is_compared_with_what_is_written(tmp_path):
     assert frame.price.tolist() == [Decimal("0.1")] * 3 + [None]  # GE would write floats into it
 
 
+def test_a_sum_of_long_decimals_keeps_each_digit(tmp_path):
+    """Decimals of more digits than Python's own arithmetic keeps add up to what they are."""
+    frame = pd.DataFrame({"n": [Decimal(10**37 + 7), Decimal(-(10**37)), Decimal("0.5")]})
+    (found,) = judge(
+        tmp_path, frame, "expect_column_sum_to_be_between, {column: n, min_value: 7.5, max_value: 7.5}"
+    )
+    assert (found.outcome, found.observed) == ("pass", 7.5)
+
+
 def test_a_sum_beyond_64_bits_is_no_negative_one(tmp_path):
     """Integers that add up to more than 64 bits hold keep their sign."""
     frame = pd.DataFrame({"n": [2**62] * 4, "gaps": pd.array([2**62, 2**62, 2**62, None], dtype="Int64")})

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from platform_assets.drift.column_types import is_text
 from platform_assets.drift.errors import DriftError
-from platform_assets.reading.texts import refuse_repeated_names
 from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.table import read_table
+from platform_assets.reading.texts import refuse_repeated_names
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -155,10 +155,15 @@ def test_any_command_that_is_ended_says_so_in_one_sentence(body):
 def test_processes_that_verify_a_ledger_end_with_their_command(tmp_path, how):
     """Nobody waits for stretches that nobody wants any more; where the command is killed, the kernel tells them."""
     body = (
-        "import os\nfrom platform_assets.ledger import verification\n"
-        "def slow(read, heads): os.write(1, b'up\\n'); time.sleep(60)\n"
-        "verification._stretch = slow\n"
-        "def command(): verification._stretches([len, len], [])"
+        "import os\n"
+        "from pathlib import Path\n"
+        "from platform_assets.ledger import verification\n"
+        "from platform_assets.ledger.ledger import Ledger\n"
+        "def slow(*given): os.write(1, b'up\\n'); time.sleep(60)\n"
+        "verification._stretch, verification._ENTRIES_WORTH_A_PROCESS = slow, 1\n"
+        "ledger = Ledger.open(Path(os.environ['PLATFORM_HOME'], 'ledger.sqlite'), principal='tests')\n"
+        "for at in range(4): ledger.append('note', str(at), fingerprint=str(at), body={})\n"
+        "def command(): ledger.verify(processes=2)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW.replace("BODY", body)],

@@ -111,6 +111,7 @@ class _Guard:
         child = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509
         while not self._told and child.poll() is None:
             self._heed(_A_DAY_SECONDS)
+            _reap(child)
         if child.poll() is None:
             child.terminate()
             self._wait_while(lambda: child.poll() is None, _POLITE_SECONDS)
@@ -151,8 +152,11 @@ class _Guard:
 def _reap(child: "subprocess.Popen[bytes]") -> None:
     """The children that this process has inherited; the one that it has started keeps its status for itself."""
     with suppress(ChildProcessError):
-        while child.poll() is not None and os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid == child.pid:
+                child.poll()
+            else:
+                os.waitpid(ended.si_pid, 0)
 
 
 def _as_shells_tell(status: int) -> int:

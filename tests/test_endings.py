@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
+from platform_assets.cli.common import whole_file
 from platform_assets.cli.serving import AddressError
 from platform_assets.lines.runner import open_instance
 from resources.settings import PlatformSettings
+from resources.signals import Ended
 from tests.background import processes_of, started
 from tests.line_factory import command, environment
 from tests.servers import free_ports
@@ -145,7 +147,7 @@ def test_any_command_that_is_ended_says_so_in_one_sentence(body):
     _, told = process.communicate(timeout=30)
     assert process.returncode == 143
     assert told.splitlines() == [
-        "error: ended by SIGTERM before it was done; what it had finished stays, nothing is half written, and the same command goes on from there"
+        "error: ended by SIGTERM before it was done; what it had finished stays, and the same command goes on from there"
     ]
 
 
@@ -153,10 +155,15 @@ def test_any_command_that_is_ended_says_so_in_one_sentence(body):
 def test_processes_that_verify_a_ledger_end_with_their_command(tmp_path, how):
     """Nobody waits for stretches that nobody wants any more; where the command is killed, the kernel tells them."""
     body = (
-        "import os\nfrom platform_assets.ledger import verification\n"
-        "def slow(read, heads): os.write(1, b'up\\n'); time.sleep(60)\n"
-        "verification._stretch = slow\n"
-        "def command(): verification._stretches([len, len], [])"
+        "import os\n"
+        "from pathlib import Path\n"
+        "from platform_assets.ledger import verification\n"
+        "from platform_assets.ledger.ledger import Ledger\n"
+        "def slow(*given): os.write(1, b'up\\n'); time.sleep(60)\n"
+        "verification._stretch, verification._ENTRIES_WORTH_A_PROCESS = slow, 1\n"
+        "ledger = Ledger.open(Path(os.environ['PLATFORM_HOME'], 'ledger.sqlite'), principal='tests')\n"
+        "for at in range(4): ledger.append('note', str(at), fingerprint=str(at), body={})\n"
+        "def command(): ledger.verify(processes=2)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW.replace("BODY", body)],
@@ -224,6 +231,26 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail():
         env=environment(Path("/nowhere"), PYTHONIOENCODING="ascii"), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (0, "\\u25b6 a step\n")
+
+
+def test_a_file_that_is_asked_for_is_there_wholly_or_as_it_was(tmp_path):
+    """Whatever ends the command in the middle of it; nothing else is left beside it."""
+    file = tmp_path / "rows.parquet"
+    file.write_text("old")
+
+    def ended_halfway():
+        with whole_file(file) as target:
+            target.write_text("ha")
+            raise Ended(signal.SIGTERM)
+
+    with pytest.raises(Ended):
+        ended_halfway()
+    assert (file.read_text(), list(tmp_path.iterdir())) == ("old", [file])
+    with whole_file(file) as target:
+        target.write_text("new")
+    assert (file.read_text(), list(tmp_path.iterdir())) == ("new", [file])
+    with whole_file(Path("/dev/null")) as target:
+        assert target == Path("/dev/null")
 
 
 # --- The tests themselves ------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 """What the command groups share: options, the chosen lines and systems, JSON."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +60,23 @@ def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None)
             f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
         )
     return chosen[0]
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """Where to write what is to lie at `file`: it gets there once all of it is written, or not at all.
+
+    What is no ordinary file, as a pipe or /dev/stdout, is written as it is.
+    """
+    if file.exists() and not file.is_file():
+        yield file
+        return
+    incoming = file.with_name(f".{file.name}.{os.getpid()}.incoming")
+    try:
+        yield incoming
+        incoming.replace(file)
+    finally:
+        incoming.unlink(missing_ok=True)
 
 
 def print_json(content: Any) -> None:

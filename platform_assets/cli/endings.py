@@ -127,8 +127,8 @@ def _ending(problem: BaseException, number: int) -> str:
     if isinstance(problem, Ended) and problem.told:
         return f"{name_of(number)}: {problem.told}"
     return (
-        f"error: ended by {name_of(number)} before it was done; what it had finished stays, nothing is half written, and "
-        "the same command goes on from there"
+        f"error: ended by {name_of(number)} before it was done; what it had finished stays, and the same "
+        "command goes on from there"
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems
+from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems, whole_file
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
@@ -75,4 +75,5 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         print(text, end="")
     else:
-        output.write_text(text, encoding="utf-8")
+        with whole_file(output) as target:
+            target.write_text(text, encoding="utf-8")

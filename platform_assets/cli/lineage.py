@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, outside_systems, print_json
+from platform_assets.cli.common import AsJson, LineName, outside_systems, print_json, whole_file
 from platform_assets.governance.errors import LineageError
 from platform_assets.references import FORMER_TABLES, TABLES
 from resources.warehouse import Snapshot, Warehouse, WarehouseError
@@ -121,7 +121,8 @@ def read_version(
     asset, _, wanted = version.partition("@")
     warehouse = outside_systems().warehouse
     found = _version(_tables(asset, warehouse), wanted, warehouse)
-    pq.write_table(warehouse.read(found.table, found.snapshot_id), file)
+    with whole_file(file) as target:
+        pq.write_table(warehouse.read(found.table, found.snapshot_id), target)
     print(f"{found.rows:,} rows of {asset}@{found.content_hash[:12]} in {file}; class {found.gdpr_class}")
 
 

@@ -36,14 +36,13 @@ def serve(service: "FastAPI", host: str, port: int) -> None:
     import uvicorn
 
     with listening(host, port) as address:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                service,
-                log_level="warning",
-                proxy_headers=False,  # whom a proxy may speak for, the settings say
-                timeout_graceful_shutdown=_ANSWER_SECONDS,
-            )
+        config = uvicorn.Config(
+            service,
+            log_level="warning",
+            proxy_headers=False,  # whom a proxy may speak for, the settings say
+            timeout_graceful_shutdown=_ANSWER_SECONDS,
         )
+        server = uvicorn.Server(config)
         handle_exit = server.handle_exit
 
         def heard(number: int, frame: FrameType | None) -> None:

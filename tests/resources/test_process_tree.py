@@ -90,6 +90,19 @@ def test_a_command_that_ends_by_itself_leaves_nothing_and_tells_its_status(tmp_p
     assert_nothing_left(tmp_path)
 
 
+def test_the_dead_of_a_long_life_are_buried(tmp_path, environment):
+    """A UI that lives for months leaves the guard every process whose parent ends before it does."""
+    orphan = "import os, time; os.fork() or (time.sleep(0.2), os._exit(0)); os._exit(0)"
+    tree = f"import subprocess, sys, time\nfor _ in range(3): subprocess.run([sys.executable, '-c', {orphan!r}])\nprint('up', flush=True); time.sleep(600)"
+    process = started(environment, tree)
+    (guard,) = [pid for pid in descendants(process.pid) if b"process_tree" in _arguments(pid)]
+    children = Path(f"/proc/{guard}/task/{guard}/children")
+    wait_for(lambda: len(children.read_text().split()) == 1, "only the child is left", seconds=10, every=0.05)
+    process.terminate()
+    process.wait(SECONDS)
+    assert_nothing_left(tmp_path)
+
+
 def test_an_impatient_second_word_does_without_politeness(tmp_path, environment):
     """Whoever takes his time to end is killed when the guard is told twice."""
     slow = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: time.sleep(600)); print('up', flush=True); time.sleep(600)"

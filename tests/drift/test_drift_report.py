@@ -286,9 +286,7 @@ class TestFiles:
         path = dict(zip(("reference", "events"), files, strict=True))[twice]
         rows = pq.read_table(path)
         pq.write_table(rows.append_column("score", rows["words"]), path)
-        with pytest.raises(
-            DriftError, match=rf"{twice}\.parquet: columns? 1.* have one name"
-        ):
+        with pytest.raises(DriftError, match=rf"{twice}\.parquet: columns? 1.* have one name"):
             compare_files(*files)
 
     def test_names_that_differ_in_case_only_are_one_clear_error(self, files):

@@ -17,8 +17,8 @@ Integers = NDArray[Any]
 """int64, or where that does not suffice Python's own."""
 
 _LARGEST: Final = 2**63 - 1
-_WORD_BITS: Final = 64
-_DIGITS_OF_A_WORD: Final = 18
+_LIMB_BITS: Final = 64
+_DIGITS_OF_A_LIMB: Final = 18
 
 
 class Ranks:
@@ -78,14 +78,14 @@ def _of_decimals(values: "pa.Array") -> Integers:
     import pyarrow as pa
 
     kind = values.type
-    if kind.bit_width <= _WORD_BITS:
+    if kind.bit_width <= _LIMB_BITS:
         values = values.cast(pa.decimal128(kind.precision, kind.scale))
-    words_each = values.type.bit_width // _WORD_BITS
-    words = np.frombuffer(values.buffers()[1], np.dtype("<u8")).reshape(-1, words_each)
-    words = words[values.offset : values.offset + len(values)]
-    if kind.precision <= _DIGITS_OF_A_WORD:
-        return words[:, 0].view(np.int64).copy()
-    found = words[:, -1].view(np.int64).astype(object)
-    for word in range(words_each - 2, -1, -1):
-        found = (found << _WORD_BITS) | words[:, word].astype(object)
+    limbs_each = values.type.bit_width // _LIMB_BITS
+    limbs = np.frombuffer(values.buffers()[1], np.dtype("<u8")).reshape(-1, limbs_each)
+    limbs = limbs[values.offset : values.offset + len(values)]
+    if kind.precision <= _DIGITS_OF_A_LIMB:
+        return limbs[:, 0].view(np.int64).copy()
+    found = limbs[:, -1].view(np.int64).astype(object)
+    for limb in range(limbs_each - 2, -1, -1):
+        found = (found << _LIMB_BITS) | limbs[:, limb].astype(object)
     return found

@@ -23,7 +23,7 @@ from platform_assets.datasets.contract_run import (
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
 from platform_assets.datasets.sources import RDATASET
 from platform_assets.reading.frames import series_of
-from platform_assets.reading.values import UnfitValueError, arrow_array, exact_number
+from platform_assets.reading.values import UnfitValueError, arrow_array, exact_number, exact_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +241,7 @@ def _typed(kind: RawType, texts: "pd.Series[Any]") -> "pd.Series[Any]":
             case "integer":
                 array = arrow_array([None if text is None else int(text) for text in given])
             case "number":
-                array = arrow_array([None if text is None else exact_number(text) for text in given])
+                array = arrow_array(exact_numbers(given))
             case "boolean":
                 array = pa.array([None if text is None else text.lower() == "true" for text in given])
             case _:

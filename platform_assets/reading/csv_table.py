@@ -27,6 +27,7 @@ _BATCH_CHARACTERS: Final = 1 << 24
 """Rows, or characters, that are kept as Python's objects at a time."""
 _BLOCK_BYTES: Final = 1 << 24
 _QUOTE: Final = b'"'
+_BLANKS: Final = " \t\r\n"
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -87,7 +88,7 @@ class _Rows:
                     else "has a quote within a quoted field, and something else than a comma behind it; double the quote"
                 )
                 raise self.refusal(reason, line=before + 1) from None
-            if row and (len(row) == self.width or not self._lines.last.isspace()):
+            if row and (len(row) == self.width or self._lines.last.strip(_BLANKS)):
                 self.number += 1
                 return row
 

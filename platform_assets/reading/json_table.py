@@ -1,7 +1,8 @@
 """JSON Lines as one Arrow table: a column for each name, in the order of first appearance."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,14 +25,41 @@ def read_json_lines(content: bytes, *, name: str) -> "pa.Table":
     Raises:
         ReadingError: as `json_lines`, or a number has no exact type.
     """
+    table = _read(content, exact_number, name=name)
+    inexact = [field.name for field in table.schema if _has_fractions(field.type)]
+    if inexact:
+        # A float has only the digits that it needs, and beside decimals all that were written count.
+        exact = _read(content, Decimal, name=name, only=inexact)
+        for column in inexact:
+            at = table.column_names.index(column)
+            table = table.set_column(at, column, exact[column])
+    return table
+
+
+def _has_fractions(kind: "pa.DataType") -> bool:
+    """Whether decimals with digits behind the point are somewhere within."""
     import pyarrow as pa
 
-    decoder = json.JSONDecoder(object_pairs_hook=once, parse_float=exact_number)
+    if pa.types.is_decimal(kind):
+        return bool(kind.scale > 0)
+    return any(_has_fractions(kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _read(
+    content: bytes,
+    number: Callable[[str], float | Decimal],
+    *,
+    name: str,
+    only: Collection[str] | None = None,
+) -> "pa.Table":
+    import pyarrow as pa
+
+    decoder = json.JSONDecoder(object_pairs_hook=once, parse_float=number)
     columns: dict[str, list[pa.Array]] = {}
     rows = 0
     for batch in _batches(objects(content, decoder, name=name)):
         values = [value for _, _, value in batch]
-        for column in dict.fromkeys(chain.from_iterable(values)):
+        for column in dict.fromkeys(chain.from_iterable(values)) if only is None else only:
             columns.setdefault(column, [pa.nulls(rows)] if rows else [])
         for column, chunks in columns.items():
             try:

@@ -66,6 +66,14 @@ def exact_number(literal: str) -> float | Decimal:
     return number if _prints(number, literal) else Decimal(literal)
 
 
+def exact_numbers(literals: Sequence[str | None]) -> list[float | Decimal | None]:
+    """The numbers with all their digits: floats where all of them would be written so, else decimals."""
+    numbers = [None if literal is None else exact_number(literal) for literal in literals]
+    if not any(isinstance(number, Decimal) for number in numbers):
+        return numbers
+    return [None if literal is None else Decimal(literal) for literal in literals]
+
+
 def _prints(number: float, literal: str) -> bool:
     """Whether the literal is the float's shortest spelling, or the float written with as many digits."""
     shortest = repr(number)

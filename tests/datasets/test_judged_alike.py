@@ -117,13 +117,14 @@ def contract(tmp_path_factory: pytest.TempPathFactory) -> Contract:
     return load_contract(path)
 
 
-def exact(value: Any) -> Any:
-    """A value whatever type holds it: a float is the number that it is written as."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    return Decimal(value) if isinstance(value, int) else value
+def is_exactly(found: Any, written: Any) -> bool:
+    """Whether a value is what was written, whatever type holds it; a float is what it is written as in so many digits."""
+    if isinstance(found, float) and isinstance(written, Decimal):
+        digits = len(written.as_tuple().digits)
+        return written in (Decimal(repr(found)), Decimal(f"{found:.{digits - 1}e}"))
+    if isinstance(found, Decimal) and isinstance(written, float):
+        return found == Decimal(repr(written))
+    return isinstance(found, bool) is isinstance(written, bool) and bool(found == written)
 
 
 def values_are_alike(contract: Contract, made: dict[str, list[Any]]) -> None:
@@ -135,7 +136,7 @@ def values_are_alike(contract: Contract, made: dict[str, list[Any]]) -> None:
             found = [
                 None if gone else value for value, gone in zip(typed[name].tolist(), absent, strict=True)
             ]
-            assert [*map(exact, found)] == [*map(exact, values)], (source.suffix, name)
+            assert all(map(is_exactly, found, values)), (source.suffix, name, found, values)
 
 
 def verdict(check: Check) -> list[Any]:

@@ -434,6 +434,11 @@ def test_text_becomes_the_stated_types() -> None:
         ("number", ["1497549923779084388", "0.5"], [Decimal(1497549923779084388), Decimal("0.5")]),
         ("number", ["0.1234567890123456789", "1"], [Decimal("0.1234567890123456789"), Decimal(1)]),
         ("number", ["0.1", "0.10000000000000001", "1e300"], [0.1, 0.1, 1e300]),
+        (
+            "number",
+            ["3950878111211.4712", "0.1234567890123456789"],
+            [Decimal("3950878111211.4712"), Decimal("0.1234567890123456789")],
+        ),
     ],
 )  # fmt: skip
 def test_text_keeps_every_digit(kind: str, texts: list[str], values: list[Any]) -> None:

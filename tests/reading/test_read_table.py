@@ -225,6 +225,12 @@ def test_whole_emoji_are_text() -> None:
         (["5.960464477539063e-8"], pa.float64(), [2.0**-24]),
         ([str(IDS[0]), "0.5"], pa.decimal128(20, 1), [Decimal(1497549923779084388), Decimal("0.5")]),
         (["0.1234567890123456789", "1"], pa.decimal128(20, 19), [Decimal("0.1234567890123456789"), 1]),
+        (
+            ["3950878111211.4712", "0.1234567890123456789"],
+            pa.decimal128(32, 19),
+            [Decimal("3950878111211.4712"), Decimal("0.1234567890123456789")],
+        ),
+        (["3950878111211.4712"], pa.float64(), [3950878111211.4712]),
         (["9007199254740993.5"], pa.decimal128(17, 1), [Decimal("9007199254740993.5")]),
         (["true", "null"], pa.bool_(), [True, None]),
         (["null", "null"], pa.null(), [None, None]),
@@ -265,6 +271,15 @@ def test_types_are_told_from_the_whole_file(monkeypatch: pytest.MonkeyPatch) -> 
     table = read("\n".join(lines), ".jsonl")
     assert table["a"].to_pylist() == [None, 1, 2, 3, Decimal("0.5"), IDS[0]]
     assert table["b"].to_pylist() == [None, None, None, "x", None, None]
+
+
+def test_digits_of_one_column_are_no_matter_of_another() -> None:
+    """Where one needs decimals, floats beside it that no decimal holds stay floats."""
+    content = '{"a": 1e300, "b": 0.5}\n{"a": 0.5, "b": 0.1234567890123456789}\n'
+    assert read(content, ".jsonl").to_pydict() == {
+        "a": [1e300, 0.5],
+        "b": [Decimal("0.5"), Decimal("0.1234567890123456789")],
+    }
 
 
 def test_infinities_that_python_writes_are_read() -> None:

@@ -34,8 +34,8 @@ _GO_BOOLEANS: Final = {
 _GO_INTEGER: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _GO_SIGNED_BINARY: Final = re.compile(r"-?0b[-+][01]+")
 _GO_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_ODD_TEXT: Final = re.compile(r"[-+.]?[0-9][0-9_,.:]*([eE][-+]?[0-9_]*)?", re.ASCII)
-"""What some reader, if none of these, takes for a number (Ruby's: `1,000`). It costs two quotes."""
+_ODD_TEXT: Final = re.compile(r"[-+]?\.?[0-9_][0-9_,.:]*([eE][-+]?[0-9_]*)?", re.ASCII)
+"""What some reader, if none of these, takes for a number (Ruby's: `1,000`; another of 1.2: `-_`). It costs two quotes."""
 _MOST_DIGITS: Final = 4300
 """Python's own bound for integers."""
 

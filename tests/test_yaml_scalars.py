@@ -194,6 +194,7 @@ def read_by_all(folder: Path, text: str) -> list[object]:
 
 @given(document=st.dictionaries(texts, values, max_size=5))
 @example(document={text: text for text in MISREAD})
+@example(document={"-_": "._"})
 @example(document={"pool": "680841e1", "mode": "0o17", "at": "12:30", "rows": "1_000", "switch": "yes"})
 def test_what_is_written_means_the_same_to_all(tmp_path_factory, document):
     """Whatever is written is read back equal by readers of YAML 1.1 and of 1.2, and nothing in it is ambiguous."""

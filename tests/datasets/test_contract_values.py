@@ -322,15 +322,17 @@ def test_a_country_is_no_boolean(tmp_path):
 def test_names_that_differ_in_case_are_two_columns(tmp_path):
     """An expectation is about the column of exactly its name; one that is there in another case alone is an error."""
     frame = pd.DataFrame({"Value": [1, 2], "value": [7, 8], "Money": [1, 1]})
-    small, large, missing, unique = judge(
+    small, large, missing, unique, table = judge(
         tmp_path,
         frame,
         f"{BETWEEN}, {{column: Value, max_value: 2}}",
         f"{BETWEEN}, {{column: value, min_value: 7}}",
         f"{BETWEEN}, {{column: money, min_value: 0}}",
         "expect_compound_columns_to_be_unique, {column_list: [value, Money]}",
+        "expect_table_columns_to_match_ordered_list, {column_list: [Value, value, money]}",
     )
-    assert [each.outcome for each in (small, large, missing, unique)] == ["pass", "pass", "error", "pass"]
+    found = [each.outcome for each in (small, large, missing, unique, table)]
+    assert found == ["pass", "pass", "error", "pass", "fail"]
     assert missing.reason == "There is no column `money`; `Money` differs in case."
 
 

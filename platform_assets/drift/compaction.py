@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from platform_assets.drift.segments import (
     Kind,
     merged_segment,
+    names_taken_up,
     read_segments,
     segment_keys,
     segments_of_day,
@@ -77,19 +78,34 @@ def compact(store: ObjectStore, *, env: str, line: str, now: datetime | None = N
 
 
 def _compacted(store: ObjectStore, keys: list[str], now: datetime) -> int:
-    import pyarrow as pa
-
     try:
-        carried = [store.info(key) for key in keys]
-        if any(each.legal_hold for each in carried):
+        if any(store.info(key).legal_hold for key in keys):
             return 0
-        rows = pa.concat_tables(read_segments(store, keys))
+        taken_up = names_taken_up(store, keys)
+        going = [key for key in keys if key.rsplit("/", 1)[1] in taken_up]
+        added = 0
+        # What could not be deleted the last time is, and is not put together once more.
+        if len(keys) - len(going) > MOST_SEGMENTS:
+            _put_together(store, keys, now)
+            going, added = keys, 1
     except ObjectMissingError:
         return 0  # somebody else removes or compacts; the next time
+    for each in going:
+        try:
+            store.delete(each)
+        except ObjectMissingError:
+            continue
+    return len(going) - added
+
+
+def _put_together(store: ObjectStore, keys: list[str], now: datetime) -> None:
+    import pyarrow as pa
+
+    rows = pa.concat_tables(read_segments(store, keys))
+    carried = [store.info(key) for key in keys]
     # No row stays longer than it would have stayed.
     left = min(each.stored_at + timedelta(days=each.retention_days) for each in carried) - now
-    names = [key.rsplit("/", 1)[1] for key in keys]
-    key, content = merged_segment(keys[-1], names, rows)
+    key, content = merged_segment(keys[-1], [key.rsplit("/", 1)[1] for key in keys], rows)
     store.put(
         key,
         content,
@@ -97,9 +113,3 @@ def _compacted(store: ObjectStore, keys: list[str], now: datetime) -> int:
         retention_days=max(1, left.days),
         source_commit=code_commit(),
     )
-    for each in keys:
-        try:
-            store.delete(each)
-        except ObjectMissingError:
-            continue
-    return len(keys) - 1

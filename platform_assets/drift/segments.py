@@ -195,23 +195,21 @@ def read_segments(store: ObjectStore, keys: Sequence[str]) -> "Iterator[pa.Table
         ObjectMissingError: One was removed meanwhile: by retention, or because another has taken it up. Ask for the
             day's keys again.
     """
-    merged = {key: _read(store, key) for key in keys if is_merged(key)}
-    taken_up = {name for rows in merged.values() for name in names_taken_up(rows)}
+    merged = {key: _read(store, key) for key in keys if _is_merged(key)}
+    taken_up = {name for rows in merged.values() for name in _names_in(rows)}
     for key in keys:
         if key.rsplit("/", 1)[1] not in taken_up:
             rows = merged[key] if key in merged else _read(store, key)
             yield rows.replace_schema_metadata(None)
 
 
-def is_merged(key: str) -> bool:
-    """Whether a segment is made of others."""
-    return _MERGED in key.rsplit("/", 1)[1]
+def names_taken_up(store: ObjectStore, keys: Sequence[str]) -> set[str]:
+    """The names of the segments of a day that others of these are made of: they only wait to be deleted.
 
-
-def names_taken_up(rows: "pa.Table") -> list[str]:
-    """The names of the segments that these rows, as they are stored, are made of."""
-    told = (rows.schema.metadata or {}).get(_TAKEN_UP, b"")
-    return told.decode().split("\n") if told else []
+    Raises:
+        ObjectMissingError: As `read_segments`.
+    """
+    return {name for key in keys if _is_merged(key) for name in _names_in(_read(store, key))}
 
 
 def merged_segment(last: str, names: Sequence[str], rows: "pa.Table") -> tuple[str, bytes]:
@@ -224,6 +222,16 @@ def merged_segment(last: str, names: Sequence[str], rows: "pa.Table") -> tuple[s
     stored = rows.replace_schema_metadata({_TAKEN_UP: "\n".join(names).encode()})
     pq.write_table(stored, sink, compression="zstd")
     return f"{folder}/{stem}{_MERGED}{uuid4().hex[:8]}.parquet", sink.getvalue()
+
+
+def _is_merged(key: str) -> bool:
+    return _MERGED in key.rsplit("/", 1)[1]
+
+
+def _names_in(rows: "pa.Table") -> list[str]:
+    """The names that a segment carries of those that it is made of."""
+    told = (rows.schema.metadata or {}).get(_TAKEN_UP, b"")
+    return told.decode().split("\n") if told else []
 
 
 def _read(store: ObjectStore, key: str) -> "pa.Table":

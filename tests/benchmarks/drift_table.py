@@ -59,7 +59,7 @@ drift table: {self.days} days, the newest {self.kept} versions are kept; CPU ms 
 {rows}"""
 
 
-def measure_drift_table(folder: Path, *, versions: int = 400, kept: int = 24, days: int = 30) -> Growth:
+def measure_drift_table(folder: Path, *, versions: int = 400, kept: int = 8, days: int = 5) -> Growth:
     """Publish so many versions, and compare the last with those of when the number of kept ones became steady."""
     costs = list(grow(folder, versions=versions, kept=kept, days=days))
     steady = next(cost for cost in costs if cost.versions > kept + HOURS_A_DAY)
@@ -78,14 +78,17 @@ def rows_of(day: date, hour: int, minutes: int = 6) -> pa.Table:
     )
 
 
-def grow(folder: Path, *, versions: int, kept: int, days: int = 365) -> Iterator[Cost]:
-    """Publish so many versions by the hour, of which the newest `kept` stay; yields the cost of each day of hours.
+def grow(
+    folder: Path, *, versions: int, kept: int, days: int = 365, hours_by_sweep: int = HOURS_A_DAY
+) -> Iterator[Cost]:
+    """Publish so many versions by the hour, of which the newest `kept` stay; yields the cost up to each sweep.
 
     Args:
         folder: Where the warehouse is made.
         versions: How many are published.
         kept: How many of the newest are not forgotten.
         days: How far back the table goes.
+        hours_by_sweep: After how many of them there is a sweep.
     """
     warehouse = IcebergWarehouse(
         f"sqlite:///{folder / 'catalog.sqlite'}", str(folder / "tables"), locks=FileLocks(folder / "locks")
@@ -106,7 +109,7 @@ def grow(folder: Path, *, versions: int, kept: int, days: int = 365) -> Iterator
         done = 1
         while done < versions:
             most, before = 0, time.process_time()
-            hours = min(HOURS_A_DAY, versions - done)
+            hours = min(hours_by_sweep, versions - done)
             for _ in range(hours):
                 read.clear()
                 staged = warehouse.stage_days(

@@ -2,18 +2,20 @@
 
 import base64
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
 
-from platform_assets.drift import assets
+from platform_assets.drift import assets, compaction
 from platform_assets.drift.assets import drift_asset, drift_schedule
 from platform_assets.drift.event import EventBatch, milliseconds
 from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
-from platform_assets.drift.segments import DriftLog
+from platform_assets.drift.segments import DriftLog, folder_of
 from platform_assets.outside_systems import OutsideSystems
+from resources.object_store import ObjectStoreError
 from resources.settings import PlatformSettings
 from tests.drift.watching import ENV, LINE, SALT, Stream
 
@@ -63,6 +65,26 @@ def test_a_line_that_was_never_watched(materialize):
     assert metadata["dagster/row_count"] == 0
     assert f"drift watch {LINE}" in metadata["note"]
     assert metadata["states"] == {}
+
+
+def test_segments_are_put_together_by_whoever_may(materialize, outside, log, monkeypatch):
+    """How many went is told; whoever may not delete publishes the table all the same, and says why the rest did not."""
+    monkeypatch.setattr(compaction, "MOST_SEGMENTS", 2)
+    for minute in range(4):
+        log.add([verdict(NOON + timedelta(minutes=minute))], Counters(), LatencyHistogram())
+        log.flush()
+    denied = ObjectStoreError("reports/dev: delete is denied")
+    with monkeypatch.context() as patch:
+        patch.setattr(outside.object_store, "delete", Mock(side_effect=denied))
+        for _ in range(3):
+            metadata = materialize()
+    assert metadata["segments_not_taken_up_because"] == str(denied)
+    assert metadata["dagster/row_count"] == 4
+    # Nothing is put together once more for each time that it fails.
+    assert len(list(outside.object_store.list(folder_of(ENV, LINE)))) == 4 + 1
+    metadata = materialize()
+    assert metadata["segments_taken_up"] == 4
+    assert metadata["dagster/row_count"] == 4
 
 
 def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeypatch):

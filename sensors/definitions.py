@@ -13,6 +13,7 @@ from platform_assets.drift.record import newest_changes_follower
 from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
 from platform_assets.governance.retraining import Retraining
+from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import Line, LineError
 from platform_assets.outside_systems import OutsideSystems
@@ -31,7 +32,7 @@ _LONGEST_REVIEW_SECONDS: Final = 30
 
 def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[Any]) -> dg.SensorDefinition:
     """`drift_retraining`: looks at every line at every tick."""
-    follower = newest_changes_follower()
+    newest_changes, newest_requests = newest_changes_follower(), _newest_requests_follower()
 
     @dg.sensor(
         name="drift_retraining",
@@ -43,9 +44,15 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
     def drift_retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         ledger = outside.ledger
         reasons = []
-        changes = follower.look(ledger)
+        changes, requests = newest_changes.look(ledger), newest_requests.look(ledger)
         for line in lines:
-            found = _drift_decision(line, ledger, context.instance, list(changes.get(line.name, {}).values()))
+            found = _drift_decision(
+                line,
+                ledger,
+                context.instance,
+                list(changes.get(line.name, {}).values()),
+                requests.get(line.name),
+            )
             if isinstance(found, Retraining):
                 retraining.request(ledger, found)
             else:
@@ -57,8 +64,22 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
     return drift_retraining
 
 
+def _newest_requests_follower() -> Follower[dict[str, Entry]]:
+    """The newest request that drift made, by line."""
+
+    def take(found: dict[str, Entry], entry: Entry) -> None:
+        if entry.body["trigger"] == DRIFT_TRIGGER:
+            found[entry.subject] = entry
+
+    return Follower([retraining.KIND], dict, take)
+
+
 def _drift_decision(
-    line: Line, ledger: Ledger, instance: dg.DagsterInstance, changes: Sequence[Entry]
+    line: Line,
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    changes: Sequence[Entry],
+    last_request: Entry | None,
 ) -> Retraining | str:
     """The retraining that a line's drift calls for, or why there is none; one line's trouble is no other's."""
     try:
@@ -69,23 +90,23 @@ def _drift_decision(
         line,
         adapted.spec,
         changes,
-        circumstances_of(line, ledger, instance),
+        _circumstances_of(line, ledger, instance, last_request),
         now=datetime.now(UTC),
     )
 
 
-def circumstances_of(line: Line, ledger: Ledger, instance: dg.DagsterInstance) -> Circumstances:
+def _circumstances_of(
+    line: Line, ledger: Ledger, instance: dg.DagsterInstance, last_request: Entry | None
+) -> Circumstances:
     """What is to be known about a line before it is retrained."""
     active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
-    requests = ledger.entries(kind=retraining.KIND, subject=line.name, newest_first=True)
-    last = next((entry for entry in requests if entry.body["trigger"] == DRIFT_TRIGGER), None)
     followed = retraining.followed(ledger, line.name, basis=line.basis)
     return Circumstances(
         active_version=active.card.registered.number if active else None,
         in_flight=in_flight(instance, line),
         pinned_by=pin.by if pin else None,
         breaker=breaker_state(ledger, f"{line.name}_dataset").state,
-        last_request=last.time if last else None,
+        last_request=last_request.time if last_request else None,
         answered=_Asked(ledger, line.name),
         followed_commit=followed[1].source_commit if followed else None,
     )

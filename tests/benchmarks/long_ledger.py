@@ -196,11 +196,16 @@ class _Bench:
     def _decisions(self, newest: Sequence[Release]) -> None:
         demanded = self._requirements(newest[0])
         self._time("demand, just behind a checkpoint", lambda: self._demand(demanded), _DECISIONS)
-        with self.ledger.exclusive() as writer:  # as far from the checkpoint as one ever is
-            for number in range(
-                checkpoint.STEP - self.ledger.tail().count % checkpoint.STEP - _DECISIONS - 10
-            ):
-                writer.append("note", "bench", fingerprint=f"gap-{number}", body={"rule_set": "x"})
+        # The first block makes a step full, and so a checkpoint; the second leaves it as far behind as one ever is.
+        for gap in (
+            checkpoint.STEP - self.ledger.tail().count % checkpoint.STEP,
+            checkpoint.STEP - _DECISIONS - 20,
+        ):
+            with self.ledger.exclusive() as writer:
+                for _ in range(gap):
+                    writer.append(
+                        "note", "bench", fingerprint=f"gap-{writer.tail.count}", body={"rule_set": "x"}
+                    )
         self._time("demand, far from it", lambda: self._demand(demanded), _DECISIONS)
         turns = iter(range(_DECISIONS))
         self._time(

@@ -112,7 +112,7 @@ class TestFiles:
             (pa.string_view(), lambda number: f"text {number // 500}"),
             (pa.large_string(), lambda number: f"text {number // 500}"),
         ],
-        ids=str,
+        ids=lambda each: str(each) if isinstance(each, pa.DataType) else "values",
     )
     def test_every_ordered_type_is_compared(self, compared, kind, value_of):
         """Values of one distribution raise no alarm, ten times as large ones do."""

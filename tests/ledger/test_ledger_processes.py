@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.ledger import checkpoint
 from platform_assets.ledger.ledger import Ledger
 from tests.ledger.conftest import on_both_stores
 
@@ -37,7 +38,8 @@ def test_processes_that_create_and_fill_one_ledger_make_one_chain(location, tmp_
     assert [process.returncode for process in running] == [0] * processes
     ledger = Ledger.open(location, principal="ada")
     report = ledger.verify()
-    assert (report.ok, report.entries, report.ahead_of_head) == (True, processes * count, 0)
+    checkpoints = sum(1 for _ in ledger.entries(kind=checkpoint.KIND))
+    assert (report.ok, report.entries - checkpoints, report.ahead_of_head) == (True, processes * count, 0)
     for name, hashes in zip(names, printed, strict=True):
         assert [entry.hash for entry in ledger.entries(subject=name)] == hashes
     if isinstance(location, Path):

@@ -20,6 +20,7 @@ from itertools import islice
 from threading import Condition, Thread
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from resources.model_registry import prepared
 
@@ -227,7 +228,9 @@ class RunTracking:
     def __init__(self, tracking_uri: str) -> None:
         self._tracking_uri = tracking_uri
         of_a_server = tracking_uri.startswith(("http://", "https://"))
-        self._where = f"the tracker {tracking_uri}" if of_a_server else "the tracker of this platform's home"
+        # Its host alone: the address may hold a password.
+        host = urlsplit(tracking_uri).netloc.rpartition("@")[2]
+        self._where = f"the tracker {host}" if of_a_server else "the tracker of this platform's home"
         self._patience_seconds = _SERVER_PATIENCE_SECONDS if of_a_server else _FILE_PATIENCE_SECONDS
 
     @contextmanager

@@ -134,13 +134,15 @@ def foreseen_failures() -> Iterator[None]:
     """Ends the step with the message alone on an error that we foresaw; Dagster retries what passes by itself."""
     try:
         yield
+    except (dg.Failure, dg.RetryRequested, MemoryError):
+        raise
     except Exception as problem:
         foreseen = outage_of(problem) or problem
         if isinstance(foreseen, PlatformError):
             logging.getLogger(__name__).debug("foreseen failure", exc_info=True)
             # Dagster stores what a failure comes from, and a library's message may quote the data.
             raise dg.Failure(description=str(foreseen), allow_retries=foreseen.passes) from None
-        if isinstance(problem, dg.Failure | dg.RetryRequested | DagsterError | MemoryError):
+        if isinstance(problem, DagsterError):
             raise
         # Whatever it is, its message is not stored.
         raise _unforeseen(problem) from None

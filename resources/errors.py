@@ -21,6 +21,7 @@ PlatformError
 ├── LineError            a line is not there, or cannot be told apart      platform_assets/lines/
 ├── RunError             a run cannot start, or came to nothing            platform_assets/lines/
 ├── ExportError          a line cannot be exported                         platform_assets/export/
+├── ArgumentError        an argument, or a setting, is no text             platform_assets/cli/
 ├── TriggerError         a trigger file is wrong                           sensors/
 ├── CelError             a filter of a trigger cannot be evaluated         sensors/
 └── PushRejectedError    what was pushed cannot be trained                 sensors/

@@ -83,7 +83,7 @@ def _chain(problem: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        waiting += [each.__context__, each.__cause__]
+        waiting += [None if each.__suppress_context__ else each.__context__, each.__cause__]
 
 
 def _is_full(problem: BaseException) -> bool:

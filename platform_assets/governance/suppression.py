@@ -130,7 +130,7 @@ def put_unless_erased(
     There is no third order. A writer that is killed lets go of the lock, and has put the whole object or none;
     what it leaves in the store's antechamber goes with the sweep of that erasure, which comes after its entry
     too. A lock can be lost, where a database keeps it: then somebody may have recorded and searched before the
-    put, so the object is taken back.
+    put, so the ledger is looked into again, and the object taken back where it says so.
 
     Args:
         store: Where it is put.
@@ -147,9 +147,9 @@ def put_unless_erased(
         locks: Must reach as far as the store and the ledger do.
 
     Raises:
-        ErasureError: A subject among the rows was erased; nothing was put.
+        ErasureError: A subject among the rows was erased; nothing was put, or it was taken back.
         SubjectError: The column is missing, or cannot hold ids.
-        LockLostError: The lock was lost meanwhile, and the object taken back; run it again.
+        LockLostError: The lock was lost meanwhile; run it again.
     """
     content, ids = as_object(rows, namespace=namespace, column=column), ids_of(rows[column]).to_pylist()
     try:
@@ -164,8 +164,12 @@ def put_unless_erased(
                 region=region,
             )
     except LockLostError:
-        with suppress(ObjectMissingError):
-            store.delete(key)
+        try:
+            refuse_erased(ids, namespace=namespace, of=f"object {key}", ledger=ledger, salt=salt)
+        except ErasureError:
+            with suppress(ObjectMissingError):
+                store.delete(key)
+            raise
         raise
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from platform_assets.ledger import memory
@@ -172,12 +171,11 @@ def renew(
     Nobody waits meanwhile, but for the last moment. None where others appended checkpoints faster than that.
 
     Raises:
-        LedgerError: The chain is damaged.
+        LedgerError: The chain is damaged, or there is no room for notes.
     """
     # What came behind the last reading is taken under the writers' lock, so it must not be much.
     for _ in range(_TRIES):
-        with TemporaryDirectory(prefix="ledger-checkpoint-") as name:
-            folder = Path(name)
+        with memory.folder_of_notes() as folder:
             now = clock()
             seen, covers = _read_whole(store, folder)
             root_hash = memory.root_hash_from([folder])

@@ -13,8 +13,10 @@ and what n new entries change are a few n nodes, however many entries there were
 import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from platform_assets.ledger.entry import Entry
@@ -23,6 +25,24 @@ from platform_assets.ledger.keys import DIGEST_BYTES, keys_of
 
 FORMAT = 1
 """Of the keys, records and nodes. Another number is another memory, which this program does not read."""
+
+
+@contextmanager
+def folder_of_notes() -> Iterator[Path]:
+    """A folder for `Notes`, gone afterwards.
+
+    Raises:
+        LedgerError: There is nowhere to write, or no room.
+    """
+    try:
+        with TemporaryDirectory(prefix="ledger-") as name:
+            yield Path(name)
+    except OSError as problem:
+        raise LedgerError(
+            f"a long ledger is read with notes in a temporary folder, and they cannot be kept ({problem.strerror}): "
+            "make room there, or name another folder in TMPDIR"
+        ) from problem
+
 
 ReadNodes = Callable[[Collection[int]], Mapping[int, bytes]]
 """The contents of the nodes with these numbers, where there are such."""

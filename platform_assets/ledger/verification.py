@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise, repeat
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 from platform_assets.ledger import checkpoint, memory
@@ -86,8 +85,8 @@ def verify_store(store: Store, anchor: HeadDocument | None = None, *, processes:
     heads: list[Head | HeadDocument] = [head] if anchor is None else [head, anchor]
     if seen is None:
         return _report(reads, heads=heads)
-    with TemporaryDirectory(prefix="ledger-verify-") as name:
-        noting = _Noting([Path(name, str(number)) for number in range(len(reads))], seen.covers.count)
+    with memory.folder_of_notes() as folder:
+        noting = _Noting([folder / str(number) for number in range(len(reads))], seen.covers.count)
         report = _report(reads, heads=heads, noting=noting)
         if not report.ok:
             return report

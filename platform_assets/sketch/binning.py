@@ -148,7 +148,8 @@ class NumericBinning:
             ends = heavy
         else:
             heavy = mass * bins > mass.sum()
-            quantile = np.ceil(np.cumsum(mass) * (bins / mass.sum()))
+            # Rounded, the last one may come out a little above the number of bins, and would make one more.
+            quantile = np.minimum(np.ceil(np.cumsum(mass) * (bins / mass.sum())), bins)
             # The last bin has no upper end, and one that ends at an atom reaches right up to it.
             ends = (np.diff(quantile, append=quantile[-1]) > 0) & ~np.append(heavy[1:], False)
         atoms = values[heavy]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import ks_2samp, kstwo, kstwobign
@@ -120,6 +120,7 @@ class TestBins:
             assert binning.is_single[binning.index(np.repeat(values, 3))].all()
 
     @given(columns, st.integers(2, 40))
+    @example(np.repeat([-1, -0.5, 0, 0.25, 0.5, 1, 2, 3, 4], [3, 1, 5, 1, 3, 3, 3, 3, 3]), 7)
     @few
     def test_no_bin_is_heavy_unless_it_is_one_value(self, reference, bins):
         """A bin of several values holds less than 2/B of the reference, and there are at most B such bins."""

@@ -566,7 +566,7 @@ class EvaluatorContract:
         self, task: AnyTask, spec: TrainingSpec, scored: pa.Table
     ) -> None:
         """Of every column that drift may be watched on."""
-        profile = reference_profile(scored, task.evaluator.profiled(spec), mix=None)
+        profile = reference_profile(scored, task.evaluator.profiled(spec), mix=None, salt=b"salt")
         assert set(profile.columns) == set(task.watchable(spec))
         assert set(SHARED_COLUMNS) <= set(profile.columns)
         assert set(spec.drift.columns) <= set(profile.columns)

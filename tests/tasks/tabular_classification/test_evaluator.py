@@ -112,7 +112,7 @@ def test_groups_are_those_of_the_scored_rows(scored):
 
 def test_drift_watches_every_feature_as_it_is_asked(scored):
     """Numbers with their gaps, categories as texts."""
-    profile = reference_profile(scored, TASK.evaluator.profiled(SPEC), mix=None)
+    profile = reference_profile(scored, TASK.evaluator.profiled(SPEC), mix=None, salt=b"salt")
     assert TASK.watchable(SPEC) == ("score", "Income", "Home", "Grade", "source", "error")
     assert profile.columns["Income"].missing.nan == scored["Income"].null_count
     assert set(profile.columns["Home"].binning.names) == {"own", "rent", "parents"}

@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 
 import dagster as dg
@@ -51,12 +51,13 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def kill_when_told(home: Path, spec: Path, moment: str) -> None:
     """Kill a run as soon as it tells that it has come to `moment`."""
-    process = start(home, spec)
+    process, told = start(home, spec), deque[str](maxlen=30)
     for line in process.stderr:
+        told.append(line)
         if moment in line:
             break
     else:
-        pytest.fail(f"the run ended without telling {moment!r}")
+        pytest.fail(f"the run ended without telling {moment!r}; the last that it told:\n{''.join(told)}")
     kill(process)
 
 

@@ -180,7 +180,8 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
 def status(line: LineName, as_json: AsJson = False) -> None:
     """The drift states of a line, since when, and the newest alarm."""
     from platform_assets.drift.record import newest_alarm, newest_changes, onsets
-    from platform_assets.drift.source_names import named_mix
+    from platform_assets.drift.source_names import named_mix, own_mix
+    from resources.object_store import ObjectStoreError
 
     outside = outside_systems()
     ledger = outside.ledger
@@ -196,7 +197,14 @@ def status(line: LineName, as_json: AsJson = False) -> None:
         for column, entry in sorted(changes.items())
     }
     alarm = newest_alarm(ledger, line)
-    mix = named_mix(outside.object_store, alarm.body, env=outside.env, line=line) if alarm else {}
+    mix: dict[str, float] = {}
+    if alarm:
+        try:
+            mix = named_mix(outside.object_store, alarm.body, env=outside.env, line=line)
+        except ObjectStoreError as problem:
+            # The states are the ledger's alone.
+            mix = own_mix(alarm.body)
+            print(f"names of sources cannot be read, so hashes stand for them: {problem}", file=sys.stderr)
     shown = {
         "line": line,
         "columns": columns,

@@ -13,6 +13,7 @@ from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.step import foreseen_failures
 from platform_assets.validation.pictures import as_markdown_image
+from resources.locks import LockError
 from resources.object_store import ObjectStore, ObjectStoreError
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
             )
             metadata: dict[str, Any] = {"states": states(outside.ledger, line)}
             try:
-                metadata["segments_taken_up"] = compact(store, env=outside.env, line=line)
-            except ObjectStoreError as problem:
-                # Whoever may not delete publishes all the same, and reads more the next time.
+                metadata["segments_taken_up"] = compact(store, outside.locks, env=outside.env, line=line)
+            except (ObjectStoreError, LockError) as problem:
+                # Whoever may not delete, or comes second, publishes all the same, and reads more the next time.
                 metadata["segments_not_taken_up_because"] = str(problem)
             if published is None:
                 metadata["note"] = (

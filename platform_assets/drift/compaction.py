@@ -5,17 +5,19 @@ a kill in between, counts nothing twice: see `segments.read_segments`.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from platform_assets.drift.segments import (
     Kind,
+    expiry,
     merged_segment,
     names_taken_up,
     read_segments,
     segment_keys,
     segments_of_day,
 )
+from resources.locks import Held, Locks
 from resources.object_store import ObjectMissingError, ObjectStore
 from resources.provenance import code_commit
 
@@ -59,25 +61,34 @@ def of_day(
     return made(read_segments(store, segments_of_day(store, kind, env=env, line=line, day=day)))
 
 
-def compact(store: ObjectStore, *, env: str, line: str, now: datetime | None = None) -> int:
+def compact(store: ObjectStore, locks: Locks, *, env: str, line: str, now: datetime | None = None) -> int:
     """Puts the segments of each day and kind into one where they are many; how many are there less.
 
     Killed at any moment and called again, it ends in the same state. A day of which anything is under legal hold
-    stays as it is.
+    stays as it is, and so does one of which something has less than a day left.
+
+    Args:
+        store: Has the segments.
+        locks: Hold apart whoever puts segments of the line together.
+        env: The environment's part of the keys.
+        line: The line.
+        now: The current time, with its time zone.
 
     Raises:
         ObjectStoreError: The store did not take or remove one; nothing is lost by that.
+        LockError: Somebody else is at it, or the lock cannot be asked for, or was lost; nothing is lost by that either.
     """
     kinds: tuple[Kind, ...] = ("verdicts", "labels")
-    return sum(
-        _compacted(store, keys, now or datetime.now(UTC))
-        for kind in kinds
-        for keys in segment_keys(store, kind, env=env, line=line).values()
-        if len(keys) > MOST_SEGMENTS
-    )
+    with locks.hold(f"drift-segments-{line}", timeout_seconds=0) as held:
+        return sum(
+            _compacted(store, held, keys, now or datetime.now(UTC))
+            for kind in kinds
+            for keys in segment_keys(store, kind, env=env, line=line).values()
+            if len(keys) > MOST_SEGMENTS
+        )
 
 
-def _compacted(store: ObjectStore, keys: list[str], now: datetime) -> int:
+def _compacted(store: ObjectStore, held: Held, keys: list[str], now: datetime) -> int:
     try:
         if any(store.info(key).legal_hold for key in keys):
             return 0
@@ -85,11 +96,10 @@ def _compacted(store: ObjectStore, keys: list[str], now: datetime) -> int:
         going = [key for key in keys if key.rsplit("/", 1)[1] in taken_up]
         added = 0
         # What could not be deleted the last time is, and is not put together once more.
-        if len(keys) - len(going) > MOST_SEGMENTS:
-            _put_together(store, keys, now)
+        if len(keys) - len(going) > MOST_SEGMENTS and _put_together(store, held, keys, now):
             going, added = keys, 1
     except ObjectMissingError:
-        return 0  # somebody else removes or compacts; the next time
+        return 0  # retention removes one; the next time
     for each in going:
         try:
             store.delete(each)
@@ -98,18 +108,17 @@ def _compacted(store: ObjectStore, keys: list[str], now: datetime) -> int:
     return len(going) - added
 
 
-def _put_together(store: ObjectStore, keys: list[str], now: datetime) -> None:
+def _put_together(store: ObjectStore, held: Held, keys: list[str], now: datetime) -> bool:
+    """Whether it was: no row may stay longer than it would have stayed, and an object stays a day at least."""
     import pyarrow as pa
 
+    expires = min(expiry(store, key) for key in keys)
+    days = (expires - now).days
+    if days < 1:
+        return False
     rows = pa.concat_tables(read_segments(store, keys))
-    carried = [store.info(key) for key in keys]
-    # No row stays longer than it would have stayed.
-    left = min(each.stored_at + timedelta(days=each.retention_days) for each in carried) - now
-    key, content = merged_segment(keys[-1], [key.rsplit("/", 1)[1] for key in keys], rows)
-    store.put(
-        key,
-        content,
-        gdpr_class=carried[0].gdpr_class,
-        retention_days=max(1, left.days),
-        source_commit=code_commit(),
-    )
+    key, content = merged_segment(keys, rows, expires=expires)
+    gdpr_class = store.info(keys[0]).gdpr_class
+    held.check()
+    store.put(key, content, gdpr_class=gdpr_class, retention_days=days, source_commit=code_commit())
+    return True

@@ -9,8 +9,9 @@ its rows, so that a day can be looked at from its own segments alone. `compactio
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from itertools import groupby
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
@@ -38,6 +39,7 @@ RETENTION_DAYS: Final = 90
 _MERGED: Final = "_"
 """In the name of a segment that is made of others: such a one comes after the last of them, and before all later ones."""
 _TAKEN_UP: Final = b"platform.taken-up"
+_EXPIRES: Final = b"platform.expires"
 
 
 class Latency(Protocol):
@@ -196,9 +198,9 @@ def read_segments(store: ObjectStore, keys: Sequence[str]) -> "Iterator[pa.Table
             day's keys again.
     """
     merged = {key: _read(store, key) for key in keys if _is_merged(key)}
-    taken_up = {name for rows in merged.values() for name in _names_in(rows)}
+    taken_up = _taken_up({_name(key): _names_in(rows.schema) for key, rows in merged.items()})
     for key in keys:
-        if key.rsplit("/", 1)[1] not in taken_up:
+        if _name(key) not in taken_up:
             rows = merged[key] if key in merged else _read(store, key)
             yield rows.replace_schema_metadata(None)
 
@@ -209,29 +211,68 @@ def names_taken_up(store: ObjectStore, keys: Sequence[str]) -> set[str]:
     Raises:
         ObjectMissingError: As `read_segments`.
     """
-    return {name for key in keys if _is_merged(key) for name in _names_in(_read(store, key))}
+    return _taken_up({_name(key): _names_in(_schema_of(store, key)) for key in keys if _is_merged(key)})
 
 
-def merged_segment(last: str, names: Sequence[str], rows: "pa.Table") -> tuple[str, bytes]:
-    """Key and content of a segment that takes up others of its day and kind, in the place of the last of them."""
+def expiry(store: ObjectStore, key: str) -> datetime:
+    """When the first of a segment's rows is past its days.
+
+    The object's own days are whole ones: whoever counted on from those of a merged segment would lose a day each time.
+
+    Raises:
+        ObjectMissingError: As `read_segments`.
+    """
+    if _is_merged(key) and (told := (_schema_of(store, key).metadata or {}).get(_EXPIRES)):
+        return datetime.fromisoformat(told.decode())
+    info = store.info(key)
+    return info.stored_at + timedelta(days=info.retention_days)
+
+
+def merged_segment(keys: Sequence[str], rows: "pa.Table", *, expires: datetime) -> tuple[str, bytes]:
+    """Key and content of a segment that takes up others of its day and kind, in the place of the last of them.
+
+    The key follows from theirs, so that two who put the same ones together store one segment.
+
+    Args:
+        keys: Theirs, oldest first.
+        rows: Theirs.
+        expires: When the first of the rows is past its days.
+    """
     import pyarrow.parquet as pq
 
-    folder, name = last.rsplit("/", 1)
-    stem = name.removesuffix(".parquet").partition(_MERGED)[0]
+    folder, last = keys[-1].rsplit("/", 1)
+    stem = last.removesuffix(".parquet").partition(_MERGED)[0]
+    names = "\n".join(map(_name, keys)).encode()
     sink = io.BytesIO()
-    stored = rows.replace_schema_metadata({_TAKEN_UP: "\n".join(names).encode()})
+    stored = rows.replace_schema_metadata({_TAKEN_UP: names, _EXPIRES: expires.isoformat().encode()})
     pq.write_table(stored, sink, compression="zstd")
-    return f"{folder}/{stem}{_MERGED}{uuid4().hex[:8]}.parquet", sink.getvalue()
+    return f"{folder}/{stem}{_MERGED}{sha256(names).hexdigest()[:8]}.parquet", sink.getvalue()
+
+
+def _name(key: str) -> str:
+    return key.rsplit("/", 1)[1]
 
 
 def _is_merged(key: str) -> bool:
-    return _MERGED in key.rsplit("/", 1)[1]
+    return _MERGED in _name(key)
 
 
-def _names_in(rows: "pa.Table") -> list[str]:
+def _names_in(schema: "pa.Schema") -> frozenset[str]:
     """The names that a segment carries of those that it is made of."""
-    told = (rows.schema.metadata or {}).get(_TAKEN_UP, b"")
-    return told.decode().split("\n") if told else []
+    told = (schema.metadata or {}).get(_TAKEN_UP, b"")
+    return frozenset(told.decode().split("\n")) if told else frozenset()
+
+
+def _taken_up(made_of: Mapping[str, frozenset[str]]) -> set[str]:
+    """Whatever is in another of these merged segments wholly, by the names of those that each is made of."""
+    # Two who put segments together at once may have begun with more or fewer of them: the larger has it all.
+    within = {
+        one
+        for one, names in made_of.items()
+        for another, others in made_of.items()
+        if names < others or (names == others and one > another)
+    }
+    return within.union(*made_of.values())
 
 
 def _read(store: ObjectStore, key: str) -> "pa.Table":
@@ -239,6 +280,13 @@ def _read(store: ObjectStore, key: str) -> "pa.Table":
     import pyarrow.parquet as pq
 
     return pq.read_table(pa.BufferReader(store.get(key)))
+
+
+def _schema_of(store: ObjectStore, key: str) -> "pa.Schema":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(pa.BufferReader(store.get(key)))
 
 
 def _schema(kind: Kind) -> "pa.Schema":

@@ -30,17 +30,26 @@ def hashed_mix(mix: Mapping[str, float], salt: bytes) -> dict[str, float]:
 def keep_names(
     store: ObjectStore, mix: Mapping[str, float], window_end: datetime, *, env: str, line: str, salt: bytes
 ) -> None:
-    """Keep what the sources of a window are called; the same names once more change nothing."""
-    if not mix:
-        return
+    """Keep what the sources of a window are called.
+
+    Names that are there already stay as they are: nothing else can be under their key, and it may be held or partly erased.
+    """
     names = {hashed_source(name, salt): name for name in mix}
+    key = _key(env, line, window_end, names)
+    if not names or store.exists(key):
+        return
     store.put(
-        _key(env, line, window_end, names),
+        key,
         json.dumps(names, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass"),
         gdpr_class="personal",
         retention_days=RETENTION_DAYS,
         source_commit=code_commit(),
     )
+
+
+def own_mix(change: Mapping[str, Any]) -> dict[str, float]:
+    """The shares of sources as a ledger entry itself has them: by hash, or in one of an earlier release by name."""
+    return dict(change.get(_NAMED_MIX, change.get(MIX, {})))
 
 
 def named_mix(store: ObjectStore, change: Mapping[str, Any], *, env: str, line: str) -> dict[str, float]:
@@ -51,12 +60,13 @@ def named_mix(store: ObjectStore, change: Mapping[str, Any], *, env: str, line: 
         change: Body of the entry.
         env: The environment's part of the keys.
         line: The line.
+
+    Raises:
+        ObjectStoreError: The names cannot be read: the store is away, or denies them.
     """
-    if _NAMED_MIX in change:
-        return dict(change[_NAMED_MIX])
-    mix: dict[str, float] = change.get(MIX, {})
-    if not mix:
-        return {}
+    mix = own_mix(change)
+    if _NAMED_MIX in change or not mix:
+        return mix
     try:
         kept = store.get(_key(env, line, datetime.fromisoformat(change["window_end"]), mix))
         names = json.loads(kept.decode(errors="surrogatepass"))

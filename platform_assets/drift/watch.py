@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Event, Lock, Thread
 from typing import Final, TypeAlias
 
@@ -33,6 +34,7 @@ from platform_assets.ledger.ledger import Ledger
 from platform_assets.sketch.binning import CategoryBinning
 from platform_assets.sketch.errors import SketchError
 from platform_assets.sketch.sketch import ReferenceProfile
+from resources.errors import ResourceError
 from resources.object_store import ObjectStore
 
 ProfileOf: TypeAlias = Callable[[str, int], tuple[str, ReferenceProfile]]
@@ -45,6 +47,8 @@ _FLUSH_SECONDS: Final = 60.0
 _DECAY_SECONDS: Final = 600.0
 _STALLED_SECONDS: Final = 5.0
 _VERSIONS_KEPT: Final = 2
+_UNNAMED_KEPT: Final = 100
+"""Changes whose names wait for a store that takes them; of older ones nobody will know the names."""
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +118,7 @@ class Watch:
         self._activation: str | None = None
         self._active_version: int | None = None
         self._changes: deque[tuple[int, str, StateChange]] = deque()
+        self._unnamed: deque[tuple[Mapping[str, float], datetime]] = deque(maxlen=_UNNAMED_KEPT)
         self._newest: dict[tuple[int, str, str], WindowVerdict] = {}
         self._changed, self._stopped = Event(), Event()
         self._threads: list[Thread] = []
@@ -236,6 +241,7 @@ class Watch:
             self._attempt("release", self._look_up)
             self._looked_up_at = now
         if everything or changed or now - self._flushed_at >= _FLUSH_SECONDS:
+            self._attempt("names", self._keep_names)
             self._attempt("store", self.log.flush)
             self._flushed_at = now
 
@@ -320,17 +326,27 @@ class Watch:
             version, release_id, change = self._changes[0]
             if version == self._speaking:
                 if change.verdict is not None:
-                    # First: an entry whose names are nowhere would never have any.
-                    keep_names(
-                        self._store,
-                        change.mix,
-                        change.verdict.window_end,
-                        env=self._env,
-                        line=self.line,
-                        salt=self._salt,
-                    )
+                    names = change.mix, change.verdict.window_end
+                    if names not in self._unnamed:
+                        self._unnamed.append(names)
+                # First: a kill in between leaves names without an entry, and not the other way round. An entry holds
+                # hashes only, so a state does not wait for a store that takes no names.
+                self._attempt("names", self._keep_names)
                 record_change(self._ledger, self.line, release_id, change, salt=self._salt)
             self._changes.popleft()
+
+    def _keep_names(self) -> None:
+        """Those of each change that lacks them; the next call tries again what fails, which keeps no others back."""
+        refused: ResourceError | None = None
+        for names in list(self._unnamed):
+            try:
+                keep_names(self._store, *names, env=self._env, line=self.line, salt=self._salt)
+            except ResourceError as problem:
+                refused = refused or problem
+            else:
+                self._unnamed.remove(names)
+        if refused is not None:
+            raise refused
 
     @property
     def _speaking(self) -> int | None:

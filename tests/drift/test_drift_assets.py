@@ -87,6 +87,19 @@ def test_segments_are_put_together_by_whoever_may(materialize, outside, log, mon
     assert metadata["dagster/row_count"] == 4
 
 
+def test_whoever_comes_second_publishes_without_waiting(materialize, outside, log, monkeypatch):
+    """Somebody else puts the segments of the line together; it says so, and leaves them to them."""
+    monkeypatch.setattr(compaction, "MOST_SEGMENTS", 2)
+    for minute in range(4):
+        log.add([verdict(NOON + timedelta(minutes=minute))], Counters(), LatencyHistogram())
+        log.flush()
+    with outside.locks.hold(f"drift-segments-{LINE}"):
+        metadata = materialize()
+    assert f"drift-segments-{LINE}" in metadata["segments_not_taken_up_because"]
+    assert metadata["dagster/row_count"] == 4
+    assert materialize()["segments_taken_up"] == 3
+
+
 def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeypatch):
     """As many days as are shown, as images that the UI shows; every row counts."""
     monkeypatch.setattr(assets, "_DAYS_SHOWN", 2)

@@ -13,7 +13,9 @@ from platform_assets.drift.delivery import deliver
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.record import record_change
+from platform_assets.drift.source_names import keep_names
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.validation.source_names import hashed_source
 from resources.http_token import OpenServerError
 from resources.settings import PlatformSettings
 from tests.drift.test_drift_assets import NOON, verdict
@@ -103,6 +105,28 @@ def test_watch_replays_files_of_events(run, tmp_path):
     assert told["newest_alarm"]["mix"] == {"imdb": 1.0}
     assert "imdb" not in json.dumps([entry.body for entry in outside.ledger.entries(kind="drift")])
     assert "newest alarm: imdb 100%" in run("status", LINE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "problem"),
+    [
+        ("PLATFORM_PRINCIPAL__CONSENT", "false", "user has given no GDPR consent"),
+        ("PLATFORM_OBJECTS_URI", "nowhere", "is no S3 address"),
+    ],
+)
+def test_status_needs_nothing_but_the_ledger(run, monkeypatch, setting, value, problem):
+    """Whoever may not read the names of sources, or cannot, sees their hashes, and why once."""
+    outside = OutsideSystems(PlatformSettings())
+    change = StateChange("score", "alarm", verdict(NOON, "alarm"), {"imdb": 1.0})
+    keep_names(outside.object_store, change.mix, NOON, env=outside.env, line=LINE, salt=SALT)
+    record_change(outside.ledger, LINE, "a1b2", change, salt=SALT)
+    assert json.loads(run("status", LINE, "--json"))["newest_alarm"]["mix"] == {"imdb": 1.0}
+    monkeypatch.setenv(setting, value)
+    result = CliRunner().invoke(app, ["drift", "status", LINE, "--json"], catch_exceptions=False)
+    assert json.loads(result.stdout)["newest_alarm"]["mix"] == {hashed_source("imdb", SALT): 1.0}
+    assert result.stderr.count("names of sources cannot be read") == 1
+    assert problem in result.stderr
+    assert "score            alarm" in run("status", LINE)
 
 
 def test_rows_that_a_replay_refuses_are_counted_in_the_end(run, tmp_path, capsys):

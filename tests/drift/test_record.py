@@ -162,6 +162,17 @@ def test_names_are_looked_up_while_they_are_kept(ledger, store):
     }
 
 
+def test_names_under_legal_hold_are_there_already(ledger, store):
+    """What is kept is not stored anew: the store would refuse it, and an erased name would come back."""
+    told = replace(change("alarm"), mix={"ada@example.org": 1.0})
+    keep_names(store, told.mix, told.verdict.window_end, env=ENV, line=LINE, salt=SALT)
+    (key,) = store.list()
+    store.set_legal_hold(key, held=True)
+    stored_at = store.info(key).stored_at
+    keep_names(store, told.mix, told.verdict.window_end, env=ENV, line=LINE, salt=SALT)
+    assert store.info(key).stored_at == stored_at
+
+
 def test_entries_of_earlier_releases_hold_their_names(store):
     """And entries without sources hold none."""
     assert named_mix(store, {"mix": {"imdb": 1.0}}, env=ENV, line=LINE) == {"imdb": 1.0}

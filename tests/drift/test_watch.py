@@ -17,10 +17,11 @@ from platform_assets.drift.profiles import released_profiles
 from platform_assets.drift.record import KIND, states
 from platform_assets.drift.replay import ManualClock, replay
 from platform_assets.drift.segments import read_segments, segment_keys
-from platform_assets.drift.source_names import named_mix
+from platform_assets.drift.source_names import keep_names, named_mix
 from platform_assets.drift.watch import RefusedEventError, Watch
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.sketch.sketch import ReferenceProfile
+from platform_assets.validation.source_names import hashed_source
 from resources.object_store import LocalObjectStore, ObjectStoreError
 from tests.drift.watching import (
     ENV,
@@ -102,19 +103,29 @@ def test_a_watched_column_that_the_reference_left_out_is_told(open_watch, caplog
     assert "version 1: words is not watched: all of them are missing" in caplog.text
 
 
-def test_a_change_is_recorded_only_once_its_sources_can_be_looked_up(
-    open_watch, feed, ledger, store, monkeypatch
-):
-    """While the store takes nothing the change waits; afterwards names and entry are there, each once."""
+def test_names_that_are_held_keep_no_change_back(open_watch, feed, ledger, store):
+    """A change of the same day and sources as another, whose names are under legal hold by now."""
+    watch, events = open_watch(), Stream().events(4 * WINDOW, drifted=True)
+    keep_names(store, {"imdb": 1.0}, events[-1].event_time, env=ENV, line=LINE, salt=SALT)
+    (names,) = store.list()
+    store.set_legal_hold(names, held=True)
+    feed(watch, events)
+    assert [state for _, state, _ in recorded(ledger)] == ["alarm", "confirmed"]
+    assert watch.problems == {}
+
+
+def test_a_change_does_not_wait_for_the_names_of_its_sources(open_watch, feed, ledger, store, monkeypatch):
+    """While the store takes none it is recorded with hashes and the problem told; they come when the store does."""
     watch, stream = open_watch(), Stream()
     with monkeypatch.context() as patch:
         patch.setattr(store, "put", Mock(side_effect=ObjectStoreError("no room")))
         feed(watch, stream.events(4 * WINDOW, drifted=True))
-        assert recorded(ledger) == []
-        assert watch.problems["ledger"] == "no room"
+        changes = [entry.body for entry in ledger.entries(kind=KIND, subject=LINE)]
+        assert [change["state"] for change in changes] == ["alarm", "confirmed"]
+        assert watch.problems["names"] == "no room"
+        (hashed,) = {name for each in changes for name in named_mix(store, each, env=ENV, line=LINE)}
+        assert hashed == hashed_source("imdb", SALT)
     watch.keep(everything=True)
-    changes = [entry.body for entry in ledger.entries(kind=KIND, subject=LINE)]
-    assert [change["state"] for change in changes] == ["alarm", "confirmed"]
     assert {name for each in changes for name in named_mix(store, each, env=ENV, line=LINE)} == {"imdb"}
     assert watch.problems == {}
 

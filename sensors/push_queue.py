@@ -30,6 +30,8 @@ BASELINE: Final = "push_baseline"
 
 _SETTLED: Final = timedelta(minutes=1)
 """So long a forge's replicas may still show a branch where it stood before a push."""
+_LAGGING: Final = timedelta(days=1)
+"""So long after a push, a branch at an earlier commit may be a replica that has not caught up."""
 _REMEMBERED: Final = timedelta(days=7)
 """So long after a push it is still found that it was taken back before the poller saw it."""
 
@@ -137,19 +139,20 @@ def queued(ledger: Ledger) -> list[Queued]:
     return [found for entry in _movements(ledger) if (found := branches.moved_by(entry))]
 
 
-def has_stood_at(ledger: Ledger, push: Push, sha: str, *, before: int) -> bool:
+def has_stood_at(ledger: Ledger, push: Push, sha: str, *, before: int | None = None) -> bool:
     """Whether the branch of a push was known to stand at a commit.
 
     Args:
         ledger: Holds the queue.
         push: Moved the branch.
         sha: The commit.
-        before: Only entries with a smaller `seq` count.
+        before: Only entries with a smaller `seq` count; None for all.
     """
     found = ledger.find(PUSH, push.repository, Push(push.repository, push.ref, sha).key)
-    if found is not None and found.seq < before:
+    if found is not None and (before is None or found.seq < before):
         return True
-    baselines = ledger.entries(kind=BASELINE, subject=push.repository, until=before - 1)
+    until = None if before is None else before - 1
+    baselines = ledger.entries(kind=BASELINE, subject=push.repository, until=until)
     return any(_heads(entry).get(push.ref) == sha for entry in baselines)
 
 
@@ -180,7 +183,8 @@ def observe(
     """Enqueues what has moved since; returns what is new in the queue.
 
     The first sight of a repository, or of branches that the settings now name for the first time, is a
-    baseline: it is recorded and starts nothing.
+    baseline: it is recorded and starts nothing. Of a branch that is seen at a commit where it stood before, shortly
+    after it was pushed to another, two looks in a row must tell so: a forge's replicas may take turns.
 
     Args:
         ledger: Holds the queue.
@@ -191,13 +195,17 @@ def observe(
     """
     seen_before = baseline_exists(ledger, repository)
     now = now or datetime.now(UTC)
-    told, settled = _last_told(ledger, repository.name, heads.keys(), since=now - _REMEMBERED), now - _SETTLED
+    told = _last_told(ledger, repository.name, heads.keys(), since=now - _REMEMBERED)
 
     def has_moved(ref: str, sha: str) -> bool:
-        if known.get(ref, sha) != sha or (ref not in known and seen_before):
-            return True
-        # A webhook told of a push that was taken back between two looks.
-        return ref in known and ref in told and told[ref][0] != sha and told[ref][1] < settled
+        told_sha, told_at = told.get(ref, (sha, now))
+        if known.get(ref) == sha:
+            # Taken back between two looks, or before the last one, which waited for this one to agree.
+            return told_sha != sha and told_at < now - _SETTLED
+        if ref not in known and not seen_before:
+            return False
+        may_be_stale = told_sha != sha and told_at > now - _LAGGING
+        return not (may_be_stale and has_stood_at(ledger, Push(repository.name, ref, told_sha), sha))
 
     moved = [(ref, sha) for ref, sha in sorted(heads.items()) if has_moved(ref, sha)]
     new = [push for ref, sha in moved if (push := _enqueue_seen(ledger, repository.name, ref, sha))]

@@ -1,7 +1,8 @@
 """What becomes of a push: for each training spec that it concerns, one ruling, taken once all is known.
 
     retraining      the spec, exactly as the commit has it, is requested to be trained
-    rejected        the spec is wrong, or of a line that nobody has served for a week
+    rejected        the spec is wrong, or of a line that nobody has served for a week;
+                    or the repository has not been watched for a week
     nothing to do   the push concerns no spec, the spec is gone, or it is as it was when it was last trained
     superseded      it waited, and a later push of the branch or of the line is ruled upon in its place;
                     or it was told of late, and the branch stands at a commit that was queued before it
@@ -56,7 +57,10 @@ _LOG = logging.getLogger(__name__)
 DECISION: Final = "push_decision"
 """Kind of the entries that end a push or a part of it. Their subject is the repository."""
 WAITED: Final = "push_waiting"
-"""Kind of the entries that say that a spec had to wait, and for what: once, when it began to."""
+"""Kind of the entries that say that a spec had to wait, and for what: once, when it began to.
+
+Without a path it is the whole push that waits.
+"""
 TRIGGER: Final = "git"
 
 Outcome = Literal["retraining", "rejected", "nothing to do", "superseded", "needs deploy", "waiting"]
@@ -112,6 +116,8 @@ class Backlog:
         """By key of the push, by path of the spec."""
         self.waited: defaultdict[str, set[str]] = defaultdict(set)
         """Paths of the specs that had to wait, by key of the push."""
+        self.unwatched: dict[str, datetime] = {}
+        """When a push was first seen to be of a repository that nobody watches any more, by its key."""
         self.late: dict[tuple[str, str, str], Queued] = {}
         """Pushes that were told of late, and so moved no branch; by repository, ref and commit."""
         self.retrained_lines: dict[str, Queued] = {}
@@ -137,7 +143,9 @@ class Backlog:
         if each is None:
             return  # has ended, with all before it
         name, ref, sha = each.push.repository, each.push.ref, each.push.sha
-        if entry.kind == WAITED:
+        if entry.kind == WAITED and body["path"] is None:
+            self.unwatched[key] = entry.time
+        elif entry.kind == WAITED:
             self.waited[key].add(body["path"])
         elif "path" not in body:
             self.ended.add(key)
@@ -159,6 +167,7 @@ class Backlog:
         copied.decisions = defaultdict(dict, {key: dict(each) for key, each in self.decisions.items()})
         copied.waited = defaultdict(set, {key: set(each) for key, each in self.waited.items()})
         copied.retrained_lines, copied.trained_specs = dict(self.retrained_lines), dict(self.trained_specs)
+        copied.unwatched = dict(self.unwatched)
         return copied
 
     def _let_go(self) -> None:
@@ -169,6 +178,7 @@ class Backlog:
             del self._by_key[key]
             self.decisions.pop(key, None)
             self.waited.pop(key, None)
+            self.unwatched.pop(key, None)
 
 
 def backlog_follower() -> Follower[Backlog]:
@@ -228,7 +238,7 @@ class Reviewer:
                 waiting.append(Waiting(each.push, None, "others come first; its turn is at the next look"))
                 break
             if each.push.repository not in self._repositories:
-                waiting.append(Waiting(each.push, None, _UNWATCHED))
+                waiting += self._unwatched(each)
                 continue
             try:
                 waiting += self._review(each)
@@ -297,12 +307,15 @@ class Reviewer:
             ruling = self._rule(change, path)
             if ruling.outcome == "needs deploy":
                 ruling = self._ruling_in_a_later_push(each, change, path, _FINAL) or ruling
-            elif ruling.retraining and path in self._known.waited[each.push.key]:
-                ruling = (
-                    self._later_retraining(each, ruling.retraining.line)
-                    or self._ruling_in_a_later_push(each, change, path, {"retraining", "nothing to do"})
-                    or ruling
-                )
+            elif ruling.retraining:
+                line = ruling.retraining.line
+                ruling = self._later_retrained(each, line) or ruling
+                if ruling.retraining and path in self._known.waited[each.push.key]:
+                    ruling = (
+                        self._later_retraining(each, line)
+                        or self._ruling_in_a_later_push(each, change, path, {"retraining", "nothing to do"})
+                        or ruling
+                    )
             if ruling.is_final:
                 self._record(each.push, path, ruling)
             else:
@@ -310,6 +323,16 @@ class Reviewer:
                 yield Waiting(each.push, path, ruling.reason)
         if not self._undecided(change):
             self._end(each.push, self._summary(each.push))
+
+    def _unwatched(self, each: Queued) -> Iterator[Waiting]:
+        key = each.push.key
+        if key not in self._known.unwatched:
+            self._wait(each.push, None, Ruling("waiting", _UNWATCHED))
+        if self._now - self._known.unwatched[key] < UNSERVED_FOR:
+            yield Waiting(each.push, None, _UNWATCHED)
+        else:
+            # All that comes after an open push is kept in memory.
+            self._end(each.push, Ruling("rejected", f"{_UNWATCHED}, nor was it for {UNSERVED_FOR.days} days"))
 
     def _told_of_late(self, each: Queued) -> Ruling | None:
         """The end of a push that its branch had already left behind when it was queued.
@@ -424,7 +447,9 @@ class Reviewer:
                 ruling = self._rule(self._look_at(later), path, since=change)
                 if self._told_of_late(later):
                     continue
-            except GitRemoteError:
+            except LedgerError:
+                raise
+            except Exception:  # noqa: BLE001, S112 - told when its own turn comes; it ends no other
                 continue
             if ruling.outcome in outcomes:
                 if path not in self._known.decisions[later.push.key]:
@@ -432,11 +457,18 @@ class Reviewer:
                 return Ruling("superseded", f"by {later.push.sha}: {ruling.reason}")
         return None
 
+    def _later_retrained(self, each: Queued, line: str) -> Ruling | None:
+        """The end of a push where a later one, of whichever branch, has retrained the line.
+
+        That one was ruled upon while this one waited, or while its repository did not answer.
+        """
+        newest = self._known.retrained_lines.get(line)
+        if newest is None or newest.seq <= each.seq:
+            return None
+        return Ruling("superseded", f"by {newest.push.sha}, a later push of {line}")
+
     def _later_retraining(self, each: Queued, line: str) -> Ruling | None:
         """The end of a push that waited where a later one, of whichever branch, retrains the line."""
-        newest = self._known.retrained_lines.get(line)
-        if newest and newest.seq > each.seq:
-            return Ruling("superseded", f"by {newest.push.sha}, a later push of {line}")
         for later in self._later_than(each):
             if later.push.key in self._known.ended or later.push.repository not in self._repositories:
                 continue
@@ -445,7 +477,9 @@ class Reviewer:
                 rulings = {path: self._rule(change, path) for path in self._undecided(change)}
                 if self._told_of_late(later):
                     continue
-            except GitRemoteError:
+            except LedgerError:
+                raise
+            except Exception:  # noqa: BLE001, S112 - told when its own turn comes; it ends no other
                 continue
             for path, ruling in rulings.items():
                 if ruling.retraining and ruling.retraining.line == line:
@@ -488,12 +522,11 @@ class Reviewer:
                 return Ruling(outcome, counts)
         return Ruling("nothing to do", "it changed no watched path that concerns a training spec")
 
-    def _wait(self, push: Push, path: str, ruling: Ruling) -> None:
-        if path not in self._known.waited[push.key]:
+    def _wait(self, push: Push, path: str | None, ruling: Ruling) -> None:
+        if path is None or path not in self._known.waited[push.key]:
             body = {"push": push.key, "path": path, "outcome": ruling.outcome, "reason": ruling.reason}
-            self._known.note(
-                self._ledger.append(WAITED, push.repository, fingerprint=_part(push, path), body=body)
-            )
+            fingerprint = push.key if path is None else _part(push, path)
+            self._known.note(self._ledger.append(WAITED, push.repository, fingerprint=fingerprint, body=body))
 
     def _end(self, push: Push, ruling: Ruling, **details: str) -> None:
         self._append(push, push.key, ruling, **details)

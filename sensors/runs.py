@@ -41,8 +41,8 @@ def answered(
     """A run for every request of this trigger that none follows yet: a daemon may have died between the two.
 
     The cursor is the sequence number in the ledger up to which every request is known to have its run, so that
-    a run which somebody deletes later is not started anew; and after a colon the numbers of those before it whose line
-    is not served at present, for as long as `UNSERVED_FOR`.
+    a run which somebody deletes later is not started anew. After a colon follow the numbers of those before it that
+    have none: their line is not served at present, for as long as `UNSERVED_FOR`, or was not until now.
 
     Args:
         context: Of the tick.
@@ -55,7 +55,7 @@ def answered(
     after = int(number)
     # Of those after it, all are looked at anyhow.
     earlier = [seq for each in kept.split(",") if each and (seq := int(each)) <= after]
-    kept_back = filter(None, map(ledger.at, earlier))
+    kept_back = [entry for seq in earlier if (entry := ledger.at(seq)) and entry.kind == KIND]
     # Read before the requests are: none that comes later is skipped.
     seen = ledger.tail().count
     served = {line.name: line for line in lines}
@@ -70,8 +70,10 @@ def answered(
     unserved = [entry for entry in unanswered if entry.subject not in served]
     names = dict.fromkeys(entry.subject for entry in unserved)
     reasons = [otherwise, *(f"{name}: is to be retrained, and is not served at present" for name in names)]
-    cursor = min((entry.seq - 1 for entry in open_requests), default=seen)
-    waiting = ",".join(str(entry.seq) for entry in unserved)
+    cursor = min((entry.seq - 1 for entry in open_requests if entry.seq > after), default=seen)
+    waiting = ",".join(
+        str(entry.seq) for entry in unanswered if entry.seq <= after or entry.subject not in served
+    )
     return dg.SensorResult(
         run_requests=[run_request(served[entry.subject], entry) for entry in open_requests],
         skip_reason=None if open_requests else "\n".join(reasons),

@@ -27,7 +27,7 @@ from sensors.definitions import git_sensors
 from sensors.git_push import waiting_pushes
 from sensors.push_change import concerned_specs, missing_code
 from sensors.push_queue import Push, enqueue, push_of, queued
-from sensors.push_review import DECISION, WAITED, Reviewer
+from sensors.push_review import DECISION, WAITED, Reviewer, backlog_follower
 from tests.git_factory import Origin, spec_text
 from tests.line_factory import SMALL_SPEC, write_spec
 
@@ -536,6 +536,13 @@ def test_two_branches_at_one_commit_are_trained_once(platform: Platform, origin:
     assert len(platform.drain()) == 1
 
 
+@pytest.fixture
+def caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forge's replicas show at once where a branch stands."""
+    monkeypatch.setattr("sensors.push_queue._SETTLED", timedelta())
+
+
+@pytest.mark.usefixtures("caught_up")
 def test_a_branch_that_is_pushed_back_is_trained_as_it_was(platform: Platform, origin: Origin) -> None:
     """What a bad push has changed is taken back, and forth again, as often as somebody does so."""
     good = origin.push({SPEC: spec_text(seed=1)})
@@ -545,6 +552,7 @@ def test_a_branch_that_is_pushed_back_is_trained_as_it_was(platform: Platform, o
     assert len(platform.drain()) == 2
     for sha, seed in ((good, 1), (bad, 2), (good, 1)):
         origin.git("push", "--quiet", "--force", "origin", f"{sha}:refs/heads/main")
+        assert platform.poll() == "nothing was pushed"
         platform.poll()
         (request,) = platform.drain()
         assert request.run_config["ops"][f"{LINE}_model"]["config"]["seed"] == seed
@@ -553,6 +561,7 @@ def test_a_branch_that_is_pushed_back_is_trained_as_it_was(platform: Platform, o
     assert platform.drain() == []
 
 
+@pytest.mark.usefixtures("caught_up")
 def test_webhooks_that_come_late_leave_no_wrong_trace(platform: Platform, origin: Origin) -> None:
     """The poller, which lost its cursor, sees the branch where it stood all the time: nothing has changed."""
     first, second = (origin.push({SPEC: spec_text(seed=seed)}) for seed in (1, 2))
@@ -560,6 +569,7 @@ def test_webhooks_that_come_late_leave_no_wrong_trace(platform: Platform, origin
         enqueue(platform.ledger, Push(f"file://{origin.path}", MAIN, sha))
     assert len(platform.drain()) == 1
     platform.cursors.clear()
+    platform.poll()
     platform.poll()
     assert platform.drain() == []
     assert [outcome for outcome, _ in platform.decisions()] == ["retraining", "superseded", "nothing to do"]
@@ -862,6 +872,7 @@ def test_of_the_pushes_to_several_branches_the_newest_of_the_line_trains(
     assert [outcome for outcome, _ in platform.decisions()] == ["superseded", "superseded", "retraining"]
 
 
+@pytest.mark.usefixtures("caught_up")
 def test_a_push_that_waited_and_was_taken_back_trains_nothing(platform: Platform, origin: Origin) -> None:
     """The branch says again what was trained last."""
     good = origin.push({SPEC: spec_text(seed=1)})
@@ -872,6 +883,7 @@ def test_a_push_that_waited_and_was_taken_back_trains_nothing(platform: Platform
     platform.poll()
     platform.drain()
     origin.git("push", "--quiet", "--force", "origin", f"{good}:refs/heads/main")
+    platform.poll()
     platform.poll()
     platform.drain()
     unpin(platform)
@@ -891,6 +903,53 @@ def test_a_wrong_spec_after_one_that_waited_does_not_end_it(platform: Platform, 
     unpin(platform)
     (request,) = platform.drain()
     assert request.tags["platform/sha"] == waited
+
+
+def test_a_push_that_nobody_foresaw_does_not_hold_up_one_that_waited(
+    platform: Platform, origin: Origin
+) -> None:
+    """One that was made before it, of the same branch, is trained once it need not wait."""
+    pin(platform)
+    waited = origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    platform.review()
+    origin.push({SPEC: spec_text(contract="x" * 5000)})
+    platform.poll()
+    assert ["OSError" in each for each in platform.review()] == [False, True]
+    unpin(platform)
+    assert ["OSError" in each for each in platform.review()] == [True]
+    assert [entry.body["source_commit"] for entry in platform.requests()] == [waited]
+
+
+def test_a_push_that_nobody_foresaw_does_not_end_one_that_waits_for_its_code(
+    platform: Platform, origin: Origin
+) -> None:
+    """Which says what it waits for, although the code of the later one runs."""
+    for version, contract in ((1, "contract.yaml"), (2, "x" * 5000)):
+        origin.push(platform_code(version) | {PACKAGED: spec_text(contract=contract)})
+        platform.poll()
+    earlier, later = platform.review(code=running_code(origin.clone))
+    assert "needs deploy" in earlier
+    assert "OSError" in later
+
+
+def test_a_push_that_could_not_be_looked_at_is_not_trained_after_a_later_one(
+    tmp_path: Path, origin: Origin
+) -> None:
+    """Its repository did not answer while the later one of the line, in another repository, was trained."""
+    other = Origin(tmp_path, "other", files={"README.md": "x"})
+    platform = Platform(tmp_path / "home", other, origin)
+    platform.poll()
+    other.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    away = other.path.rename(tmp_path / "away")
+    newest = origin.push({SPEC: spec_text(seed=2)})
+    platform.poll()
+    assert [request.tags["platform/sha"] for request in platform.drain()] == [newest]
+    away.rename(other.path)
+    assert platform.drain() == []
+    assert [outcome for outcome, _ in platform.decisions()] == ["retraining", "superseded"]
+    assert f"by {newest}" in dict(platform.rulings())["superseded"]
 
 
 def test_a_line_that_is_not_served_waits_and_is_not_refused(platform: Platform, origin: Origin) -> None:
@@ -968,6 +1027,35 @@ def test_a_run_that_somebody_deletes_is_not_started_anew(platform: Platform, ori
     (run,) = platform.instance.get_runs(dg.RunsFilter(tags=tags))
     platform.instance.delete_run(run.run_id)
     assert platform.drain() == []
+
+
+def test_a_line_that_is_served_again_starts_no_deleted_run_anew(platform: Platform, origin: Origin) -> None:
+    """The cursor does not go back to what was kept back, whose request is asked for until it has its run."""
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    served, platform.sensors = platform.sensors, git_sensors(platform.outside, [], [])
+    platform.review()
+    platform.tick("git_pushes")
+    origin.push({SPEC: spec_text(seed=2)})
+    platform.poll()
+    platform.review()
+    kept_back, deleted = platform.requests()
+    platform.cursors["git_pushes"] = f"{platform.ledger.tail().count}:{kept_back.seq}"
+    platform.sensors = served
+    for _ in range(2):
+        (request,) = platform.tick("git_pushes").run_requests or []
+        assert request.tags[RETRAINING_TAG] == kept_back.hash != deleted.hash
+    assert [request.tags[RETRAINING_TAG] for request in platform.drain()] == [kept_back.hash]
+    assert platform.drain() == []
+    assert platform.cursors["git_pushes"] == str(platform.ledger.tail().count)
+
+
+def test_a_cursor_that_names_other_entries_is_no_request(platform: Platform) -> None:
+    """It may be of another ledger, which had its requests elsewhere."""
+    count = platform.ledger.tail().count
+    platform.cursors["git_pushes"] = f"{count}:{count},{count + 1}"
+    assert platform.drain() == []
+    assert platform.cursors["git_pushes"] == str(count)
 
 
 class Killed(BaseException):
@@ -1108,3 +1196,29 @@ def test_a_push_of_a_repository_that_is_no_longer_watched_waits_visibly(
     unwatched = platform.settings.model_copy(update={"git_repositories": ()})
     (waiting,) = waiting_pushes(OutsideSystems(unwatched), platform.lines)
     assert "no longer watched" in str(waiting)
+
+
+def test_a_push_of_a_repository_that_nobody_watches_any_more_ends_after_a_week(
+    platform: Platform, origin: Origin, tmp_path: Path
+) -> None:
+    """Counted from when that was seen first, so that no slip of a day ends one that waited; the ruling says why."""
+    pin(platform)
+    origin.push({SPEC: spec_text(seed=1)})
+    platform.poll()
+    platform.review()
+    watched = platform.settings
+    platform.settings = watched.model_copy(
+        update={"git_repositories": (WatchedRepository(url=str(tmp_path / "another")),)}
+    )
+    now = datetime.now(UTC)
+    for _ in range(2):
+        (waiting,) = platform.review(now=now + timedelta(days=6))
+        assert "no longer watched" in waiting
+    assert len(list(platform.ledger.entries(kind=WAITED))) == 2
+    assert platform.review(now=now + timedelta(days=8)) == []
+    ((outcome, reason),) = platform.decisions()
+    assert (outcome, "no longer watched, nor was it for 7 days" in reason) == ("rejected", True)
+    assert not backlog_follower().look(platform.ledger).queue
+    platform.settings = watched
+    assert platform.review() == []
+    assert platform.requests() == []

@@ -176,11 +176,14 @@ def told(ledger: Ledger) -> list[tuple[str, int]]:
 
 def test_a_branch_that_is_pushed_back_is_pushed(ledger: Ledger) -> None:
     """As often as that happens; each time it is another push, and looking again finds no second one."""
-    stands = A
-    observe(ledger, WATCHED, {}, {MAIN: stands})
-    for sha in (B, A, B, A):
-        (found,) = observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha})
-        assert (found.sha, observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha})) == (sha, [])
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    observe(ledger, WATCHED, {MAIN: A}, {MAIN: B})
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    stands = B
+    for sha in (A, B, A):
+        assert observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha}, now=later) == []
+        (found,) = observe(ledger, WATCHED, {MAIN: sha}, {MAIN: sha}, now=later)
+        assert (found.sha, observe(ledger, WATCHED, {MAIN: sha}, {MAIN: sha}, now=later)) == (sha, [])
         stands = sha
     assert told(ledger) == [(B, 0), (A, 0), (B, 1), (A, 1)]
     assert len({each.push.key for each in queued(ledger)}) == 4
@@ -194,7 +197,42 @@ def test_a_webhook_that_is_sent_again_pushes_no_branch_back(ledger: Ledger) -> N
         enqueue(ledger, push(sha))
     assert not enqueue(ledger, push(B))
     assert observe(ledger, WATCHED, {MAIN: A}, {MAIN: C}) == []
-    assert observe(ledger, WATCHED, {MAIN: C}, {MAIN: B}) == [Push(WATCHED.name, MAIN, B, returned=1)]
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    again = Push(WATCHED.name, MAIN, B, returned=1)
+    assert observe(ledger, WATCHED, {MAIN: C}, {MAIN: B}, now=later) == []
+    assert observe(ledger, WATCHED, {MAIN: B}, {MAIN: B}, now=later) == [again]
+
+
+@pytest.mark.parametrize("late", [timedelta(), timedelta(minutes=10)])
+@pytest.mark.parametrize("base", [A, D])
+def test_replicas_that_take_turns_push_no_branch_back(ledger: Ledger, base: str, late: timedelta) -> None:
+    """One lags, for however long: each other look shows where the branch stood before."""
+    observe(ledger, WATCHED, {}, {MAIN: base})
+    for sha in (A, B):
+        enqueue(ledger, push(sha))
+    stands = base
+    for sha in (B, A) * 5:
+        assert observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha}, now=datetime.now(UTC) + late) == []
+        stands = sha
+    assert told(ledger) == [(A, 0), (B, 0)]
+
+
+def test_replicas_that_take_turns_do_not_push_back_to_the_first_sight(ledger: Ledger) -> None:
+    """Of the commit at which the branch was first seen there is no push yet."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    observe(ledger, WATCHED, {MAIN: A}, {MAIN: B})
+    assert observe(ledger, WATCHED, {MAIN: B}, {MAIN: A}) == []
+    assert told(ledger) == [(B, 0)]
+
+
+def test_long_after_a_push_one_look_tells_that_a_branch_was_pushed_back(ledger: Ledger) -> None:
+    """No replica lags for so long, and the push before may be too old to be looked for again."""
+    observe(ledger, WATCHED, {}, {MAIN: A})
+    observe(ledger, WATCHED, {MAIN: A}, {MAIN: B})
+    for days in (2, 8):
+        now = datetime.now(UTC) + timedelta(days=days)
+        stands, sha = (B, A) if days == 2 else (A, B)
+        assert [each.sha for each in observe(ledger, WATCHED, {MAIN: stands}, {MAIN: sha}, now=now)] == [sha]
 
 
 def test_a_push_that_was_taken_back_between_two_looks_is_found(ledger: Ledger) -> None:

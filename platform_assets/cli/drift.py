@@ -52,7 +52,8 @@ def _report_lines(found: dict[str, Any]) -> Iterator[str]:
     width = max(map(len, (*compared, *others)), default=0)
     for name, column in compared.items():
         interval = f"({column['ks_lower']:.4f} to {column['ks_upper']:.4f})  p {column['p_value']:.2g}"
-        yield f"{name:<{width}}  KS {column['ks']:.4f}  {interval}{_counts(column)}{_alarm(column)}"
+        as_text = "  as text" * (column["compared_as"] == "text")
+        yield f"{name:<{width}}  KS {column['ks']:.4f}  {interval}{as_text}{_counts(column)}{_alarm(column)}"
     for name, column in others.items():
         yield f"{name:<{width}}  not compared: {column['because']}{_counts(column)}{_alarm(column)}"
     rate = found["false_alarm_rate"]

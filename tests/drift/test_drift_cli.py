@@ -82,6 +82,15 @@ def test_replay_tells_what_it_did_not_compare(run, files):
         run("replay", "--reference", reference, "--events", events)
 
 
+def test_replay_tells_what_is_compared_as_texts(run, tmp_path):
+    """Of which a distance says less than of numbers."""
+    path = tmp_path / "rows.csv"
+    path.write_text("n,code\n" + "".join(f"{row},s{row % 3}\n" for row in range(90)))
+    n, code, _ = run("replay", "--reference", path, "--events", path).splitlines()
+    assert "as text" in code
+    assert "as text" not in n
+
+
 def test_replay_of_a_file_that_is_none_names_it(run, files, tmp_path):
     """The message says which file."""
     (tmp_path / "C.parquet").write_text("nothing of the kind")

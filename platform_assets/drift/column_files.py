@@ -125,7 +125,8 @@ class _Parquet:
 
     def column(self, name: str) -> "pa.ChunkedArray":
         with _named(self.path):
-            return self.file.read([name], use_threads=False).column(0)
+            # By the name `a.b` Parquet's reader gives the child b of a column a as well.
+            return self.file.read([name], use_threads=False).column(name)
 
     def pieces(self, name: str) -> "Iterator[pa.Array]":
         batches = self.file.iter_batches(columns=[name], use_threads=False)
@@ -134,7 +135,7 @@ class _Parquet:
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch.column(0)
+            yield batch.column(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,17 @@ class TestFiles:
         told = compared({"value": [2**53] * ROWS}, {"value": [2**53 + 1] * ROWS})["columns"]["value"]
         assert told["ks_lower"] == 1.0
 
+    def test_a_name_with_a_dot_is_no_path_into_another_column(self, compared):
+        """The column `a.b` is compared, and not the child b of a."""
+        drifted = {
+            seed: {"a": pa.array([{"b": 1.0}] * ROWS), "a.b": uniform(seed) * factor}
+            for seed, factor in ((1, 1), (2, 10))
+        }
+        told = compared(drifted[1], drifted[2])
+        assert list(told["not_compared"]) == ["a"]
+        assert told["columns"]["a.b"]["alarm_because"] == ["distance"]
+        assert told["columns"]["a.b"]["ks_lower"] > 0.5
+
     def test_texts_need_memory_that_their_bytes_bound(self, tmp_path):
         """One long text among many, and one that comes in every row: none is padded to it, or held row by row."""
         long, rows = "x" * 500_000, 500

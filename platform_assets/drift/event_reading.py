@@ -124,6 +124,8 @@ def _array(text: bytes, name: str) -> list[Any]:
         ) from None
     except ValueError as problem:
         raise NoEventError(name, 1, str(problem)) from None
+    except RecursionError:
+        raise NoEventError(name, 1, "is nested too deeply to be read") from None
     return values
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from platform_assets.drift.column_files import ColumnFile, opened
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.pairs import EVENTS, REFERENCE, Pair, Side, SideName, alone, emptiness, paired
+from platform_assets.reading.errors import shown_name
 from platform_assets.sketch.binning import kernels_for
 from platform_assets.sketch.shares import share_p_value
 from platform_assets.sketch.significance import holm
@@ -151,8 +152,8 @@ def _refuse_other_case(
     for name in of_events:
         if name not in of_reference and (other := lacking.get(name.casefold())):
             raise DriftError(
-                f"{events_path}: has the column {name} where the reference {reference_path} has {other}; names count as "
-                "they are written: rename one of them"
+                f"{events_path}: has the column {shown_name(name)} where the reference {reference_path} has "
+                f"{shown_name(other)}; names count as they are written: rename one of them"
             )
 
 

@@ -304,7 +304,7 @@ class TestFiles:
         """They are hardly two columns that each file happens to lack."""
         reference, events = files
         pq.write_table(pq.read_table(events).rename_columns({"score": "Score"}), events)
-        with pytest.raises(DriftError, match=r"has the column Score where the reference .* has score"):
+        with pytest.raises(DriftError, match=r"has the column 'Score' where the reference .* has 'score'"):
             compare_files(reference, events)
 
     @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".CSV"])

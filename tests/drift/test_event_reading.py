@@ -129,8 +129,8 @@ def test_columns_of_other_types_are_no_part_of_an_event(tmp_path, caplog):
     ((_, event),) = read_events(tmp_path / "events.parquet")
     assert event.columns == {"price": 21.12}
     assert [record.message.split(": ")[1] for record in caplog.records] == [
-        "column tags of type list<element",
-        "column seen of type timestamp[us, tz=UTC] is no part of its events",
+        "column 'tags' of type 'list<element",
+        "column 'seen' of type 'timestamp[us, tz=UTC]' is no part of its events",
     ]
 
 

@@ -41,6 +41,11 @@ class ColumnFile(Protocol):
         """Why columns cannot be compared whatever the other file holds, where they cannot."""
         ...
 
+    @property
+    def texts(self) -> "Mapping[str, pa.ChunkedArray]":
+        """Columns as the file has them, where their type is but what all their texts could be read as."""
+        ...
+
     def column(self, name: str) -> "pa.ChunkedArray":
         """All values of one."""
         ...
@@ -114,6 +119,7 @@ class _Parquet:
     path: Path
     file: "pq.ParquetFile"
     odd: Mapping[str, str] = field(default_factory=dict)
+    texts: "Mapping[str, pa.ChunkedArray]" = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -142,6 +148,7 @@ class _Parquet:
 class _Table:
     table: "pa.Table"
     odd: Mapping[str, str] = field(default_factory=dict)
+    texts: "Mapping[str, pa.ChunkedArray]" = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -163,4 +170,5 @@ def _of_csv(texts: "pa.Table") -> _Table:
 
     found = {name: typed(texts[name]) for name in texts.column_names}
     odd = {name: because for name, (_, because) in found.items() if because is not None}
-    return _Table(pa.table({name: values for name, (values, _) in found.items()}), odd)
+    as_read = {name: texts[name] for name in texts.column_names}
+    return _Table(pa.table({name: values for name, (values, _) in found.items()}), odd, as_read)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _CODE: Final = r"^[+-]?0\d"
 """Digits behind a leading zero."""
+_DIGITS: Final = r"^[+-]?\d[\d.]*$"
+_CODE_NUMBER: Final = r"^[+-]?0\d+(\.\d*)?([eE][+-]?\d+)?$"
 _IDENTIFIER: Final = r"^[+-]?\d{19,}$"
 """Integers that 64 bits may not hold, and floating-point numbers would round."""
 _NUMBER: Final = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))$"
@@ -33,13 +35,15 @@ def typed(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, str | None]":
 
     Returns:
         Integers, floating-point numbers, dates or times where every field that is not empty is one; else the texts, as
-        codes with leading zeros are. With a reason where more than half of the distinct texts are numbers or times,
+        codes are. With a reason where more than half of the distinct texts are numbers or times,
         and others are not; and where integers are too long for numbers.
     """
     import pyarrow as pa
 
-    if not is_text(column.type) or column.null_count == len(column) or _rows(column, _CODE):
+    if not is_text(column.type) or column.null_count == len(column):
         return column, None
+    if codes := _rows(column, _CODE):
+        return column, None if _are_codes(column, codes) else _oddity(column)
     if not _rows(column, _IDENTIFIER):
         for kind in (
             pa.int64(),
@@ -52,10 +56,19 @@ def typed(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, str | None]":
     return column, _oddity(column)
 
 
+def _are_codes(column: "pa.ChunkedArray", codes: int) -> bool:
+    """Whether its digits are codes: most of them begin with zero, or all are as long as each other."""
+    import pyarrow.compute as pc
+
+    numbers = column.filter(pc.match_substring_regex(column, _DIGITS))
+    lengths = pc.min_max(pc.utf8_length(numbers)).as_py()
+    return 2 * codes > len(numbers) or lengths["min"] == lengths["max"]
+
+
 def _oddity(column: "pa.ChunkedArray") -> str | None:
     distinct = column.unique().drop_null()
     if 2 * _rows(distinct, _NUMBER_OF_PEOPLE) > len(distinct):
-        odd = len(column) - column.null_count - _rows(column, _NUMBER)
+        odd = len(column) - column.null_count - _rows(column, _NUMBER) + _rows(column, _CODE_NUMBER)
         if odd:
             return _told(odd, len(column), "no number", "1234.5")
         return "integers of 19 and more digits are identifiers rather than measurements"

@@ -9,6 +9,7 @@ from typing import Any, Final
 from platform_assets.drift.column_files import ColumnFile, opened
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.pairs import EVENTS, REFERENCE, Pair, Side, SideName, alone, emptiness, paired
+from platform_assets.drift.texts import share_a_text
 from platform_assets.reading.errors import shown_name
 from platform_assets.sketch.binning import kernels_for
 from platform_assets.sketch.shares import share_p_value
@@ -136,7 +137,12 @@ def _pairs(reference: ColumnFile, events: ColumnFile) -> Iterator[tuple[str, Pai
     for name in of_reference:
         if name in of_events:
             odd: dict[SideName, str] = {side: file.odd[name] for side, file in sides if name in file.odd}
-            yield name, paired(reference.column(name), events.pieces(name), of_events[name], odd)
+            known, texts = reference.column(name), events.texts.get(name)
+            # A few codes may all look like numbers, or most of them.
+            if texts is not None and REFERENCE not in odd and share_a_text(known, texts):
+                yield name, paired(known, texts.chunks, texts.type)
+            else:
+                yield name, paired(known, events.pieces(name), of_events[name], odd)
         else:
             yield name, alone(reference.pieces(name), REFERENCE)
     for name in of_events:

@@ -334,6 +334,7 @@ class TestFiles:
         [
             ("{}.5", "NA", "20 of 1,000 fields are no number; write them as 1234.5, or leave them empty"),
             ("{}", "see note", "20 of 1,000 fields are no number"),
+            ("{}.5", "007", "20 of 1,000 fields are no number"),
             ('"1,{:03}.50"', "", "980 of 1,000 fields are no number"),
             ("{}.5 €", "", "980 of 1,000 fields are no number"),
             ("1{:018}", "", "integers of 19 and more digits are identifiers"),
@@ -382,6 +383,19 @@ class TestFiles:
         path = tmp_path / "codes.csv"
         path.write_text("\n".join(["code", *(form.format(row % 90) for row in range(ROWS))]))
         assert compare_files(path, path)["columns"]["code"]["compared_as"] == "text"
+
+    def test_a_few_codes_that_look_like_numbers_are_codes_as_in_the_reference(self, tmp_path):
+        """A few rows may have no leading zero; where all have lost theirs, nothing is left to compare."""
+        rows = {
+            "a": [f"{row % 40:02}" for row in range(ROWS)],
+            "few": ["12", "30", "25"],
+            "lost": ["1", "2", "3"],
+        }
+        for name, codes in rows.items():
+            (tmp_path / f"{name}.csv").write_text("\n".join(["code", *codes]))
+        few, lost = (compare_files(tmp_path / "a.csv", tmp_path / f"{name}.csv") for name in ("few", "lost"))
+        assert (few["columns"]["code"]["compared_as"], few["columns"]["code"]["alarm"]) == ("text", False)
+        assert lost["not_compared"]["code"]["alarm_because"] == ("nothing to compare",)
 
     @pytest.mark.parametrize(
         ("reference", "events", "is_alarm"),

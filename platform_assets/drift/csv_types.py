@@ -35,8 +35,7 @@ def typed(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, str | None]":
 
     Returns:
         Integers, floating-point numbers, dates or times where every field that is not empty is one; else the texts, as
-        codes are. With a reason where more than half of the distinct texts are numbers or times,
-        and others are not; and where integers are too long for numbers.
+        codes are. With a reason where more than half of the distinct texts are numbers or times, and others are not; and where integers are too long for numbers.
     """
     import pyarrow as pa
 

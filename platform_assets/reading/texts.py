@@ -56,8 +56,11 @@ def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
     Raises:
         ReadingError: it does; the message names the first row, and its column.
     """
-    for position, column in enumerate(table.columns, start=1):
-        if "\0" in table.column_names[position - 1]:
+    # Columns and names are made anew at each asking.
+    for position, (column_name, column) in enumerate(
+        zip(table.column_names, table.columns, strict=True), start=1
+    ):
+        if "\0" in column_name:
             raise ReadingError(name, f"the name of column {position} holds the character NUL; rename it")
         for is_odd, reason in (
             (_is_invalid, "holds bytes that are no UTF-8 text; write it again as UTF-8"),
@@ -68,7 +71,7 @@ def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
                     name,
                     reason,
                     row=_first_row(column, is_odd) + 1,
-                    column=column_label(table.column_names[position - 1], position, is_named=is_named),
+                    column=column_label(column_name, position, is_named=is_named),
                 )
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -262,6 +263,64 @@ def test_values_of_several_types_are_kept(values: list[Any]) -> None:
     found = read(content, ".jsonl")["v"].to_pylist()
     assert found == values
     assert [type(value) for value in found] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda row: {"m": {f"u{row}": 1}},
+        lambda row: {f"u{row}": 1},
+        lambda row: {"m": [{f"u{row}": "x"}]},
+        lambda row: {"m": {f"u{row}": 1} if row % 50 else row},
+        lambda row: {"m": {"a": {"b": {f"u{row}": 1}}}},
+        lambda row: {"m": {f"u{row}-{each}": 1 for each in range(100)}},
+    ],
+)
+def test_names_that_are_data_are_refused(value: Callable[[int], Any]) -> None:
+    """Names such as ids, new ones in every object, would make a table of the square of what the file takes."""
+    content = "".join(json.dumps(value(row)) + "\n" for row in range(2100))
+    problem = refusal(content, ".jsonl")
+    assert problem.row is not None
+    assert "different names in " in problem.reason
+    assert problem.reason.endswith("objects; write them as a list of keys and values")
+    assert "u1" not in str(problem)
+
+
+def test_wide_tables_are_read() -> None:
+    """Many names are no fault where most rows have most of them, or where there are few rows."""
+    wide = {f"c{at}": at for at in range(10_000)}
+    table = read(f'{{"m": {json.dumps(wide)}}}\n{json.dumps(wide)}\n{{"c3": 7}}\n', ".jsonl")
+    assert (table.num_columns, table["c3"].to_pylist()) == (10_001, [None, 3, 7])
+    assert table["m"].to_pylist() == [wide, None, None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [{"a": 1}, {"b": "x"}, None, {}, {"a": 2**63, "b": None, "c": [1]}, {"c": [None, 0.5]}],
+        [[{"a": 1}], None, [], [{"a": None}, None, {"b": {"c": 1}}], [{"b": {"d": "x"}}], [[]]],
+        [{"a": {"b": 1}}, {"a": None}, {"a": {"b": "x"}}, {"a": 1}],
+        [[], [[1]], [[]], [["x", None]], None, [None]],
+        [1, None, {"a": 1}, {"b": 1}, [1], ["x"]],
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_batches_are_joined_as_if_they_were_one(
+    monkeypatch: pytest.MonkeyPatch, values: list[Any], rows: int
+) -> None:
+    """Where types differ within objects and lists, too; the bounds of batches are nowhere in the table."""
+    content = "".join(json.dumps({"v": value}) + "\n" for value in values)
+    whole = read(content, ".jsonl")
+    monkeypatch.setattr("platform_assets.reading.json_table._BATCH_ROWS", rows)
+    found = read(content, ".jsonl")
+    assert found.schema == whole.schema
+    assert found.to_pydict() == whole.to_pydict()
+
+
+def test_long_numbers_within_lists_are_told_by_their_row() -> None:
+    """Not by their place in the list."""
+    content = '{"v": [1, 2, 3]}\n{"v": "x"}\n{"v": [4, [5, %s]]}\n' % ("9" * 77)
+    assert said(content, ".jsonl").startswith("row 3 (line 3), column 'v': holds numbers of 77 digits")
 
 
 def test_types_are_told_from_the_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,6 +191,8 @@ def test_a_line_that_is_no_object_is_named(line: str, expected: str) -> None:
         ('{"t": {"u": ["\\udc00"]}}', "row 2 (line 2), column 't.u': holds half a surrogate pair"),
         ('{"t": "x\\u0000"}', "row 2, column 't': holds the character NUL"),
         ('{"t": ["x\\u0000"]}', "row 2, column 't': holds the character NUL"),
+        ('{"t": {"u": [null, {"v": "x\\u0000"}, 1]}}', "row 2, column 't': holds the character NUL"),
+        ('{"t": {"x\\u0000": 1}}', "row 2, column 't': holds the character NUL"),
         ('{"t": ' + "9" * 77 + "}", "row 2 (line 2), column 't': holds numbers of 77 digits"),
         ('{"t": 1e400}', "row 2 (line 2), column 't': holds numbers of 401 digits"),
     ],
@@ -403,6 +405,30 @@ def test_encodings_are_no_types() -> None:
 def test_parquet_that_is_refused(table: Any, expected: str) -> None:
     """Texts that are none and repeated names are told; nothing is repaired."""
     assert said(parquet(table), ".parquet").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (pa.map_(pa.string(), pa.int8()), [[("a", 1)], None, []], [("b", 1), ("c\0", 2)]),
+        (pa.map_(pa.int8(), pa.string()), [[(1, "a")], None, []], [(1, "b\0")]),
+        (pa.list_(pa.string(), 2), [["a", "b"], ["c", None]], ["c", "d\0"]),
+        (pa.large_list(pa.struct({"a": pa.int8(), "b": pa.large_string()})), [[], [None]], [{"b": "\0"}]),
+        (pa.struct({"a": pa.struct({"b": pa.string()})}), [{"a": None}, None], {"a": {"b": "\0"}}),
+    ],
+)
+def test_nul_is_told_wherever_it_is(kind: pa.DataType, good: list[Any], bad: Any) -> None:
+    """In keys and in values, by the first of the rows, and never where there is none."""
+    assert read(parquet({"v": pa.array(good * 3, kind)}), ".parquet")["v"].to_pylist() == good * 3
+    found = said(parquet({"v": pa.array([*good, bad, *good, bad], kind)}), ".parquet")
+    assert found.startswith(f"row {len(good) + 1}, column 'v': holds the character NUL")
+
+
+def test_only_texts_are_looked_at_as_texts() -> None:
+    """What else is within lists and objects is no matter of theirs, not even a year that Python does not have."""
+    times = pa.array([[0, 2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("us")))
+    table = pa.table({"t": times, "u": pa.StructArray.from_arrays([times, pa.array(["x"])], ["at", "text"])})
+    assert read(parquet(table), ".parquet").equals(table)
 
 
 def test_old_times_are_read_exactly() -> None:

@@ -48,6 +48,18 @@ _AGGREGATES: Final = frozenset(
     }
 )
 
+# They speak about nulls, or about the column and none of its values.
+_ABOUT_NULLS: Final = frozenset(
+    {
+        "expect_column_to_exist",
+        "expect_column_values_to_be_null",
+        "expect_column_values_to_not_be_null",
+        "expect_column_proportion_of_non_null_values_to_be_between",
+        "expect_column_values_to_be_of_type",
+        "expect_column_values_to_be_in_type_list",
+    }
+)
+
 # GE returns results in an order of its own; the position in the contract travels in each expectation's meta.
 _INDEX: Final = "contract_index"
 
@@ -308,6 +320,10 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
             alike := [name for name in names if name.casefold() == column.casefold()]
         ):
             return f"There is no column `{column}`; `{alike[0]}` differs in case."
+    if expectation.type not in _ABOUT_NULLS and (
+        empty := _unfilled(expectation, [str(name) for name in stated if name in names], columns)
+    ):
+        return f"Nothing was checked: column `{empty}` holds no value."
     found = misfit(expectation, columns.kind)
     if found is None:
         return None
@@ -315,6 +331,14 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
     # What is stored names the file, and no folder of the machine that it was found on.
     named = replace(contract.manifest, path=Path(contract.path.name))
     return str(named.error(("expectations", expectation.index, "kwargs", *field), f"{problem}."))
+
+
+def _unfilled(expectation: Expectation, present: Sequence[str], columns: ExactColumns) -> str | None:
+    """A column without any value, where that leaves nothing to look at; None where something is."""
+    empty = [name for name in present if columns.kind(name) == "empty"]
+    looks_away = str(expectation.kwargs.get("ignore_row_if")).startswith(("either", "any"))
+    enough = expectation.column is not None or looks_away or len(empty) == len(present)
+    return empty[0] if empty and enough else None
 
 
 def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:

@@ -116,6 +116,8 @@ for _tag, _form in CORE_SCHEMA.items():
 
 _ODD_BREAK: Final = re.compile("[\x85\u2028\u2029]")
 """They end lines, and comments, in YAML 1.1 alone."""
+_ONE_DOCUMENT: Final = "expected a single document in the stream"
+"""How the parser calls it."""
 
 
 class ManifestError(PlatformError):
@@ -204,13 +206,17 @@ def read_yaml(path: Path, *, in_clusters: bool = False) -> Yaml:
         content = reading.value(node, ()) if node is not None else None
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        if problem.context == _ONE_DOCUMENT:
+            raise ManifestError(
+                f"{path}:{line}: begins a second document; write it into another file"
+            ) from None
         raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.problem}") from None
     except yaml.reader.ReaderError as problem:
         line = text.count("\n", 0, problem.position) + 1
         raise ManifestError(f"{path}:{line}: is not valid YAML: {problem.reason}") from None
     except RecursionError:
         raise ManifestError(
-            f"{path}:1: nests without end; an alias must not stand inside what it names"
+            f"{path}:1: nests too deeply to be read; write it with fewer lists and mappings in one another"
         ) from None
     if not isinstance(content, dict):
         raise ManifestError(
@@ -225,6 +231,8 @@ class _Reading:
     def __init__(self, path: Path, in_clusters: bool) -> None:  # noqa: FBT001
         self.path, self.in_clusters = path, in_clusters
         self.lines: dict[FieldPath, int] = {}
+        self._open: set[int] = set()
+        """Nodes that are being read: an alias of one of them would never end."""
 
     def value(self, node: yaml.Node, at: FieldPath) -> Any:
         """What stands at a field."""
@@ -234,6 +242,14 @@ class _Reading:
             )
         line = node.start_mark.line + 1
         self.lines.setdefault(at, line)
+        if id(node) in self._open:
+            raise self._error(line, at, "nests without end; an alias must not stand inside what it names")
+        self._open.add(id(node))
+        content = self._content(node, at, line)
+        self._open.remove(id(node))
+        return content
+
+    def _content(self, node: yaml.Node, at: FieldPath, line: int) -> Any:
         if isinstance(node, yaml.MappingNode) and node.tag == _CoreLoader.DEFAULT_MAPPING_TAG:
             return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode) and node.tag == _CoreLoader.DEFAULT_SEQUENCE_TAG:

@@ -1,5 +1,6 @@
 """`platform-assets drift …`: whether what comes in still looks like what the model was tested on."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,11 +12,13 @@ import typer
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
 from platform_assets.cli.serving import serve
 from platform_assets.drift.errors import DriftError
+from platform_assets.reading.errors import shown_name
 
 if TYPE_CHECKING:
     from platform_assets.drift.replay import ManualClock
     from platform_assets.drift.watch import Watch
 
+_WORD = re.compile(r"[\w.-]{1,64}")
 _MOST_TOLD = 20
 """Rows that are named one by one; those beyond are counted."""
 
@@ -49,16 +52,23 @@ def replay(
 def _report_lines(found: dict[str, Any]) -> Iterator[str]:
     """A line a column: what was compared, and then what was not."""
     compared, others = found["columns"], found["not_compared"]
-    width = max(map(len, (*compared, *others)), default=0)
+    shown = {name: _shown(name) for name in (*compared, *others)}
+    width = max(map(len, shown.values()), default=0)
     for name, column in compared.items():
         interval = f"({column['ks_lower']:.4f} to {column['ks_upper']:.4f})  p {column['p_value']:.2g}"
-        yield f"{name:<{width}}  KS {column['ks']:.4f}  {interval}{_counts(column)}{_alarm(column)}"
+        as_text = "  as text" * (column["compared_as"] == "text")
+        yield f"{shown[name]:<{width}}  KS {column['ks']:.4f}  {interval}{as_text}{_counts(column)}{_alarm(column)}"
     for name, column in others.items():
-        yield f"{name:<{width}}  not compared: {column['because']}{_counts(column)}{_alarm(column)}"
+        yield f"{shown[name]:<{width}}  not compared: {column['because']}{_counts(column)}{_alarm(column)}"
     rate = found["false_alarm_rate"]
     told = [f"{len(compared)} of {len(compared) + len(others)} columns compared"]
     told += [f"{side} {rows} rows" for side, rows in found["rows"].items()]
     yield f"{', '.join(told)}; a false alarm among all of them: once in {1 / rate:g} times"
+
+
+def _shown(name: str) -> str:
+    """A name that is one word as it is; any other quoted in one line, so that none looks like a part of the report."""
+    return name if _WORD.fullmatch(name) else shown_name(name)
 
 
 def _counts(column: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ those from the live frame when somebody asks.
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from numbers import Integral
@@ -45,6 +45,18 @@ _AGGREGATES: Final = frozenset(
         "expect_column_unique_value_count_to_be_between",
         "expect_column_proportion_of_unique_values_to_be_between",
         "expect_column_proportion_of_non_null_values_to_be_between",
+    }
+)
+
+# They speak about nulls, or about the column and none of its values.
+_ABOUT_NULLS: Final = frozenset(
+    {
+        "expect_column_to_exist",
+        "expect_column_values_to_be_null",
+        "expect_column_values_to_not_be_null",
+        "expect_column_proportion_of_non_null_values_to_be_between",
+        "expect_column_values_to_be_of_type",
+        "expect_column_values_to_be_in_type_list",
     }
 )
 
@@ -240,8 +252,8 @@ class _Run(NamedTuple):
     ge_run_id: str
     answers: Mapping[int, Any]
     """GE's result by position in the contract."""
-    crash: str
-    """Class of the exception that ended the whole run; empty where there was none."""
+    crashes: Mapping[int, str]
+    """Class of the exception that left an expectation without a result, by position in the contract."""
     refused: Mapping[int, str] = MappingProxyType({})
     """Why an expectation was not judged, by position in the contract."""
     units: Mapping[int, Any] = MappingProxyType({})
@@ -279,20 +291,20 @@ def _answered(
     as_they_are = [each for each in fit if each.index not in judged]
     others = [replace(each, kwargs=judged[each.index].kwargs) for each in fit if each.index in judged]
     answers: dict[int, Any] = {}
-    crashes = []
+    crashes: dict[int, str] = {}
     # Table expectations must not see the columns that stand beside the table's own.
     for asked, table in (
         (as_they_are, positioned),
         (others, pd.concat([positioned, pd.DataFrame(columns.beside)], axis="columns")),
     ):
         if asked:
-            told, crash = _validate(_suite(contract, asked), table, run_id=run_id, most_rows=most_rows)
+            told, crashed = _validate(contract, asked, table, most_rows=most_rows)
             answers |= told
-            crashes += [crash] if crash else []
+            crashes |= crashed
     return _Run(
         ge_run_id="/".join(run_id.to_tuple()),
         answers=answers,
-        crash=", ".join(crashes),
+        crashes=crashes,
         refused=refused,
         units={index: each.unit for index, each in judged.items()},
     )
@@ -308,6 +320,10 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
             alike := [name for name in names if name.casefold() == column.casefold()]
         ):
             return f"There is no column `{column}`; `{alike[0]}` differs in case."
+    if expectation.type not in _ABOUT_NULLS and (
+        empty := _unfilled(expectation, [str(name) for name in stated if name in names], columns)
+    ):
+        return f"Nothing was checked: column `{empty}` holds no value."
     found = misfit(expectation, columns.kind)
     if found is None:
         return None
@@ -315,6 +331,14 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
     # What is stored names the file, and no folder of the machine that it was found on.
     named = replace(contract.manifest, path=Path(contract.path.name))
     return str(named.error(("expectations", expectation.index, "kwargs", *field), f"{problem}."))
+
+
+def _unfilled(expectation: Expectation, present: Sequence[str], columns: ExactColumns) -> str | None:
+    """A column without any value, where that leaves nothing to look at; None where something is."""
+    empty = [name for name in present if columns.kind(name) == "empty"]
+    looks_away = str(expectation.kwargs.get("ignore_row_if")).startswith(("either", "any"))
+    enough = expectation.column is not None or looks_away or len(empty) == len(present)
+    return empty[0] if empty and enough else None
 
 
 def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
@@ -349,39 +373,49 @@ def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
 
 
 def _validate(
-    suite: Any, frame: "pd.DataFrame", *, run_id: Any, most_rows: int
-) -> tuple[Mapping[int, Any], str]:
+    contract: Contract, expectations: Sequence[Expectation], frame: "pd.DataFrame", *, most_rows: int
+) -> tuple[dict[int, Any], dict[int, str]]:
     """GE's answers, each with the positions of at most `most_rows` unexpected rows and without their values.
 
-    And the class of the exception that ended the whole run; empty where there was none.
+    And the class of the exception that left an expectation without one, both by position in the contract.
     """
     gx = great_expectations()
+    from great_expectations.validator.v1_validator import Validator
+
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_pandas("live").add_dataframe_asset("frame")
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(
-            name=suite.name,
-            data=asset.add_batch_definition_whole_dataframe("whole"),
-            suite=context.suites.add(suite),
-        )
+    # A validation definition would store what it found, and GE cannot write all of that.
+    validator = Validator(
+        batch_definition=asset.add_batch_definition_whole_dataframe("whole"),
+        batch_parameters={"dataframe": frame},
+        result_format={
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": most_rows,
+            "exclude_unexpected_values": True,
+        },
     )
+    answers: dict[int, Any] = {}
+    crashes: dict[int, str] = {}
+
+    def ask(some: Sequence[Expectation]) -> None:
+        try:
+            validation = validator.validate_expectation_suite(_suite(contract, some))
+        except Exception as problem:  # noqa: BLE001 - whatever stops GE, nothing was shown to hold
+            if len(some) == 1:
+                crashes[some[0].index] = type(problem).__name__
+            else:  # one that GE breaks on hides none of the others
+                for each in some:
+                    ask([each])
+        else:
+            answers.update({answer.expectation_config.meta[_INDEX]: answer for answer in validation.results})
+
     try:
-        validation = definition.run(
-            batch_parameters={"dataframe": frame},
-            result_format={
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": most_rows,
-                "exclude_unexpected_values": True,
-            },
-            run_id=run_id,
-        )
-        return {answer.expectation_config.meta[_INDEX]: answer for answer in validation.results}, ""
-    except Exception as problem:  # noqa: BLE001 - whatever stops GE, nothing was shown to hold
-        return {}, type(problem).__name__
+        ask(expectations)
     finally:
         # GE would keep this context for the life of the process, and with it the frame and its failing cells.
         gx.data_context.set_context(None)
+    return answers, crashes
 
 
 def _judge(
@@ -401,7 +435,8 @@ def _judge(
     if refusal := run.refused.get(expectation.index):
         outcome, reason = "error", refusal
     elif answer is None:
-        outcome, reason = "error", f"Great Expectations gave no result ({run.crash or 'and no reason'})."
+        cause = run.crashes.get(expectation.index, "and no reason")
+        outcome, reason = "error", f"Great Expectations gave no result ({cause})."
     elif name := _exception_name(answer.exception_info):
         missing = [f"`{column}`" for column in _columns(expectation) if column not in frame.columns]
         cause = f"there is no column {', '.join(missing)}" if missing else f"{subject} could not be evaluated"

@@ -1,12 +1,13 @@
 """Files of rows, read a column at a time."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from platform_assets.drift.column_types import is_text
+from platform_assets.drift.csv_types import typed
 from platform_assets.drift.errors import DriftError
 from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.table import read_table
@@ -35,6 +36,16 @@ class ColumnFile(Protocol):
         """By column, in the file's order."""
         ...
 
+    @property
+    def odd(self) -> Mapping[str, str]:
+        """Why columns cannot be compared whatever the other file holds, where they cannot."""
+        ...
+
+    @property
+    def texts(self) -> "Mapping[str, pa.ChunkedArray]":
+        """Columns as the file has them, where their type is but what all their texts could be read as."""
+        ...
+
     def column(self, name: str) -> "pa.ChunkedArray":
         """All values of one."""
         ...
@@ -48,7 +59,7 @@ class ColumnFile(Protocol):
 def opened(path: Path) -> Iterator[ColumnFile]:
     """The file, until the end of the context: Parquet, which is read column by column, csv or JSON Lines.
 
-    A column of csv is one of numbers where every field that is not empty is one.
+    A column of csv is one of numbers or times where every field that is not empty is one, as `typed` has it.
 
     Raises:
         DriftError: It cannot be read, or has a column twice.
@@ -59,7 +70,7 @@ def opened(path: Path) -> Iterator[ColumnFile]:
             if suffix in _READ_WHOLE or _has_old_times(path):
                 form = suffix if suffix in _READ_WHOLE else _PARQUET
                 table = read_table(path.read_bytes(), form, name=str(path))
-                file: ColumnFile = _Table(_typed(table) if suffix == _CSV else table)
+                file: ColumnFile = _of_csv(table) if suffix == _CSV else _Table(table)
             else:
                 file = _Parquet(path, until_closed.enter_context(_parquet(path)))
         yield file
@@ -107,6 +118,8 @@ def _parquet(path: Path) -> "Iterator[pq.ParquetFile]":
 class _Parquet:
     path: Path
     file: "pq.ParquetFile"
+    odd: Mapping[str, str] = field(default_factory=dict)
+    texts: "Mapping[str, pa.ChunkedArray]" = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -118,7 +131,8 @@ class _Parquet:
 
     def column(self, name: str) -> "pa.ChunkedArray":
         with _named(self.path):
-            return self.file.read([name], use_threads=False).column(0)
+            # By the name `a.b` Parquet's reader gives the child b of a column a as well.
+            return self.file.read([name], use_threads=False).column(name)
 
     def pieces(self, name: str) -> "Iterator[pa.Array]":
         batches = self.file.iter_batches(columns=[name], use_threads=False)
@@ -127,12 +141,14 @@ class _Parquet:
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch.column(0)
+            yield batch.column(name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
     table: "pa.Table"
+    odd: Mapping[str, str] = field(default_factory=dict)
+    texts: "Mapping[str, pa.ChunkedArray]" = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -149,23 +165,10 @@ class _Table:
         yield from self.table[name].chunks
 
 
-def _typed(table: "pa.Table") -> "pa.Table":
-    """Columns of texts that are all numbers as these; all others as they are."""
+def _of_csv(texts: "pa.Table") -> _Table:
     import pyarrow as pa
 
-    return pa.table({name: _numbers(table[name]) for name in table.column_names})
-
-
-def _numbers(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not is_text(column.type) or column.null_count == len(column):
-        return column
-    # Digits behind a leading zero are a code; nineteen and more would be rounded.
-    if pc.any(pc.match_substring_regex(column, r"^[+-]?0\d|^[+-]?\d{19,}$")).as_py():
-        return column
-    for kind in (pa.int64(), pa.float64()):
-        with suppress(pa.ArrowInvalid):
-            return column.cast(kind)
-    return column
+    found = {name: typed(texts[name]) for name in texts.column_names}
+    odd = {name: because for name, (_, because) in found.items() if because is not None}
+    as_read = {name: texts[name] for name in texts.column_names}
+    return _Table(pa.table({name: values for name, (values, _) in found.items()}), odd, as_read)

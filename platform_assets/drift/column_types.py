@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.drift.errors import DriftError
+from platform_assets.reading.errors import shown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,9 @@ def compared_as(reference: "pa.DataType", events: "pa.DataType") -> str:
     if families[0] == families[1]:
         return families[0]
     if not {*families} <= {INTEGER, DECIMAL, *FLOATS}:
-        raise NotComparableError(f"it is {reference} in the reference and {events} in the events")
+        raise NotComparableError(
+            f"it is {_shown(reference)} in the reference and {_shown(events)} in the events"
+        )
     return next((each for each in FLOATS if each in families), DECIMAL)
 
 
@@ -71,7 +74,12 @@ def _family(kind: "pa.DataType") -> str:
         return "timestamp" if kind.tz is None else "timestamp with a zone"
     if types.is_duration(kind):
         return "duration"
-    raise NotComparableError(f"values of type {kind} have no distance")
+    raise NotComparableError(f"values of type {_shown(kind)} have no distance")
+
+
+def _shown(kind: "pa.DataType") -> str:
+    """The type in one line, cut where it is long: a nested one holds names."""
+    return shown_name(str(kind))[1:-1]
 
 
 def factors(reference: "pa.DataType", events: "pa.DataType") -> tuple[int, int]:

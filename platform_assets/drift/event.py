@@ -85,12 +85,7 @@ class PredictionEvent:
             event_time=_time(content),
             line=_text(content, "line"),
             model_version=_integer(content, "model_version"),
-            columns={
-                str(name): value
-                if isinstance(value, str) and len(value) <= _TEXT_MAX_LENGTH
-                else _number(value, f"columns.{name}")
-                for name, value in columns.items()
-            },
+            columns={_column_name(name): _column_value(name, value) for name, value in columns.items()},
             score=_number(content.get("score", "missing"), "score"),
             label=None if _is_missing(content.get("label")) else _integer(content, "label", within=(0, 1)),
         )
@@ -212,7 +207,27 @@ def _text(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _TEXT_MAX_LENGTH:
         raise DriftError(f"{name} of a prediction event must be a text of 1 to {_TEXT_MAX_LENGTH} characters")
-    return value
+    return _without_nul(value, name)
+
+
+def _column_name(name: Any) -> str:
+    return _without_nul(str(name), "the name of one of the columns")
+
+
+def _column_value(name: str, value: Any) -> float | str:
+    field = f"columns.{name}"
+    if isinstance(value, str) and len(value) <= _TEXT_MAX_LENGTH:
+        return _without_nul(value, field)
+    return _number(value, field)
+
+
+def _without_nul(text: str, name: str) -> str:
+    """The text itself: others end a text at this character, or drop it."""
+    if "\0" in text:
+        raise DriftError(
+            f"{name[:_TEXT_MAX_LENGTH]} of a prediction event holds the character NUL, which is no text; remove it"
+        )
+    return text
 
 
 def _time(content: Mapping[str, Any]) -> datetime:

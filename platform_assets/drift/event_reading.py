@@ -16,7 +16,7 @@ import orjson
 
 from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event import PredictionEvent
-from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.forms import without_mark
 from platform_assets.reading.json_lines import json_lines, once
 from platform_assets.reading.table import read_table
@@ -124,6 +124,8 @@ def _array(text: bytes, name: str) -> list[Any]:
         ) from None
     except ValueError as problem:
         raise NoEventError(name, 1, str(problem)) from None
+    except RecursionError:
+        raise NoEventError(name, 1, "is nested too deeply to be read") from None
     return values
 
 
@@ -136,7 +138,8 @@ def _rows(table: "pa.Table", name: str) -> Iterator[dict[str, Any]]:
         elif (values := _values(table[column])) is not None:
             watched[column] = values
         else:
-            log.warning("%s: column %s of type %s is no part of its events", name, column, table[column].type)
+            shown = shown_name(column), shown_name(str(table[column].type))
+            log.warning("%s: column %s of type %s is no part of its events", name, *shown)
     for row in range(table.num_rows):
         yield {each: values[row] for each, values in fields.items()} | {
             "columns": {each: values[row] for each, values in watched.items()}

@@ -1,6 +1,6 @@
 """One column on two sides, a reference and events: what of it cannot be compared, and how far apart the rest is."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
@@ -65,6 +65,8 @@ class Pair:
     compared_as: str | None = None
     because: str | None = None
     """Why there is no distance."""
+    is_lost: bool = False
+    """Whether the reference has values that can be compared, and what the events have cannot be compared with them."""
 
 
 def emptiness(name: SideName, side: Side) -> str | None:
@@ -86,14 +88,21 @@ def alone(values: "Iterable[pa.Array]", name: SideName) -> Pair:
     return Pair(side, None, because=because) if name == REFERENCE else Pair(None, side, because=because)
 
 
-def paired(reference: "pa.ChunkedArray", events: "Iterable[pa.Array]", events_type: "pa.DataType") -> Pair:
+def paired(
+    reference: "pa.ChunkedArray",
+    events: "Iterable[pa.Array]",
+    events_type: "pa.DataType",
+    odd: "Mapping[SideName, str] | None" = None,
+) -> Pair:
     """A column of two files. Whatever is odd about it is told in the result.
 
     Args:
         reference: All values of the one.
         events: The other's, piece by piece.
         events_type: Of each piece.
+        odd: Why a side cannot be compared whatever the other one is, where it cannot.
     """
+    odd = odd or {}
     sides = {REFERENCE: _counted(reference.chunks), EVENTS: Side()}
 
     def counting() -> "Iterator[pa.Array]":
@@ -103,17 +112,30 @@ def paired(reference: "pa.ChunkedArray", events: "Iterable[pa.Array]", events_ty
 
     unread = counting()
     found = kind = because = None
+    is_lost = False
     try:
         because = emptiness(REFERENCE, sides[REFERENCE])
-        if because is None and not _is_null(events_type):
+        if because is None and odd:
+            because = "; ".join(f"in the {side}, {reason}" for side, reason in odd.items())
+            is_lost = REFERENCE not in odd and _is_comparable(reference)
+        elif because is None and not _is_null(events_type):
             kind = compared_as(reference.type, events_type)
             found = _distance(kind, reference, unread, events_type)
     except (NotComparableError, SketchError) as problem:
-        because = str(problem)
+        because, is_lost = str(problem), _is_comparable(reference)
     for _ in unread:
         pass  # what is not compared is counted all the same
     because = because or emptiness(EVENTS, sides[EVENTS])
-    return Pair(sides[REFERENCE], sides[EVENTS], None if because else found, kind, because)
+    return Pair(sides[REFERENCE], sides[EVENTS], None if because else found, kind, because, is_lost)
+
+
+def _is_comparable(reference: "pa.ChunkedArray") -> bool:
+    """Whether it could be compared with values of its own kind."""
+    try:
+        _distance(compared_as(reference.type, reference.type), reference, reference.chunks, reference.type)
+    except (NotComparableError, SketchError):
+        return False
+    return True
 
 
 def _distance(

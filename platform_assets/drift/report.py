@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from platform_assets.drift.column_files import ColumnFile, opened
 from platform_assets.drift.errors import DriftError
-from platform_assets.drift.pairs import EVENTS, REFERENCE, Pair, Side, alone, emptiness, paired
+from platform_assets.drift.pairs import EVENTS, REFERENCE, Pair, Side, SideName, alone, emptiness, paired
+from platform_assets.drift.texts import share_a_text
+from platform_assets.reading.errors import shown_name
 from platform_assets.sketch.binning import kernels_for
 from platform_assets.sketch.shares import share_p_value
 from platform_assets.sketch.significance import holm
@@ -33,7 +35,7 @@ class ColumnReport:
     """Whether anything in `alarm_because`."""
     alarm_because: tuple[str, ...]
     """What is significant among all columns: `distance`, or the shares of `missing`, `positive_infinity`,
-    `negative_infinity`; or that the events have no value to compare, and the reference has."""
+    `negative_infinity`; or that the events have nothing that can be compared, and the reference has."""
     compared_as: str | None
     """Such as `float64`, `decimal`; the less precise of the two types. None where columns came without types."""
     not_compared_because: str | None
@@ -131,9 +133,16 @@ def _pairs(reference: ColumnFile, events: ColumnFile) -> Iterator[tuple[str, Pai
     of_reference, of_events = reference.types, events.types
     # Each piece is small; together they may be worth the compiled loops.
     kernels_for(events.rows * len(of_reference))
+    sides: tuple[tuple[SideName, ColumnFile], ...] = (REFERENCE, reference), (EVENTS, events)
     for name in of_reference:
         if name in of_events:
-            yield name, paired(reference.column(name), events.pieces(name), of_events[name])
+            odd: dict[SideName, str] = {side: file.odd[name] for side, file in sides if name in file.odd}
+            known, texts = reference.column(name), events.texts.get(name)
+            # A few codes may all look like numbers, or most of them.
+            if texts is not None and REFERENCE not in odd and share_a_text(known, texts):
+                yield name, paired(known, texts.chunks, texts.type)
+            else:
+                yield name, paired(known, events.pieces(name), of_events[name], odd)
         else:
             yield name, alone(reference.pieces(name), REFERENCE)
     for name in of_events:
@@ -149,8 +158,8 @@ def _refuse_other_case(
     for name in of_events:
         if name not in of_reference and (other := lacking.get(name.casefold())):
             raise DriftError(
-                f"{events_path}: has the column {name} where the reference {reference_path} has {other}; names count as "
-                "they are written: rename one of them"
+                f"{events_path}: has the column {shown_name(name)} where the reference {reference_path} has "
+                f"{shown_name(other)}; names count as they are written: rename one of them"
             )
 
 
@@ -167,7 +176,7 @@ def _tests(pair: Pair) -> Iterator[tuple[str, float]]:
 
 def _verdict(pair: Pair, significant: tuple[str, ...]) -> ColumnReport:
     found = pair.found
-    nothing_came = (
+    nothing_came = pair.is_lost or (
         pair.reference is not None
         and pair.events is not None
         and pair.reference.compared > 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.drift.column_types import NotComparableError
+from platform_assets.drift.column_types import NotComparableError, decoded, is_text
 from platform_assets.sketch.binning import CategoryBinning, Missing
 from platform_assets.sketch.sketch import DEFAULT_BINS, ColumnProfile, KsResult, compare
 
@@ -107,6 +107,23 @@ class ReferenceTexts:
             known = [_MISSING if text is None else self._code_of.get(text, other) for text in texts]
         codes: NDArray[np.int64] = np.array([*known, _MISSING], np.int64)[indices]
         return codes
+
+
+def share_a_text(reference: "pa.ChunkedArray", events: "pa.ChunkedArray") -> bool:
+    """Whether the reference is of texts, and one of the events' texts is among them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if not is_text(decoded(reference.type)):
+        return False
+    wanted = events.unique().drop_null().cast(pa.large_string())
+    for chunk in reference.chunks:
+        texts = chunk.dictionary if types.is_dictionary(chunk.type) else chunk
+        known = texts.drop_null().cast(pa.large_string())
+        if pc.any(pc.is_in(wanted, value_set=known)).as_py():
+            return True
+    return False
 
 
 def _compared(

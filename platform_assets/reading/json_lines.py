@@ -6,6 +6,7 @@ Windows' line ends are no part of it and are passed over.
 
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -27,6 +28,16 @@ class _OddError(ValueError):
         self.column = column
 
 
+class _RepeatedNameError(_OddError):
+    def __init__(self, name: str | None = None, column: str | None = None) -> None:
+        shown = "a name" if name is None else f"the name {shown_name(name)}"
+        super().__init__(f"has {shown} twice in one object; remove or rename one of them", column)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it is written."""
+
+
 def json_lines(
     content: bytes, *, name: str, refused: Callable[[ReadingError], None] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -44,7 +55,7 @@ def json_lines(
         ReadingError: the file is no UTF-8 text, or a line of it is no JSON object, has a name twice, NaN or an
             infinite number, or half a surrogate pair. The message names row and line, and never a value.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=once, parse_constant=_no_constant)
+    decoder = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_constant=_no_constant)
     for _, line, value in objects(content, decoder, name=name, refused=refused):
         yield line, value
 
@@ -91,19 +102,20 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs, as a decoder's hook.
 
     Raises:
-        ValueError: a name stands twice.
+        ValueError: a name stands twice. It is not quoted: within values names may be data.
     """
     made = dict(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise _OddError(f"has the name {shown_name(twice)} twice in one object; remove or rename one of them")
+        raise _RepeatedNameError
     return made
 
 
 def _object(written: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
     text = written.decode("utf-8")
-    value = decoder.decode(text)
+    try:
+        value = decoder.decode(text)
+    except _RepeatedNameError:
+        raise _repeated(text) from None
     if not isinstance(value, dict):
         raise _OddError("is JSON and no object; write one object a line")
     if _ESCAPE in text and _HALF.search(text) and (place := _half_pair(value)) is not None:
@@ -115,21 +127,56 @@ def _object(written: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
     return value
 
 
-def _half_pair(value: Any, place: str = "") -> str | None:
-    """Path to the first text that holds half a surrogate pair, empty where a name does; None where none does."""
+def _repeated(text: str) -> _RepeatedNameError:
+    """Which name stands twice, or below which column one does."""
+    pairs = json.JSONDecoder(object_pairs_hook=_Pairs, parse_float=str, parse_int=str).decode(text)
+    if not isinstance(pairs, _Pairs):
+        return _RepeatedNameError()
+    if (twice := _twice(pairs)) is not None:
+        return _RepeatedNameError(twice)
+    return _RepeatedNameError(column=next(name for name, value in pairs if _repeats(value)))
+
+
+def _twice(pairs: _Pairs) -> str | None:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            return name
+        names.add(name)
+    return None
+
+
+def _repeats(value: Any) -> bool:
+    """Whether a name stands twice in an object within."""
+    if isinstance(value, _Pairs):
+        return _twice(value) is not None or any(_repeats(each) for _, each in value)
+    return isinstance(value, list) and any(map(_repeats, value))
+
+
+def _half_pair(value: dict[str, Any]) -> str | None:
+    """The first column that holds half a surrogate pair, empty where its name does; None where none does."""
+    if not all(map(is_text, value)):
+        return ""
+    return next((column for column, each in value.items() if not _is_whole(each)), None)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether all texts within are texts, names included."""
     match value:
         case str():
-            return None if is_text(value) else place
+            return is_text(value)
         case dict():
-            if any(_half_pair(key, "name") for key in value):
-                return ""
-            parts = ((f"{place}.{key}" if place else key, each) for key, each in value.items())
+            return all(map(is_text, value)) and all(map(_is_whole, value.values()))
         case list():
-            parts = ((place, each) for each in value)
-        case _:
-            return None
-    found = (_half_pair(each, inner) for inner, each in parts)
-    return next((each for each in found if each is not None), None)
+            return all(map(_is_whole, value))
+    return True
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if not math.isfinite(number):
+        raise _OddError("holds a number beyond any float; write a smaller one, or a text")
+    return number
 
 
 def _no_constant(constant: str) -> float:

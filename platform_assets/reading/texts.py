@@ -56,8 +56,11 @@ def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
     Raises:
         ReadingError: it does; the message names the first row, and its column.
     """
-    for position, column in enumerate(table.columns, start=1):
-        if "\0" in table.column_names[position - 1]:
+    # Columns and names are made anew at each asking.
+    for position, (column_name, column) in enumerate(
+        zip(table.column_names, table.columns, strict=True), start=1
+    ):
+        if "\0" in column_name:
             raise ReadingError(name, f"the name of column {position} holds the character NUL; rename it")
         for is_odd, reason in (
             (_is_invalid, "holds bytes that are no UTF-8 text; write it again as UTF-8"),
@@ -68,7 +71,7 @@ def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
                     name,
                     reason,
                     row=_first_row(column, is_odd) + 1,
-                    column=column_label(table.column_names[position - 1], position, is_named=is_named),
+                    column=column_label(column_name, position, is_named=is_named),
                 )
 
 
@@ -83,25 +86,60 @@ def _is_invalid(column: "pa.ChunkedArray") -> bool:
 
 
 def _holds_nul(column: "pa.ChunkedArray") -> bool:
+    return _has_text(column.type) and any(map(_nul_within, column.chunks))
+
+
+def _has_text(kind: "pa.DataType") -> bool:
+    """Whether texts are somewhere within, or names that hold NUL."""
+    return _is_text_type(kind) or any(
+        "\0" in field.name or _has_text(field.type) for field in map(kind.field, range(kind.num_fields))
+    )
+
+
+def _is_text_type(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _nul_within(values: "pa.Array") -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return bool(pc.any(pc.match_substring(column, "\0")).as_py())
-    if pa.types.is_nested(kind):
-        return any(map(_nul_within, column.to_pylist()))
-    return False
+    kind = values.type
+    if not _has_text(kind) or values.null_count == len(values):
+        return False
+    if _is_text_type(kind):
+        return bool(pc.any(pc.match_substring(values, "\0")).as_py())
+    if pa.types.is_struct(kind):
+        return any("\0" in field.name for field in kind) or any(
+            _nul_within(_field(values, at)) for at, field in enumerate(kind) if _has_text(field.type)
+        )
+    if pa.types.is_map(kind):
+        # Of a slice, its keys would still be those of all rows.
+        return _nul_within(values.cast(pa.list_(pa.struct([kind.key_field, kind.item_field]))))
+    if pa.types.is_union(kind):
+        return any(map(_nul_in_value, values.to_pylist()))
+    return _nul_within(values.flatten())
 
 
-def _nul_within(value: Any) -> bool:
+def _field(values: "pa.Array", at: int) -> "pa.Array":
+    """Those of a field that are in an object; what lies beneath a missing one is no value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Arrow gives up on unions there, which cannot be missing themselves.
+    return values.field(at) if pa.types.is_union(values.type[at].type) else pc.struct_field(values, [at])
+
+
+def _nul_in_value(value: Any) -> bool:
     match value:
         case str():
             return "\0" in value
         case dict():
-            return any(_nul_within(each) for pair in value.items() for each in pair)
+            return any(_nul_in_value(each) for pair in value.items() for each in pair)
         case list() | tuple():
-            return any(map(_nul_within, value))
+            return any(map(_nul_in_value, value))
     return False
 
 

@@ -1,6 +1,8 @@
 """Python's values as Arrow arrays of the one type that holds all of them exactly, and literals as values."""
 
 import math
+import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import accumulate, chain
@@ -20,14 +22,42 @@ _MOST_DIGITS: Final = 76
 
 
 class UnfitValueError(ValueError):
-    """A value has no exact type."""
+    """A value has no exact type, or a name no place."""
 
-    def __init__(self, position: int, reason: str) -> None:
+    def __init__(self, position: int | None, reason: str) -> None:
         super().__init__(reason)
         self.position, self.reason = position, reason
 
 
-def arrow_array(values: Sequence[Any]) -> "pa.Array":
+class Room:
+    """How many cells a table may still get: every name takes one in every row, whether it has a value there or not.
+
+    Names that are data, such as ids, would take the square of what the file takes.
+    """
+
+    def __init__(self, cells: int) -> None:
+        self._left = cells
+
+    def check(self, names: int, rows: int) -> None:
+        """Ask for the cells of so many more names in so many rows.
+
+        Raises:
+            UnfitValueError: there are fewer; it has no position.
+        """
+        if names * rows > self._left:
+            raise UnfitValueError(
+                None,
+                f"has more than {self._left // rows:,} different names in {rows:,} objects; "
+                "write them as a list of keys and values",
+            )
+
+    def take(self, names: int, rows: int) -> None:
+        """Take them; raises as `check` does."""
+        self.check(names, rows)
+        self._left -= names * rows
+
+
+def arrow_array(values: Sequence[Any], room: Room | None = None) -> "pa.Array":
     """The values as one array, each exactly.
 
     Whole numbers are int64, else uint64, else decimals; other numbers are floats or, where one has digits that no
@@ -35,26 +65,28 @@ def arrow_array(values: Sequence[Any]) -> "pa.Array":
 
     Args:
         values: None, bool, int, float, Decimal, str, and lists and dicts of these.
+        room: What the names of dicts take their cells from; without it they may be as many as they are.
 
     Raises:
-        UnfitValueError: a number is too long for a decimal.
+        UnfitValueError: a number is too long for a decimal, or dicts have more names than there is room for.
     """
     import pyarrow as pa
 
+    room = room or Room(sys.maxsize)
     kinds = set(map(type, values)) - {NoneType}
     if not kinds:
         return pa.nulls(len(values))
     if kinds == {int}:
         return _integers(values)
     if kinds <= {int, float, Decimal}:
-        return _numbers(values, kinds)
+        return _numbers(values, kinds, room)
     if len(kinds) > 1:
-        return _union(values)
+        return _union(values, room)
     (kind,) = kinds
     if kind is dict:
-        return _structs(values)
+        return _structs(values, room)
     if kind is list:
-        return _lists(values)
+        return _lists(values, room)
     return pa.array(values, {str: pa.string(), bool: pa.bool_()}[kind])
 
 
@@ -97,7 +129,7 @@ def _integers(values: Sequence[Any]) -> "pa.Array":
     return _decimals(values)
 
 
-def _numbers(values: Sequence[Any], kinds: set[type]) -> "pa.Array":
+def _numbers(values: Sequence[Any], kinds: set[type], room: Room) -> "pa.Array":
     import pyarrow as pa
 
     if Decimal not in kinds and all(_is_float(value) for value in values if type(value) is int):
@@ -105,7 +137,7 @@ def _numbers(values: Sequence[Any], kinds: set[type]) -> "pa.Array":
     # Only a float can be infinite, or no number.
     if all(value is None or type(value) is not float or math.isfinite(value) for value in values):
         return _decimals([Decimal(repr(value)) if type(value) is float else value for value in values])
-    return _union(values)
+    return _union(values, room)
 
 
 def _is_float(number: int) -> bool:
@@ -135,12 +167,13 @@ def _decimals(values: Sequence[Any]) -> "pa.Array":
     return pa.array([None if value is None else Decimal(value) for value in values], kind(precision, scale))
 
 
-def _structs(values: Sequence[dict[str, Any] | None]) -> "pa.Array":
+def _structs(values: Sequence[dict[str, Any] | None], room: Room) -> "pa.Array":
     import pyarrow as pa
 
     names = list(dict.fromkeys(chain.from_iterable(value for value in values if value is not None)))
+    room.take(len(names), len(values))
     children = [
-        arrow_array([None if value is None else value.get(name) for value in values]) for name in names
+        arrow_array([None if value is None else value.get(name) for value in values], room) for name in names
     ]
     absent = pa.array([value is None for value in values], pa.bool_())
     if not names:
@@ -148,16 +181,20 @@ def _structs(values: Sequence[dict[str, Any] | None]) -> "pa.Array":
     return pa.StructArray.from_arrays(children, names, mask=absent)
 
 
-def _lists(values: Sequence[list[Any] | None]) -> "pa.Array":
+def _lists(values: Sequence[list[Any] | None], room: Room) -> "pa.Array":
     import pyarrow as pa
 
-    items = arrow_array(list(chain.from_iterable(value for value in values if value is not None)))
-    ends = accumulate((len(value or ()) for value in values), initial=0)
+    ends = list(accumulate((len(value or ()) for value in values), initial=0))
+    try:
+        items = arrow_array(list(chain.from_iterable(value for value in values if value is not None)), room)
+    except UnfitValueError as problem:
+        at = None if problem.position is None else bisect_right(ends, problem.position) - 1
+        raise UnfitValueError(at, problem.reason) from None
     absent = pa.array([value is None for value in values], pa.bool_())
     return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), items, mask=absent)
 
 
-def _union(values: Sequence[Any]) -> "pa.Array":
+def _union(values: Sequence[Any], room: Room) -> "pa.Array":
     """Each value under its own type; null stands under one of its own, since a union has no nulls."""
     import pyarrow as pa
 
@@ -170,9 +207,17 @@ def _union(values: Sequence[Any]) -> "pa.Array":
         codes.append(numbers[type(value)])
         offsets.append(seen[type(value)])
         seen[type(value)] += 1
+    arrays = []
+    for kind, child in zip(kinds, children, strict=True):
+        try:
+            arrays.append(arrow_array(child, room))
+        except UnfitValueError as problem:
+            of_kind = [at for at, value in enumerate(values) if type(value) is kind]
+            at = None if problem.position is None else of_kind[problem.position]
+            raise UnfitValueError(at, problem.reason) from None
     return pa.UnionArray.from_dense(
         pa.array(codes, pa.int8()),
         pa.array(offsets, pa.int32()),
-        [arrow_array(child) for child in children],
+        arrays,
         [kind.__name__ for kind in kinds],
     )

@@ -284,6 +284,39 @@ def test_aggregates_and_exceptions_give_no_cell_away(tmp_path: Path) -> None:
     assert "778899" not in report.model_dump_json()
 
 
+QUANTILES = (
+    "expect_column_quantile_values_to_be_between, "
+    "{column: label, quantile_ranges: {quantiles: [0.5], value_ranges: [[0, 10]]}}"
+)
+
+
+def test_quantiles_are_judged_like_anything_else(tmp_path: Path) -> None:
+    """An answer that GE cannot write down is one all the same, and leaves the others theirs."""
+    contract = contract_with(tmp_path, QUANTILES, "expect_column_values_to_be_unique, {column: text}")
+    report = run_contract(contract, reviews(), run_name="run-1")
+    assert [result.outcome for result in report.domain("core").results] == ["pass", "pass"]
+
+
+def test_what_ends_the_run_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an expectation ends GE's whole run, each of the others is still judged."""
+    great_expectations()
+    from great_expectations.validator.v1_validator import Validator
+
+    run = Validator.validate_expectation_suite
+
+    def breaking(self: Any, suite: Any) -> Any:
+        if any("quantile" in each.expectation_type for each in suite.expectations):
+            raise LookupError(CANARY)
+        return run(self, suite)
+
+    monkeypatch.setattr(Validator, "validate_expectation_suite", breaking)
+    unique = "expect_column_values_to_be_unique, {column: %s}"
+    contract = contract_with(tmp_path, unique % "text", QUANTILES, unique % "source")
+    good, broken, bad = run_contract(contract, reviews(), run_name="run-1").domain("core").results
+    assert [good.outcome, broken.outcome, bad.outcome] == ["pass", "error", "fail"]
+    assert broken.reason == "Great Expectations gave no result (LookupError)."
+
+
 def test_exception_that_ends_the_run_makes_everything_an_error(contract: Contract) -> None:
     """Cells on which GE itself breaks leave no expectation without a result, and none passed."""
     report = run_contract(contract, reviews(text=[Bomb() for _ in range(40)]), run_name="run-1")
@@ -295,15 +328,17 @@ def test_exception_that_ends_the_run_makes_everything_an_error(contract: Contrac
 
 def answering(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
     """Let `change` have its way with each of GE's validations."""
-    definition = great_expectations().ValidationDefinition
-    run = definition.run
+    great_expectations()
+    from great_expectations.validator.v1_validator import Validator
 
-    def changed(self: Any, **options: Any) -> Any:
-        validation = run(self, **options)
+    run = Validator.validate_expectation_suite
+
+    def changed(self: Any, suite: Any) -> Any:
+        validation = run(self, suite)
         change(validation)
         return validation
 
-    monkeypatch.setattr(definition, "run", changed)
+    monkeypatch.setattr(Validator, "validate_expectation_suite", changed)
 
 
 def test_missing_result_is_an_error(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:

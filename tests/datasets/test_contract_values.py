@@ -283,6 +283,27 @@ def test_what_has_no_value_is_no_misfit(tmp_path):
     assert (result.outcome, result.reason) == ("error", "Nothing was checked: column `gone` holds no value.")
 
 
+@pytest.mark.parametrize("values", [[None, None], [float("nan")] * 2, pd.array([None, None], dtype="Int64")])
+def test_an_aggregate_over_no_value_is_an_error(tmp_path, values):
+    """What GE says of a column of nulls alone is nothing that was checked, unless it is about the nulls."""
+    found = judge(
+        tmp_path,
+        pd.DataFrame({"v": values, "id": [1, 2]}),
+        "expect_column_sum_to_be_between, {column: v, min_value: 0, max_value: 10}, info",
+        "expect_column_distinct_values_to_be_in_set, {column: v, value_set: [1, 2]}",
+        "expect_column_unique_value_count_to_be_between, {column: v, max_value: 5}",
+        "expect_column_proportion_of_unique_values_to_be_between, {column: v, max_value: 1}",
+        "expect_column_pair_values_to_be_equal, {column_A: v, column_B: v}",
+        "expect_column_pair_values_to_be_equal, {column_A: id, column_B: v, ignore_row_if: either_value_is_missing}",
+        "expect_column_values_to_be_null, {column: v}",
+        "expect_column_to_exist, {column: v}",
+        "expect_column_proportion_of_non_null_values_to_be_between, {column: v, max_value: 0.5}",
+        "expect_column_values_to_not_be_null, {column: v}",
+    )
+    assert {each.reason for each in found[:6]} == {"Nothing was checked: column `v` holds no value."}
+    assert [each.outcome for each in found] == ["error"] * 6 + ["pass"] * 3 + ["fail"]
+
+
 @pytest.mark.parametrize(
     ("entry", "field", "problem"),
     [

@@ -195,7 +195,10 @@ def test_exception_of_ge_is_an_error(contract: Contract, monkeypatch: pytest.Mon
     def explode(*_: object, **__: object) -> None:
         raise LookupError(CANARY)
 
-    monkeypatch.setattr(great_expectations().ValidationDefinition, "run", explode)
+    great_expectations()
+    from great_expectations.validator.v1_validator import Validator
+
+    monkeypatch.setattr(Validator, "validate_expectation_suite", explode)
     report = checked(contract, patients())
     assert report.outcome == "error"
     assert report.reason == "Great Expectations gave no result (LookupError)."
@@ -206,15 +209,17 @@ def test_exception_of_ge_is_an_error(contract: Contract, monkeypatch: pytest.Mon
 
 def test_missing_result_is_an_error(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
     """An assertion that GE says nothing about makes an error of a file that is otherwise as stated."""
-    definition = great_expectations().ValidationDefinition
-    run = definition.run
+    great_expectations()
+    from great_expectations.validator.v1_validator import Validator
 
-    def forgetful(self: Any, **options: Any) -> Any:
-        validation = run(self, **options)
+    run = Validator.validate_expectation_suite
+
+    def forgetful(self: Any, suite: Any) -> Any:
+        validation = run(self, suite)
         validation.results.pop()
         return validation
 
-    monkeypatch.setattr(definition, "run", forgetful)
+    monkeypatch.setattr(Validator, "validate_expectation_suite", forgetful)
     assert checked(contract, patients()).outcome == "error"
 
 

@@ -84,6 +84,33 @@ def test_replay_tells_what_it_did_not_compare(run, files):
         run("replay", "--reference", reference, "--events", events)
 
 
+def test_a_name_forges_no_line_of_a_replay(run, tmp_path):
+    """Nor one within a type; whatever is no word is quoted and in one line."""
+    path, forged = tmp_path / "rows.parquet", "n\nscore  KS 0.0000  (0.0000 to 0.0000)  p 1"
+    names = [forged, "\u202eegnarts", "x" * 5_000, "größe", "a b"]
+    rows = pa.table([[1.0, 2.0]] * len(names), names=names)
+    pq.write_table(rows.append_column("nested", pa.array([{forged: 1}] * 2)), path)
+    lines = run("replay", "--reference", path, "--events", path).splitlines()
+    assert len(lines) == len(names) + 2
+    assert [line.split()[0] for line in lines[:4]] == [
+        "'n\\nscore",
+        "'\\u202eegnarts'",
+        f"'{'x' * 64}\\u2026'",
+        "größe",
+    ]
+    assert lines[4].startswith("'a b' ")
+    assert lines[5].startswith("nested ")
+
+
+def test_replay_tells_what_is_compared_as_texts(run, tmp_path):
+    """Of which a distance says less than of numbers."""
+    path = tmp_path / "rows.csv"
+    path.write_text("n,code\n" + "".join(f"{row},s{row % 3}\n" for row in range(90)))
+    n, code, _ = run("replay", "--reference", path, "--events", path).splitlines()
+    assert "as text" in code
+    assert "as text" not in n
+
+
 def test_replay_of_a_file_that_is_none_names_it(run, files, tmp_path):
     """The message says which file."""
     (tmp_path / "C.parquet").write_text("nothing of the kind")

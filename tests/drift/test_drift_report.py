@@ -232,6 +232,17 @@ class TestFiles:
         told = compared({"value": [2**53] * ROWS}, {"value": [2**53 + 1] * ROWS})["columns"]["value"]
         assert told["ks_lower"] == 1.0
 
+    def test_a_name_with_a_dot_is_no_path_into_another_column(self, compared):
+        """The column `a.b` is compared, and not the child b of a."""
+        drifted = {
+            seed: {"a": pa.array([{"b": 1.0}] * ROWS), "a.b": uniform(seed) * factor}
+            for seed, factor in ((1, 1), (2, 10))
+        }
+        told = compared(drifted[1], drifted[2])
+        assert list(told["not_compared"]) == ["a"]
+        assert told["columns"]["a.b"]["alarm_because"] == ["distance"]
+        assert told["columns"]["a.b"]["ks_lower"] > 0.5
+
     def test_texts_need_memory_that_their_bytes_bound(self, tmp_path):
         """One long text among many, and one that comes in every row: none is padded to it, or held row by row."""
         long, rows = "x" * 500_000, 500
@@ -293,12 +304,12 @@ class TestFiles:
         """They are hardly two columns that each file happens to lack."""
         reference, events = files
         pq.write_table(pq.read_table(events).rename_columns({"score": "Score"}), events)
-        with pytest.raises(DriftError, match=r"has the column Score where the reference .* has score"):
+        with pytest.raises(DriftError, match=r"has the column 'Score' where the reference .* has 'score'"):
             compare_files(reference, events)
 
     @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".CSV"])
     def test_text_files_are_compared_as_what_they_hold(self, tmp_path, suffix):
-        """Numbers of csv are numbers; codes, and numbers that would be rounded, stay texts."""
+        """Numbers of csv are numbers, codes stay texts, and long integers are identifiers as in Parquet."""
         rows = [{"n": n / 8, "code": f"0{n % 7}", "id": str(10**19 + n % 3)} for n in uniform(5).tolist()]
         paths = []
         for name, factor in (("a", 1), ("b", 10)):
@@ -310,13 +321,100 @@ class TestFiles:
                 paths[-1].write_text(
                     "\n".join(["n,code,id", *(",".join(map(str, row.values())) for row in scaled)])
                 )
-        found = compare_files(*paths)["columns"]
-        assert {name: each["compared_as"] for name, each in found.items()} == {
-            "n": "float64",
-            "code": "text",
-            "id": "text",
-        }
+        told = compare_files(*paths)
+        found, kinds = told["columns"], {"n": "float64", "code": "text", "id": "text"}
+        if suffix != ".jsonl":
+            del kinds["id"]
+            assert "19 and more digits are identifiers" in told["not_compared"]["id"]["because"]
+        assert {name: each["compared_as"] for name, each in found.items()} == kinds
         assert [name for name, each in found.items() if each["alarm"]] == ["n"]
+
+    @pytest.mark.parametrize(
+        ("field", "odd", "because"),
+        [
+            ("{}.5", "NA", "20 of 1,000 fields are no number; write them as 1234.5, or leave them empty"),
+            ("{}", "see note", "20 of 1,000 fields are no number"),
+            ("{}.5", "007", "20 of 1,000 fields are no number"),
+            ('"1,{:03}.50"', "", "980 of 1,000 fields are no number"),
+            ("{}.5 €", "", "980 of 1,000 fields are no number"),
+            ("1{:018}", "", "integers of 19 and more digits are identifiers"),
+            ("2026-01-01T00:{:02}:00", "unknown", "20 of 1,000 fields are no time"),
+            ("2026-01-01T00:{:02}:00", "2026-01-01T00:00:00Z", "20 of 1,000 times have a zone"),
+            ("2026-01-01T00:{:02}:00", "2026-02-30T00:00:00", "some of its times do not exist"),
+        ],
+    )
+    def test_a_few_odd_fields_make_no_texts_of_numbers_or_times(self, tmp_path, field, odd, because):
+        """Texts that seldom come twice never alarm: so it is told, and lost to the events it is an alarm."""
+        odd_rows = [odd if row % 50 == 0 else field.format(row % 60) for row in range(ROWS)]
+        clean_rows = ["2026-01-01" if "-" in field else str(row) for row in range(ROWS)]
+        paths = [tmp_path / "odd.csv", tmp_path / "clean.csv"]
+        for path, rows in zip(paths, (odd_rows, clean_rows), strict=True):
+            path.write_text("\n".join(["value,n", *(f"{each},1" for each in rows)]))
+        for reference, events, side, alarm in (
+            (*paths, "the reference", []),
+            (*paths[::-1], "the events", ["nothing to compare"]),
+        ):
+            told = compare_files(reference, events)["not_compared"]["value"]
+            assert told["because"].startswith(f"in {side}, {because}")
+            assert [each for each in told["alarm_because"] if each != "missing"] == alarm
+
+    @pytest.mark.parametrize(
+        "form", ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"]
+    )
+    def test_iso_times_of_csv_are_times(self, tmp_path, form):
+        """A later month is drift, though no text comes twice; and Parquet's times are the same ones."""
+        zone, paths = UTC if form.endswith("Z") else None, [tmp_path / "a.csv", tmp_path / "b.csv"]
+        months = [
+            [datetime(2026, month, 1, tzinfo=zone) + timedelta(minutes=row) for row in range(ROWS)]
+            for month in (1, 2)
+        ]
+        for path, times in zip(paths, months, strict=True):
+            path.write_text("\n".join(["time", *(time.strftime(form) for time in times)]))
+        found = compare_files(*paths)["columns"]["time"]
+        assert (found["ks_lower"], found["alarm"]) == (1.0, True)
+        assert found["compared_as"].startswith("date" if form == "%Y-%m-%d" else "timestamp")
+        kind = pa.date32() if form == "%Y-%m-%d" else pa.timestamp("ms", zone and "UTC")
+        pq.write_table(pa.table({"time": pa.array(months[0], kind)}), tmp_path / "a.parquet")
+        assert compare_files(tmp_path / "a.parquet", paths[0])["columns"]["time"]["ks_upper"] == 0.0
+
+    @pytest.mark.parametrize("form", ["01{:03}", "{}A", "10.0.0.{}", "S{}"])
+    def test_codes_of_csv_are_texts(self, tmp_path, form):
+        """Digits behind a leading zero, and whatever else is no number, can be told from each other."""
+        path = tmp_path / "codes.csv"
+        path.write_text("\n".join(["code", *(form.format(row % 90) for row in range(ROWS))]))
+        assert compare_files(path, path)["columns"]["code"]["compared_as"] == "text"
+
+    def test_a_few_codes_that_look_like_numbers_are_codes_as_in_the_reference(self, tmp_path):
+        """A few rows may have no leading zero; where all have lost theirs, nothing is left to compare."""
+        rows = {
+            "a": [f"{row % 40:02}" for row in range(ROWS)],
+            "few": ["12", "30", "25"],
+            "lost": ["1", "2", "3"],
+        }
+        for name, codes in rows.items():
+            (tmp_path / f"{name}.csv").write_text("\n".join(["code", *codes]))
+        few, lost = (compare_files(tmp_path / "a.csv", tmp_path / f"{name}.csv") for name in ("few", "lost"))
+        assert (few["columns"]["code"]["compared_as"], few["columns"]["code"]["alarm"]) == ("text", False)
+        assert lost["not_compared"]["code"]["alarm_because"] == ("nothing to compare",)
+
+    @pytest.mark.parametrize(
+        ("reference", "events", "is_alarm"),
+        [
+            ([1.5] * ROWS, ["a"] * ROWS, True),
+            (["a"] * ROWS, [1] * ROWS, True),
+            ([1.5] * ROWS, [[1]] * ROWS, True),
+            ([[1]] * ROWS, [1.5] * ROWS, False),
+            ([[1]] * ROWS, [[1]] * ROWS, False),
+            ([2**60] * ROWS, [2**60] * ROWS, False),
+            ([2**60] * ROWS, ["a"] * ROWS, False),
+        ],
+    )
+    def test_events_of_another_kind_than_a_comparable_reference_alarm(
+        self, compared, reference, events, is_alarm
+    ):
+        """What could be compared no longer can; what never could is only told."""
+        told = compared({"value": reference, "n": [1] * ROWS}, {"value": events, "n": [1] * ROWS})
+        assert told["not_compared"]["value"]["alarm_because"] == ["nothing to compare"] * is_alarm
 
     def test_missing_values_are_counted_wherever_null_stands(self, tmp_path):
         """In a dictionary, and in a column of several types."""

@@ -57,6 +57,7 @@ def test_each_form_holds_the_same_events(content):
         (lines(score=math.nan)[2], "NaN"),
         (lines(event_id="cut \ud83d")[2], "half a surrogate pair"),
         ('{"score": 1, "score": 2}', "'score' twice"),
+        (lines(event_id="e\0")[2], "event_id of a prediction event holds the character NUL"),
         (lines(label=2)[2], "label of a prediction event must be 0 or 1"),
         (lines(event_time="2026-01-31T12:00:00")[2], "a time with its zone"),
     ],
@@ -70,6 +71,15 @@ def test_a_bad_line_is_named_and_stops_no_other(third, problem):
     assert problem in refused[4]
     with pytest.raises(NoEventError, match=r"events\.jsonl: row 4: "):
         list(json_events(content, name="events.jsonl"))
+
+
+def test_an_array_that_is_nested_too_deeply_is_refused():
+    """As a line of that depth is."""
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    assert [*both(deep)[1]] == [1]
+    for depth in (1_000, 100_000):
+        with pytest.raises(NoEventError, match=r"events\.json: row 1: "):
+            list(json_events(b"[" * depth + b"]" * depth, name="events.json"))
 
 
 def test_a_refusal_shows_no_value():
@@ -119,8 +129,8 @@ def test_columns_of_other_types_are_no_part_of_an_event(tmp_path, caplog):
     ((_, event),) = read_events(tmp_path / "events.parquet")
     assert event.columns == {"price": 21.12}
     assert [record.message.split(": ")[1] for record in caplog.records] == [
-        "column tags of type list<element",
-        "column seen of type timestamp[us, tz=UTC] is no part of its events",
+        "column 'tags' of type 'list<element",
+        "column 'seen' of type 'timestamp[us, tz=UTC]' is no part of its events",
     ]
 
 

@@ -114,7 +114,16 @@ def test_a_bad_event_refuses_the_request(client, watch, changes, told):
 
 
 @pytest.mark.parametrize(
-    ("body", "row"), [(b"{}", 1), (b"[1]", 1), (b"[", 1), (b'{"a": \n', 1), (b"\xff", 1), (b"5\n", 1)]
+    ("body", "row"),
+    [
+        (b"{}", 1),
+        (b"[1]", 1),
+        (b"[", 1),
+        (b'{"a": \n', 1),
+        (b"\xff", 1),
+        (b"5\n", 1),
+        pytest.param(b"[" * 1_000 + b"]" * 1_000, 1, id="deep"),
+    ],
 )
 def test_what_is_no_event_is_refused(client, body, row):
     """Never a server error."""

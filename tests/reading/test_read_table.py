@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_one_column_may_be_blank() -> None:
         ("[2]", "is JSON and no object; write one object a line"),
         ("nothing", "is no JSON"),
         ('{"a": 2, "b": 3, "a": 4}', "has the name 'a' twice in one object"),
-        ('{"a": {"b": 3, "b": 4}}', "has the name 'b' twice in one object"),
+        ('[{"b": 3, "b": 4}]', "has a name twice in one object"),
         ('{"\\ud83d": 1}', "has a name with half a surrogate pair"),
         ("[" * 100_000, "is nested too deeply"),
         ('{"a": ' + "9" * 5000 + "}", "holds a number of thousands of digits"),
@@ -187,9 +188,11 @@ def test_a_line_that_is_no_object_is_named(line: str, expected: str) -> None:
     ("line", "expected"),
     [
         ('{"t": "\\ud83d"}', "row 2 (line 2), column 't': holds half a surrogate pair"),
-        ('{"t": {"u": ["\\udc00"]}}', "row 2 (line 2), column 't.u': holds half a surrogate pair"),
+        ('{"t": {"u": ["\\udc00"]}}', "row 2 (line 2), column 't': holds half a surrogate pair"),
         ('{"t": "x\\u0000"}', "row 2, column 't': holds the character NUL"),
         ('{"t": ["x\\u0000"]}', "row 2, column 't': holds the character NUL"),
+        ('{"t": {"u": [null, {"v": "x\\u0000"}, 1]}}', "row 2, column 't': holds the character NUL"),
+        ('{"t": {"x\\u0000": 1}}', "row 2, column 't': holds the character NUL"),
         ('{"t": ' + "9" * 77 + "}", "row 2 (line 2), column 't': holds numbers of 77 digits"),
         ('{"t": 1e400}', "row 2 (line 2), column 't': holds numbers of 401 digits"),
     ],
@@ -262,6 +265,64 @@ def test_values_of_several_types_are_kept(values: list[Any]) -> None:
     found = read(content, ".jsonl")["v"].to_pylist()
     assert found == values
     assert [type(value) for value in found] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda row: {"m": {f"u{row}": 1}},
+        lambda row: {f"u{row}": 1},
+        lambda row: {"m": [{f"u{row}": "x"}]},
+        lambda row: {"m": {f"u{row}": 1} if row % 50 else row},
+        lambda row: {"m": {"a": {"b": {f"u{row}": 1}}}},
+        lambda row: {"m": {f"u{row}-{each}": 1 for each in range(100)}},
+    ],
+)
+def test_names_that_are_data_are_refused(value: Callable[[int], Any]) -> None:
+    """Names such as ids, new ones in every object, would make a table of the square of what the file takes."""
+    content = "".join(json.dumps(value(row)) + "\n" for row in range(2100))
+    problem = refusal(content, ".jsonl")
+    assert problem.row is not None
+    assert "different names in " in problem.reason
+    assert problem.reason.endswith("objects; write them as a list of keys and values")
+    assert "u1" not in str(problem)
+
+
+def test_wide_tables_are_read() -> None:
+    """Many names are no fault where most rows have most of them, or where there are few rows."""
+    wide = {f"c{at}": at for at in range(10_000)}
+    table = read(f'{{"m": {json.dumps(wide)}}}\n{json.dumps(wide)}\n{{"c3": 7}}\n', ".jsonl")
+    assert (table.num_columns, table["c3"].to_pylist()) == (10_001, [None, 3, 7])
+    assert table["m"].to_pylist() == [wide, None, None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [{"a": 1}, {"b": "x"}, None, {}, {"a": 2**63, "b": None, "c": [1]}, {"c": [None, 0.5]}],
+        [[{"a": 1}], None, [], [{"a": None}, None, {"b": {"c": 1}}], [{"b": {"d": "x"}}], [[]]],
+        [{"a": {"b": 1}}, {"a": None}, {"a": {"b": "x"}}, {"a": 1}],
+        [[], [[1]], [[]], [["x", None]], None, [None]],
+        [1, None, {"a": 1}, {"b": 1}, [1], ["x"]],
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_batches_are_joined_as_if_they_were_one(
+    monkeypatch: pytest.MonkeyPatch, values: list[Any], rows: int
+) -> None:
+    """Where types differ within objects and lists, too; the bounds of batches are nowhere in the table."""
+    content = "".join(json.dumps({"v": value}) + "\n" for value in values)
+    whole = read(content, ".jsonl")
+    monkeypatch.setattr("platform_assets.reading.json_table._BATCH_ROWS", rows)
+    found = read(content, ".jsonl")
+    assert found.schema == whole.schema
+    assert found.to_pydict() == whole.to_pydict()
+
+
+def test_long_numbers_within_lists_are_told_by_their_row() -> None:
+    """Not by their place in the list."""
+    content = '{"v": [1, 2, 3]}\n{"v": "x"}\n{"v": [4, [5, %s]]}\n' % ("9" * 77)
+    assert said(content, ".jsonl").startswith("row 3 (line 3), column 'v': holds numbers of 77 digits")
 
 
 def test_types_are_told_from_the_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +405,30 @@ def test_encodings_are_no_types() -> None:
 def test_parquet_that_is_refused(table: Any, expected: str) -> None:
     """Texts that are none and repeated names are told; nothing is repaired."""
     assert said(parquet(table), ".parquet").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (pa.map_(pa.string(), pa.int8()), [[("a", 1)], None, []], [("b", 1), ("c\0", 2)]),
+        (pa.map_(pa.int8(), pa.string()), [[(1, "a")], None, []], [(1, "b\0")]),
+        (pa.list_(pa.string(), 2), [["a", "b"], ["c", None]], ["c", "d\0"]),
+        (pa.large_list(pa.struct({"a": pa.int8(), "b": pa.large_string()})), [[], [None]], [{"b": "\0"}]),
+        (pa.struct({"a": pa.struct({"b": pa.string()})}), [{"a": None}, None], {"a": {"b": "\0"}}),
+    ],
+)
+def test_nul_is_told_wherever_it_is(kind: pa.DataType, good: list[Any], bad: Any) -> None:
+    """In keys and in values, by the first of the rows, and never where there is none."""
+    assert read(parquet({"v": pa.array(good * 3, kind)}), ".parquet")["v"].to_pylist() == good * 3
+    found = said(parquet({"v": pa.array([*good, bad, *good, bad], kind)}), ".parquet")
+    assert found.startswith(f"row {len(good) + 1}, column 'v': holds the character NUL")
+
+
+def test_only_texts_are_looked_at_as_texts() -> None:
+    """What else is within lists and objects is no matter of theirs, not even a year that Python does not have."""
+    times = pa.array([[0, 2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("us")))
+    table = pa.table({"t": times, "u": pa.StructArray.from_arrays([times, pa.array(["x"])], ["at", "text"])})
+    assert read(parquet(table), ".parquet").equals(table)
 
 
 def test_old_times_are_read_exactly() -> None:

@@ -139,6 +139,49 @@ def test_csv_that_is_no_table(content: bytes | str, row: int | None, expected: s
     assert problem.row == row
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("id;amount\n1;2,5\n\n2;3\n", "separates its columns by semicolons; save it with commas"),
+        (BOM + b"id;text\r\n1;\xc3\xa9\r\n", "separates its columns by semicolons; save it with commas"),
+        ('id;text\n1;"a;b, c"\n', "separates its columns by semicolons; save it with commas"),
+        ("id\ttext\n1\ta, b\n", "separates its columns by tabs; save it with commas"),
+        ("id|text\n1|a\n" * 9000, "separates its columns by bars; save it with commas"),
+        ("sep=,\nid,a\n1,2\n", "begins with a line sep=',', which is for spreadsheets alone; remove it"),
+        (
+            BOM + b"sep=;\r\nid;a\r\n1;2\r\n",
+            "begins with a line sep=';', which is for spreadsheets alone; remove it, and save it with commas",
+        ),
+    ],
+)
+def test_what_spreadsheets_save_is_named(content: bytes | str, expected: str) -> None:
+    """Other separators, and the line that tells them."""
+    assert said(content) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text\na;b\nc;d\n",
+        "text; all of it\na\nb;c\n",
+        "text; all of it\na;b;c\nd;e\n",
+        '"a;b"\n1;2\n',
+        "sep=\n1\n",
+    ],
+)
+def test_one_column_may_hold_separators(content: str) -> None:
+    """Where its rows have not as many as its header, they are text."""
+    assert read(content).num_columns == 1
+
+
+def test_a_blank_before_a_quote_is_told() -> None:
+    """The quote opens no field then, and the commas within separate."""
+    problem = said('a,b\n1,2\n3, "4, 5"\n')
+    assert problem == (
+        "row 2 (line 3): has 3 fields, and the header 2; remove the blank before the quote, or it opens no quoted field"
+    )
+
+
 def test_texts_of_csv_stay_as_they_are() -> None:
     """Separators, quotes, blanks and words for nothing are text; only an empty field is missing."""
     long = "x" * 1_000_000

@@ -347,6 +347,7 @@ def test_wide_tables_are_read() -> None:
         [{"a": {"b": 1}}, {"a": None}, {"a": {"b": "x"}}, {"a": 1}],
         [[], [[1]], [[]], [["x", None]], None, [None]],
         [1, None, {"a": 1}, {"b": 1}, [1], ["x"]],
+        [None, {}, None, {"c": []}, None, {"c": {"b": {"c": None}}}],
     ],
 )
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -360,6 +361,15 @@ def test_batches_are_joined_as_if_they_were_one(
     found = read(content, ".jsonl")
     assert found.schema == whole.schema
     assert found.to_pydict() == whole.to_pydict()
+
+
+@pytest.mark.parametrize("depth", [350, 400, 450])
+@pytest.mark.parametrize(("opening", "closing"), [('{"a": ', "}"), ("[", "]")])
+def test_depth_is_no_crash(monkeypatch: pytest.MonkeyPatch, depth: int, opening: str, closing: str) -> None:
+    """It is one sentence, wherever the stack ends."""
+    monkeypatch.setattr("platform_assets.reading.json_table._BATCH_ROWS", 1)
+    line = f'{{"v": {opening * depth}%s{closing * depth}}}\n'
+    assert said(line % 1 + line % '"x"', ".jsonl").endswith("is nested too deeply to be read")
 
 
 def test_long_numbers_within_lists_are_told_by_their_row() -> None:

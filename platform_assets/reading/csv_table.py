@@ -16,7 +16,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.reading.errors import ReadingError
-from platform_assets.reading.forms import not_utf8, refuse_foreign_form, without_mark
+from platform_assets.reading.forms import (
+    not_utf8,
+    refuse_foreign_form,
+    refuse_foreign_separator,
+    without_mark,
+)
 from platform_assets.reading.texts import is_text, refuse_repeated_names
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ _BATCH_CHARACTERS: Final = 1 << 24
 _BLOCK_BYTES: Final = 1 << 24
 _QUOTE: Final = b'"'
 _BLANKS: Final = " \t\r\n"
+_BLANK_AND_QUOTE: Final = re.compile(r'[ \t]+"')
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -109,8 +115,8 @@ def read_csv(content: bytes, *, name: str) -> "pa.Table":
     A column without a name is called by its position, as `Unnamed: 0`.
 
     Raises:
-        ReadingError: it is of another form, no UTF-8, or not rectangular; a quote is left open; two columns have
-            one name.
+        ReadingError: it is of another form, no UTF-8, or not rectangular; something else than commas separates its
+            columns; a quote is left open; two columns have one name.
     """
     import pyarrow as pa
 
@@ -123,6 +129,7 @@ def read_csv(content: bytes, *, name: str) -> "pa.Table":
         if not is_text(column):
             raise ReadingError(name, f"the name of column {position} {not_utf8(content)}")
     names = [column or f"Unnamed: {at}" for at, column in enumerate(header)]
+    refuse_foreign_separator(content, header, name=name)
     refuse_repeated_names(names, name=name, is_named=False)
     rows.width = len(names)
     if (table := _read_fast(content, header)) is not None:
@@ -189,9 +196,13 @@ def _batches(rows: _Rows) -> Iterator[tuple[int, list[list[str]]]]:
     first, end = 1, _BATCH_CHARACTERS
     for row in rows:
         if len(row) != rows.width:
+            wanted = (
+                "remove the blank before the quote, or it opens no quoted field"
+                if any(map(_BLANK_AND_QUOTE.match, row))
+                else "write every field, and put those that hold commas into quotes"
+            )
             raise rows.refusal(
-                f"has {len(row):,} field{'s'[: len(row) != 1]}, and the header {rows.width:,}; "
-                "write every field, and put those that hold commas into quotes",
+                f"has {len(row):,} field{'s'[: len(row) != 1]}, and the header {rows.width:,}; {wanted}",
                 line=rows.line(row),
             )
         batch.append(row)

@@ -1,6 +1,11 @@
 """What form bytes are of, where it is not the one that was promised."""
 
 import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from platform_assets.reading.errors import ReadingError
@@ -23,6 +28,13 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What spreadsheets put in the place of commas."""
+HEADER_BYTES: Final = 1 << 16
+"""That hold any header, and the first rows."""
+_FIRST_ROWS: Final = 10
+_SHEET_LINE: Final = re.compile(r"\ufeff?sep=(.)\r?(?:\n|\Z)")
+"""A line before the header by which spreadsheets tell one another what separates."""
 _HEAD: Final = 1024
 """Bytes that tell an encoding without a mark."""
 _ONLY_IN_WINDOWS: Final = frozenset(range(0x80, 0xA0))
@@ -75,6 +87,53 @@ def refuse_foreign_form(content: bytes, suffix: str, *, name: str) -> None:
         raise ReadingError(name, f"is no {suffix[1:]}, it is {form}")
     if suffix != ".parquet" and (encoding := _wide_encoding(content)):
         raise ReadingError(name, f"is not UTF-8 text, it reads as {encoding}; save it as UTF-8")
+
+
+def separator_of(text: str) -> str:
+    """What the first line is separated by; a comma where nothing else separates more."""
+
+    def fields(separator: str) -> int:
+        return len(next(csv.reader(io.StringIO(text), delimiter=separator), ()))
+
+    if _SHEET_LINE.match(text):  # which is no header
+        return ","
+    try:
+        return max((",", *SEPARATORS), key=fields)
+    except csv.Error:  # a field without end: the reader says what is wrong with it
+        return ","
+
+
+def refuse_foreign_separator(content: bytes, header: Sequence[str], *, name: str) -> None:
+    """Refuse a csv file whose columns something else than commas separates.
+
+    Where the first rows have no more of it than the header, nor fewer, it separates; else it is text of one column.
+
+    Args:
+        content: The file.
+        header: Its first row by commas.
+        name: What it is called in messages.
+
+    Raises:
+        ReadingError: it does, or the line stands before the header by which spreadsheets tell what separates.
+    """
+    text = content[without_mark(content) : HEADER_BYTES].decode("utf-8", errors="replace")
+    if line := _SHEET_LINE.match(text):
+        also = "" if line[1] == "," else ", and save it with commas"
+        raise ReadingError(
+            name, f"begins with a line sep={line[1]!r}, which is for spreadsheets alone; remove it{also}"
+        )
+    if len(header) > 1:
+        return
+    if len(content) > HEADER_BYTES:
+        text = text[: text.rfind("\n") + 1]
+    for separator, called in SEPARATORS.items():
+        try:
+            rows = filter(any, csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+            widths = {len(row) for row in islice(rows, _FIRST_ROWS)}
+        except csv.Error:
+            continue
+        if len(widths) == 1 and max(widths) > 1:
+            raise ReadingError(name, f"separates its columns by {called}; save it with commas")
 
 
 def without_mark(content: bytes) -> int:

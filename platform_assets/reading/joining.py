@@ -35,16 +35,24 @@ def _merged(chunks: "Sequence[pa.Array]", room: Room) -> "pa.Array":
     """Part by part as far as all are objects, or lists: as Python's objects they would take many times as much."""
     import pyarrow as pa
 
-    kinds = {chunk.type for chunk in chunks} - {pa.null()}
-    if len(kinds) > 1 and all(map(pa.types.is_struct, kinds)):
+    given = {chunk.type for chunk in chunks}
+    kinds = given - {pa.null()}
+    # A union lists its types in the order of their values, and null is one.
+    if len(kinds) <= 1 and not (len(given) > 1 and any(map(_has_union, kinds))):
+        return pa.concat_arrays(joined(chunks, room).chunks)
+    if all(map(pa.types.is_struct, kinds)):
         return _structs(chunks, room)
-    if len(kinds) > 1 and all(map(pa.types.is_large_list, kinds)):
+    if all(map(pa.types.is_large_list, kinds)):
         return _lists(chunks, room)
-    if len(kinds) > 1:
-        # Before they are objects, which take more still.
-        room.check(len(set(chain.from_iterable(map(_paths, kinds)))), sum(map(len, chunks)))
-        return arrow_array(list(chain.from_iterable(chunk.to_pylist() for chunk in chunks)), room)
-    return pa.concat_arrays(joined(chunks, room).chunks)
+    # Before they are objects, which take more still.
+    room.check(len(set(chain.from_iterable(map(_paths, kinds)))), sum(map(len, chunks)))
+    return arrow_array(list(chain.from_iterable(chunk.to_pylist() for chunk in chunks)), room)
+
+
+def _has_union(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_union(kind) or any(_has_union(kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _paths(kind: "pa.DataType", at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

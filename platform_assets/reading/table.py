@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.reading.csv_table import read_csv
+from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.json_table import read_json_lines
 from platform_assets.reading.parquet_table import read_parquet
 from platform_assets.reading.texts import refuse_odd_texts
@@ -30,6 +31,9 @@ def read_table(content: bytes, suffix: str, *, name: str) -> "pa.Table":
         ReadingError: the bytes are not what the ending says, or hold what no table holds exactly. The message names
             file, row and column, and holds no value and no library's text.
     """
-    table = _READERS[suffix.lower()](content, name=name)
-    refuse_odd_texts(table, name=name, is_named=suffix.lower() != ".csv")
+    try:
+        table = _READERS[suffix.lower()](content, name=name)
+        refuse_odd_texts(table, name=name, is_named=suffix.lower() != ".csv")
+    except RecursionError:
+        raise ReadingError(name, "is nested too deeply to be read") from None
     return table

@@ -1,14 +1,12 @@
 """Reading a file that nobody has prepared: whatever is wrong with it is one sentence that says what to do."""
 
-import csv
-import io
 import json
 import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.datasets.sources import Source, open_source, read_frame, without_secrets
-from platform_assets.reading.forms import encoding_of, foreign_form
+from platform_assets.reading.forms import HEADER_BYTES, SEPARATORS, encoding_of, foreign_form, separator_of
 from platform_assets.scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
 
 LONGEST_NAME: Final = 200
 """Characters of a column's name; a longer one is text in the place of a header, and YAML keys end at 1,024."""
-_DELIMITERS: Final = (",", ";", "\t", "|")
-_NAMED: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_HEAD: Final = 1 << 16
-"""Bytes that hold any header."""
 
 
 def read_data(uri: str) -> "tuple[Source, pd.DataFrame]":
@@ -46,13 +40,13 @@ def read_data(uri: str) -> "tuple[Source, pd.DataFrame]":
 def _refuse_foreign_text(source: Source) -> None:
     """Refuse what a spreadsheet of another country saves: other encodings and separators."""
     encoding = encoding_of(source.content)
-    head = source.content[:_HEAD].decode(encoding, errors="replace")
-    delimiter = _delimiter(head)
+    head = source.content[:HEADER_BYTES].decode(encoding, errors="replace")
+    delimiter = separator_of(head)
     problems, name = [], PurePosixPath(source.uri).name
     if encoding != "utf-8":
         problems.append(f"is not UTF-8 text, it reads as {encoding}")
     if delimiter != ",":
-        problems.append(f"separates its columns by {_NAMED[delimiter]}")
+        problems.append(f"separates its columns by {SEPARATORS[delimiter]}")
     if not problems:
         return
     wanted = (
@@ -70,18 +64,6 @@ def _refuse_foreign_text(source: Source) -> None:
     raise ScaffoldError(
         f"{source.uri}: {' and '.join(problems)}; save it {wanted}, e.g. beside it: {command}"
     )
-
-
-def _delimiter(text: str) -> str:
-    """What the first line is separated by; a comma where nothing else separates more."""
-
-    def fields(delimiter: str) -> int:
-        return len(next(csv.reader(io.StringIO(text), delimiter=delimiter), ()))
-
-    try:
-        return max(_DELIMITERS, key=fields)
-    except csv.Error:  # a field without end: the reader says what is wrong with it
-        return ","
 
 
 def _refuse_odd_header(source: Source, names: list[str]) -> None:

@@ -139,6 +139,49 @@ def test_csv_that_is_no_table(content: bytes | str, row: int | None, expected: s
     assert problem.row == row
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("id;amount\n1;2,5\n\n2;3\n", "separates its columns by semicolons; save it with commas"),
+        (BOM + b"id;text\r\n1;\xc3\xa9\r\n", "separates its columns by semicolons; save it with commas"),
+        ('id;text\n1;"a;b, c"\n', "separates its columns by semicolons; save it with commas"),
+        ("id\ttext\n1\ta, b\n", "separates its columns by tabs; save it with commas"),
+        ("id|text\n1|a\n" * 9000, "separates its columns by bars; save it with commas"),
+        ("sep=,\nid,a\n1,2\n", "begins with a line sep=',', which is for spreadsheets alone; remove it"),
+        (
+            BOM + b"sep=;\r\nid;a\r\n1;2\r\n",
+            "begins with a line sep=';', which is for spreadsheets alone; remove it, and save it with commas",
+        ),
+    ],
+)
+def test_what_spreadsheets_save_is_named(content: bytes | str, expected: str) -> None:
+    """Other separators, and the line that tells them."""
+    assert said(content) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text\na;b\nc;d\n",
+        "text; all of it\na\nb;c\n",
+        "text; all of it\na;b;c\nd;e\n",
+        '"a;b"\n1;2\n',
+        "sep=\n1\n",
+    ],
+)
+def test_one_column_may_hold_separators(content: str) -> None:
+    """Where its rows have not as many as its header, they are text."""
+    assert read(content).num_columns == 1
+
+
+def test_a_blank_before_a_quote_is_told() -> None:
+    """The quote opens no field then, and the commas within separate."""
+    problem = said('a,b\n1,2\n3, "4, 5"\n')
+    assert problem == (
+        "row 2 (line 3): has 3 fields, and the header 2; remove the blank before the quote, or it opens no quoted field"
+    )
+
+
 def test_texts_of_csv_stay_as_they_are() -> None:
     """Separators, quotes, blanks and words for nothing are text; only an empty field is missing."""
     long = "x" * 1_000_000
@@ -304,6 +347,7 @@ def test_wide_tables_are_read() -> None:
         [{"a": {"b": 1}}, {"a": None}, {"a": {"b": "x"}}, {"a": 1}],
         [[], [[1]], [[]], [["x", None]], None, [None]],
         [1, None, {"a": 1}, {"b": 1}, [1], ["x"]],
+        [None, {}, None, {"c": []}, None, {"c": {"b": {"c": None}}}],
     ],
 )
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -317,6 +361,15 @@ def test_batches_are_joined_as_if_they_were_one(
     found = read(content, ".jsonl")
     assert found.schema == whole.schema
     assert found.to_pydict() == whole.to_pydict()
+
+
+@pytest.mark.parametrize("depth", [350, 400, 450])
+@pytest.mark.parametrize(("opening", "closing"), [('{"a": ', "}"), ("[", "]")])
+def test_depth_is_no_crash(monkeypatch: pytest.MonkeyPatch, depth: int, opening: str, closing: str) -> None:
+    """It is one sentence, wherever the stack ends."""
+    monkeypatch.setattr("platform_assets.reading.json_table._BATCH_ROWS", 1)
+    line = f'{{"v": {opening * depth}%s{closing * depth}}}\n'
+    assert said(line % 1 + line % '"x"', ".jsonl").endswith("is nested too deeply to be read")
 
 
 def test_long_numbers_within_lists_are_told_by_their_row() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from platform_assets.reading import csv_table
 from platform_assets.reading.errors import ReadingError
+from platform_assets.reading.forms import SEPARATORS
 from platform_assets.reading.frames import to_frame
 from platform_assets.reading.table import read_table
 from tests.arrow_tables import tables
@@ -80,6 +81,8 @@ def csv_is_read_back(columns: dict[str, list[str | None]]) -> None:
     first = next(iter(columns))
     # A mark at its beginning is none of the text, and a line of blanks is no header.
     assume(not first.startswith("\ufeff") and (len(columns) > 1 or first.strip(" \t\r\n")))
+    # One column may be taken for several that something else separates.
+    assume(len(columns) > 1 or not set(SEPARATORS).intersection(first))
     # Python's writer leaves a carriage return alone where lines do not end in one.
     for quoting, end in ((csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), (csv.QUOTE_ALL, "\n")):
         file = io.StringIO()

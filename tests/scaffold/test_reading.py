@@ -82,6 +82,10 @@ def test_commas_win_where_both_stand(tmp_path):
         ("a,b\n", "has a header and 0 rows"),
         ("a\n1\n2\n", "has one column only"),
         ("1,2.5\n3,4\n", "its first row holds numbers only"),
+        (
+            "sep=;\na;b\n1;2\n",
+            "begins with a line sep=';', which is for spreadsheets alone; remove it, and save",
+        ),
         ("a,b\n1,2,3\n", "row 1 (line 2): has 3 fields, and the header 2"),
         ("a,b\n1,2\n3\n", "row 2 (line 3): has 1 field, and the header 2"),
         ("a,a\n1,2\n", "columns 1 and 2 have one name"),

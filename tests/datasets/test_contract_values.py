@@ -1,6 +1,7 @@
 """What a contract states is compared with what a column holds: exactly, or not at all and said so."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.datasets.contract import load_contract
+from platform_assets.datasets.contract import RawSchema, load_contract
 from platform_assets.datasets.contract_run import (
     ContractReport,
     ExpectationResult,
@@ -402,6 +403,17 @@ def test_what_has_no_value_is_no_misfit(tmp_path):
     """A column of nulls alone has no type, so that nothing was checked, and the contract is not to blame."""
     (result,) = judge(tmp_path, FRAME, f"{IN_SET}, {{column: gone, value_set: [1]}}")
     assert (result.outcome, result.reason) == ("error", "Nothing was checked: column `gone` holds no value.")
+
+
+def test_data_of_another_type_than_stated_are_not_the_contracts_fault(tmp_path):
+    """Where a file broke its schema, what cannot be compared is told from that, and the contract stays as it is."""
+    contract = contract_with(tmp_path, f"{BETWEEN}, {{column: v, min_value: 0}}")
+    raw = RawSchema({"v": "number"}, ("v",))
+    report = run_contract(replace(contract, raw=raw), pd.DataFrame({"v": ["1", "NA"]}), run_name="run-1")
+    (result,) = report.domain("core").results
+    assert (result.outcome, result.reason) == (
+        "error", "Nothing was checked: column `v` is not the stated number.",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("values", [[None, None], [float("nan")] * 2, pd.array([None, None], dtype="Int64")])

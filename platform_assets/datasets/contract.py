@@ -40,8 +40,23 @@ _LONGEST_INTEGER: Final = 2**53
 
 
 def _canonical(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    _check_width(value)
     rfc8785.dumps(_hashed(value))  # raises ValueError for what has no canonical form, such as .nan
     return value
+
+
+def _check_width(value: Any) -> None:
+    match value:
+        case int():
+            try:
+                float(value)
+            except OverflowError:
+                raise ValueError("holds a number beyond what 64 bits hold") from None
+        case dict():
+            _check_width([*value.values()])
+        case list():
+            for each in value:
+                _check_width(each)
 
 
 def _hashed(value: Any) -> Any:

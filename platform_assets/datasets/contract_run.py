@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from platform_assets.datasets.contract import Contract, Expectation, Severity
-from platform_assets.datasets.contract_values import misfit
+from platform_assets.datasets.contract import Contract, Expectation, RawType, Severity
+from platform_assets.datasets.contract_values import Kind, misfit
 from platform_assets.datasets.errors import ContractError
 from platform_assets.datasets.exact_columns import ExactColumns
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
@@ -59,6 +59,14 @@ _ABOUT_NULLS: Final = frozenset(
         "expect_column_values_to_be_in_type_list",
     }
 )
+
+_KINDS: Final[Mapping[RawType, Kind]] = {
+    "string": "text",
+    "integer": "number",
+    "number": "number",
+    "boolean": "boolean",
+    "timestamp": "time",
+}
 
 # GE returns results in an order of its own; the position in the contract travels in each expectation's meta.
 _INDEX: Final = "contract_index"
@@ -327,6 +335,11 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
     found = misfit(expectation, columns.kind)
     if found is None:
         return None
+    stated_types = contract.raw.columns if contract.raw else {}
+    for name in map(str, stated):
+        if name in stated_types and columns.kind(name) not in {_KINDS[stated_types[name]], "empty"}:
+            # The file broke its schema, so that advice on the contract would lead astray.
+            return f"Nothing was checked: column `{name}` is not the stated {stated_types[name]}."
     field, problem = found
     # What is stored names the file, and no folder of the machine that it was found on.
     named = replace(contract.manifest, path=Path(contract.path.name))

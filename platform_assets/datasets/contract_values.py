@@ -54,7 +54,8 @@ ORDERED: Final = frozenset({"expect_column_values_to_be_increasing", "expect_col
 PAIRED: Final = frozenset(
     {"expect_column_pair_values_a_to_be_greater_than_b", "expect_column_pair_values_to_be_equal"}
 )
-_PAIR_SET: Final = "expect_column_pair_values_to_be_in_set"
+PAIR_SET: Final = "expect_column_pair_values_to_be_in_set"
+ROW_SUM: Final = "expect_multicolumn_sum_to_equal"
 
 _KINDS: Final[Mapping[str, Kind]] = {
     "string": "text",
@@ -129,7 +130,7 @@ def constants(expectation: "Expectation") -> Iterator[tuple[FieldPath, str, Any]
         for index, value in enumerate(kwargs["value_set"]):
             if value is not None:
                 yield ("value_set", index), column, value
-    if expectation.type == _PAIR_SET and isinstance(kwargs.get("value_pairs_set"), list):
+    if expectation.type == PAIR_SET and isinstance(kwargs.get("value_pairs_set"), list):
         for index, pair in enumerate(kwargs["value_pairs_set"]):
             if isinstance(pair, list):
                 for at, (name, value) in enumerate(zip(("column_A", "column_B"), pair, strict=False)):
@@ -150,6 +151,12 @@ def misfit(expectation: "Expectation", kind: Callable[[str], Kind]) -> tuple[Fie
     about = expectation.column
     if about is not None and (problem := _unfit(expectation.type, kind(about), about)) is not None:
         return ("column",), problem
+    summed = expectation.kwargs.get("column_list") if expectation.type == ROW_SUM else None
+    if isinstance(summed, list):
+        for index, name in enumerate(map(str, summed)):
+            if kind(name) not in {"number", "boolean", "empty"}:
+                problem = f"column `{name}` holds {_HELD[kind(name)]}, and {ROW_SUM} is about numbers"
+                return ("column_list", index), f"{problem}; name a column of numbers"
     if expectation.type in PAIRED:
         pair = [str(expectation.kwargs.get(name)) for name in ("column_A", "column_B")]
         kinds = [kind(name) for name in pair]

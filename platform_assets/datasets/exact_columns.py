@@ -3,12 +3,13 @@
 GE turns every bound into a float of 64 bits, compares times with dates not at all, and sums decimals as floats.
 So where a float cannot tell two values apart, and for times, the values of a column and the contract's own are
 replaced by their ranks among each other: small integers that are equal, smaller and larger exactly where the
-values are. Such a column stands beside the others under a name of its own, and only its expectation sees it.
+values are. A float of 32 or 16 bits is taken for the shortest decimal that it stands for, as text would have it.
+Such a column stands beside the others under a name of its own, and only its expectation sees it.
 """
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -20,7 +21,9 @@ from platform_assets.datasets.contract_values import (
     FIGURES,
     IN_SETS,
     ORDERED,
+    PAIR_SET,
     PAIRED,
+    ROW_SUM,
     Kind,
     constants,
     instant,
@@ -37,6 +40,9 @@ _LONGEST: Final = 2**63
 _MEDIAN: Final = "expect_column_median_to_be_between"
 _SUM: Final = "expect_column_sum_to_be_between"
 _ABOUT_SEVERAL: Final = ("expect_compound_columns", "expect_select_column", "expect_multicolumn")
+_BYTES: Final = 8
+_SUMMED: Final[frozenset[Kind]] = frozenset({"number", "boolean", "empty"})
+_IN_TYPES: Final = "expect_column_values_to_be_in_type_list"
 _NANOSECONDS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -67,7 +73,11 @@ class ExactColumns:
         kwargs: dict[str, Any] = dict(expectation.kwargs)
         column, type_ = expectation.column, expectation.type
         if type_ in PAIRED:
-            return self._paired(expectation)
+            return self._paired(kwargs)
+        if type_ == PAIR_SET:
+            return self._pairs(expectation)
+        if type_ == ROW_SUM:
+            return self._row_sum(kwargs)
         if column is None or column not in self.frame.columns:
             return None
         values, stated = (
@@ -89,6 +99,10 @@ class ExactColumns:
             if isinstance(kwargs.get("value_set"), list):
                 changed["value_set"] = [rank for path, rank in at.items() if path[0] == "value_set"]
             return Judged(kwargs | changed | {"column": self._add(ranked)})
+        if type_ == _IN_TYPES:
+            return self._in_types(kwargs, self.frame[column])
+        if type_ in BOUNDED | IN_SETS | FIGURES and _is_narrow(self.frame[column]):
+            return Judged(kwargs | {"column": self._add(values)})
         if type_ in FIGURES | {_MEDIAN} and self.kind(column) == "number":
             return self._figure(kwargs, values, type_)
         return None
@@ -111,17 +125,87 @@ class ExactColumns:
             changed["column_list"] = [told_apart(name) for name in kwargs["column_list"]]
         return Judged(kwargs | changed) if any(kwargs[key] != each for key, each in changed.items()) else None
 
-    def _paired(self, expectation: Expectation) -> Judged | None:
-        kwargs = dict(expectation.kwargs)
+    def _paired(self, kwargs: Mapping[str, Any]) -> Judged | None:
+        from pandas.api.types import is_extension_array_dtype
+
         pair = [kwargs.get("column_A"), kwargs.get("column_B")]
         if not all(isinstance(each, str) and each in self.frame.columns for each in pair):
             return None
         columns = [str(each) for each in pair]
-        if not any(self._needs_ranks(_plain(self.frame[each]), (), expectation.type) for each in columns):
+        values = [_plain(self.frame[each]) for each in columns]
+        if not any(
+            # A null of pandas' own types makes a comparison neither true nor false.
+            self._needs_ranks(each, (), "") or is_extension_array_dtype(each.dtype) or _is_narrow(frame)
+            for each, frame in zip(values, (self.frame[name] for name in columns), strict=True)
+        ):
             return None
         _, ranked = self._ranks([], columns)
         named = {key: self._add(each) for key, each in zip(("column_A", "column_B"), ranked, strict=True)}
-        return Judged(kwargs | named)
+        return Judged({**kwargs, **named})
+
+    def _pairs(self, expectation: Expectation) -> Judged | None:
+        """Each column of a set of pairs in ranks among its own values and those that the set holds for it."""
+        kwargs = dict(expectation.kwargs)
+        pairs: Any = kwargs.get("value_pairs_set")
+        if not isinstance(pairs, list) or not all(isinstance(each, list) for each in pairs):
+            return None
+        columns: dict[str, pd.Series[Any]] = {}
+        told_apart = False
+        stated_pairs = [list(pair) for pair in pairs]
+        for side, key in enumerate(("column_A", "column_B")):
+            column = kwargs.get(key)
+            if not isinstance(column, str) or column not in self.frame.columns:
+                return None
+            columns[key] = values = _plain(self.frame[column])
+            stated = {path[1]: value for path, _, value in constants(expectation) if path[2] == side}
+            ranked = self._needs_ranks(values, stated.values(), expectation.type)
+            if ranked:
+                ranks, (columns[key],) = self._ranks([*stated.values()], [column])
+                for row, rank in zip(stated, ranks, strict=True):
+                    stated_pairs[int(row)][side] = rank
+            told_apart |= ranked or _is_narrow(self.frame[column])
+        if not told_apart:
+            return None
+        named = {key: self._add(each) for key, each in columns.items()}
+        return Judged({**kwargs, **named, "value_pairs_set": stated_pairs})
+
+    def _row_sum(self, kwargs: Mapping[str, Any]) -> Judged | None:
+        """The columns of a sum over each row: 0 in all of them where the exact sum is the stated one, else 1 in one."""
+        import numpy as np
+        import pandas as pd
+
+        columns: Any = kwargs.get("column_list")
+        total = kwargs.get("sum_total")
+        if (
+            not isinstance(columns, list)
+            or not isinstance(total, int | float)
+            or not all(name in self.frame.columns and self.kind(name) in _SUMMED for name in columns)
+            or not any(self._sums_inexactly(name, len(columns)) for name in columns)
+        ):
+            return None
+        given = [_plain(self.frame[str(name)]) for name in columns]
+        missing = [each.isna().to_numpy(dtype=bool) for each in given]
+        filled = ~np.logical_or.reduce(missing)
+        rows = zip(*(each[filled].tolist() for each in given), strict=True)
+        unequal = np.zeros(len(self.frame))
+        unequal[filled] = [_total(row) != _exact(total) for row in rows]
+        flags = [unequal, *(np.zeros(len(self.frame)) for _ in given[1:])]
+        named = [
+            self._add(pd.Series(np.where(gone, np.nan, flag)))
+            for gone, flag in zip(missing, flags, strict=True)
+        ]
+        return Judged({**kwargs, "column_list": named, "sum_total": 0})
+
+    def _sums_inexactly(self, column: str, columns: int) -> bool:
+        from pandas.api.types import is_extension_array_dtype, is_float_dtype, is_object_dtype
+
+        values = _plain(self.frame[column])
+        dtype: Any = values.dtype
+        if is_object_dtype(dtype) or is_extension_array_dtype(dtype):
+            return True
+        if is_float_dtype(values.dtype):
+            return _is_narrow(self.frame[column])
+        return max(int(values.max()), -int(values.min())) * columns > _WIDEST or dtype.itemsize < _BYTES
 
     def _needs_ranks(self, values: "pd.Series[Any]", stated: Collection[Any], type_: str) -> bool:
         from pandas.api.types import is_float_dtype, is_object_dtype
@@ -148,11 +232,13 @@ class ExactColumns:
 
         as_time = any(self.kind(column) == "time" for column in columns)
         coded = [pd.factorize(_plain(self.frame[column])) for column in columns]
+        as_text = any(self.kind(column) == "text" for column in columns)
+        exact = str if as_text else _exact
         distinct = [
-            _instants(pd.Series(found)) if as_time else [_exact(each) for each in found.tolist()]
+            _instants(pd.Series(found)) if as_time else [exact(each) for each in found.tolist()]
             for _, found in coded
         ]
-        as_stated = [_moment(each) if as_time else _exact(each) for each in stated]
+        as_stated = [_moment(each) if as_time else exact(each) for each in stated]
         place = {
             value: at
             for at, value in enumerate(sorted({*as_stated, *(each for some in distinct for each in some)}))
@@ -190,6 +276,14 @@ class ExactColumns:
             return Judged({**kwargs, "column": self._add(_objects(values.astype(object).tolist()))})
         return None
 
+    def _in_types(self, kwargs: Mapping[str, Any], values: "pd.Series[Any]") -> Judged | None:
+        """The list of types with pandas' own for one of numpy, which has no null: as GE judges a single type."""
+        stated, type_ = kwargs.get("type_list"), getattr(values.dtype, "numpy_dtype", None)
+        if type_ is None or not isinstance(stated, list) or str(type_) not in stated:
+            return None
+        own = type(values.dtype).__name__
+        return Judged({**kwargs, "type_list": [*stated, own], "column": self._add(values)})
+
     def _add(self, values: "pd.Series[Any]") -> str:
         taken = {str(name).casefold() for name in self.frame.columns} | {
             name.casefold() for name in self.beside
@@ -206,6 +300,12 @@ def _exact(value: Any) -> int | Decimal:
     if isinstance(value, Decimal):
         return value
     return Decimal(repr(value)) if isinstance(value, float) else int(value)
+
+
+def _total(values: Iterable[Any]) -> Fraction | None:
+    """The sum without rounding; None where it is no finite number."""
+    exact = [_exact(each) for each in values]
+    return sum(map(Fraction, exact), Fraction()) if all(map(math.isfinite, exact)) else None
 
 
 def _moment(value: Any) -> int:
@@ -241,12 +341,26 @@ def _objects(values: Sequence[Any]) -> "pd.Series[Any]":
     return pd.Series([None if pd.isna(each) else each for each in values], dtype=object)
 
 
+def _is_narrow(values: "pd.Series[Any]") -> bool:
+    """Whether these are floats of fewer than 64 bits."""
+    from pandas.api.types import is_float_dtype
+
+    dtype: Any = getattr(values.dtype, "categories", values).dtype
+    return is_float_dtype(dtype) and int(dtype.itemsize) < _BYTES
+
+
 def _plain(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """The values of categories."""
+    """The values of categories; narrow floats as what they stand for."""
+    import numpy as np
     import pandas as pd
 
-    return (
-        values.astype(values.cat.categories.dtype)
-        if isinstance(values.dtype, pd.CategoricalDtype)
-        else values
-    )
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if not _is_narrow(values):
+        return values
+    codes, found = pd.factorize(values)
+    dtype: Any = values.dtype
+    narrow = np.dtype(f"float{8 * dtype.itemsize}").type
+    # A narrow float prints as the shortest decimal that no other of its width is nearer to.
+    wide = np.array([*(float(str(narrow(each))) for each in found), math.nan])
+    return pd.Series(wide[codes], index=values.index, name=values.name)

@@ -566,6 +566,18 @@ def test_rule_set_hash_follows_meaning_only(tmp_path: Path) -> None:
         pytest.param(
             MINIMAL.replace("{column: text}", "[text]"), 4, "expectations.0.kwargs", id="kwargs is a list"
         ),
+        pytest.param(
+            MINIMAL.replace("text}", f"text, max_value: {10**400}}}"),
+            4,
+            "expectations.0.kwargs: holds a number beyond what 64 bits hold",
+            id="bound too large",
+        ),
+        pytest.param(
+            MINIMAL.replace("text}", f"text, value_set: [{10**400}]}}"),
+            4,
+            "expectations.0.kwargs: holds a number beyond what 64 bits hold",
+            id="value too large",
+        ),
         pytest.param(MINIMAL.replace("text}", ".nan}"), 4, "expectations.0.kwargs", id="not canonical"),
         pytest.param(
             MINIMAL.replace("text}", "!!timestamp 2026-01-01}"),

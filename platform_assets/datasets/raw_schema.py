@@ -290,7 +290,7 @@ def _type_result(
     suffix: str,
     salt: bytes | None,
 ) -> ExpectationResult:
-    """Whether a column has its stated type; where text tells, how many values do not read as that."""
+    """Whether a column has its stated type; where text tells, how many values do not read as that, and where."""
     values, found = frame[column.name], types[column.name]
     held = found == column.type
     wrong = None
@@ -299,6 +299,12 @@ def _type_result(
     elif column.type in _WRITTEN_AS_TEXT[suffix] and _kind(values) == "string":
         given = values.dropna()
         wrong = given[~_reads_as(column.type, given)]
+    reason = f"Column `{column.name}` is {found}, as stated."
+    if not held:
+        reason = f"Column `{column.name}` is {found}; the contract states {column.type}."
+    if wrong is not None and len(wrong):
+        first = int(wrong.index[0]) + 1
+        reason += f" {len(wrong):,} of {len(values):,} values are no {column.type}, first in row {first:,}."
     filled = int(values.notna().sum())
     return ExpectationResult(
         index=index,
@@ -311,9 +317,7 @@ def _type_result(
         element_count=len(values),
         unexpected_percent=None if wrong is None or not filled else 100 * len(wrong) / filled,
         observed=None,
-        reason=f"Column `{column.name}` is {found}, as stated."
-        if held
-        else f"Column `{column.name}` is {found}; the contract states {column.type}.",
+        reason=reason,
         row_hashes=()
         if wrong is None or salt is None
         else row_hashes(frame.loc[wrong.index[:MOST_ROW_HASHES]], salt),
@@ -328,8 +332,16 @@ def _reason(schema: DomainResult, change: SchemaChange, respelt: Mapping[str, st
     if respelt:
         pairs = ", ".join(f"`{found}` is stated as `{name}`" for found, name in respelt.items())
         sentences.append(f"Names differ in case only: {pairs}.")
-    unexplained = ("error",) if change else ("error", "fail")
-    sentences += [result.reason for result in schema.results if result.outcome in unexplained]
+    sentences += [
+        result.reason
+        for result in schema.results
+        if result.outcome == "error"
+        # A change that is told needs no second telling, but where it begins.
+        or (
+            result.outcome == "fail"
+            and (not change or (result.type == TYPE_EXPECTATION and result.unexpected_count))
+        )
+    ]
     return " ".join(dict.fromkeys(sentences))
 
 
@@ -344,6 +356,8 @@ def observed_type(values: "pd.Series[Any]", stated: RawType | None = None, *, su
     `empty` (or the stated one) where there is no value, `other` where there is no such type.
     """
     kind = _kind(values)
+    if suffix == RDATASET and kind == "number" and _are_integers_with_nulls(values):
+        kind = "integer"
     if kind == _EMPTY or (kind, stated) == ("integer", "number"):
         return stated or kind
     readable = _WRITTEN_AS_TEXT[suffix]
@@ -356,19 +370,24 @@ def observed_type(values: "pd.Series[Any]", stated: RawType | None = None, *, su
 
 def _kind(values: "pd.Series[Any]") -> str:
     """The type of the values, whatever they say as text."""
-    from pandas.api.types import infer_dtype, is_float_dtype
+    from pandas.api.types import infer_dtype
 
     given = values.dropna()
     if given.empty:
         return _EMPTY
-    # pandas writes integers with nulls among them as floats.
-    if is_float_dtype(values) and len(given) < len(values) and (given % 1 == 0).all():
-        return "integer"
     inferred = infer_dtype(given.astype(object) if given.dtype == "category" else given)
     # Integers beyond 64 bits, and those of databases, are decimals without a fraction.
     if inferred == "decimal" and all(value.as_tuple().exponent == 0 for value in given):
         return "integer"
     return _KINDS.get(inferred, "other")
+
+
+def _are_integers_with_nulls(values: "pd.Series[Any]") -> bool:
+    """Whether these are what pandas makes of integers with nulls among them where no file says what they are."""
+    from pandas.api.types import is_float_dtype
+
+    given = values.dropna()
+    return is_float_dtype(values) and len(given) < len(values) and bool((given % 1 == 0).all())
 
 
 def _reads_as(kind: RawType, values: "pd.Series[Any]") -> "pd.Series[bool]":

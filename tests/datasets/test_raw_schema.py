@@ -117,7 +117,8 @@ def test_expected_file_passes(contract: Contract) -> None:
         pytest.param(
             patients(id=["1", "two", "3"]),
             SchemaChange(retyped=(Retyped("id", "integer", "string"),)),
-            "Column `id` was integer and is string.",
+            "Column `id` was integer and is string. Column `id` is string; the contract states integer. "
+            "1 of 3 values are no integer, first in row 2.",
             id="retyped",
         ),
         pytest.param(
@@ -161,7 +162,7 @@ def test_failed_results_say_what_is_wrong(contract: Contract) -> None:
     assert [result.reason for result in failed] == [
         "The columns are patient_id, id, created_at; the contract states exactly id, patient_id, created_at, in this order.",
         "1 of 3 values of column `id` are unexpected.",
-        "Column `id` is string; the contract states integer.",
+        "Column `id` is string; the contract states integer. 1 of 3 values are no integer, first in row 2.",
     ]
     assert [result.row_hashes for result in failed] == [
         (),
@@ -169,6 +170,16 @@ def test_failed_results_say_what_is_wrong(contract: Contract) -> None:
         row_hashes(frame.iloc[1:2], SALT),
     ]
     assert (failed[2].unexpected_count, failed[2].unexpected_percent) == (1, 50.0)
+
+
+def test_one_bad_cell_is_found(contract: Contract) -> None:
+    """The reason says how many values break a type and where the first is, and never which value it is."""
+    frame = patients()
+    frame = pd.concat([frame.assign(id="1")] * 40, ignore_index=True)
+    frame.loc[len(frame) - 1, "id"] = CANARY
+    report = checked(contract, frame)
+    assert f"1 of {len(frame)} values are no integer, first in row {len(frame)}." in report.reason
+    assert CANARY not in report.reason
 
 
 def test_names_that_differ_in_case_only_are_told(contract: Contract) -> None:
@@ -320,6 +331,7 @@ def parquet(frame: pd.DataFrame) -> pd.DataFrame:
         (pd.array([1, None], dtype="Int64"), "integer"),
         (pd.Series([1.0, 2.0]), "number"),
         (pd.Series([1.5, None]), "number"),
+        (pd.Series([1.0, None]), "number"),
         (pd.Series(["1", "2"]), "string"),
         (pd.Series(["2026-03-01", "2026-03-02"]), "string"),
         (pd.Series(["a", "b"], dtype="category"), "string"),

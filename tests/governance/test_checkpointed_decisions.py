@@ -273,7 +273,8 @@ def alter_column(share: float, column: str) -> Damage:
 
     def damage(_history: History, tamper: Tamperer, entries: Sequence[Entry]) -> set[int]:
         entry = picked(entries, share)
-        tamper.execute(f"UPDATE entries SET {column} = ? WHERE seq = ?", ("x" * 64, entry.seq))
+        # Another one for each entry: the columns' indices allow no two alike.
+        tamper.execute(f"UPDATE entries SET {column} = ? WHERE seq = ?", (f"{entry.seq:x>64}", entry.seq))
         return {entry.seq}
 
     return damage

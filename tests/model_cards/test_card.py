@@ -367,6 +367,16 @@ def test_what_is_optional_and_absent_is_said_to_be():
     ]
 
 
+def test_a_training_that_the_tracker_never_heard_of_has_a_card():
+    """Tracking may drop: the card says that there is no run, and the model can be deployed."""
+    registered = make_registered()
+    model = registered.report.model.model_copy(update={"tracking_run_id": ""})
+    report = registered.report.model_copy(update={"model": model})
+    card = build_card(make_inputs(registered=registered.model_copy(update={"report": report}))).document
+
+    assert card["training_provenance"]["mlflow_run_id"] == "not tracked"
+
+
 def test_bias_that_was_not_measured_says_why():
     """A slice too small, or a report with no slices, carries a reason in place of figures."""
     small = build_card(make_inputs()).document["bias_assessment"]["slices"][2]

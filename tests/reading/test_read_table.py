@@ -3,7 +3,8 @@
 import gzip
 import io
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -363,6 +364,16 @@ def test_batches_are_joined_as_if_they_were_one(
     assert found.to_pydict() == whole.to_pydict()
 
 
+@pytest.fixture
+def usual_stack() -> Iterator[None]:
+    """As deep as Python's own; hypothesis may have left a deeper one behind."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("usual_stack")
 @pytest.mark.parametrize("depth", [350, 400, 450])
 @pytest.mark.parametrize(("opening", "closing"), [('{"a": ', "}"), ("[", "]")])
 def test_depth_is_no_crash(monkeypatch: pytest.MonkeyPatch, depth: int, opening: str, closing: str) -> None:

@@ -129,8 +129,6 @@ def test_sighup_stays_ignored_where_somebody_chose_so():
         ["nohup", sys.executable, "-c", "import time\nfrom resources.signals import heeded\nwith heeded(): print('up', flush=True); time.sleep(60)"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        # The tests themselves may run under nohup, and what is ignored there would be here.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGHUP)

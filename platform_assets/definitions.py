@@ -8,12 +8,13 @@ import dagster as dg
 from platform_assets.datasets.assets import schema_changes_asset
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift.assets import drift_schedule
+from platform_assets.features.declared import load_transformers
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import BrokenLine, Line, load_lines
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
-from sensors.definitions import drift_sensor, git_sensors
+from sensors.definitions import drift_sensor, git_sensors, transformer_sensor
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def build_definitions(
         broken: Specs that declare none; they are shown, and why.
     """
     of_lines = line_definitions(outside, lines, broken)
+    files = load_transformers().sound.values()
     jobs = list(of_lines.jobs or ())
     return dg.Definitions(
         assets=[*(of_lines.assets or ()), schema_changes_asset(), retention_asset(content_hash)],
@@ -52,6 +54,11 @@ def build_definitions(
         sensors=[
             drift_sensor(outside, lines, jobs),
             *git_sensors(outside, lines, jobs, broken={each.name for each in broken}),
+            *(
+                [transformer_sensor(outside, lines, {each.name: each.place for each in files})]
+                if outside.settings.profile == "cluster"
+                else []
+            ),
         ],
         resources=of_lines.resources,
         executor=step_executor(outside.settings),

@@ -54,6 +54,8 @@ from resources.provenance import code_commit
 from resources.warehouse import Warehouse, WarehouseError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from platform_assets.features.woe import Woe
 
 TRANSFORMERS_GROUP: Final = "features"

@@ -14,10 +14,16 @@ from platform_assets.features.declared import BrokenTransformer, DeclaredTransfo
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import Features, Featurizer
 from platform_assets.features.fit_input import FitInput
-from platform_assets.features.fitting import Made, bins_of, make_version, publish_features, stability_of
 from platform_assets.features.leak import RULE_SET
 from platform_assets.features.leak_gate import LeakReport, judge_leaks
 from platform_assets.features.transformer import FittedTransformer, kernel_version
+from platform_assets.features.version_making import (
+    Made,
+    bins_of,
+    make_version,
+    publish_features,
+    stability_of,
+)
 from platform_assets.features.versions import (
     data_version,
     is_intact,

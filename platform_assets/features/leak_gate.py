@@ -151,6 +151,27 @@ def _fitted_rows(
             f"it was fitted on subjects of {version.subject_namespace}, and those of this line are of "
             f"{dataset.subject_namespace}; fit it on a dataset of the same subjects"
         )
+    found = _rows_of_snapshot(version, fitted, warehouse)
+    return FittedRows(found, version.subject_column)
+
+
+def rows_of_version(
+    version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
+) -> "pa.Table | None":
+    """The rows that a version was fitted on, as they are today; None where they are gone."""
+    try:
+        if version.snapshot is not None:
+            return _rows_of_snapshot(version, fitted, warehouse)
+        source = open_source(fitted.spec.input_source)
+        return file_rows(source) if source.sha256 == version.input_hash else None
+    except (FeatureError, DatasetError):
+        return None
+
+
+def _rows_of_snapshot(
+    version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
+) -> "pa.Table":
+    assert version.snapshot is not None
     lost = f"the snapshot of {version.dataset_asset} that it was fitted on is gone; name a later version"
     try:
         # What an erasure or retention took out of it is among nobody's rows.
@@ -159,8 +180,7 @@ def _fitted_rows(
         left = None
     if left is None:
         raise _UnjudgedError(lost)
-    found = rows_to_fit(fitted.spec, warehouse.read(version.snapshot.table, left))
-    return FittedRows(found.rows, version.subject_column)
+    return rows_to_fit(fitted.spec, warehouse.read(version.snapshot.table, left)).rows
 
 
 def _rows_of_file(version: TransformerVersion, fitted: FittedTransformer) -> FittedRows:

@@ -116,6 +116,55 @@ def run_transformer(
     )
 
 
+def fit_rows(
+    transformer: "FeatureTransformer",
+    source: Path | Sequence[Path] | RowFiles,
+    *,
+    memory_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    threads: int = DEFAULT_THREADS,
+    on_progress: OnProgress = lambda *_: None,
+    budget: Budget | None = None,
+) -> FittedTransformer:
+    """The transformer, fitted on all rows of files; the parameters are those of `run_transformer`.
+
+    Raises:
+        FeatureError: the rows do not fit the spec, or cannot be read.
+    """
+    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
+    budget = budget or budget_for(memory_limit_bytes, rows.row_bytes())
+    return fit_on_rows(
+        transformer.spec,
+        rows,
+        batch_rows=budget.batch_rows,
+        threads=max(1, threads),
+        on_progress=on_progress,
+    )
+
+
+def fit_to_file(
+    transformer: "FeatureTransformer",
+    source: Path | Sequence[Path] | RowFiles,
+    target: Path,
+    *,
+    memory_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    threads: int = DEFAULT_THREADS,
+    on_progress: OnProgress = lambda *_: None,
+) -> FittedTransformer:
+    """The same, and its state in a file that appears whole or not at all.
+
+    Raises:
+        FeatureError: as `fit_rows`, or the file cannot be written.
+    """
+    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
+    _refuse_overwriting(rows, target)
+    with whole_output(target) as output:
+        fitted = fit_rows(
+            transformer, rows, memory_limit_bytes=memory_limit_bytes, threads=threads, on_progress=on_progress
+        )
+        output.incoming.write_bytes(fitted.to_bytes())
+    return fitted
+
+
 @dataclass
 class _Run:
     transformer: "FeatureTransformer"

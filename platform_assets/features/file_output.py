@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.features.errors import FeatureError
+from resources.outages import outage_of
 
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
@@ -44,6 +45,7 @@ def whole_output(target: Path, *, scratch: Path | None = None) -> Iterator[Outpu
     Raises:
         FeatureError: the folder is missing or may not be written to, the target is no ordinary file, or another run
             writes it.
+        DiskFullError: the disk has become full.
     """
     target = target.resolve()
     _refuse_target(target)
@@ -60,10 +62,12 @@ def whole_output(target: Path, *, scratch: Path | None = None) -> Iterator[Outpu
             yield Output(target, incoming, workplace)
             os.fsync(descriptor)
             _remove(workplace)
-        except BaseException:
+        except BaseException as problem:
             _remove(workplace)
             # Last: as soon as it is gone, another run may begin.
             incoming.unlink()
+            if isinstance(problem, OSError) and (full := outage_of(problem)):
+                raise full from problem
             raise
         incoming.replace(target)
         _sync_folder(target.parent)

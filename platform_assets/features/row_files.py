@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,6 +131,29 @@ def rows_of_table(table: "pa.Table", *, name: str) -> RowFiles:
     return RowFiles(name, (), table.schema, table.num_rows, table.nbytes, table=table)
 
 
+def rows_of_bytes(content: bytes, suffix: str, spec: TransformerSpec, *, name: str) -> RowFiles:
+    """Rows of a whole file that is in memory already.
+
+    Args:
+        content: The file.
+        suffix: The ending of its name: `.csv`, `.jsonl` or `.parquet`.
+        spec: What is to be made of them.
+        name: What the file is called in messages.
+
+    Raises:
+        FeatureError: the bytes are not what the ending says.
+    """
+    if not content or content.isspace():
+        raise FeatureError(f"{name}: is empty (0 rows); give a file with a header and rows")
+    try:
+        table = read_table(content, suffix, name=name)
+    except ReadingError as problem:
+        raise FeatureError(str(problem)) from None
+    if suffix.lower() == _CSV:
+        table = _with_types(table, spec)
+    return replace(rows_of_table(table, name=name), size_bytes=len(content))
+
+
 def _files_in(folder: Path) -> list[Path]:
     files = sorted(
         path
@@ -204,12 +227,7 @@ def _read_whole(file: Path, spec: TransformerSpec) -> RowFiles:
         )
     with _readable(file):
         content = file.read_bytes()
-        if not content or content.isspace():
-            raise FeatureError(f"{file}: is empty (0 rows); give a file with a header and rows")
-        table = read_table(content, file.suffix, name=str(file))
-    if file.suffix.lower() == _CSV:
-        table = _with_types(table, spec)
-    return RowFiles(str(file), (file,), table.schema, table.num_rows, len(content), table=table)
+    return replace(rows_of_bytes(content, file.suffix, spec, name=str(file)), files=(file,))
 
 
 def _with_types(table: "pa.Table", spec: TransformerSpec) -> "pa.Table":

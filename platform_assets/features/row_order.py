@@ -1,9 +1,8 @@
 """Whether rows are in the order of entity and time, and what they are sorted by where they are not."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.external_sort import Disorder, Keys, KeysOf
@@ -79,10 +78,3 @@ def _first_null(column: "pa.ChunkedArray") -> int:
     return int(pc.index(column.is_null(), value=True).as_py()) + 1
 
 
-def times_of(column, name):
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    if not pa.types.is_timestamp(column.type):
-        raise FeatureError(f"column {name}: no time")
-    column = pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", column.type.tz))
-    return np.asarray(column.cast(pa.int64()))

@@ -21,7 +21,7 @@ from platform_assets.features.fitting import OnProgress, fit_on_rows, placed
 from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for
 from platform_assets.features.overlap import read_ahead, written_behind
 from platform_assets.features.row_files import OnRows, RowFiles, open_rows
-from platform_assets.features.row_order import look_along
+from platform_assets.features.row_order import keys_of, look_along, read_checked, whole_instants
 from platform_assets.features.transformer import FittedTransformer, kernel_version
 from platform_assets.reading.errors import shown_name
 
@@ -194,33 +194,26 @@ class _Run:
 
     def by_history(self, output: Output) -> None:
         """Features of each row by those of its entity before it."""
-        from platform_assets.features.windows import WindowTransformer
+        from platform_assets.features.windows import WindowStream, WindowTransformer
 
-        transformer = WindowTransformer(self.transformer.spec)
-        order = look_along(
-            self.rows,
-            self.transformer.spec,
-            batch_rows=self.budget.batch_rows,
-            threads=self.threads,
-            told=self._counted("looking at the order"),
-        )
-        stream = transformer.stream()
-        if order.is_sorted:
+        spec, batch_rows = self.transformer.spec, self.budget.batch_rows
+        stream = WindowStream(spec, keep="newest")
+        told = self._counted("looking at the order")
+        if look_along(self.rows, spec, batch_rows=batch_rows, threads=self.threads, told=told):
             self._refuse_full_disk(output, sorted_bytes=0)
             self.sorting = "already sorted"
-            chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
-            self._write(output, chunks, stream.process, transformer)
+            chunks = self.rows.chunks(batch_rows=batch_rows, threads=self.threads)
+            self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
             return
         self._refuse_full_disk(output, sorted_bytes=self._sorted_bytes())
         sorting = SortedRows(
-            self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads),
-            order.keys_of,
+            read_checked(self.rows, spec, batch_rows=batch_rows, threads=self.threads),
+            keys_of(spec),
             scratch=output.scratch,
             budget=self.budget.sort,
         )
-        told = self._counted("sorting")
-        chunks = self._timed(sorting.chunks(batch_rows=self.budget.batch_rows, told=told))
-        self._write(output, chunks, stream.process, transformer)
+        chunks = self._timed(sorting.chunks(batch_rows=batch_rows, told=self._counted("sorting")))
+        self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
         self.sorted_runs = sorting.runs
         self.sorting = "on disk" if sorting.runs else "in memory"
 

@@ -190,7 +190,7 @@ class _Run:
                 on_progress=self.on_progress,
             )
         chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
-        self._write(output, chunks, fitted.transform, fitted)
+        self._write(output, _evened(chunks, self.budget.batch_rows), fitted.transform, fitted)
 
     def by_history(self, output: Output) -> None:
         """Features of each row by those of its entity before it."""
@@ -202,7 +202,7 @@ class _Run:
         if look_along(self.rows, spec, batch_rows=batch_rows, threads=self.threads, told=told):
             self._refuse_full_disk(output, sorted_bytes=0)
             self.sorting = "already sorted"
-            chunks = self.rows.chunks(batch_rows=batch_rows, threads=self.threads)
+            chunks = _evened(self.rows.chunks(batch_rows=batch_rows, threads=self.threads), batch_rows)
             self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
             return
         self._refuse_full_disk(output, sorted_bytes=self._sorted_bytes())
@@ -213,7 +213,8 @@ class _Run:
             budget=self.budget.sort,
         )
         chunks = self._timed(sorting.chunks(batch_rows=batch_rows, told=self._counted("sorting")))
-        self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
+        even = whole_instants(_evened(chunks, batch_rows), stream)
+        self._write(output, even, stream.process, WindowTransformer(spec))
         self.sorted_runs = sorting.runs
         self.sorting = "on disk" if sorting.runs else "in memory"
 
@@ -242,7 +243,7 @@ class _Run:
             written_behind(
                 lambda table: writer.write_table(table, table.num_rows), threads=self.threads
             ) as write,
-            read_ahead(_evened(chunks, self.budget.batch_rows), threads=self.threads) as ready,
+            read_ahead(chunks, threads=self.threads) as ready,
         ):
             for chunk in ready:
                 with placed(self.rows, done):

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROOM: Final = "platform_assets.features"
-_WINDOWS: Final = ("windows", "window_kernels", "window_state")
+_WINDOWS: Final = (
+    "windows",
+    "window_columns",
+    "window_entity",
+    "window_groups",
+    "window_kernels",
+    "window_state",
+)
 _MODULES: Final[Mapping[TransformerType, tuple[str, ...]]] = MappingProxyType(
     {
         "woe": (

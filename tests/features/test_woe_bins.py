@@ -85,15 +85,15 @@ def check_optimum(seed: int) -> str:
 
 def test_the_optimum_is_that_of_all_partitions():
     """No way to put neighbours together has more information, and none as much with fewer bins."""
-    seen = [check_optimum(seed) for seed in range(150)]
+    seen = [check_optimum(seed) for seed in range(1_000)]
 
     assert {*DIRECTIONS, "nothing allowed"} == set(seen)
 
 
 @pytest.mark.long
 def test_the_optimum_is_that_of_all_partitions_in_many_cases():
-    """So it is in 3,000 cases."""
-    for seed in range(1_000, 4_000):
+    """So it is in 19,000 cases."""
+    for seed in range(1_000, 20_000):
         check_optimum(seed)
 
 

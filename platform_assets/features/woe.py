@@ -72,8 +72,7 @@ class Woe(BaseModel):
         """
         import pyarrow as pa
 
-        weights = [np.array([found.woe for found in column.bins]) for column in self.columns]
-        answers = self._answers(rows, weights, np.float64)
+        answers = self._answers(rows, [column.weights for column in self.columns], np.float64)
         return pa.table({column.output: values for column, values in zip(self.columns, answers, strict=True)})
 
     def indices(self, rows: "pa.Table") -> dict[str, NDArray[np.int32]]:
@@ -160,11 +159,12 @@ class Woe(BaseModel):
 
     def _answers(self, rows: "pa.Table", answers: Sequence[NDArray[Any]], kind: Any) -> list[NDArray[Any]]:
         kernels = kernels_for(rows.num_rows * len(self.columns))
+        refuses = _settings(self.spec).missing == "refuse"
         found = []
         for column, of_bins in zip(self.columns, answers, strict=True):
             values = column_of(rows, column.name)
             check_kind(values, column.name, column.kind)
-            if _settings(self.spec).missing == "refuse":
+            if refuses:
                 _refuse_missing(values, column.name)
             into = np.empty(rows.num_rows, kind)
             column.reader.answered(values, column.name, of_bins, into, kernels)

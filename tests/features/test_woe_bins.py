@@ -127,6 +127,15 @@ def test_auto_takes_the_better_slope():
     assert merge(counts[::-1], Odds(220, 80, 1.0), max_bins=3, min_rows=1, monotonic="auto").direction == "up"
 
 
+def test_of_equal_slopes_auto_takes_the_rising_one():
+    """A symmetric column says nothing about its direction; the choice is the same every time."""
+    counts = np.array([[90, 10], [50, 50], [90, 10]])
+
+    merged = merge(counts, Odds(230, 70, 1.0), max_bins=3, min_rows=1, monotonic="auto")
+
+    assert (merged.direction, merged.ends) == ("up", (1, 3))
+
+
 def test_fewer_rows_than_a_bin_needs_are_one_bin():
     """A column that is missing nearly everywhere has one bin, however small."""
     merged = merge(np.array([[3, 1], [1, 3]]), Odds(100, 100, 1.0), max_bins=5, min_rows=10, monotonic="auto")

@@ -20,7 +20,20 @@ _WINDOWS: Final = (
     "window_state",
 )
 _MODULES: Final[Mapping[TransformerType, tuple[str, ...]]] = MappingProxyType(
-    {"woe": ("woe", "woe_bins", "woe_kernels"), "zscore": _WINDOWS, "lag": _WINDOWS}
+    {
+        "woe": (
+            "woe",
+            "woe_bins",
+            "woe_columns",
+            "woe_kernels",
+            "woe_labels",
+            "woe_prebins",
+            "woe_table",
+            "woe_target",
+        ),
+        "zscore": _WINDOWS,
+        "lag": _WINDOWS,
+    }
 )
 
 
@@ -70,10 +83,13 @@ def read_fitted(content: bytes) -> FittedTransformer:
     Raises:
         FeatureError: it is none, is damaged, or is of a later format.
     """
-    from platform_assets.features.windows import WindowTransformer
-    from platform_assets.features.woe import Woe
+    from platform_assets.features.woe import Woe, is_woe
 
-    return (Woe if b'"bins"' in content else WindowTransformer).from_bytes(content)
+    if is_woe(content):
+        return Woe.from_bytes(content)
+    from platform_assets.features.windows import WindowTransformer
+
+    return WindowTransformer.from_bytes(content)
 
 
 def kernel_version(kind: TransformerType) -> str:

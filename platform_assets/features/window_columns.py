@@ -65,14 +65,14 @@ def read_window_rows(spec: TransformerSpec, table: "pa.Table") -> WindowRows:
     available = np.empty(0, np.int64)
     if spec.available_column is not None:
         known = _column(table, spec.available_column)
-        available = _times(known, spec.available_column)
+        available = times_of(known, spec.available_column)
         if known.null_count:
             available = np.where(pc.is_null(known).to_numpy(), NEVER, available)
     return WindowRows(
         entity=entity,
         codes=codes,
         codes_count=count,
-        times=_times(time, spec.timestamp_column),
+        times=times_of(time, spec.timestamp_column),
         available=available,
         values=tuple(_values(_column(table, name), name) for name in spec.columns),
     )
@@ -162,7 +162,7 @@ def _integers(column: "pa.ChunkedArray") -> Any:
     return _numpy(pc.fill_null(plain, 0) if plain.null_count else plain)
 
 
-def _times(column: "pa.ChunkedArray", name: str) -> Integers:
+def times_of(column: "pa.ChunkedArray", name: str) -> Integers:
     """Microseconds UTC; anything where it is null."""
     import pyarrow as pa
     from pyarrow import types

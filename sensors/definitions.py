@@ -14,14 +14,15 @@ from platform_assets.drift.record import newest_changes_follower
 from platform_assets.features.transformer_crd import PLURAL
 from platform_assets.features.transformer_objects import registrations_follower
 from platform_assets.features.transformer_spec import API_VERSION
-from platform_assets.features.versions import newest_version
+from platform_assets.features.versions import latest_version
 from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
 from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
-from platform_assets.lines.line import Line, LineError
+from platform_assets.lines.line import RESERVED_NAMES, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import STAGES
 from resources.custom_objects import CustomObjects
 from resources.errors import ResourceError
 from resources.outages import outage_of
@@ -188,7 +189,7 @@ def git_sensors(
 
 def transformer_sensor(
     outside: OutsideSystems,
-    lines: Sequence[Line],
+    lines: Collection[str],
     files: Mapping[str, str],
     *,
     objects: Callable[[], CustomObjects] | None = None,
@@ -197,22 +198,20 @@ def transformer_sensor(
 
     Args:
         outside: The systems.
-        lines: Those of the code location.
+        lines: Names of those of the code location, also of broken ones.
         files: The transformers that files declare: where, by name. They keep their names.
         objects: The objects, made when they are first asked for; those of this pod's namespace by default.
     """
-    assets = {
-        name: f"an asset of the line {line.name}" for line in lines for name in line.asset_names().values()
-    }
+    assets = {f"{line}_{stage}": f"an asset of {line}" for line in lines for stage in (*STAGES, "drift")}
+    names = {**dict.fromkeys(RESERVED_NAMES, "the platform itself"), **dict.fromkeys(lines, "a line")}
     surroundings = Surroundings(
-        taken={**assets, **{line.name: f"the line in {line.manifest.path}" for line in lines}, **files},
-        datasets=[f"{line.name}_dataset" for line in lines],
+        taken={**assets, **names, **files}, datasets=[f"{line}_dataset" for line in lines]
     )
     newest = registrations_follower()
     reached = cache(objects or (lambda: outside.custom_objects(api_version=API_VERSION, plural=PLURAL)))
 
     def newest_number(name: str) -> int | None:
-        found = newest_version(outside.ledger, name)
+        found = latest_version(outside.ledger, name)
         return found.number if found else None
 
     @dg.sensor(

@@ -60,11 +60,9 @@ def judged(
     """
     name = name_of(content)
     if place := surroundings.taken.get(name):
-        return Judgement("NameTaken", f"{place} is called {name} already; give the object another name")
+        return Judgement("NameTaken", f"{name} is the name of {place}; give the object another")
     if newest is not None and newest.state == "registered" and newest.namespace != namespace:
-        return Judgement(
-            "NameTaken", f"{newest.place} is called {name} already; give the object another name"
-        )
+        return Judgement("NameTaken", f"{name} is the name of {newest.place}; give the object another")
     try:
         transformer = transformer_of_object(content)
     except PydanticValidationError as problem:

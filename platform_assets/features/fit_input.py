@@ -92,7 +92,8 @@ class FitRows:
     @property
     def count(self) -> int:
         """How many."""
-        return self.rows.num_rows
+        rows: int = self.rows.num_rows
+        return rows
 
 
 def rows_to_fit(spec: TransformerSpec, rows: "pa.Table") -> FitRows:
@@ -157,7 +158,9 @@ def instants(rows: "pa.Table", name: str) -> "pa.ChunkedArray":
             raise FeatureError(f"column {name} is of type {column.type}, which is no time")
         return column.cast(pa.timestamp("us", getattr(column.type, "tz", None))).cast(pa.int64())
     except pa.ArrowInvalid:
-        raise FeatureError(f"column {name}: some of {len(column)} values are no times, or no whole microseconds") from None
+        raise FeatureError(
+            f"column {name}: some of {len(column)} values are no times, or no whole microseconds"
+        ) from None
 
 
 def digest_of_subjects(ids: Sequence[str | None], namespace: str, salt: bytes) -> str:
@@ -198,4 +201,6 @@ def file_rows(source: Source) -> "pa.Table":
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        raise DatasetError(f"{source.uri}: a column holds values of several types; give each one type") from None
+        raise DatasetError(
+            f"{source.uri}: a column holds values of several types; give each one type"
+        ) from None

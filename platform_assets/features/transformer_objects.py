@@ -80,12 +80,15 @@ def registrations(ledger: Ledger) -> list[Registration]:
     return [newest[name] for name in sorted(newest) if newest[name].state == "registered"]
 
 
-def registered_objects(ledger: Ledger) -> list[FeatureTransformer]:
-    """The transformers that are registered now, by name. One that this version cannot read is logged and left out."""
+def registered_objects(ledger: Ledger) -> list[tuple[str, FeatureTransformer]]:
+    """The transformers that are registered now, with where each is, by name.
+
+    One that this version cannot read is logged and left out.
+    """
     found = []
     for each in registrations(ledger):
         try:
-            found.append(FeatureTransformer.model_validate(each.object))
+            found.append((each.place, FeatureTransformer.model_validate(each.object)))
         except PydanticValidationError as problem:
             log.error(  # noqa: TRY400 - the traceback quotes the object
                 "%s was registered and cannot be read any more: %s; correct the object",

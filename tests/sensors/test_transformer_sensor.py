@@ -13,6 +13,8 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from platform_assets.definitions import build_definitions
+from platform_assets.features.declared import Transformers, declared_transformers, load_transformers
 from platform_assets.features.transformer_crd import GROUP, PLURAL, VERSION, crd
 from platform_assets.features.transformer_objects import (
     KIND,
@@ -20,11 +22,9 @@ from platform_assets.features.transformer_objects import (
     record,
     registered_objects,
     registration_of,
-    registrations,
 )
 from platform_assets.features.transformer_spec import API_VERSION, transformer_of_object
 from platform_assets.ledger.ledger import Ledger
-from platform_assets.lines.line import Line, load_line
 from platform_assets.outside_systems import OutsideSystems
 from resources.cluster import ClusterError, ClusterUnreachableError
 from resources.custom_objects import ClusterObjects
@@ -34,7 +34,6 @@ from sensors.definitions import transformer_sensor
 from sensors.transformers import Judgement, Surroundings, judged, status_of
 from tests.api_server import ApiServer, api_server
 from tests.features.transformer_objects import Object, transformer
-from tests.line_factory import write_spec
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings(
@@ -100,9 +99,7 @@ def test_a_file_keeps_its_name():
     found = judged(seen(transformer("lag", name="flight-lag")), AROUND, None, namespace="risk")
 
     assert (found.reason, found.transformer) == ("NameTaken", None)
-    assert found.message == (
-        "the file flight-lag.yaml is called flight_lag already; give the object another name"
-    )
+    assert found.message == ("flight_lag is the name of the file flight-lag.yaml; give the object another")
 
 
 def test_an_object_of_another_namespace_keeps_its_name():
@@ -174,9 +171,9 @@ def test_what_is_registered_is_read_back(ledger: Ledger):
 
     found = registered_objects(ledger)
 
-    assert [each.name for each in found] == ["a", "b"]
-    assert found[0].spec == transformer_of_object(transformer()).spec
-    assert [each.place for each in registrations(ledger)] == [
+    assert [content.name for _, content in found] == ["a", "b"]
+    assert found[0][1].spec == transformer_of_object(transformer()).spec
+    assert [place for place, _ in found] == [
         "the object a in namespace risk",
         "the object b in namespace risk",
     ]
@@ -210,7 +207,7 @@ def test_annotations_of_tools_are_not_kept(ledger: Ledger):
     }
     record(ledger, registration(content))
 
-    (found,) = registered_objects(ledger)
+    ((_, found),) = registered_objects(ledger)
     assert found.metadata.annotations == {"platform-assets/description": "Of loans."}
 
 
@@ -224,7 +221,7 @@ def test_one_that_cannot_be_read_any_more_takes_down_itself_alone(
     record(ledger, registration())
 
     with caplog.at_level(logging.ERROR):
-        assert [each.name for each in registered_objects(ledger)] == ["credit_woe"]
+        assert [content.name for _, content in registered_objects(ledger)] == ["credit_woe"]
 
     assert (
         "the object old in namespace risk was registered and cannot be read any more: spec.woe.maxBins"
@@ -253,18 +250,17 @@ def api(server: ApiServer) -> Any:
 class Namespace:
     """A namespace of the server, and the sensor that looks at it."""
 
-    def __init__(self, server: ApiServer, api: Any, outside: OutsideSystems, line: Line) -> None:
+    def __init__(self, server: ApiServer, api: Any, outside: OutsideSystems) -> None:
         self.name = f"n{uuid4().hex[:8]}"
         self.server, self.api, self.outside = server, api, outside
         self.objects = ClusterObjects(self.name, api_version=API_VERSION, plural=PLURAL, api=api)
         self.files: dict[str, str] = {}
-        self.line = line
         self.sensor = self.sensed()
 
     def sensed(self, objects: Callable[[], Any] | None = None) -> dg.SensorDefinition:
         """The sensor, as a code location that is loaded now has it."""
         return transformer_sensor(
-            self.outside, [self.line], self.files, objects=objects or (lambda: self.objects)
+            self.outside, ["reviews_small"], self.files, objects=objects or (lambda: self.objects)
         )
 
     def tick(self, sensor: dg.SensorDefinition | None = None) -> str:
@@ -299,7 +295,7 @@ class Namespace:
 def namespace(server: ApiServer, api: Any, tmp_path: Path) -> Namespace:
     """An empty one."""
     outside = OutsideSystems(PlatformSettings(home=tmp_path / "home"))
-    return Namespace(server, api, outside, load_line(write_spec(tmp_path / "spec")))
+    return Namespace(server, api, outside)
 
 
 def test_an_object_is_registered_changed_and_removed(namespace: Namespace):
@@ -314,7 +310,7 @@ def test_an_object_is_registered_changed_and_removed(namespace: Namespace):
     namespace.apply(transformer(inputSource=SOURCE, woe={"maxBins": 6}))
     assert namespace.tick(namespace.sensed()) == "credit-woe: registered as credit_woe, generation 2"
     assert namespace.get()["status"]["observedGeneration"] == 2
-    (found,) = registered_objects(namespace.outside.ledger)
+    ((_, found),) = registered_objects(namespace.outside.ledger)
     stated = transformer_of_object(transformer(inputSource=SOURCE, woe={"maxBins": 6}))
     assert found.spec.normalised() == stated.spec.normalised()
 
@@ -346,10 +342,10 @@ def test_an_object_that_is_no_good_here_is_told(namespace: Namespace):
     assert message.endswith("; what was registered of generation 1 stays")
     assert namespace.get()["status"]["assetKey"] == "credit_woe"
     assert namespace.states() == [("credit_woe", "registered", 1)]
-    assert [each.spec.input_source for each in registered_objects(namespace.outside.ledger)] == [SOURCE]
+    assert [found.spec.input_source for _, found in registered_objects(namespace.outside.ledger)] == [SOURCE]
     assert namespace.tick() == "no object has changed"
 
-    namespace.apply(transformer(inputSource=f"asset://{namespace.line.name}_dataset"))
+    namespace.apply(transformer(inputSource="asset://reviews_small_dataset"))
     namespace.tick()
     assert namespace.condition() == ("True", "Registered")
     assert namespace.states()[1:] == [("credit_woe", "registered", 3)]
@@ -389,7 +385,7 @@ def test_an_object_whose_name_a_file_gets_gives_it_up(namespace: Namespace):
     namespace.files["credit_woe"] = "the file credit.yaml"
 
     said = namespace.tick(namespace.sensed())
-    assert "credit_woe: removed: the file credit.yaml is called credit_woe already" in said
+    assert "credit_woe: removed: credit_woe is the name of the file credit.yaml" in said
     assert namespace.condition() == ("False", "NameTaken")
     assert "assetKey" not in namespace.get()["status"]
     assert registered_objects(namespace.outside.ledger) == []
@@ -398,6 +394,26 @@ def test_an_object_whose_name_a_file_gets_gives_it_up(namespace: Namespace):
     namespace.tick(namespace.sensed())
     assert namespace.condition() == ("True", "Registered")
     assert [state for _, state, _ in namespace.states()] == ["registered", "removed", "registered"]
+
+
+def test_an_object_is_an_asset_after_the_next_load(namespace: Namespace):
+    """On a cluster; beside those of files, which keep their names."""
+    namespace.apply(transformer(inputSource=SOURCE, name="risk-woe"))
+    namespace.apply(transformer(inputSource=SOURCE))
+    namespace.tick()
+    outside = namespace.outside
+    assert set(declared_transformers(outside).sound) == set(load_transformers().sound)
+
+    outside.settings = outside.settings.model_copy(update={"profile": "cluster"})
+    declared = declared_transformers(outside)
+
+    assert set(declared.sound) == {*load_transformers().sound, "risk_woe"}
+    assert declared.sound["risk_woe"].of_cluster
+    assert declared.sound["risk_woe"].place == f"the object risk-woe in namespace {namespace.name}"
+    (broken,) = declared.broken
+    assert (broken.name, "credit_woe.yaml" in broken.problem) == ("credit_woe", True)
+    definitions = build_definitions(outside, [], (), Transformers({"risk_woe": declared.sound["risk_woe"]}))
+    assert dg.AssetKey("risk_woe") in {spec.key for spec in definitions.resolve_all_asset_specs()}
 
 
 def test_one_object_that_is_wrong_stops_no_other(namespace: Namespace):

@@ -6,10 +6,13 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import require_closed
+from platform_assets.features.assets import broken_transformer_asset, transformer_asset
+from platform_assets.features.declared import Transformers
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
 from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import AssetReference
 from platform_assets.step import ReferenceIOManager
 
 _LOST_POD_RETRIES: Final = 3
@@ -20,10 +23,13 @@ def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
     return {
         "outside": outside,
         # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
-        "io_manager": ReferenceIOManager(
-            admit=lambda reference: require_closed(outside.ledger, f"{reference.of_dataset.line}_dataset")
-        ),
+        "io_manager": ReferenceIOManager(admit=lambda reference: _admit(outside.ledger, reference)),
     }
+
+
+def _admit(ledger: Ledger, reference: AssetReference) -> None:
+    for dataset in reference.dataset_assets:
+        require_closed(ledger, dataset)
 
 
 def adapted_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Line], list[BrokenLine]]:
@@ -42,6 +48,7 @@ def line_definitions(
     lines: Sequence[Line],
     broken: Sequence[BrokenLine] = (),
     *,
+    transformers: Transformers | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """Definitions of these lines, and of nothing else.
@@ -50,14 +57,22 @@ def line_definitions(
         outside: The systems.
         lines: The lines, as their files have them.
         broken: Specs that declare none; they are shown, and why.
+        transformers: Those that are served whoever uses them; by default only what the lines use.
         loggers: Of runs; Dagster's own by default.
     """
+    served = dict(transformers.sound) if transformers else {}
+    served |= {name: each for line in lines for name, each in line.transformers.items()}
+    read = {each.spec.dataset for each in served.values() if each.spec.dataset}
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
     sound, stuck = adapted_lines(lines, outside.ledger)
     return dg.Definitions(
         assets=[
             *(asset for line in sound for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
             *map(broken_line_asset, (*broken, *stuck)),
+            *map(transformer_asset, served.values()),
+            # Of a line that is not among these: its newest version is read all the same.
+            *map(dg.AssetSpec, sorted(read - {f"{line.name}_dataset" for line in sound})),
+            *map(broken_transformer_asset, transformers.broken if transformers else ()),
         ],
         jobs=[line_job(line) for line in sound],
         resources=platform_resources(outside),

@@ -323,7 +323,7 @@ def _put(store: ObjectStore, key: str, content: bytes, model: ModelVersion) -> N
 
 
 def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
-    from platform_assets.validation.pictures import as_markdown_image
+    from platform_assets.pictures import as_markdown_image
 
     gates = [
         {"gate": result.rule_set, "outcome": result.outcome, "reason": result.reason}

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
 _SCORING: Final = tuple(
-    f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "values", "logistic", "trees")
+    f"{_FOLDER}.{name}"
+    for name in ("evaluator", "scorer", "encoding", "inputs", "values", "logistic", "trees")
 )
 
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.models.errors import TrainingError
-from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE, Encoding
+from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE
+from platform_assets.tasks.tabular_classification.inputs import ModelInputs
 from platform_assets.tasks.tabular_classification.logistic import Logistic
 from platform_assets.tasks.tabular_classification.spec import ColumnsSpec
 from platform_assets.tasks.tabular_classification.trees import Trees
@@ -42,10 +43,10 @@ class Classifier(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TabularScorer:
-    """The model in a folder, loaded once. An instance is an object of some of the columns; see `Encoding.read`."""
+    """The model in a folder, loaded once. An instance is an object of some of the columns; see `ModelInputs.read`."""
 
     model: Trees | Logistic
-    encoding: Encoding
+    inputs: ModelInputs
     features: tuple[str, ...]
     """What the model reads, in its order."""
     threshold: float
@@ -59,35 +60,35 @@ class TabularScorer:
         """
         try:
             classifier = Classifier.model_validate_json((folder / CLASSIFIER_FILE).read_bytes())
-            encoding = Encoding.from_bytes((folder / ENCODING_FILE).read_bytes())
+            inputs = ModelInputs.load(folder)
         except (OSError, PydanticValidationError):
             raise TrainingError(
                 f"{folder}: holds no whole model of a table ({CLASSIFIER_FILE}, {ENCODING_FILE}); train it again"
             ) from None
-        if sorted(encoding.names) != sorted(classifier.features):
+        if sorted(inputs.names) != sorted(classifier.features):
             raise TrainingError(f"{folder}: the encoding is of other columns than the model; train it again")
         kind = Logistic if classifier.model == "logistic" else Trees
         model = kind.load(folder, features=len(classifier.features))
-        return cls(model, encoding, classifier.features, classifier.threshold)
+        return cls(model, inputs, classifier.features, classifier.threshold)
 
     def score_features(self, features: "pa.Table") -> NDArray[np.float64]:
         """See `Scorer.score_features`; reads the columns by their names."""
         return self._score(np.stack([features[name].to_numpy() for name in self.features], axis=1))
 
-    def score_rows(self, rows: "pa.Table") -> NDArray[np.float64]:
+    def score_rows(self, rows: "pa.Table", chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """See `Scorer.score_rows`; reads the columns by their names."""
-        return self._score(self._ordered(self.encoding.rows(rows)))
+        return self._score(self._ordered(self.inputs.rows(rows, chosen)))
 
     def score_instances(self, instances: Sequence[JsonValue]) -> NDArray[np.float64]:
         """See `Scorer.score_instances`."""
-        return self._score(self._ordered(self.encoding.instances(instances)))
+        return self._score(self._ordered(self.inputs.instances(instances)))
 
     def watched(self, instances: Sequence[JsonValue]) -> list[Mapping[str, float | str]]:
         """See `Scorer.watched`: every value that is there, as it was given."""
-        return list(self.encoding.read(instances))
+        return list(self.inputs.read(instances))
 
     def _ordered(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
-        return encoded[:, [self.encoding.names.index(name) for name in self.features]]
+        return encoded[:, [self.inputs.names.index(name) for name in self.features]]
 
     def _score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.special import expit

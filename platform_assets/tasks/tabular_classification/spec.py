@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from platform_assets.datasets.spec import BlockSplitSpec, DatasetSpec, SplitSharesSpec
-from platform_assets.manifest import Many, Section
+from platform_assets.manifest import AddedLater, Many, Section
 from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.training_spec import TrainingSpec
 from resources.warehouse import SUBJECT_NAMESPACE
@@ -18,7 +18,9 @@ ROW_ID: Final = "row_id"
 """The subject's column where no column is a key."""
 FAIRNESS_GATES: Final = ("parity_ratio", "parity_difference", "equalized_odds_difference")
 """Rules of gates that need `fairness`."""
-_ONCE: Final = ("key", "target", "time", "group")
+TRANSFORMER: Final = r"^[a-z][a-z0-9_]{0,62}@(v[1-9][0-9]{0,8}|latest)$"
+"""A fitted transformer as a line names it."""
+_ONCE: Final = ("key", "target", "time", "available", "group")
 
 Value = str | int | bool
 """A value as YAML has it; `1` and `"1"` are the same."""
@@ -27,8 +29,9 @@ Value = str | int | bool
 class ColumnSpec(Section):
     """One column of the source, by what it is for."""
 
-    role: Literal["key", "target", "numeric", "categorical", "ordinal", "time", "group"]
-    """`key`: whose a row is. `group`: what a split must not divide. `time`: when it was; no feature by itself."""
+    role: Literal["key", "target", "numeric", "categorical", "ordinal", "time", "available", "group"]
+    """`key`: whose a row is. `group`: what a split must not divide. `time`: when it was; no feature by itself.
+    `available`: when what transformers learn from the row became known, such as its target; no feature either."""
     positive: Value | None = None
     """Of the target: the value whose rows have label 1; rows of the only other value have label 0."""
     order: Many[Value] = ()
@@ -238,7 +241,24 @@ class FairnessSpec(Section):
     """By name."""
 
 
-class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TabularParameters):
+class TransformersSpec(Section):
+    """The transformers whose features a model reads."""
+
+    transformers: Annotated[
+        Many[Annotated[str, Field(pattern=TRANSFORMER)]], Field(max_length=50), AddedLater([])
+    ] = ()
+    """Each with its version: `credit_woe@v3` stays, `credit_woe@latest` is looked up by each run and recorded. Weights of
+    evidence take the place of their columns, z-scores and lags stand beside them."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [each.partition("@")[0] for each in self.transformers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"transformers: {twice} stands twice; keep one version of it")
+        return self
+
+
+class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TransformersSpec, TabularParameters):
     """A line that sorts rows of a table into two classes."""
 
     fairness: FairnessSpec | None = None

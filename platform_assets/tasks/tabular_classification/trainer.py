@@ -18,14 +18,11 @@ from platform_assets.models.errors import TrainingError
 from platform_assets.models.hardware import Hardware
 from platform_assets.models.trainer import ProgressCallback, TrainingConfig, TrainingResult
 from platform_assets.processors import available_cpus
-from platform_assets.tasks.tabular_classification.encoding import KINDS, Kind
+from platform_assets.tasks.tabular_classification.encoding import Kind
+from platform_assets.tasks.tabular_classification.inputs import model_features
 from platform_assets.tasks.tabular_classification.logistic import Logistic, fit_logistic
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier, TabularScorer
-from platform_assets.tasks.tabular_classification.spec import (
-    ColumnsSpec,
-    TabularParameters,
-    TabularTrainingSpec,
-)
+from platform_assets.tasks.tabular_classification.spec import TabularParameters, TabularTrainingSpec
 from platform_assets.tasks.tabular_classification.trees import Trees, grow
 
 if TYPE_CHECKING:
@@ -63,7 +60,10 @@ class TabularTrainer:
         """See `Trainer.code`."""
         return code_version(
             "table model",
-            *(f"{_FOLDER}.{name}" for name in ("trainer", "trees", "logistic", "scorer", "encoding")),
+            *(
+                f"{_FOLDER}.{name}"
+                for name in ("trainer", "trees", "logistic", "scorer", "encoding", "inputs")
+            ),
         )
 
     def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - it starts from nothing
@@ -72,12 +72,10 @@ class TabularTrainer:
 
     def config(self, spec: TabularTrainingSpec, recipe: Mapping[str, JsonValue]) -> TabularTrainingConfig:
         """See `Trainer.config`."""
-        columns = ColumnsSpec.model_validate(dict(recipe)).features
         return TabularTrainingConfig(
             **spec.model_dump(include=set(self.fields)),
-            # By name: records do not keep the order of a mapping, and equal recipes must give equal models.
             features=tuple(
-                FeatureKind(name=name, kind=KINDS[column.role]) for name, column in sorted(columns.items())
+                FeatureKind(name=name, kind=kind) for name, kind in model_features(recipe).items()
             ),
         )
 
@@ -129,7 +127,7 @@ class TabularTrainer:
         )
 
     def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:  # noqa: ARG002
-        """See `Trainer.complete`: the encoding goes beside the weights."""
+        """See `Trainer.complete`: the encoding and fitted transformers go beside the weights."""
         for name, content in state.items():
             (output / name).write_bytes(content)
 

@@ -1,7 +1,11 @@
 """Fitted versions: one number for a data version, one object, one entry; and nothing is made of what was altered."""
 
 import json
+import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from platform_assets.cli import app
 from platform_assets.features import versions
 from platform_assets.features.declared import load_transformers
 from platform_assets.features.diff import diff
@@ -32,6 +38,7 @@ from platform_assets.governance.retention import expired
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.features.shops import WOE, declared, sales, write_transformer
+from tests.line_factory import ROOT, environment
 
 
 @pytest.fixture
@@ -365,3 +372,68 @@ def test_names_and_datasets_that_are_not_to_be_had_are_told(tmp_path: Path) -> N
     assert any(
         "no line makes others_dataset; known are sales_dataset" in each.problem for each in beside.broken
     )
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_a_killed_fit_leaves_one_whole_version_at_last(desk: Desk, tmp_path: Path, kills: int) -> None:
+    """At whatever moment it was killed: the next one ends with version 1 and the same bytes."""
+    given = {"inputSource": str(desk.source), "target": "Sent", "woe": {"event": "back"}}
+    path = write_transformer(tmp_path / "killed", "sales_woe", WOE, **given)
+    expected = desk.fit().version.sha256
+    moments = random.Random(kills)
+
+    for at in range(kills):
+        home = tmp_path / f"home{at}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.features.fitter", str(path)],
+            env=environment(home),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, 0.6))
+        process.kill()
+        process.communicate()
+        made = make_version(
+            declared(path).sound["sales_woe"], None, OutsideSystems(PlatformSettings(home=home))
+        ).version
+        outside = OutsideSystems(PlatformSettings(home=home))
+        assert (made.number, made.sha256) == (1, expected)
+        assert [each.number for each in versions_of(outside.ledger, "sales_woe")] == [1]
+        assert is_intact(outside.object_store, resolve(outside.ledger, "sales_woe@latest"))
+
+
+def test_versions_and_diffs_are_commands(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people and, as JSON, for machines; the second name may be short."""
+    monkeypatch.setenv("PLATFORM_HOME", str(desk.outside.settings.home))
+    desk.fit()
+    desk.fit(woe={"event": "back", "maxBins": 2})
+
+    def told(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["features", *arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    rows = json.loads(told("versions", "sales_woe", "--json"))
+    moved = json.loads(told("diff", "sales_woe@v1", "@v2", "--json"))
+
+    assert [(row["version"], row["latest"]) for row in rows] == [
+        ("sales_woe@v1", False),
+        ("sales_woe@v2", True),
+    ]
+    assert "● sales_woe@v2" in told("versions")
+    assert moved["spec"] == {"woe.maxBins": [10, 2]}
+    assert "spec      woe.maxBins: 10 → 2" in told("diff", "sales_woe@v1")
+    assert "fitted on the same rows" in told("diff", "sales_woe@v1", "@v1")
+
+
+def test_versions_of_what_was_never_fitted_are_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the names that there are."""
+    monkeypatch.setenv("PLATFORM_HOME", str(desk.outside.settings.home))
+    desk.fit()
+
+    with pytest.raises(FeatureError, match=r"others_woe was never fitted; fitted were sales_woe"):
+        CliRunner().invoke(app, ["features", "versions", "others_woe"], catch_exceptions=False)

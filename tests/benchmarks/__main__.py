@@ -33,6 +33,7 @@ from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.scale_out import measure_scale_out
 from tests.benchmarks.sketch import measure_sketch
+from tests.benchmarks.transformer_files import measure_transformer_files
 from tests.cluster.deployment import reachable_host
 
 _TOLD_PACKAGES = ("dagster", "torch", "transformers", "mlflow", "great-expectations", "pyiceberg")
@@ -65,6 +66,7 @@ def main() -> int:
         "long_ledger": measure_long_ledger,
         "policy": measure_policy,
         "sketch": measure_sketch,
+        "transformer_files": measure_transformer_files,
         "monitor": measure_monitor,
         "decay": measure_decay,
         "drift_table": lambda folder: measure_drift_table(folder, versions=options.versions),

@@ -244,4 +244,9 @@ def kernels_for(values: int) -> Any:
         from platform_assets.features import woe_kernels
 
         return woe_kernels
+    return loaded_kernels()
+
+
+def loaded_kernels() -> Any:
+    """The compiled loops, if this process has them already; else None."""
     return sys.modules.get("platform_assets.features.woe_kernels")

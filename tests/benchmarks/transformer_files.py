@@ -118,10 +118,11 @@ class TransformerFiles:
 
     @property
     def growth(self) -> dict[str, float]:
-        """ns a row of the largest ordered file, as part of those of the smallest, by kind."""
+        """Ns a row of the largest ordered file, as part of those of the smallest, by kind."""
         ordered = [run for run in self.runs if run.ordered]
         return {
-            kind: max(of_kind, key=lambda run: run.rows).ns_a_row / min(of_kind, key=lambda run: run.rows).ns_a_row
+            kind: max(of_kind, key=lambda run: run.rows).ns_a_row
+            / min(of_kind, key=lambda run: run.rows).ns_a_row
             for kind in dict.fromkeys(run.kind for run in ordered)
             if (of_kind := [run for run in ordered if run.kind == kind])
         }
@@ -159,7 +160,9 @@ def _measured(folder: Path, source: Path, kind: str, rows: int, *, ordered: bool
     told = []
     for _ in range(_ROUNDS.get(rows, 1)):
         target = folder / "features.parquet"
-        process = measure("-m", "tests.benchmarks.transformer_files", kind, source, target, folder=folder).succeeded()
+        process = measure(
+            "-m", "tests.benchmarks.transformer_files", kind, source, target, folder=folder
+        ).succeeded()
         told.append(json.loads(process.output))
         if pq.ParquetFile(target).metadata.num_rows != rows:
             raise BenchmarkError(f"{kind} over {rows:,} rows lost some")

@@ -116,6 +116,7 @@ def fit(
     Nothing is fitted of zscore and lag: they need no state to begin with.
     """
     from platform_assets.features.engine import fit_to_file
+    from platform_assets.features.woe import Woe
 
     transformer = _transformer(spec)
     _refuse_fit(transformer)
@@ -125,6 +126,7 @@ def fit(
         found = fit_to_file(
             transformer, rows, output, memory_limit_bytes=limit, threads=threads, on_progress=told
         )
+    assert isinstance(found, Woe)
     values = {column.name: column.iv for column in found.columns}
     if as_json:
         print_json(

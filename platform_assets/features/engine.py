@@ -9,8 +9,9 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import rfc8785
 
@@ -240,9 +241,7 @@ class _Run:
         with (
             pa.OSFile(str(output.incoming), "wb") as sink,
             pq.ParquetWriter(sink, schema, use_dictionary=repeats) as writer,
-            written_behind(
-                lambda table: writer.write_table(table, table.num_rows), threads=self.threads
-            ) as write,
+            written_behind(partial(_write_group, writer), threads=self.threads) as write,
             read_ahead(chunks, threads=self.threads) as ready,
         ):
             for chunk in ready:
@@ -302,6 +301,11 @@ class _Run:
 
         self.on_progress(what, 0, self.rows.rows)
         return told
+
+
+def _write_group(writer: Any, rows: "pa.Table") -> None:
+    """As one row group."""
+    writer.write_table(rows, rows.num_rows)
 
 
 def _evened(chunks: Iterator["pa.Table"], batch_rows: int) -> Iterator["pa.Table"]:

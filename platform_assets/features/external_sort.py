@@ -70,7 +70,9 @@ def entity_ranks(entity: "pa.Array") -> NDArray[np.int64]:
     if pa.types.is_signed_integer(entity.type):
         return np.asarray(entity.cast(pa.int64()))
     encoded = entity if pa.types.is_dictionary(entity.type) else entity.dictionary_encode()
-    ranks = np.asarray(pc.rank(encoded.dictionary, "ascending", tiebreaker="dense")).astype(np.int64)
+    ranks: NDArray[np.int64] = np.asarray(
+        pc.rank(encoded.dictionary, "ascending", tiebreaker="dense"), np.int64
+    )
     return ranks[np.asarray(encoded.indices)]
 
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import tempfile
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pyarrow as pa
@@ -279,6 +282,18 @@ def with_null(name, at):
     )
 
 
+@contextmanager
+def of_nobody():
+    """Without root's right to do all, if this is root."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
 class TestRefusals:
     """Each is one sentence that says where and what to do; no file is left."""
 
@@ -423,12 +438,18 @@ class TestRefusals:
         refused(made, tmp_path, tmp_path / "f.parquet", "would be part of it next time")
         refused(made, events, tmp_path / "f.parquet", "no such folder", scratch=tmp_path / "nowhere")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="ROOT MAY DO ALL: run as another user")
-    def test_a_folder_that_may_not_be_written_to(self, tmp_path, events):
-        """Is named."""
-        closed = tmp_path / "closed"
-        closed.mkdir(mode=0o500)
-        refused(transformer("lag"), events, closed / "f.parquet", "may not be written to")
+    def test_what_may_not_be_read_or_written(self):
+        """Folder or file is named."""
+        with tempfile.TemporaryDirectory(prefix="platform-assets-permission-") as name:
+            folder = Path(name)
+            source = write_rows(folder / "rows.parquet", event_rows())
+            folder.chmod(0o555)
+            with of_nobody():
+                refused(transformer("lag"), source, folder / "f.parquet", f"^{folder}: may not be written to")
+            source.chmod(0o200)
+            with of_nobody():
+                refused(transformer("lag"), source, folder / "f.parquet", "rows.parquet: may not be read")
+            folder.chmod(0o755)
 
     def test_memory_that_is_too_little(self, tmp_path, events):
         """How much would do is told."""

@@ -67,13 +67,14 @@ def entity_ranks(entity: "pa.Array") -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    ranks: NDArray[np.int64]
     if pa.types.is_signed_integer(entity.type):
-        return np.asarray(entity.cast(pa.int64()))
-    encoded = entity if pa.types.is_dictionary(entity.type) else entity.dictionary_encode()
-    ranks: NDArray[np.int64] = np.asarray(
-        pc.rank(encoded.dictionary, "ascending", tiebreaker="dense"), np.int64
-    )
-    return ranks[np.asarray(encoded.indices)]
+        ranks = np.asarray(entity.cast(pa.int64()))
+    else:
+        encoded = entity if pa.types.is_dictionary(entity.type) else entity.dictionary_encode()
+        of_values = np.asarray(pc.rank(encoded.dictionary, "ascending", tiebreaker="dense"), np.int64)
+        ranks = of_values[np.asarray(encoded.indices)]
+    return ranks
 
 
 def _dense(ranks: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:

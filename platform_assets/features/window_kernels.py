@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numba import boolean, float64, int32, int64, njit, types
+from numba import boolean, float64, int32, int64, njit, types, uint8
 from numpy.typing import NDArray
 
 from platform_assets.features.window_columns import NEVER
@@ -54,6 +54,8 @@ DONE, NEEDS_ROOM, NEEDS_COPY, TOO_EARLY = range(4)
 """What became of a row: `NEEDS_COPY` of a question that cannot be answered without changing the state."""
 
 _BLOCK: Final = 4096
+_LEAST_SPREAD: Final = 1e-280
+"""What is less is 0: its root has lost its digits."""
 
 
 def _read(kind: Any) -> types.Array:
@@ -315,20 +317,20 @@ def _zscore(
         if status != DONE:
             break
         n = end - head
-        scale = mean = np.nan
+        total, scale, size = 0.0, np.nan, float(n)
         if n >= least:
-            sum1, sum2 = b1 + b1_lost, b2 + b2_lost
+            total, squares = b1 + b1_lost, b2 + b2_lost
             if head < front:
                 if stale:
                     sum_front(head, front, ints, floats)
                     stale = 0
-                sum1, sum2 = sum1 + s1[head], sum2 + s2[head]
-            mean = sum1 / n
-            squares = sum2 - sum1 * mean
-            if squares > 0.0:
-                scale = np.sqrt(squares / (n - freedom))
+                total, squares = total + s1[head], squares + s2[head]
+            # n² times the variance over n; with one division and one root, n (x - c) - s1 over n deviations.
+            spread = size * squares - total * total
+            if spread > _LEAST_SPREAD:
+                scale = np.sqrt((n - freedom) / (size * spread))
         for k in range(i, j):
-            answers[k] = ((values[k] - shift) - mean) / scale
+            answers[k] = (size * (values[k] - shift) - total) * scale
         if not inclusive:
             known = t if always else available[i]
             if record and values[i] == values[i] and known != NEVER:
@@ -453,6 +455,22 @@ def _lag(
     return i
 
 
+@_compiled(types.void(_read(int64), _read(float64), float64[::1], int64, int64, int64, int64))
+def _lag_of_days(
+    times: Array, values: Array, answers: Array, start: int, stop: int, span: int, tolerance: int
+) -> None:
+    """Answer rows of one entity that has neither past nor future, each known at its time: as `_lag`, and nothing waits."""
+    best_time, best = BEGINNING, np.nan
+    k = start
+    for i in range(start, stop):
+        latest = times[i] - span
+        while times[k] <= latest:
+            if values[k] == values[k]:
+                best_time, best = times[k], values[k]
+            k += 1
+        answers[i] = best if tolerance < 0 or best_time >= latest - tolerance else np.nan
+
+
 @_compiled(int64(*_ROWS, int64, int64, *_STATE))
 def rows(
     times: Array,
@@ -490,8 +508,12 @@ def entities(
 
     Entity k has the rows from `bounds[k]` to `bounds[k + 1]`. A row within an entity goes on from the state.
     """
+    timely_days = ints[KIND] == LAG_DAYS and available.size == 0
     for k in range(entity, bounds.size - 1):
         start, stop = max(bounds[k], row), bounds[k + 1]
+        if timely_days:
+            _lag_of_days(times, values, answers, start, stop, ints[SPAN], ints[TOLERANCE])
+            continue
         if start == bounds[k]:
             clear(ints)
         done = rows(times, available, values, answers, start, stop, ints, floats)
@@ -541,39 +563,88 @@ def first_beyond(values: Array, limit: float) -> int:
 @_compiled([boolean(_read(kind)) for kind in (int64, int32)])
 def ascends(values: Array) -> bool:
     """Whether no value is less than the one before it."""
-    for start in range(1, values.size, _BLOCK):
+    for start in range(0, values.size - 1, _BLOCK):
+        before, after = values[start : start + _BLOCK], values[start + 1 : start + _BLOCK + 1]
         falls = 0
-        for i in range(start, min(start + _BLOCK, values.size)):
-            falls += int(values[i] < values[i - 1])
+        for i in range(after.size):
+            falls += int(after[i] < before[i])
         if falls:
             return False
     return True
 
 
+@_compiled(int64(_read(int64), int64))
+def first_outside(values: Array, limit: int) -> int:
+    """Position of the first integer further from 0 than `limit`; -1 if there is none."""
+    for start in range(0, values.size, _BLOCK):
+        block = values[start : start + _BLOCK]
+        outside = 0
+        for i in range(block.size):
+            outside += int(block[i] > limit) | int(block[i] < -limit)
+        if outside:
+            for i in range(block.size):
+                if block[i] > limit or block[i] < -limit:
+                    return start + i
+    return -1
+
+
 @_compiled([int64[::1](_read(kind)) for kind in (int64, int32)])
 def bounds_of(keys: Array) -> Array:
     """Where a run of equal keys begins, and the end."""
-    count = np.int64(keys.size > 0)
-    for i in range(1, keys.size):
-        count += np.int64(keys[i] != keys[i - 1])
-    found = np.empty(count + 1, np.int64)
+    found = np.empty(1024, np.int64)
     found[0] = 0
-    k = 1
-    for i in range(1, keys.size):
-        if keys[i] != keys[i - 1]:
-            found[k] = i
-            k += 1
-    found[count] = keys.size
-    return found
+    k = int(keys.size > 0)
+    for start in range(0, keys.size - 1, _BLOCK):
+        before, after = keys[start : start + _BLOCK], keys[start + 1 : start + _BLOCK + 1]
+        changes = 0
+        for i in range(after.size):
+            changes += int(after[i] != before[i])
+        if not changes:
+            continue
+        if k + changes >= found.size:
+            more = np.empty(2 * (k + changes), np.int64)
+            more[:k] = found[:k]
+            found = more
+        for i in range(after.size):
+            if after[i] != before[i]:
+                found[k] = start + 1 + i
+                k += 1
+    found[k] = keys.size
+    return found[: k + 1].copy()
+
+
+@_compiled(int64(_read(float64), uint8[::1]))
+def valid_bits(values: Array, bits: Array) -> int:
+    """Set a bit for each value that is no NaN, as Arrow has them; how many are NaN."""
+    missing = 0
+    for k in range(values.size // 8):
+        block = values[8 * k : 8 * k + 8]
+        byte = 0
+        for i in range(8):
+            byte |= int(block[i] == block[i]) << i
+        bits[k] = byte
+    for i in range(values.size // 8 * 8, values.size):
+        bits[i // 8] |= np.uint8(int(values[i] == values[i]) << (i % 8))
+    for start in range(0, values.size, _BLOCK):
+        block = values[start : start + _BLOCK]
+        for i in range(block.size):
+            missing += int(block[i] != block[i])
+    return missing
 
 
 @_compiled(int64(_read(int64), int64[::1]))
 def first_fall(times: Array, bounds: Array) -> int:
     """First row whose time is before that of the row before it, of the same entity; -1 if there is none."""
     for k in range(bounds.size - 1):
-        for i in range(bounds[k] + 1, bounds[k + 1]):
-            if times[i] < times[i - 1]:
-                return i
+        start, stop = bounds[k], bounds[k + 1]
+        before, after = times[start : stop - 1], times[start + 1 : stop]
+        falls = 0
+        for i in range(after.size):
+            falls += int(after[i] < before[i])
+        if falls:
+            for i in range(after.size):
+                if after[i] < before[i]:
+                    return int(start + 1 + i)
     return -1
 
 

@@ -3,7 +3,8 @@
     prebins(spec, sample).fitted(counts)        counts = prebins.count(rows) + prebins.count(more rows) + …
 
 Fine bins are laid by a sample; all rows are counted into them, in any number of pieces and on any number of machines;
-and the counts alone decide which of them are put together (`woe_bins`). `fit_woe` does the three on one table.
+and the counts alone decide which of them are put together (`woe_bins`, which has the formulas, too). `fit_woe` does the
+three on one table.
 
 A number belongs to an interval (lower, upper]; infinite ones to those at the ends; NaN and null are missing. A category
 is a text, or a boolean. One that fewer fitted rows have than `rareShare`, or than `FEWEST_ROWS`, is not named: what is
@@ -72,8 +73,7 @@ class Woe(BaseModel):
         """
         import pyarrow as pa
 
-        weights = [np.array([found.woe for found in column.bins]) for column in self.columns]
-        answers = self._answers(rows, weights, np.float64)
+        answers = self._answers(rows, [column.weights for column in self.columns], np.float64)
         return pa.table({column.output: values for column, values in zip(self.columns, answers, strict=True)})
 
     def indices(self, rows: "pa.Table") -> dict[str, NDArray[np.int32]]:
@@ -160,11 +160,12 @@ class Woe(BaseModel):
 
     def _answers(self, rows: "pa.Table", answers: Sequence[NDArray[Any]], kind: Any) -> list[NDArray[Any]]:
         kernels = kernels_for(rows.num_rows * len(self.columns))
+        refuses = _settings(self.spec).missing == "refuse"
         found = []
         for column, of_bins in zip(self.columns, answers, strict=True):
             values = column_of(rows, column.name)
             check_kind(values, column.name, column.kind)
-            if _settings(self.spec).missing == "refuse":
+            if refuses:
                 _refuse_missing(values, column.name)
             into = np.empty(rows.num_rows, kind)
             column.reader.answered(values, column.name, of_bins, into, kernels)

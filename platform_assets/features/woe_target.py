@@ -50,6 +50,10 @@ def read_target(rows: "pa.Table", name: str, event: Value) -> Target:
     wanted = str(event)
     if pa.types.is_boolean(column.type):
         wanted = {"true": "1", "false": "0"}.get(wanted, wanted)
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.float64())  # not every width can be encoded
+    elif pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
     labels = np.empty(len(column), np.uint8)
     others: set[str] = set()
     start = 0
@@ -80,7 +84,8 @@ def check_classes(name: str, others: Iterable[str]) -> None:
 
 def special_numbers(values: Iterable[Value]) -> list[float]:
     """Those of a spec's values that are numbers, each once, in their order."""
-    numbers = [float(value) for value in values if isinstance(value, int) or _NUMBER.fullmatch(value)]
+    # Adding 0 makes 0 of -0.
+    numbers = [float(value) + 0.0 for value in values if isinstance(value, int) or _NUMBER.fullmatch(value)]
     return list(dict.fromkeys(number for number in numbers if abs(number) <= LARGEST_EXACT))
 
 

@@ -121,8 +121,8 @@ class TransformerFiles:
         """Ns a row of the largest ordered file, as part of those of the smallest, by kind."""
         ordered = [run for run in self.runs if run.ordered]
         return {
-            kind: max(of_kind, key=lambda run: run.rows).ns_a_row
-            / min(of_kind, key=lambda run: run.rows).ns_a_row
+            kind: max(of_kind, key=lambda run: run.rows).cpu_ns_a_row
+            / min(of_kind, key=lambda run: run.rows).cpu_ns_a_row
             for kind in dict.fromkeys(run.kind for run in ordered)
             if (of_kind := [run for run in ordered if run.kind == kind])
         }
@@ -134,7 +134,7 @@ class TransformerFiles:
                 f"features of files, four columns, at most {self.limit_bytes / 1e9:.0f} GB of memory",
                 f"  {'':<7}{'rows':>12}  {'':<8}{'ns/row':>8}{'CPU ns':>10}{'peak GB':>9}",
                 *map(str, self.runs),
-                f"  ns a row, largest by smallest ordered file (goal: at most {GOAL_GROWTH}): {growth}",
+                f"  CPU ns a row, largest by smallest ordered file (goal: at most {GOAL_GROWTH}): {growth}",
             ]
         )
 

@@ -28,11 +28,11 @@ _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The FeatureTransformer.")]
 Input = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--input",
         metavar="FILE",
-        help="Rows: a Parquet file of any size, a folder of them, or a small csv or JSON Lines file. "
+        help="Rows: a Parquet file of any size, a folder of them, a small csv or JSON Lines file, or a URI. "
         "Default: the spec's inputSource.",
     ),
 ]
@@ -173,7 +173,7 @@ def explain(
 def _explain_woe(
     transformer: "FeatureTransformer",
     state: "FittedTransformer | None",
-    source: Path | None,
+    source: str | None,
     picture: Path | None,
     limit_bytes: int,
     threads: int,
@@ -223,7 +223,7 @@ def _explain_woe(
 
 def _explain_windows(
     transformer: "FeatureTransformer",
-    source: Path | None,
+    source: str | None,
     limit_bytes: int,
     threads: int,
     scratch: Path | None,
@@ -294,14 +294,11 @@ def _refuse_fit(transformer: "FeatureTransformer") -> None:
         )
 
 
-def _rows(source: Path | None, transformer: "FeatureTransformer") -> "RowFiles":
-    """The rows of a file, or of the spec's own source where that is none of the platform's datasets."""
-    from platform_assets.features.row_files import open_rows
+def _rows(source: str | None, transformer: "FeatureTransformer") -> "RowFiles":
+    """The rows of a source, or of the spec's own."""
     from platform_assets.features.row_sources import rows_of_source
 
-    if source is not None:
-        return open_rows(source, transformer.spec)
-    return rows_of_source(transformer)
+    return rows_of_source(source or transformer.spec.input_source, transformer.spec)
 
 
 @contextmanager

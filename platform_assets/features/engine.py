@@ -97,6 +97,7 @@ def run_transformer(
             f"{rows.name}: has a column {shown_name(taken[0])} already, which is the name of a feature; rename it, or "
             "give the feature another name by outputNames"
         )
+    _refuse_unwritable(rows)
     row_bytes = rows.row_bytes() + _FEATURE_BYTES * len(spec.columns)
     run = _Run(
         transformer,
@@ -333,3 +334,20 @@ def _refuse_overwriting(rows: RowFiles, target: Path) -> None:
         raise FeatureError(
             f"{target}: lies in the folder whose files are the input, and would be part of it next time; name another"
         )
+
+
+def _refuse_unwritable(rows: RowFiles) -> None:
+    """Of formats other than Parquet: columns that it has no type for."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if rows.table is None:
+        return
+    for column in rows.schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([column])).close()
+        except pa.ArrowException:
+            raise FeatureError(
+                f"{rows.name}: column {shown_name(column.name)} is of type {column.type}, which Parquet has no form for; "
+                "leave it out, or keep to one type"
+            ) from None

@@ -169,6 +169,19 @@ class TestOutput:
         assert found["amount_lag"].to_pylist() == [None, None, 1.5]
         assert found["code"].to_pylist() == ["009", "007", "008"]
 
+    def test_a_column_that_parquet_cannot_hold_is_refused(self, tmp_path):
+        """As JSON Lines may have them."""
+        (tmp_path / "rows.jsonl").write_text(
+            '{"entity": 1, "time": "2024-03-01T10:00:00", "amount": 1, "x": 1}\n'
+            '{"entity": 1, "time": "2024-03-02T10:00:00", "amount": 2, "x": "two"}\n'
+        )
+        refused(
+            transformer("lag"),
+            tmp_path / "rows.jsonl",
+            tmp_path / "f.parquet",
+            "column 'x' is of type dense_union",
+        )
+
     @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(others=tables(min_rows=1), data=st.data())
     def test_no_value_of_another_column_changes(self, tmp_path, others, data):

@@ -40,10 +40,14 @@ class Nursery:
 
     def kill(self, after_seconds, *arguments):
         """Whether a command was killed at this moment; it may have ended before."""
+        return self.end(signal.SIGKILL, after_seconds, *arguments) == -signal.SIGKILL
+
+    def end(self, how, after_seconds, *arguments):
+        """The exit status of a command that is sent a signal after so long, if it has not ended before."""
         pid = self.start(*arguments)
         if not select.select([self._process.stdout], [], [], after_seconds)[0]:
-            os.kill(pid, signal.SIGKILL)
-        return int(self._process.stdout.readline()) == -signal.SIGKILL
+            os.kill(pid, how)
+        return int(self._process.stdout.readline())
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,15 @@ def test_fits_killed_three_times(nursery, tmp_path):
     """Likewise."""
     killed, _ = fit_and_kill(nursery, tmp_path, rows=300_000, kills=3, seed=2)
     assert killed
+
+
+def test_a_run_that_is_told_to_end_leaves_nothing(nursery, tmp_path):
+    """Neither output nor scratch, and the status that shells give."""
+    source = write_rows(tmp_path / "rows.parquet", event_rows(400_000, entities=50), row_group_rows=50_000)
+    spec = write_transformer(tmp_path / "zscore.yaml", "zscore")
+    arguments = ("run", spec, "--input", source, "--output", tmp_path / "f.parquet", "--memory-limit", LIMIT)
+    assert nursery.end(signal.SIGTERM, 0.3, *arguments) == 128 + signal.SIGTERM
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["rows.parquet", "zscore.yaml"]
 
 
 @pytest.mark.long

@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -256,3 +258,43 @@ def test_a_full_disk_is_one_sentence(small_disk, tmp_path, zscore):
     assert done.returncode == 1
     assert "not enough space: about" in done.stderr
     assert list(disk.iterdir()) == []
+
+
+def test_a_uri_is_an_input(run, zscore, tmp_path):
+    """Of a file, and of what is fetched."""
+    run("run", zscore, "--input", (tmp_path / "rows.parquet").as_uri(), "--output", "a.parquet")
+    with pytest.raises(FeatureError, match=r"asset://x_dataset: is a dataset of the platform"):
+        run("run", zscore, "--input", "asset://x_dataset", "--output", "b.parquet")
+
+
+@pytest.mark.long
+def test_memory_stays_below_its_limit(tmp_path):
+    """Of the process, by the kernel's account, over rows of several times that size in no order."""
+    rng = np.random.default_rng(1)
+    rows, padding = 4_000_000, pa.array([f"{each:032x}" for each in range(1000)])
+    spec = write_transformer(tmp_path / "zscore.yaml", "zscore")
+    with pq.ParquetWriter(
+        tmp_path / "rows.parquet",
+        event_rows(1).drop_columns("note").append_column("text", padding[:1]).schema,
+    ) as writer:
+        for seed in range(rows // 500_000):
+            table = event_rows(500_000, entities=40, seed=seed).drop_columns("note")
+            writer.write_table(
+                table.append_column("text", padding.take(pa.array(rng.integers(0, 1000, 500_000))))
+            )
+    done = ended(
+        tmp_path,
+        "run",
+        spec,
+        "--input",
+        "rows.parquet",
+        "--output",
+        "f.parquet",
+        "--memory-limit",
+        "600MB",
+        "--json",
+    )
+    told = json.loads(done.stdout)
+    assert told["sorting"] == "on disk"
+    assert told["runs"] > 4
+    assert told["peak_bytes"] <= 600_000_000

@@ -9,7 +9,15 @@ import sys
 
 from platform_assets.cli import app
 from platform_assets.cli.endings import end_well
-from platform_assets.features import engine, window_kernels, windows, woe  # noqa: F401 - loaded once, for all
+from platform_assets.features import (  # noqa: F401 - loaded once, for all
+    engine,
+    memory_budget,
+    window_kernels,
+    windows,
+    woe,
+)
+
+memory_budget._RUN_PART *= 100  # so that few rows are sorted on disk
 
 
 def _child(arguments: list[str]) -> None:

@@ -97,9 +97,7 @@ def run(
     print(
         f"{output}: {done.rows:,} rows in {done.seconds:.1f} s ({done.ns_a_row:,.0f} ns a row), {_peak()}{sorting}{runs}"
     )
-    width = max(map(len, done.nulls))
-    for name, count in done.nulls.items():
-        print(f"  {name:<{width}}  {count:,} null ({_share(count, done.rows)})")
+    _print_nulls(done.nulls, done.rows)
 
 
 @app.command("fit")
@@ -252,10 +250,7 @@ def _explain_windows(
             f"  days between rows of an entity: {found.mean_gap_days:.3g} on average, {found.longest_gap_days:.3g} at most;"
             f" {found.ties:,} rows are of the same instant as the one before"
         )
-    for name, because in found.nulls.items():
-        count = sum(because.values())
-        told_because = "".join(f"; {reason}: {rows:,}" for reason, rows in because.items() if rows)
-        print(f"  {name}: {count:,} null ({_share(count, found.rows)}){told_because}")
+    _print_nulls(found.nulls, found.rows)
 
 
 def _transformer(spec: Path) -> "FeatureTransformer":
@@ -357,3 +352,11 @@ def _print_values(values: dict[str, float]) -> None:
     width = max(map(len, values))
     for name, value in sorted(values.items(), key=lambda each: -each[1]):
         print(f"  {name:<{width}}  information value {value:.4f}")
+
+
+def _print_nulls(nulls: dict[str, dict[str, int]], rows: int) -> None:
+    width = max(map(len, nulls))
+    for name, because in nulls.items():
+        count = sum(because.values())
+        reasons = "".join(f"; {reason}: {number:,}" for reason, number in because.items() if number)
+        print(f"  {name:<{width}}  {count:,} null ({_share(count, rows)}){reasons}")

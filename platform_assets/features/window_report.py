@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.features.transformer_spec import FeatureTransformer
 
 NO_VALUE: Final = "the row has no value"
+NO_ANSWER: Final = "its window has no answer"
 TOO_FEW: Final = "fewer than minPeriods known values"
 EQUAL: Final = "all known values are equal"
 NOT_YET: Final = "no known value that old"

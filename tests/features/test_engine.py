@@ -19,6 +19,7 @@ from platform_assets.features.external_sort import SortBudget
 from platform_assets.features.file_output import whole_output
 from platform_assets.features.memory_budget import Budget
 from platform_assets.features.transformer import fit, kernel_version, read_fitted
+from platform_assets.features.window_report import NO_ANSWER, NO_VALUE
 from platform_assets.features.windows import WindowTransformer
 from resources.outages import DiskFullError
 from tests.arrow_tables import tables
@@ -74,7 +75,8 @@ class TestOutput:
         features = WindowTransformer(made.spec).transform(expected)["amount_zscore"]
         assert found["amount_zscore"].equals(features)
         assert (done.rows, done.sorting) == (1_000, "already sorted" if ordered else "on disk")
-        assert done.nulls == {"amount_zscore": features.null_count}
+        missing = table["amount"].null_count
+        assert done.nulls == {"amount_zscore": {NO_VALUE: missing, NO_ANSWER: features.null_count - missing}}
         assert (done.runs > 9) is not ordered
 
     def test_rows_of_woe_stay_in_their_order(self, tmp_path):
@@ -89,6 +91,7 @@ class TestOutput:
         assert found.select(table.column_names).equals(table)
         assert found.select(["amount_woe", "home_woe"]).equals(fit(made.spec, table).transform(table))
         assert done.sorting == "not needed"
+        assert done.nulls == {"amount_woe": {}, "home_woe": {}}
 
     def test_what_was_fitted_on_other_rows_is_applied(self, tmp_path):
         """The weights are those of the rows that they were fitted to."""

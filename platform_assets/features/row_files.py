@@ -71,10 +71,20 @@ class RowFiles:
 
     def row_bytes(self) -> float:
         """What a row takes in memory, as the first ones do; more where later ones are larger."""
+        import pyarrow as pa
+
         first = next(self.chunks(batch_rows=_SAMPLE_ROWS), None)
         if first is None or not first.num_rows:
             return 0.0
-        return float(max(first.nbytes / first.num_rows, self.unpacked_bytes / self.rows))
+        by_row, once = 0, 0
+        for column in first.columns:
+            if pa.types.is_dictionary(column.type):
+                # However many rows there are, its values lie there once.
+                by_row += sum(chunk.indices.nbytes for chunk in column.chunks)
+                once += max((chunk.dictionary.nbytes for chunk in column.chunks), default=0)
+            else:
+                by_row += column.nbytes
+        return float(max(by_row / first.num_rows + once / self.rows, self.unpacked_bytes / self.rows))
 
     def refuse_missing(self, names: Sequence[str]) -> None:
         """Refuse names of columns that are not there.
@@ -265,7 +275,9 @@ def _chunks_of(
     wanted = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
     with _readable(file), pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
         options: dict[str, Any] = {"batch_size": batch_rows, "use_threads": threads > 1}
-        batches = parquet.iter_batches(columns=names, **options)
+        # All of them by no name: Parquet's names of nested columns are paths, which others may equal.
+        chosen = None if names == schema.names else names
+        batches = parquet.iter_batches(columns=chosen, **options)
         columns = [parquet.schema.column(at) for at in range(len(parquet.schema))]
         if not (old := [c.path for c in columns if c.physical_type == _OLD_TIME and c.path in names]):
             for batch in batches:

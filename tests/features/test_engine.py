@@ -18,6 +18,7 @@ from platform_assets.features.errors import FeatureError
 from platform_assets.features.external_sort import SortBudget
 from platform_assets.features.file_output import whole_output
 from platform_assets.features.memory_budget import Budget
+from platform_assets.features.row_files import open_rows
 from platform_assets.features.transformer import fit, kernel_version, read_fitted
 from platform_assets.features.window_report import NO_ANSWER, NO_VALUE
 from platform_assets.features.windows import WindowTransformer
@@ -229,6 +230,22 @@ class TestOutput:
             tmp_path / "f.parquet",
             "'noted'.*outside 1677 to 2262",
         )
+
+    def test_a_large_dictionary_is_counted_once(self, tmp_path):
+        """Not for each row of the sample: else far too much room would be asked for."""
+        names = pa.array([f"a name of some length, number {number}" for number in range(20_000)])
+        rows = event_rows(40_000).drop_columns("note")
+        plain = rows.append_column("name", pa.array(range(40_000), pa.int32()))
+        coded = rows.append_column(
+            "name", pa.DictionaryArray.from_arrays(pa.array(list(range(20_000)) * 2, pa.int32()), names)
+        )
+        sizes = [
+            open_rows(
+                write_rows(tmp_path / "rows.parquet", each, row_group_rows=40_000), transformer("lag").spec
+            ).row_bytes()
+            for each in (plain, coded)
+        ]
+        assert sizes[0] < sizes[1] < sizes[0] + 40
 
 
 class TestFit:

@@ -200,9 +200,9 @@ HISTORIES, LOANS = dict(histories()), dict(loan_tables())
 
 
 def pairs(options: Iterable[str], tables: Iterable[str]) -> list[Any]:
-    """Each option over each table: a fifth of them in the first tier, so that each of both is in it; the rest in the long."""
+    """Each option over each table: an eighth of them in the first tier, so that each of both is in it; the rest in the long."""
     return [
-        pytest.param(option, table, marks=[] if (at + by) % 5 == 0 else pytest.mark.long)
+        pytest.param(option, table, marks=[] if (at + by) % 8 == 0 else pytest.mark.long)
         for at, option in enumerate(options)
         for by, table in enumerate(tables)
     ]

@@ -147,13 +147,13 @@ def test_runs_killed_at_three_moments(nursery, tmp_path):
     moments = when_there(
         tmp_path, ".*.scratch/run-000000*", ".*.scratch/run-000001*", ".features.parquet.incoming"
     )
-    assert sort_and_kill(nursery, tmp_path, rows=300_000, moments=moments) == (3, 3)
+    assert sort_and_kill(nursery, tmp_path, rows=200_000, moments=moments) == (3, 3)
 
 
 def test_fits_killed_at_three_moments(nursery, tmp_path):
     """Of a run that writes nothing until its end."""
     killed, _ = fit_and_kill(
-        nursery, tmp_path, rows=300_000, moments=lambda seconds: [seconds * 0.2, seconds / 2, 0.01]
+        nursery, tmp_path, rows=200_000, moments=lambda seconds: [seconds * 0.2, seconds / 2, 0.01]
     )
     assert killed
 

@@ -8,6 +8,7 @@ import typer
 from platform_assets.cli import (
     breaker,
     contracts,
+    doctor,
     drift,
     export,
     ledger,
@@ -51,6 +52,7 @@ app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
 app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(
     listen.listen
 )
+app.command(rich_help_panel=OPERATE, epilog=examples("doctor", "doctor --json"))(doctor.doctor)
 app.command(
     rich_help_panel=OPERATE,
     epilog=examples(

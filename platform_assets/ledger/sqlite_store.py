@@ -66,8 +66,15 @@ WHERE count < (SELECT max(seq) FROM entries);
 class SqliteStore:
     """A `Store` in a file. It holds no connection: each session opens its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            path: Of the file.
+            read_only: Whether sessions leave not even the traces that reading leaves, beside a log or without one.
+        """
         self._path = path
+        self._read_only = read_only
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -91,14 +98,15 @@ class SqliteStore:
         try:
             with closing(
                 sqlite3.connect(
-                    f"{self._path.as_uri()}?mode=rw",  # a ledger that vanished must not come back empty
+                    f"{self._path.as_uri()}?{self._mode()}",
                     uri=True,
                     timeout=_BUSY_TIMEOUT_SECONDS,
                     isolation_level=None,
                     check_same_thread=False,  # an iterator may be finished by another thread
                 )
             ) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
+                if not self._read_only:
+                    connection.execute("PRAGMA synchronous = FULL")
                 if not exclusive:
                     yield _Session(connection)
                     return
@@ -110,6 +118,12 @@ class SqliteStore:
                     connection.executescript(_RAISE_HEAD)
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self._path}: {error}") from error
+
+    def _mode(self) -> str:
+        if not self._read_only:
+            return "mode=rw"  # a ledger that vanished must not come back empty
+        # To read a file with a log SQLite makes files beside it. Where there is no log, nobody has the file open.
+        return "mode=ro" if self._path.with_name(f"{self._path.name}-wal").exists() else "mode=ro&immutable=1"
 
 
 class _Session:

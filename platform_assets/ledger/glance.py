@@ -6,9 +6,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from platform_assets.ledger.chain import before, chained, end_of, shortfall
+from platform_assets.ledger.chain import chained, end_of, shortfall
 from platform_assets.ledger.errors import LedgerError
-from platform_assets.ledger.head import EMPTY
+from platform_assets.ledger.head import EMPTY, Head
 from platform_assets.ledger.sqlite_store import SqliteStore
 from platform_assets.ledger.store import Session, entry_of
 
@@ -61,7 +61,7 @@ def _read(session: Session, newest: int) -> Glance:
         entries = map(entry_of, session.stream({}, after=max(0, count - newest)))
         first = next(entries, None)
         if first is not None:
-            start = EMPTY if count <= newest else before(first)
+            start = EMPTY if count <= newest else Head(count - newest, first.previous_hash)
             for entry in chained(chain([first], entries), after=start, heads=[head]):
                 last, read = entry, read + 1
         problem = shortfall(end_of(last), head)

@@ -1,0 +1,399 @@
+"""The command `doctor`: what it says of a machine, of settings and of systems that are away, hang or are damaged."""
+
+import json
+import os
+import re
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from platform_assets.doctor.configuration import known_variables
+from platform_assets.ledger.ledger import Ledger
+from resources.git_remote import HEADS_TIMEOUT_SECONDS
+from tests.full_disk import fill
+from tests.line_factory import ROOT, platform_assets
+from tests.servers import free_ports
+
+STATUSES = {"ok", "warning", "problem", "not used"}
+LONGEST_SECONDS = 10.0
+
+
+def examined(home, *, seconds=LONGEST_SECONDS, **variables):
+    """The findings of the real command by subject, its exit status, and all that it printed."""
+    begun = time.monotonic()
+    done = platform_assets(home, "doctor", "--json", **variables)
+    took = time.monotonic() - begun
+    assert done.stdout, done.stderr
+    assert took < seconds
+    told = json.loads(done.stdout)
+    assert done.returncode == (0 if told["ok"] else 1)
+    found = {}
+    for each in told["findings"]:
+        found.setdefault(each["subject"], each)
+    return found, done.returncode, done.stdout + done.stderr
+
+
+@contextmanager
+def silent_server():
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as ears:
+        kept = []
+
+        def listen():
+            try:
+                while True:
+                    kept.append(ears.accept()[0])
+            except OSError:
+                return
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield ears.getsockname()[1]
+        for each in kept:
+            each.close()
+
+
+def tree(folder: Path):
+    """Every file below a folder, with its bytes and its time."""
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in folder.rglob("*")
+    }
+
+
+# --- Nothing wrong -------------------------------------------------------------------------------------
+
+
+def test_a_fresh_machine_is_well_and_stays_untouched(tmp_path):
+    """No home is made, no table, no key; what a first run would make is no problem."""
+    home = tmp_path / "home"
+    found, status, told = examined(home)
+    assert status == 0, told
+    assert list(tmp_path.iterdir()) == []
+    for subject in ("ledger", "dagster storage", "catalogue", "mlflow"):
+        assert (found[subject]["status"], "yet" in found[subject]["told"]) == ("ok", True)
+    assert found["cluster"]["status"] == "not used"
+    assert found["policy"]["status"] == "ok"
+
+
+def test_the_shape_of_its_json(tmp_path):
+    """Each finding is one line of one area; what is not well says what to do."""
+    done = platform_assets(tmp_path / "home", "doctor", "--json", PLATFORM_HOEM="x")
+    told = json.loads(done.stdout)
+    assert set(told) == {"ok", "findings"}
+    for each in told["findings"]:
+        assert set(each) == {"area", "subject", "status", "told", "advice", "skew_seconds"}
+        assert (each["area"] in {"machine", "settings", "systems"}, each["status"] in STATUSES) == (
+            True,
+            True,
+        )
+        assert each["told"]
+        assert "\n" not in each["told"] + each["advice"]
+        if each["status"] in {"warning", "problem"}:
+            assert each["advice"], each
+    subjects = {each["subject"] for each in told["findings"]}
+    assert {"python", "packages", "torch", "processors", "memory", "home", "temporary", "clock"} <= subjects
+
+
+def test_people_are_told_line_by_line(tmp_path):
+    """A line for each finding, one below with what to do, and the sum; exit status 0 for mere warnings."""
+    done = platform_assets(tmp_path / "home", "doctor", PLATFORM_HOEM="x")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "PLATFORM_HOEM" in line)
+    assert lines[at].startswith("  warning ")
+    assert "did you mean PLATFORM_HOME?" in lines[at]
+    assert lines[at + 1].strip() == "→ unset it, and set PLATFORM_HOME"
+    assert re.fullmatch(r"\d+ ok, \d+ warning, 0 problem, \d+ not used", lines[-1])
+
+
+def test_a_used_home_is_read_and_left_as_it_was(tmp_path):
+    """Not even the files that SQLite makes beside a database that is merely read."""
+    home = tmp_path / "home"
+    ledger = Ledger.open(home / "ledger" / "ledger.sqlite", principal="tests")
+    for number in range(5):
+        ledger.append("note", str(number), fingerprint=str(number), body={})
+    before = tree(home)
+    found, status, told = examined(home)
+    assert status == 0, told
+    assert found["ledger"]["told"].endswith("ledger.sqlite: 5 entries, one chain")
+    assert found["clock"]["status"] == "not used"  # an entry of the past says nothing of today's clock
+    assert tree(home) == before
+
+
+# --- Settings ------------------------------------------------------------------------------------------
+
+
+def test_a_broken_setting_is_told_and_keeps_nobody_from_the_rest(tmp_path):
+    """Without its value; the machine is looked at all the same."""
+    found, status, told = examined(tmp_path / "home", PLATFORM_PROFILE="s3cret-value")
+    assert status == 1
+    assert found["settings"]["told"] == "PLATFORM_PROFILE: Input should be 'local' or 'cluster'"
+    assert found["python"]["status"] == "ok"
+    assert "ledger" not in found
+    assert "s3cret-value" not in told
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"PLATFORM_SPECS": "no JSON"}, "it is to be JSON"),
+        ({"PLATFORM_PROFILE": "cluster"}, "set ledger_uri (PLATFORM_LEDGER_URI"),
+        ({"PLATFORM_HOME": "/what?"}, "home (PLATFORM_HOME) is '/what?'"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_one_sentence(tmp_path, variables, told):
+    """Whichever way they are wrong."""
+    found, status, _ = examined(tmp_path / "home", **variables)
+    assert status == 1
+    assert told in found["settings"]["told"]
+
+
+def test_settings_are_told_with_where_they_come_from(tmp_path):
+    """A variable, a part of one, or the default; a spec that is not there is a problem."""
+    found, status, _ = examined(
+        tmp_path / "home",
+        PLATFORM_PRINCIPAL__USER="ada",
+        PLATFORM_SPECS=json.dumps([str(tmp_path / "gone.yaml")]),
+        PLATFORM_GIT_REPOSITORIES="[]",
+    )
+    assert "user ada" in found["principal"]["told"]
+    assert found["principal"]["told"].endswith("(from PLATFORM_PRINCIPAL__USER)")
+    assert found["profile"]["told"] == "local  (from the default)"
+    assert (found["specs"]["status"], "gone.yaml" in found["specs"]["told"], status) == ("problem", True, 1)
+
+
+def test_misspelt_variables_are_told_with_what_was_meant(tmp_path):
+    """Those of ours are not, nor those that Kubernetes makes of the Services beside a pod."""
+    found, status, _ = examined(
+        tmp_path / "home",
+        PLATFORM_LEGDER_URI="x",
+        PLATFORM_XYZZY_PLUGH_FROTZ="x",
+        PLATFORM_SECRET_GITHUB_WEBHOOK_TOKEN="hunter22",
+        PLATFORM_ASSETS_POSTGRES_SERVICE_HOST="10.0.0.1",
+        PLATFORM_ASSETS_MLFLOW_PORT_5000_TCP_ADDR="10.0.0.1",
+    )
+    assert status == 0
+    assert "did you mean PLATFORM_LEDGER_URI?" in found["PLATFORM_LEGDER_URI"]["told"]
+    assert found["PLATFORM_XYZZY_PLUGH_FROTZ"]["told"] == "is no setting, and has no effect"
+    assert found["PLATFORM_SECRET_GITHUB_WEBHOOK_TOKEN"]["told"] == "set"
+    assert not {each for each in found if each.startswith("PLATFORM_ASSETS_")}
+
+
+def test_a_misspelt_part_of_a_setting_is_told_with_what_was_meant(tmp_path):
+    """Although the settings as a whole are refused for it."""
+    found, status, _ = examined(tmp_path / "home", PLATFORM_PRINCIPAL__USR="x")
+    assert (status, found["settings"]["status"]) == (1, "problem")
+    assert "did you mean PLATFORM_PRINCIPAL__USER?" in found["PLATFORM_PRINCIPAL__USR"]["told"]
+
+
+def test_every_variable_that_the_platform_reads_is_known():
+    """Else the doctor would call a right one misspelt."""
+    mentioned = set()
+    for folder in ("platform_assets", "resources", "sensors"):
+        for file in (ROOT / folder).rglob("*.py"):
+            mentioned |= set(re.findall(r'"(PLATFORM_[A-Z0-9_]*[A-Z0-9])"', file.read_text()))
+    mentioned |= set(
+        re.findall(r"^(PLATFORM_\w+)=", (ROOT / "k8s/base/settings.env").read_text(), re.MULTILINE)
+    )
+    assert mentioned - {"PLATFORM_SECRET_RETRAIN_TOKEN"} <= known_variables()
+
+
+def test_no_secret_is_ever_printed(tmp_path):
+    """Neither where it stands by itself, nor in an address, nor where a library repeats it."""
+    (port,) = free_ports(1)
+    secrets = {
+        "PLATFORM_ROW_SALT": "salt-of-thirty-two-characters-xx",
+        "PLATFORM_LEDGER_SIGNING_KEY": "c2lnbmluZy1rZXk",
+        "PLATFORM_DECISION_TOKEN": "decision-tok",
+        "PLATFORM_EVENTS_TOKEN": "events-tok",
+        "PLATFORM_SECRET_RETRAIN_TOKEN": "retrain-tok",
+        "PGPASSWORD": "pg-passw0rd",
+        "AWS_SECRET_ACCESS_KEY": "aws-s3cret",
+        "MLFLOW_TRACKING_PASSWORD": "mlflow-passw0rd",
+    }
+    _, status, told = examined(
+        tmp_path / "home",
+        PLATFORM_LEDGER_URI=f"postgresql://ada:in-addre55@127.0.0.1:{port}/platform",
+        PLATFORM_CATALOG_URI=f"postgresql://ada:p@ss@127.0.0.1:{port}/pl at?form",
+        PLATFORM_OBJECTS_URI="s3://bucket/objects",
+        PLATFORM_S3_ENDPOINT=f"http://key:endp0int@127.0.0.1:{port}",
+        PLATFORM_TRACKING_URI=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="AKIAKEYID",
+        **secrets,
+    )
+    assert status == 1
+    for secret in (*secrets.values(), "in-addre55", "p@ss", "endp0int", "AKIAKEYID"):
+        assert secret not in told
+
+
+# --- The machine ---------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_a_problem(tmp_path, small_disk):
+    """It says how full, and what to do."""
+    home = small_disk(1 << 20)
+    fill(home / "filler")
+    found, status, _ = examined(home)
+    assert status == 1
+    assert (found["home"]["status"], "0.0 GiB free" in found["home"]["told"]) == ("problem", True)
+    assert "df -h" in found["home"]["advice"]
+    assert list(home.iterdir()) == [home / "filler"]
+
+
+def test_a_home_that_cannot_be_written_to_is_a_problem(tmp_path, small_disk):
+    """Where its disk is mounted read-only, also for root."""
+    home = small_disk(1 << 20)
+    os.system(f"mount -o remount,ro {home}")
+    found, status, _ = examined(home / "home")
+    assert (status, found["home"]["status"]) == (1, "problem")
+    assert found["home"]["told"].endswith("cannot be written to")
+
+
+def test_a_home_that_is_a_file_is_a_problem(tmp_path):
+    """Told as what it is."""
+    (tmp_path / "home").write_text("")
+    found, status, _ = examined(tmp_path / "home")
+    assert (status, found["home"]["told"]) == (1, f"{tmp_path / 'home'} is a file")
+
+
+# --- Systems -------------------------------------------------------------------------------------------
+
+
+def altered(home):
+    """A ledger of which somebody has changed an entry, past its triggers."""
+    file = home / "ledger" / "ledger.sqlite"
+    ledger = Ledger.open(file, principal="tests")
+    for number in range(9):
+        ledger.append("note", str(number), fingerprint=str(number), body={"text": "true"})
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DROP TRIGGER entries_never_updated")
+        connection.execute(
+            "UPDATE entries SET raw = CAST(replace(CAST(raw AS TEXT), 'true', 'lies') AS BLOB) WHERE seq = 4"
+        )
+
+
+def test_an_altered_ledger_is_a_problem(tmp_path):
+    """The entry is named."""
+    altered(tmp_path / "home")
+    found, status, _ = examined(tmp_path / "home")
+    assert (status, found["ledger"]["status"]) == (1, "problem")
+    assert "entry 4 was altered" in found["ledger"]["told"]
+    assert "platform-assets ledger verify" in found["ledger"]["advice"]
+
+
+def test_databases_that_are_no_databases_are_problems(tmp_path):
+    """Each by its file; one does not keep the others from being looked at."""
+    home = tmp_path / "home"
+    for file in (
+        "ledger/ledger.sqlite",
+        "warehouse/catalog.sqlite",
+        "dagster/history/runs.db",
+        "mlflow/mlflow.sqlite",
+    ):
+        (home / file).parent.mkdir(parents=True)
+        (home / file).write_text("not what it was" * 100)
+    found, status, _ = examined(home)
+    assert status == 1
+    for subject in ("ledger", "catalogue", "dagster storage", "mlflow"):
+        assert found[subject]["status"] == "problem", found[subject]
+        assert "file is not a database" in found[subject]["told"]
+
+
+def test_servers_that_are_away_are_told_at_once(tmp_path):
+    """A closed port: refused, and what to look at."""
+    (port,) = free_ports(1)
+    dagster = tmp_path / "dagster"
+    dagster.mkdir()
+    (dagster / "dagster.yaml").write_text(
+        "storage: {postgres: {postgres_db: {hostname: {env: PGHOST}, port: {env: PGPORT}, username: ada, password: {env: PGPASSWORD}, db_name: dagster}}}"
+    )
+    found, status, _ = examined(
+        tmp_path / "home",
+        PLATFORM_LEDGER_URI=f"postgresql://ada@127.0.0.1:{port}/platform",
+        PLATFORM_CATALOG_URI=f"postgresql+psycopg2://ada@127.0.0.1:{port}/platform",
+        PLATFORM_OBJECTS_URI="s3://bucket/objects",
+        PLATFORM_WAREHOUSE_URI="s3://bucket/warehouse",
+        PLATFORM_S3_ENDPOINT=f"http://127.0.0.1:{port}",
+        PLATFORM_TRACKING_URI=f"http://127.0.0.1:{port}",
+        PLATFORM_GIT_REPOSITORIES=json.dumps([{"url": f"https://127.0.0.1:{port}/team/repo.git"}]),
+        DAGSTER_HOME=str(dagster), PGHOST="127.0.0.1", PGPORT=str(port), PGPASSWORD="x",
+        AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="secret",
+    )  # fmt: skip
+    assert status == 1
+    for subject in (
+        "ledger",
+        "catalogue",
+        "dagster storage",
+        "objects",
+        "warehouse",
+        "mlflow",
+        f"git 127.0.0.1:{port}/team/repo",
+    ):
+        assert found[subject]["status"] == "problem", (subject, found)
+        assert found[subject]["advice"]
+    assert "Connection refused" in found["ledger"]["told"]
+    assert f"postgresql://127.0.0.1:{port}/platform" in found["ledger"]["told"]
+
+
+def test_servers_that_take_connections_and_never_answer_are_told_as_such(tmp_path):
+    """All of them at once, in the time of one."""
+    with silent_server() as port:
+        found, status, _ = examined(
+            tmp_path / "home",
+            seconds=8.0,
+            PLATFORM_LEDGER_URI=f"postgresql://ada@127.0.0.1:{port}/platform",
+            PLATFORM_CATALOG_URI=f"postgresql://ada@127.0.0.1:{port}/platform",
+            PLATFORM_OBJECTS_URI="s3://bucket/objects",
+            PLATFORM_S3_ENDPOINT=f"http://127.0.0.1:{port}",
+            PLATFORM_TRACKING_URI=f"http://127.0.0.1:{port}",
+            PLATFORM_GIT_REPOSITORIES=json.dumps([{"url": f"https://127.0.0.1:{port}/team/repo.git"}]),
+            AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="secret",
+        )  # fmt: skip
+    assert status == 1
+    for subject in ("ledger", "catalogue", "mlflow"):
+        assert (found[subject]["status"], "hangs" in found[subject]["told"]) == ("problem", True), found[
+            subject
+        ]
+    assert "imeout" in found["objects"]["told"]
+    assert (
+        f"took longer than {HEADS_TIMEOUT_SECONDS:g}" not in found[f"git 127.0.0.1:{port}/team/repo"]["told"]
+    )
+    assert "took longer than" in found[f"git 127.0.0.1:{port}/team/repo"]["told"]
+
+
+def test_a_real_postgres_is_told_with_its_version_and_clock(tmp_path, postgres_database):
+    """An empty database stays empty; one with a ledger is told with how many entries it has."""
+    pytest.importorskip("psycopg2")
+    import psycopg2
+
+    variables = {"PLATFORM_LEDGER_URI": postgres_database, "PLATFORM_CATALOG_URI": postgres_database}
+    found, status, told = examined(tmp_path / "home", **variables)
+    assert status == 0, told
+    assert re.search(r"version \d+", found["ledger"]["told"])
+    assert abs(found["ledger"]["skew_seconds"]) < 1
+    assert found["catalogue"]["told"].endswith("without tables yet")
+    assert (found["clock"]["status"], "ledger" in found["clock"]["told"]) == ("ok", True)
+    with closing(psycopg2.connect(postgres_database)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'platform_ledger'")
+        assert cursor.fetchone() == (0,)
+    Ledger.open(postgres_database, principal="tests").append("note", "a", fingerprint="1", body={})
+    done = platform_assets(tmp_path / "home", "doctor", **variables)
+    assert "in Postgres: 1 entries, one chain" in done.stdout
+
+
+def test_a_real_bucket_is_told_with_its_clock(tmp_path, s3_endpoint, s3_bucket):
+    """It is listed, and nothing is put there; one that is not there is a problem."""
+    variables = {
+        "PLATFORM_S3_ENDPOINT": s3_endpoint, "PLATFORM_OBJECTS_URI": f"s3://{s3_bucket}/objects",
+        "PLATFORM_WAREHOUSE_URI": "s3://no-such-bucket/warehouse",
+    }  # fmt: skip
+    found, status, _ = examined(tmp_path / "home", **variables)
+    assert (found["objects"]["status"], found["warehouse"]["status"], status) == ("ok", "problem", 1)
+    assert found["objects"]["told"].endswith("empty")
+    assert "NoSuchBucket" in found["warehouse"]["told"]
+    assert found["clock"]["status"] == "ok"

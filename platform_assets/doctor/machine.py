@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import distributions, requires
 from importlib.util import find_spec
@@ -122,8 +123,17 @@ def _torch() -> Iterator[Finding]:
     version = next((each.version for each in distributions(name="torch")), "of unknown version")
     cuda, hip = _CUDA.search(text), _HIP.search(text)
     build = f"CUDA {cuda[1]}" if cuda else f"ROCm {hip[1]}" if hip else "no GPU support"
+    begun = time.monotonic()
     gpus = _gpus()
-    if not gpus:
+    if gpus is None:
+        yield Finding(
+            "machine",
+            "torch",
+            "warning",
+            f"{version} ({build}); nvidia-smi does not answer, so nobody knows which GPUs are here",
+            "see what keeps nvidia-smi: a driver that hangs may need a restart of the machine",
+        )
+    elif not gpus:
         yield Finding(
             "machine", "torch", "ok", f"{version} ({build}); no GPU here, so trainings use the processors"
         )
@@ -136,7 +146,8 @@ def _torch() -> Iterator[Finding]:
             "install a build for CUDA: make demo TORCH='torch==… --index-url …', see README",
         )
     else:
-        seen = _told([sys.executable, "-c", _SEES_DEVICES])
+        left = OWN_PATIENCE_SECONDS - (time.monotonic() - begun)
+        seen = _told([sys.executable, "-c", _SEES_DEVICES], seconds=left)
         if seen:
             yield Finding("machine", "torch", "ok", f"{version} ({build}) sees {seen}")
         else:
@@ -151,19 +162,21 @@ def _torch() -> Iterator[Finding]:
             )
 
 
-def _gpus() -> list[str]:
+def _gpus() -> list[str] | None:
+    """GPUs with their drivers; None where nobody says in time."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    told = _told([program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
-    return [one_line(line) for line in (told or "").splitlines() if line.strip()]
+    asked = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    told = _told(asked, seconds=OWN_PATIENCE_SECONDS / 2)
+    return None if told is None else [one_line(line) for line in told.splitlines() if line.strip()]
 
 
-def _told(command: list[str]) -> str | None:
+def _told(command: list[str], *, seconds: float) -> str | None:
     """What a program prints; empty where it fails, None where it does not end in time."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=OWN_PATIENCE_SECONDS / 2 + 1,
+            command, capture_output=True, text=True, check=False, timeout=seconds,
             stdin=subprocess.DEVNULL, errors="replace",
         )  # fmt: skip
     except subprocess.TimeoutExpired:

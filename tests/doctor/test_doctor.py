@@ -261,6 +261,41 @@ def test_a_home_that_is_a_file_is_a_problem(tmp_path):
     assert (status, found["home"]["told"]) == (1, f"{tmp_path / 'home'} is a file")
 
 
+GPU = "NVIDIA H200, 580.65.06, 143771 MiB"
+
+
+@pytest.mark.parametrize(
+    ("build", "smi", "devices", "status", "told"),
+    [
+        ("None", f"echo '{GPU}'", "()", "warning", f"(no GPU support) cannot use the 1 GPU here: {GPU}"),
+        ("'13.0'", f"echo '{GPU}'", "('NVIDIA H200',)", "ok", "(CUDA 13.0) sees NVIDIA H200"),
+        ("'13.0'", f"echo '{GPU}'", "()", "problem", f"(CUDA 13.0) sees no GPU; here are {GPU}"),
+        ("'13.0'", "exit 9", "()", "ok", "(CUDA 13.0); no GPU here"),
+        ("'13.0'", "exec sleep 30", "()", "warning", "nvidia-smi does not answer"),
+    ],
+    ids=["no build for it", "seen", "not seen", "no driver", "hangs"],
+)
+def test_torch_and_the_gpus_are_held_against_each_other(tmp_path, build, smi, devices, status, told):
+    """By a program that says what nvidia-smi would, and a torch that sees so many."""
+    programs, torch = tmp_path / "bin", tmp_path / "python" / "torch"
+    programs.mkdir()
+    torch.mkdir(parents=True)
+    (programs / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
+    (programs / "nvidia-smi").chmod(0o755)
+    (torch / "version.py").write_text(
+        f"__version__ = '2.13.0'\ncuda: Optional[str] = {build}\nhip: Optional[str] = None\n"
+    )
+    (torch / "__init__.py").write_text(
+        f"class cuda:\n  names = {devices}\n  device_count = lambda: len(cuda.names)\n  get_device_name = lambda at: cuda.names[at]\n"
+    )
+    found, _, _ = examined(
+        tmp_path / "home",
+        PYTHONPATH=f"{torch.parent}:{ROOT}",
+        PATH=f"{programs}:{os.environ['PATH']}",
+    )
+    assert (found["torch"]["status"], told in found["torch"]["told"]) == (status, True), found["torch"]
+
+
 # --- Systems -------------------------------------------------------------------------------------------
 
 

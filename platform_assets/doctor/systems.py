@@ -64,7 +64,10 @@ def probes_of_systems(settings: PlatformSettings, environment: Mapping[str, str]
 
 def _ledger(settings: PlatformSettings) -> Iterator[Finding]:
     if settings.ledger_uri:
-        yield from _postgres("ledger", settings.ledger_uri)
+        server = list(_postgres("ledger", settings.ledger_uri))
+        yield from server
+        if any(each.status == "problem" for each in server):
+            return
     found = glance(settings.ledger_uri or settings.ledger_path)
     where = "in Postgres" if settings.ledger_uri else str(settings.ledger_path)
     if found is None:
@@ -119,10 +122,29 @@ def _catalogue(settings: PlatformSettings) -> Iterator[Finding]:
 
 def _dagster(settings: PlatformSettings, environment: Mapping[str, str]) -> Iterator[Finding]:
     home = Path(environment.get("DAGSTER_HOME") or settings.dagster_home)
-    said = _yaml(home / "dagster.yaml")
-    database = said.get("storage", {}).get("postgres", {}) if isinstance(said.get("storage"), dict) else {}
+    file = home / "dagster.yaml"
+    try:
+        said = _yaml(file)
+    except Exception as problem:  # noqa: BLE001 - whatever is wrong with it, Dagster cannot read it either
+        yield Finding(
+            _SYSTEMS,
+            "dagster storage",
+            "problem",
+            f"{file}: {one_line(problem)}",
+            "correct it: Dagster reads it, too",
+        )
+        return
+    storage = said.get("storage") or {}
+    if "run_storage" in said or not storage.keys() <= {"postgres", "sqlite"}:
+        yield Finding(
+            _SYSTEMS, "dagster storage", "not used", f"{file} names another kind of storage: not looked at"
+        )
+        return
+    database = storage.get("postgres") or {}
     if not database:
-        yield from _sqlite("dagster storage", home / "history" / "runs.db", count="runs", called="runs")
+        base = Path(_resolved((storage.get("sqlite") or {}).get("base_dir") or str(home), environment))
+        history = base / "history" if base == home else base
+        yield from _sqlite("dagster storage", history / "runs.db", count="runs", called="runs")
         return
     if isinstance(database.get("postgres_url"), str | dict):
         address = _resolved(database["postgres_url"], environment)
@@ -231,7 +253,7 @@ def _bucket(subject: str, bucket: str, prefix: str, settings: PlatformSettings) 
         return
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
     where = f"s3://{bucket}{f'/{prefix}' if prefix else ''} at {shown_uri(settings.s3_endpoint) if settings.s3_endpoint else 'AWS'}"
     patience = Config(
@@ -245,6 +267,9 @@ def _bucket(subject: str, bucket: str, prefix: str, settings: PlatformSettings) 
         )
         begun = time.time()
         told = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
+    except (ConnectTimeoutError, ReadTimeoutError) as problem:
+        yield Finding(_SYSTEMS, subject, "problem", f"{where} hangs: {one_line(problem)}", _ADVICE_S3)
+        return
     except (ClientError, BotoCoreError, ValueError) as problem:
         yield Finding(_SYSTEMS, subject, "problem", f"{where}: {one_line(problem)}", _ADVICE_S3)
         return
@@ -314,7 +339,9 @@ def _git(url: str, subject: str) -> Iterator[Finding]:
     try:
         heads = MirroredRemote(url, Path(os.sep), heads_timeout_seconds=OWN_PATIENCE_SECONDS).heads()
     except GitRemoteError as problem:
-        yield Finding(_SYSTEMS, subject, "problem", one_line(problem), _ADVICE_GIT)
+        told = one_line(problem)
+        hangs = "hangs: " if "took longer than" in told else ""
+        yield Finding(_SYSTEMS, subject, "problem", f"{hangs}{told}", _ADVICE_GIT)
         return
     yield Finding(_SYSTEMS, subject, "ok", f"{len(heads)} branch{'es' if len(heads) != 1 else ''}")
 
@@ -341,12 +368,16 @@ def _skew_of(date: str | None, begun: float) -> float | None:
 
 
 def _yaml(file: Path) -> dict[str, Any]:
+    """What a file says; nothing where there is none.
+
+    Raises:
+        yaml.YAMLError: It is no YAML.
+    """
     import yaml
 
-    try:
-        said = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    if not file.exists():
         return {}
+    said = yaml.safe_load(file.read_text(encoding="utf-8"))
     return said if isinstance(said, dict) else {}
 
 

@@ -78,7 +78,7 @@ def api_server(account, granted, kinds=()):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def access(token="token"):
         return ClusterAccess(

@@ -24,6 +24,7 @@ from platform_assets.ledger.glance import glance
 from resources.git_remote import GitRemoteError, MirroredRemote
 from resources.postgres import address_of, is_postgres
 from resources.settings import PlatformSettings
+from resources.sqlite_files import read_only_uri
 
 _SYSTEMS: Final = "systems"
 _ADVICE_POSTGRES: Final = (
@@ -186,7 +187,7 @@ def _postgres(subject: str, uri: str, *, count: str = "", called: str = "tables"
                     rows = f", without {called} yet"
                 else:
                     cursor.execute(f"SELECT count(*) FROM {count}")  # noqa: S608 - names of ours
-                    rows = f", {cursor.fetchone()[0]:,} {called}"
+                    rows = f", {_counted(cursor.fetchone()[0], called)}"
     except psycopg2.Error as problem:
         hangs = "timeout" in str(problem) and time.time() - begun > OWN_PATIENCE_SECONDS - 1
         told = (
@@ -203,18 +204,16 @@ def _sqlite(subject: str, file: Path, *, count: str, called: str = "tables") -> 
     if not file.exists():
         yield Finding(_SYSTEMS, subject, "ok", f"no {file} yet: the first run makes it")
         return
-    # Where there is no log nobody has the file open, and it can be read without making files beside it.
-    mode = "mode=ro" if file.with_name(f"{file.name}-wal").exists() else "mode=ro&immutable=1"
     try:
         with closing(
-            sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True, timeout=OWN_PATIENCE_SECONDS)
+            sqlite3.connect(read_only_uri(file), uri=True, timeout=OWN_PATIENCE_SECONDS)
         ) as connection:
             ((there,),) = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (count,))
             rows = connection.execute(f"SELECT count(*) FROM {count}").fetchone()[0] if there else 0  # noqa: S608 - names of ours
     except sqlite3.Error as problem:
         yield Finding(_SYSTEMS, subject, "problem", f"{file}: {one_line(problem)}", _ADVICE_FILE)
         return
-    yield Finding(_SYSTEMS, subject, "ok", f"{file}, {rows:,} {called}")
+    yield Finding(_SYSTEMS, subject, "ok", f"{file}, {_counted(rows, called)}")
 
 
 # --- Stores and servers --------------------------------------------------------------------------------
@@ -343,7 +342,7 @@ def _git(url: str, subject: str) -> Iterator[Finding]:
         hangs = "hangs: " if "took longer than" in told else ""
         yield Finding(_SYSTEMS, subject, "problem", f"{hangs}{told}", _ADVICE_GIT)
         return
-    yield Finding(_SYSTEMS, subject, "ok", f"{len(heads)} branch{'es' if len(heads) != 1 else ''}")
+    yield Finding(_SYSTEMS, subject, "ok", _counted(len(heads), "branches"))
 
 
 # --- Small things --------------------------------------------------------------------------------------
@@ -365,6 +364,12 @@ def _skew_of(date: str | None, begun: float) -> float | None:
         return None
     now = time.time()
     return told - now if told > now else min(0.0, told + 1 - begun)
+
+
+def _counted(count: int, called: str) -> str:
+    """A number of things, of which there may be one."""
+    one = {"branches": "branch"}.get(called, called.removesuffix("s"))
+    return f"{count:,} {one if count == 1 else called}"
 
 
 def _yaml(file: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A glance at a ledger: how long it is, how old, and whether its end holds. Nothing is made, added or written."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -43,14 +44,22 @@ def glance(location: Path | str, *, newest: int = NEWEST) -> Glance | None:
     if isinstance(location, Path):
         if not location.exists():
             return None
-        store = SqliteStore(location.absolute(), read_only=True)
-        with store.session() as session:
-            session.check_format()
-            return _read(session, newest)
+        # Nobody waits for a writer here, so whatever is wrong is looked at again.
+        with suppress(LedgerError):
+            seen = _of_file(location, newest)
+            if seen.problem is None:
+                return seen
+        return _of_file(location, newest)
     from platform_assets.ledger.postgres_store import PostgresStore
 
     with PostgresStore(location).session() as session:
         return _read(session, newest) if session.check_format() else None
+
+
+def _of_file(file: Path, newest: int) -> Glance:
+    with SqliteStore(file.absolute(), read_only=True).session() as session:
+        session.check_format()
+        return _read(session, newest)
 
 
 def _read(session: Session, newest: int) -> Glance:

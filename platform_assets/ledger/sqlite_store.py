@@ -17,6 +17,7 @@ from typing import Self
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.head import Head
 from platform_assets.ledger.store import Row, select
+from resources.sqlite_files import read_only_uri
 
 _APPLICATION_ID = 0x50414C31  # "PAL1", in the file's header: whose file this is
 _BUSY_TIMEOUT_SECONDS = 60.0
@@ -71,7 +72,7 @@ class SqliteStore:
 
         Args:
             path: Of the file.
-            read_only: Whether sessions leave not even the traces that reading leaves, beside a log or without one.
+            read_only: Whether sessions leave not even the traces that reading leaves.
         """
         self._path = path
         self._read_only = read_only
@@ -98,7 +99,7 @@ class SqliteStore:
         try:
             with closing(
                 sqlite3.connect(
-                    f"{self._path.as_uri()}?{self._mode()}",
+                    self._uri(),
                     uri=True,
                     timeout=_BUSY_TIMEOUT_SECONDS,
                     isolation_level=None,
@@ -119,11 +120,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self._path}: {error}") from error
 
-    def _mode(self) -> str:
-        if not self._read_only:
-            return "mode=rw"  # a ledger that vanished must not come back empty
-        # To read a file with a log SQLite makes files beside it. Where there is no log, nobody has the file open.
-        return "mode=ro" if self._path.with_name(f"{self._path.name}-wal").exists() else "mode=ro&immutable=1"
+    def _uri(self) -> str:
+        # A ledger that vanished must not come back empty.
+        return read_only_uri(self._path) if self._read_only else f"{self._path.as_uri()}?mode=rw"
 
 
 class _Session:

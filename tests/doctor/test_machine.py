@@ -186,3 +186,34 @@ def test_a_ledger_whose_end_is_not_whole_is_found_out(tmp_path, lost):
         connection.execute("DROP TRIGGER entries_never_deleted")
         connection.execute("DELETE FROM entries WHERE seq = ?", (lost,))
     assert str(lost) in glance(file, newest=7).problem
+
+
+def test_a_ledger_that_somebody_has_open_is_read_with_what_waits_in_its_log(tmp_path):
+    """Which is not in the file yet; and one that nobody has open is read without making a log."""
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger.open(file, principal="tests")
+    ledger.append("note", "a", fingerprint="a", body={})
+    assert {path.name for path in tmp_path.iterdir()} == {file.name}
+    assert glance(file).entries == 1
+    assert {path.name for path in tmp_path.iterdir()} == {file.name}
+    with ledger.kept_open():
+        ledger.append("note", "b", fingerprint="b", body={})
+        assert file.with_name("ledger.sqlite-wal").stat().st_size > 0
+        assert (glance(file).entries, glance(file).problem) == (2, None)
+    assert glance(file).entries == 2
+
+
+def test_a_file_with_a_rollback_journal_is_read_under_its_locks(tmp_path):
+    """As MLflow's is: a reader makes nothing beside it, and must not read what is half written."""
+    import sqlite3
+    from contextlib import closing
+
+    from resources.sqlite_files import read_only_uri
+
+    file = tmp_path / "mlflow.sqlite"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE a (b)")
+    assert read_only_uri(file).endswith("mlflow.sqlite?mode=ro")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    assert read_only_uri(file).endswith("mlflow.sqlite?mode=ro&immutable=1")

@@ -6,6 +6,7 @@ Each is only read, and made nowhere: what a first run would make is told as not 
 import base64
 import os
 import sqlite3
+import ssl
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -144,9 +145,9 @@ def _dagster(settings: PlatformSettings, environment: Mapping[str, str]) -> Iter
     database = storage.get("postgres") or {}
     if not database:
         base = Path(_resolved((storage.get("sqlite") or {}).get("base_dir") or str(home), environment))
-        history = base / "history" if base == home else base
-        yield from _sqlite("dagster storage", history / "runs.db", count="runs", called="runs")
+        yield from _sqlite("dagster storage", base / "history" / "runs.db", count="runs", called="runs")
         return
+    where = "Postgres"
     if isinstance(database.get("postgres_url"), str | dict):
         address = _resolved(database["postgres_url"], environment)
     else:
@@ -156,10 +157,15 @@ def _dagster(settings: PlatformSettings, environment: Mapping[str, str]) -> Iter
             for name, keyword in (("hostname", "host"), ("port", "port"), ("username", "user"), ("password", "password"), ("db_name", "dbname"))
             if parts.get(name)
         )  # fmt: skip
-    yield from _postgres("dagster storage", address, count="runs", called="runs")
+        where = shown_uri(
+            f"postgresql://{parts.get('hostname', '')}:{parts.get('port', '')}/{parts.get('db_name', '')}"
+        )
+    yield from _postgres("dagster storage", address, count="runs", called="runs", where=where)
 
 
-def _postgres(subject: str, uri: str, *, count: str = "", called: str = "tables") -> Iterator[Finding]:
+def _postgres(
+    subject: str, uri: str, *, count: str = "", called: str = "tables", where: str = "Postgres"
+) -> Iterator[Finding]:
     """Server, version and clock; how many rows one of its tables has, where it is there."""
     if find_spec("psycopg2") is None:
         yield Finding(
@@ -168,7 +174,7 @@ def _postgres(subject: str, uri: str, *, count: str = "", called: str = "tables"
         return
     import psycopg2
 
-    address = (address_of(uri) if is_postgres(uri) else None) or "Postgres"
+    address = (address_of(uri) if is_postgres(uri) else None) or where
     begun = time.time()
     options = f"-c statement_timeout={OWN_PATIENCE_SECONDS}s -c default_transaction_read_only=on"
     try:
@@ -315,7 +321,9 @@ def _mlflow(settings: PlatformSettings, environment: Mapping[str, str]) -> Itera
         request.add_header("Authorization", f"Bearer {token}")
     begun = time.time()
     try:
-        with urllib.request.urlopen(request, timeout=OWN_PATIENCE_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(  # noqa: S310
+            request, timeout=OWN_PATIENCE_SECONDS, context=_trusted(environment)
+        ) as answer:
             server, date = one_line(answer.read(64).decode(errors="replace")), answer.headers.get("Date")
     except OSError as problem:
         hangs = "timed out" in str(problem)
@@ -332,6 +340,15 @@ def _mlflow(settings: PlatformSettings, environment: Mapping[str, str]) -> Itera
             )  # fmt: skip
             return
     yield Finding(_SYSTEMS, "mlflow", "ok", f"{shown_uri(uri)}, version {server}", skew_seconds=skew)
+
+
+def _trusted(environment: Mapping[str, str]) -> ssl.SSLContext:
+    """The certificates that MLflow's own client would trust."""
+    file = environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or environment.get("REQUESTS_CA_BUNDLE")
+    trusted = ssl.create_default_context(cafile=file or None)
+    if environment.get("MLFLOW_TRACKING_INSECURE_TLS") == "true":
+        trusted.check_hostname, trusted.verify_mode = False, ssl.CERT_NONE
+    return trusted
 
 
 def _git(url: str, subject: str) -> Iterator[Finding]:

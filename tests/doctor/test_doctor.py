@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -22,8 +23,9 @@ from platform_assets.doctor.systems import probes_of_systems
 from platform_assets.ledger.ledger import Ledger
 from resources.settings import PlatformSettings
 from tests.full_disk import fill
-from tests.line_factory import ROOT, environment, platform_assets
+from tests.line_factory import ROOT, command, environment, platform_assets
 from tests.servers import free_ports
+from tests.waiting import wait_for
 
 STATUSES = {"ok", "warning", "problem", "not used"}
 
@@ -50,7 +52,7 @@ def examined(home, *, process=False, **variables):
 
 @contextmanager
 def silent_server():
-    """A port that takes connections and never answers."""
+    """A port that takes connections and never answers, and those that it has taken."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as ears:
         kept = []
 
@@ -62,7 +64,7 @@ def silent_server():
                 return
 
         threading.Thread(target=listen, daemon=True).start()
-        yield ears.getsockname()[1]
+        yield ears.getsockname()[1], kept
         for each in kept:
             each.close()
 
@@ -355,8 +357,13 @@ def test_databases_that_are_no_databases_are_problems(tmp_path):
     [
         ("storage: [", "problem", "dagster.yaml: while parsing"),
         ("storage: {mysql: {}}", "not used", "names another kind of storage"),
-        ("storage: {sqlite: {base_dir: /nowhere}}", "ok", "no /nowhere/runs.db yet"),
+        ("storage: {sqlite: {base_dir: /nowhere}}", "ok", "no /nowhere/history/runs.db yet"),
         ("telemetry: {enabled: false}", "ok", "history/runs.db yet"),
+        (
+            "storage: {postgres: {postgres_db: {hostname: 127.0.0.1, port: 1, password: it's, db_name: d}}}",
+            "problem",
+            "postgresql://127.0.0.1:1/d: ",
+        ),
         (
             "storage: {postgres: {postgres_url: {env: DAGSTER_URL}}}",
             "problem",
@@ -430,7 +437,7 @@ def test_servers_that_are_away_are_told_at_once(tmp_path):
 
 def test_servers_that_take_connections_and_never_answer_are_told_as_such(tmp_path):
     """All of them at once, in the time of one."""
-    with silent_server() as port:
+    with silent_server() as (port, _):
         begun = time.monotonic()
         found, status, _ = examined(
             tmp_path / "home",
@@ -447,6 +454,21 @@ def test_servers_that_take_connections_and_never_answer_are_told_as_such(tmp_pat
     for subject in ("ledger", "catalogue", "objects", "mlflow", f"git 127.0.0.1:{port}/team/repo"):
         assert (found[subject]["status"], "hangs" in found[subject]["told"]) == ("problem", True), subject
     assert time.monotonic() - begun < 15  # one after another they would take 24
+
+
+def test_a_diagnosis_that_waits_can_be_ended(tmp_path):
+    """At once, whatever its probes wait for."""
+    with silent_server() as (port, taken):
+        waiting = subprocess.Popen(
+            command("doctor"),
+            env=environment(tmp_path / "home", PLATFORM_LEDGER_URI=f"postgresql://ada@127.0.0.1:{port}/platform"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        wait_for(lambda: taken, "it asks", every=0.05)
+        waiting.send_signal(signal.SIGINT)
+        _, told = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert told.startswith("error: ended by SIGINT")
 
 
 def test_a_real_postgres_is_told_with_its_version_and_clock(tmp_path, postgres_database):

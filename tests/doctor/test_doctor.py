@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from platform_assets.doctor.systems import probes_of_systems
 from platform_assets.ledger.ledger import Ledger
 from resources.settings import PlatformSettings
 from tests.full_disk import fill
+from tests.git_factory import run_git
 from tests.line_factory import ROOT, command, environment, platform_assets
 from tests.servers import free_ports
 from tests.waiting import wait_for
@@ -502,3 +505,72 @@ def test_a_real_bucket_is_told_with_its_clock(tmp_path, s3_endpoint, s3_bucket):
     assert found["objects"]["told"].endswith("empty")
     assert "NoSuchBucket" in found["warehouse"]["told"]
     assert found["clock"]["status"] == "ok"
+
+
+@pytest.mark.long
+def test_a_real_mlflow_is_told_with_its_version_and_clock(tmp_path, mlflow_server):
+    """Of the client's own major version."""
+    found, status, told = examined(tmp_path / "home", PLATFORM_TRACKING_URI=mlflow_server)
+    assert status == 0, told
+    assert found["mlflow"]["told"] == f"{mlflow_server}, version {metadata.version('mlflow')}"
+    assert found["clock"]["status"] == "ok"
+
+
+@contextmanager
+def answering(status, body, **headers):
+    """A server that has one answer to everything; yields its address, and the headers that it was asked with."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(dict(self.headers))
+            self.send_response_only(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *given):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_mlflow_of_another_time_and_version_is_told(tmp_path):
+    """Its clock is this machine's problem where it is hours away; credentials are sent as MLflow sends them."""
+    with answering(200, b"2.9.2", Date="Sun, 29 Nov 2020 12:00:00 GMT") as (address, asked):
+        found, status, _ = examined(
+            tmp_path / "home",
+            PLATFORM_TRACKING_URI=address,
+            MLFLOW_TRACKING_USERNAME="ada",
+            MLFLOW_TRACKING_PASSWORD="s3cret",
+        )
+    assert "is version 2.9.2, the client 3." in found["mlflow"]["told"]
+    assert (found["mlflow"]["status"], found["clock"]["status"], status) == ("warning", "problem", 1)
+    assert "ahead of mlflow" in found["clock"]["told"]
+    assert asked[0]["Authorization"] == "Basic YWRhOnMzY3JldA=="
+
+
+def test_an_mlflow_that_refuses_is_a_problem(tmp_path):
+    """With what it said."""
+    with answering(401, b"") as (address, _):
+        found, status, _ = examined(tmp_path / "home", PLATFORM_TRACKING_URI=address)
+    assert (status, found["mlflow"]["told"]) == (1, f"{address}: HTTP Error 401: Unauthorized")
+
+
+def test_repositories_are_asked_for_their_branches(tmp_path):
+    """By Git; no mirror is made. One that is not there is a problem."""
+    (tmp_path / "repo").mkdir()
+    run_git(tmp_path / "repo", "init", "-q", "-b", "master")
+    run_git(tmp_path / "repo", "commit", "-q", "--allow-empty", "-m", "a")
+    urls = [str(tmp_path / "repo"), str(tmp_path / "gone")]
+    found, status, _ = examined(
+        tmp_path / "home", PLATFORM_GIT_REPOSITORIES=json.dumps([{"url": url} for url in urls])
+    )
+    there, gone = [each for subject, each in found.items() if subject.startswith(("git /", "git file"))]
+    assert (there["status"], there["told"], gone["status"], status) == ("ok", "1 branch", "problem", 1)
+    assert not (tmp_path / "home").exists()

@@ -31,6 +31,8 @@ _SHORTEST_SECRET: Final = 4
 _SHOWABLE_URI: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/@?#]*@)?(?P<host>[A-Za-z0-9_.,:\[\]-]*)(?P<path>/[^@?#]*)?"
 )
+_PATH: Final = re.compile(r"[^@=?#:\s]*")
+_ADDRESSES: Final = ("_uri", "_url", "_endpoint")
 _HIDDEN: Final = "…"
 
 
@@ -55,12 +57,10 @@ def settings_in_force(settings: PlatformSettings, environment: Mapping[str, str]
                 f"correct {variable}, a JSON list of files; from another folder, write whole paths",
             )
             continue
-        yield Finding(
-            "settings",
-            field,
-            "ok",
-            f"{_shown(value)}  (from {', '.join(sources) if sources else 'the default'})",
-        )
+        is_address = isinstance(value, str) and field.endswith(_ADDRESSES)
+        shown = one_line(shown_uri(value)) if is_address else _shown(value)
+        source = ", ".join(sources) or "the default"
+        yield Finding("settings", field, "ok", f"{shown}  (from {source})")
     for variable, use in SECRETS.items():
         told = "set" if environment.get(variable) else "not set"
         yield Finding("settings", variable, "ok" if told == "set" else "not used", f"{told}: {use}")
@@ -130,7 +130,7 @@ def shown_uri(uri: str) -> str:
     found = _SHOWABLE_URI.fullmatch(uri)
     if found is not None:
         return f"{found['scheme']}://{found['host']}{found['path'] or ''}"
-    return uri if "://" not in uri and "@" not in uri else f"set, a {_scheme(uri)} address that is not shown"
+    return uri if _PATH.fullmatch(uri) else f"set, a {_scheme(uri)} address that is not shown"
 
 
 def _scheme(uri: str) -> str:
@@ -144,8 +144,6 @@ def _shown(value: Any) -> str:
     match value:
         case None:
             return "none"
-        case str():
-            return one_line(shown_uri(value))
         case WatchedRepository():
             return value.name
         case BaseModel():

@@ -172,11 +172,11 @@ def test_settings_are_told_with_where_they_come_from(tmp_path):
     """A variable, a part of one, or the default; a spec that is not there is a problem."""
     found, status, _ = examined(
         tmp_path / "home",
-        PLATFORM_PRINCIPAL__USER="ada",
+        PLATFORM_PRINCIPAL__USER="ada@example.org",
         PLATFORM_SPECS=json.dumps([str(tmp_path / "gone.yaml")]),
         PLATFORM_GIT_REPOSITORIES="[]",
     )
-    assert "user ada" in found["principal"]["told"]
+    assert "user ada@example.org" in found["principal"]["told"]
     assert found["principal"]["told"].endswith("(from PLATFORM_PRINCIPAL__USER)")
     assert found["profile"]["told"] == "local  (from the default)"
     assert (found["specs"]["status"], "gone.yaml" in found["specs"]["told"], status) == ("problem", True, 1)

@@ -4,6 +4,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from platform_assets.doctor import machine
 from platform_assets.doctor.configuration import shown_uri, without_secrets
@@ -138,12 +140,28 @@ def test_memory_is_what_the_cgroup_leaves_of_the_machine(tmp_path, limit, total_
         ("https://token@host", "https://host"),
         ("/data/platform", "/data/platform"),
         ("ada:secret@host", "set, a ada address that is not shown"),
+        ("host=h password=secret", "set, a strange address that is not shown"),
     ],
 )
 def test_addresses_are_shown_without_what_may_be_secret(uri, shown):
     """Nothing of one is shown where a stray character makes it unsure which part is the password."""
     assert shown_uri(uri) == shown
     assert "secret" not in shown_uri(uri)
+
+
+@given(
+    password=st.text(min_size=4, max_size=12),
+    around=st.sampled_from(
+        ["postgresql://u:{}@h/d", "https://{}@h/d", "u:{}@h", "s3://u:{}@b", "host=h password={}"]
+    ),
+)
+def test_no_password_gets_through(password, around):
+    """Whatever signs it has."""
+    shown = shown_uri(around.format(password))
+    assert (
+        password not in shown
+        or password in "postgresql://h/d https://h/d s3://b set, a strange address that is not shown"
+    )
 
 
 def test_secrets_are_taken_out_of_what_others_say():

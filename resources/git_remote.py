@@ -134,8 +134,11 @@ class MirroredRemote:
     Any number of processes may share a mirror. One that is killed leaves it usable.
     """
 
-    def __init__(self, url: str, mirrors: Path) -> None:
+    def __init__(
+        self, url: str, mirrors: Path, *, heads_timeout_seconds: float = HEADS_TIMEOUT_SECONDS
+    ) -> None:
         self.name = canonical_repository(url)
+        self._heads_timeout_seconds = heads_timeout_seconds
         self._url = url
         self._mirrors = mirrors
         # A folder's name cannot hold every sign that a URL can.
@@ -149,7 +152,12 @@ class MirroredRemote:
         try:
             # Outside the mirror: it need not exist, and no other repository is to be found on the way up.
             told = self._git(
-                "ls-remote", "--heads", "--", self._url, timeout_seconds=HEADS_TIMEOUT_SECONDS, mirrored=False
+                "ls-remote",
+                "--heads",
+                "--",
+                self._url,
+                timeout_seconds=self._heads_timeout_seconds,
+                mirrored=False,
             )
         except GitRemoteError as problem:
             raise UnreachableError(str(problem)) from None

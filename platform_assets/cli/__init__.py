@@ -1,12 +1,14 @@
 """`platform-assets …`: each command is a few lines over a domain function."""
 
 import sys
+from typing import Annotated
 
 import typer
 
 from platform_assets.cli import (
     breaker,
     contracts,
+    doctor,
     drift,
     export,
     features,
@@ -21,24 +23,77 @@ from platform_assets.cli import (
     transformers,
 )
 from platform_assets.cli.endings import end_well
+from platform_assets.cli.usage import (
+    BUILD,
+    EXIT_STATUS,
+    GOVERN,
+    JUDGE,
+    OPERATE,
+    PROGRAM,
+    WATCH,
+    Commands,
+    examples,
+)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Declarative model lines: built from specs, judged by gates, served with their whole history.",
+    epilog=EXIT_STATUS,
+)
 app.add_typer(lines.app)
 app.add_typer(lineage.app)
-app.add_typer(breaker.app, name="breaker")
-app.add_typer(contracts.app, name="contracts")
-app.add_typer(drift.app, name="drift")
-app.add_typer(export.app, name="export")
-app.add_typer(features.app, name="features")
-features.app.command()(transformers.diff)
-features.app.command()(transformers.versions)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(policy.app, name="policy")
-app.add_typer(retention.app, name="retention")
-app.command()(listen.listen)
-app.command()(materialize.materialize)
-app.command()(new.new)
-app.command()(retention.erase)
+app.add_typer(breaker.app, name="breaker", rich_help_panel=JUDGE)
+app.add_typer(contracts.app, name="contracts", rich_help_panel=JUDGE)
+app.add_typer(drift.app, name="drift", rich_help_panel=WATCH)
+app.add_typer(export.app, name="export", rich_help_panel=BUILD)
+app.add_typer(features.app, name="features", rich_help_panel=BUILD)
+features.app.command(
+    epilog=examples("features diff credit_woe@v2 @v3", "features diff credit_woe@v2 @latest --json")
+)(transformers.diff)
+features.app.command(epilog=examples("features versions", "features versions credit_woe"))(
+    transformers.versions
+)
+app.add_typer(ledger.app, name="ledger", rich_help_panel=GOVERN)
+app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
+app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
+app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(
+    listen.listen
+)
+app.command(rich_help_panel=OPERATE, epilog=examples("doctor", "doctor --json"))(doctor.doctor)
+app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        "materialize reviews_sentiment dataset", "materialize reviews_sentiment model --set epochs=2"
+    ),
+)(materialize.materialize)
+app.command(
+    rich_help_panel=BUILD,
+    epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),
+)(new.new)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples("erase --subject applicant:4711 --by ada --reason 'request 7' --dry-run"),
+)(retention.erase)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 def main() -> None:

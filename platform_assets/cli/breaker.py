@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.common import AsJson, chosen_lines, outside_systems, print_json
+from platform_assets.cli.usage import examples
 
 app = typer.Typer(no_args_is_help=True, help="What shuts a dataset whose source has changed shape.")
 
 
-@app.command("status")
+@app.command("status", epilog=examples("breaker status", "breaker status --json"))
 def show_status(as_json: AsJson = False) -> None:
     """The breaker of every dataset."""
     from platform_assets.datasets.schema_breaker import breaker_state
@@ -35,7 +36,7 @@ def show_status(as_json: AsJson = False) -> None:
         print(f"{each.state:<10} {each.dataset}: {each.reason}")
 
 
-@app.command()
+@app.command(epilog=examples("breaker close reviews_sentiment_dataset --by ada --reason fixed"))
 def close(
     dataset: Annotated[str, typer.Argument(help="E.g. reviews_sentiment_dataset.")],
     by: Annotated[str, typer.Option(help="Who takes responsibility.")],
@@ -54,7 +55,7 @@ def close(
     print(f"{found.dataset} is {found.state}; its next materialization is the one trial")
 
 
-@app.command()
+@app.command(epilog=examples("breaker changes", "breaker changes --json"))
 def changes(as_json: AsJson = False) -> None:
     """Every schema change of every dataset, oldest first."""
     from platform_assets.datasets.schema_changes import schema_changes, summary_of

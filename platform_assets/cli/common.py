@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from platform_assets.cli.completion import line_names
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from platform_assets.outside_systems import OutsideSystems
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-LineName = Annotated[str, typer.Argument(help="Name of a model line, e.g. reviews_sentiment.")]
+LineName = Annotated[
+    str, typer.Argument(help="Name of a model line, e.g. reviews_sentiment.", autocompletion=line_names)
+]
 SpecFile = Annotated[
     Path | None, typer.Option("--spec", help="Training spec to use instead of the shipped ones.")
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
+from platform_assets.cli.usage import examples as usage_examples
 from platform_assets.references import TABLES
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What data must be like before anybody reads it.")
 
 
-@app.command()
+@app.command(
+    epilog=usage_examples(
+        "contracts check reviews_sentiment_dataset",
+        "contracts check sample.csv --contract contracts/orders.yaml",
+        "contracts check sample.csv --contract orders.yaml --json",
+    )
+)
 def check(
     target: Annotated[
         str, typer.Argument(help="A dataset, e.g. reviews_sentiment_dataset, or the path or URI of a file.")
@@ -69,7 +76,11 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog=usage_examples(
+        "contracts examples reviews_sentiment", "contracts examples reviews_sentiment --limit 20"
+    )
+)
 def examples(
     line: LineName,
     limit: Annotated[int, typer.Option(help="Rows for each expectation.", min=1)] = 5,

@@ -11,6 +11,7 @@ import typer
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
 from platform_assets.cli.serving import serve
+from platform_assets.cli.usage import examples
 from platform_assets.drift.errors import DriftError
 from platform_assets.reading.errors import shown_name
 
@@ -25,7 +26,7 @@ _MOST_TOLD = 20
 app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as the reference does.")
 
 
-@app.command("replay")
+@app.command("replay", epilog=examples("drift replay --reference held_out.parquet --events week.csv"))
 def replay(
     reference: Annotated[
         Path, typer.Option(help="Rows that are as they should be: Parquet, csv or JSON Lines.")
@@ -93,7 +94,12 @@ def _alarm(column: dict[str, Any]) -> str:
     return "  ALARM" if because == ["distance"] else f"  ALARM ({', '.join(because)})"
 
 
-@app.command("watch")
+@app.command(
+    "watch",
+    epilog=examples(
+        "drift watch reviews_sentiment", "drift watch reviews_sentiment --replay events.jsonl --speed 60"
+    ),
+)
 def watch(
     line: LineName,
     spec: SpecFile = None,
@@ -186,7 +192,9 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
     serve(service, host, port)
 
 
-@app.command("status")
+@app.command(
+    "status", epilog=examples("drift status reviews_sentiment", "drift status reviews_sentiment --json")
+)
 def status(line: LineName, as_json: AsJson = False) -> None:
     """The drift states of a line, since when, and the newest alarm."""
     from platform_assets.drift.record import newest_alarm, newest_changes, onsets

@@ -58,7 +58,7 @@ def end_well(command: Callable[[], object]) -> int:
         except (ValidationError, UnreadableSettingsError) as problem:
             if not _is_of_settings(problem):
                 raise
-            return _told(f"error: {_of_settings(problem)}", _USAGE)
+            return _told(f"error: {settings_problem(problem)}", _USAGE)
         except PlatformError as problem:
             number = told_to_end()
             foreseen = outage_of(problem) or problem
@@ -99,7 +99,7 @@ def _is_of_settings(problem: ValueError) -> bool:
     return not isinstance(problem, ValidationError) or problem.title in _SETTINGS_CLASSES
 
 
-def _of_settings(problem: ValueError) -> str:
+def settings_problem(problem: ValueError) -> str:
     """What is wrong with which variable; never its value, which may be a secret."""
     if not isinstance(problem, ValidationError):
         return f"{problem}; it is to be JSON"

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems, whole_file
+from platform_assets.cli.usage import examples
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from platform_assets.export.workflow import LineWorkflow
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, help="A line as a file for other runtimes: Argo, Kubeflow, a Job of several nodes."
+)
 
 Image = Annotated[
     str | None, typer.Option(help="Container image of every step; default: this version of the platform's.")
@@ -20,7 +23,7 @@ Image = Annotated[
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write instead of stdout.")]
 
 
-@app.command()
+@app.command(epilog=examples("export argo reviews_sentiment -o workflow.yaml"))
 def argo(line: LineName, spec: SpecFile = None, image: Image = None, output: Output = None) -> None:
     """The line as an Argo Workflow: `kubectl create -f`, or `argo submit`."""
     from platform_assets.export.argo import argo_workflow
@@ -29,7 +32,7 @@ def argo(line: LineName, spec: SpecFile = None, image: Image = None, output: Out
     _write(to_yaml(argo_workflow(_workflow(line, spec, image))), output)
 
 
-@app.command()
+@app.command(epilog=examples("export kfp reviews_sentiment -o pipeline.yaml"))
 def kfp(line: LineName, spec: SpecFile = None, image: Image = None, output: Output = None) -> None:
     """The line as a Kubeflow pipeline: KFP v2 IR YAML, compiled by the KFP SDK."""
     from platform_assets.export.kubeflow import find_kfp_python, kubeflow_pipeline
@@ -38,7 +41,7 @@ def kfp(line: LineName, spec: SpecFile = None, image: Image = None, output: Outp
     _write(kubeflow_pipeline(_workflow(line, spec, image), python=python), output)
 
 
-@app.command()
+@app.command(epilog=examples("export job reviews_sentiment -o job.yaml"))
 def job(
     line: LineName,
     spec: SpecFile = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from platform_assets.cli.common import AsJson, print_json
+from platform_assets.cli.usage import examples
 from platform_assets.features.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -54,7 +55,13 @@ Scratch = Annotated[
 ]
 
 
-@app.command("run")
+@app.command(
+    "run",
+    epilog=examples(
+        "features run delay-zscore.yaml --input flights.parquet --output features.parquet",
+        "features run loan-woe.yaml --input loans.parquet --output woe.parquet --fitted state.json",
+    ),
+)
 def run(
     spec: SpecPath,
     output: Annotated[
@@ -100,7 +107,9 @@ def run(
     _print_nulls(done.nulls, done.rows)
 
 
-@app.command("fit")
+@app.command(
+    "fit", epilog=examples("features fit loan-woe.yaml --input loans.parquet --output state.json")
+)
 def fit(
     spec: SpecPath,
     output: Annotated[Path, typer.Option(metavar="STATE.json", help="What was fitted; whole or not at all.")],
@@ -135,7 +144,9 @@ def fit(
     _print_values(values)
 
 
-@app.command("explain")
+@app.command(
+    "explain", epilog=examples("features explain loan-woe.yaml --input loans.parquet --output woe.png")
+)
 def explain(
     spec: SpecPath,
     source: Input = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
+from platform_assets.cli.usage import examples
 from platform_assets.processors import available_cpus
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ _COMPLETENESS_UNKNOWN = 3
 """Exit status: neither whole nor damaged, as far as anybody can tell."""
 
 
-@app.command("verify")
+@app.command(
+    "verify",
+    epilog=examples("ledger verify", "ledger verify --head head.json", "ledger verify --file ledger.jsonl"),
+)
 def verify(
     file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Verify an exported file instead.")
@@ -67,7 +71,7 @@ def verify(
         raise typer.Exit(_COMPLETENESS_UNKNOWN if report.complete is None else 1)
 
 
-@app.command("checkpoint")
+@app.command("checkpoint", epilog=examples("ledger checkpoint"))
 def make_checkpoint(as_json: AsJson = False) -> None:
     """Read the whole chain now, and vouch for it, so that decisions need not; the nightly sweep does so too."""
     entry = outside_systems().ledger.renew_checkpoint()
@@ -79,7 +83,7 @@ def make_checkpoint(as_json: AsJson = False) -> None:
         print(f"entry {entry.seq} vouches for the {entry.seq - 1} entries before it")
 
 
-@app.command("head")
+@app.command("head", epilog=examples("ledger head --json > head.json"))
 def show_head(as_json: AsJson = False) -> None:
     """Verify the chain and print its head, signed where there is a key: keep it outside, for `verify --head`."""
     from platform_assets.ledger.errors import LedgerError
@@ -97,7 +101,7 @@ def show_head(as_json: AsJson = False) -> None:
         print(f"{document.count} entries, head {document.hash}, {signer}")
 
 
-@app.command("export")
+@app.command("export", epilog=examples("ledger export ledger.jsonl"))
 def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write.")]) -> None:
     """Write the entries, byte for byte, and FILE.head.json: for anybody to verify offline."""
     from platform_assets.ledger.head import seal, signing_key
@@ -117,7 +121,7 @@ def export(file: Annotated[Path, typer.Argument(help="JSON Lines file to write."
     print(f"{end.count} entries, head {end.hash}")
 
 
-@app.command("keygen")
+@app.command("keygen", epilog=examples("ledger keygen"))
 def make_keys(as_json: AsJson = False) -> None:
     """Print a new key pair for signed heads; nothing is stored."""
     from platform_assets.ledger.head import SIGNING_KEY_VARIABLE, new_key_pair
@@ -130,7 +134,9 @@ def make_keys(as_json: AsJson = False) -> None:
         print(f"public, for those who verify: --public-key {public_key}")
 
 
-@app.command("show")
+@app.command(
+    "show", epilog=examples("ledger show --kind verdict", "ledger show --subject reviews_sentiment --json")
+)
 def show(
     kind: Annotated[str | None, typer.Option(help="Only entries of this kind.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only entries on this subject.")] = None,

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, LineName, outside_systems, print_json, whole_file
+from platform_assets.cli.completion import table_names
+from platform_assets.cli.usage import GOVERN, SERVE, examples
 from platform_assets.governance.errors import LineageError
 from platform_assets.references import FORMER_TABLES, TABLES
 from resources.warehouse import Snapshot, Warehouse, WarehouseError
@@ -18,7 +20,13 @@ from resources.warehouse import Snapshot, Warehouse, WarehouseError
 app = typer.Typer(no_args_is_help=True)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SERVE,
+    epilog=examples(
+        "rollback reviews_sentiment_dataset@47f72ea3b860 --dry-run",
+        "rollback churn_model@9c1e4b7d --reason 'worse on news'",
+    ),
+)
 def rollback(
     version: Annotated[
         str, typer.Argument(metavar="ASSET@VERSION", help="E.g. reviews_sentiment_dataset@47f72ea3b860.")
@@ -63,7 +71,9 @@ def rollback(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SERVE, epilog=examples("unpin reviews_sentiment --by ada --reason 'the cause is mended'")
+)
 def unpin(
     line: LineName,
     by: Annotated[str, typer.Option(help="Who lets go of the pin.")],
@@ -76,12 +86,14 @@ def unpin(
     print(f"{line} is no longer pinned")
 
 
-@app.command()
+@app.command(rich_help_panel=GOVERN, epilog=examples("versions reviews_sentiment_dataset"))
 def versions(
-    asset: Annotated[str, typer.Argument(help="E.g. reviews_sentiment_dataset, or …_features.")],
+    asset: Annotated[
+        str, typer.Argument(help="E.g. reviews_sentiment_dataset, or …_features.", autocompletion=table_names)
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """The versions of a table that were published, oldest first, and the commits that made them."""
+    """List the published versions of a table, oldest first, and the commits that made them."""
     warehouse = outside_systems().warehouse
     tables = _tables(asset, warehouse)
     current = warehouse.current(tables[0])
@@ -108,7 +120,11 @@ def versions(
         )
 
 
-@app.command("read")
+@app.command(
+    "read",
+    rich_help_panel=GOVERN,
+    epilog=examples("read reviews_sentiment_dataset@47f72ea3b860 rows.parquet"),
+)
 def read_version(
     version: Annotated[
         str, typer.Argument(metavar="ASSET@VERSION", help="The first digits of a version, or a Git commit.")
@@ -126,7 +142,7 @@ def read_version(
     print(f"{found.rows:,} rows of {asset}@{found.content_hash[:12]} in {file}; class {found.gdpr_class}")
 
 
-@app.command()
+@app.command(rich_help_panel=GOVERN, epilog=examples("trace answer.json", "trace reviews_sentiment/3 --json"))
 def trace(
     target: Annotated[
         str,

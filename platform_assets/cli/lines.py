@@ -18,6 +18,8 @@ from platform_assets.cli.common import (
     outside_systems,
     print_json,
 )
+from platform_assets.cli.completion import line_names
+from platform_assets.cli.usage import BUILD, OPERATE, SERVE, WATCH, examples
 from resources.settings import PlatformSettings
 from resources.signals import Ended
 
@@ -32,10 +34,13 @@ _SHARED_METRICS: Final = frozenset({"auc", "auc_low", "auc_high", "pr_auc", "acc
 """Those that every task has; a task measures more."""
 
 
-@app.command()
+@app.command(
+    rich_help_panel=BUILD, epilog=examples("run reviews_sentiment", "run --spec churn/training-spec.yaml")
+)
 def run(
     line: Annotated[
-        str | None, typer.Argument(help="Name of a model line; may be left out with --spec.")
+        str | None,
+        typer.Argument(help="Name of a model line; may be left out with --spec.", autocompletion=line_names),
     ] = None,
     spec: SpecFile = None,
     as_json: AsJson = False,
@@ -62,11 +67,15 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=WATCH, epilog=examples("status", "status reviews_sentiment --json"))
 def status(
-    line: Annotated[str | None, typer.Argument()] = None, spec: SpecFile = None, as_json: AsJson = False
+    line: Annotated[
+        str | None, typer.Argument(help="Only this line. Default: all.", autocompletion=line_names)
+    ] = None,
+    spec: SpecFile = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Per line: data version, model version, metrics, verdicts, drift, deployed version; and who is asking."""
+    """Show data, model, metrics, verdicts, drift and the deployed version of each line; and who is asking."""
     from platform_assets.lines.definitions import adapted_lines
     from sensors.git_push import waiting_pushes
 
@@ -119,7 +128,14 @@ def status(
     raise typer.Exit(int(failed))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SERVE,
+    epilog=examples(
+        "predict reviews_sentiment 'A wonderful film.'",
+        'predict credit_scorecard \'{"Income": 129, "Home": "rent"}\'',
+        "predict reviews_sentiment 'So so.' --json > answer.json",
+    ),
+)
 def predict(
     line: LineName,
     instances: Annotated[
@@ -161,9 +177,9 @@ def predict(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE, epilog=examples("releases reviews_sentiment"))
 def releases(line: LineName, as_json: AsJson = False) -> None:
-    """The releases of a line, oldest first."""
+    """List the releases of a line, oldest first."""
     from platform_assets.governance import release
 
     ledger = outside_systems().ledger
@@ -187,12 +203,12 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
         )
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE, epilog=examples("ui", "ui --port 3001"))
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """The Dagster UI, webserver and daemon, on the same storage."""
+    """Open the Dagster UI, webserver and daemon, on the same storage."""
     from platform_assets.cli.serving import listening
     from resources.dagster_home import prepare_dagster_home
     from resources.process_tree import run_tree
@@ -209,9 +225,13 @@ def ui(
     raise typer.Exit(status)
 
 
-@app.command("plan")
+@app.command(
+    "plan",
+    rich_help_panel=BUILD,
+    epilog=examples("plan reviews_sentiment", "plan churn --spec churn/training-spec.yaml"),
+)
 def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) -> None:
-    """What `run` would do, and why."""
+    """Show what `run` would do, and why."""
     from platform_assets.lines.plan import plan
     from platform_assets.lines.runner import open_instance
 

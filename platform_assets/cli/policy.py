@@ -9,6 +9,7 @@ import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
 from platform_assets.cli.serving import serve as serve_until_told
+from platform_assets.cli.usage import examples
 from resources.policy_engine import PolicyEngineError, RegoEngine
 
 _NEWEST_SUMMARIES = 24
@@ -17,7 +18,9 @@ _SHOWN_KINDS = 10
 app = typer.Typer(no_args_is_help=True, help="Who may read, write and delete objects.")
 
 
-@app.command("check")
+@app.command(
+    "check", epilog=examples("policy check --input request.json", "policy check --input - < request.json")
+)
 def check(
     source: Annotated[
         str, typer.Option("--input", help='File with the request, or with {"input": request}; - reads stdin.')
@@ -35,7 +38,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("serve")
+@app.command("serve", epilog=examples("policy serve", "policy serve --port 8182"))
 def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8181,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -53,7 +56,7 @@ def serve(
     serve_until_told(service, host, port)
 
 
-@app.command("denials")
+@app.command("denials", epilog=examples("policy denials", "policy denials --json"))
 def show_denials(as_json: AsJson = False) -> None:
     """What was denied: the summaries in the ledger, whether their log is what it was, and what waits for the next."""
     found = outside_systems().denials.report(newest=_NEWEST_SUMMARIES)

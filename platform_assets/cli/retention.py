@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
+from platform_assets.cli.usage import examples
 
 if TYPE_CHECKING:
     from platform_assets.governance.erasure import ErasurePlan
@@ -61,7 +62,7 @@ def erase(
         raise typer.Exit(1)
 
 
-@app.command("due")
+@app.command("due", epilog=examples("retention due"))
 def due(as_json: AsJson = False) -> None:
     """What is past its days, and of that, what would stay."""
     from platform_assets.governance.retention import expired
@@ -71,7 +72,7 @@ def due(as_json: AsJson = False) -> None:
     _show_expired(found, {}, as_json=as_json)
 
 
-@app.command("sweep")
+@app.command("sweep", epilog=examples("retention sweep --by ada"))
 def sweep(
     by: Annotated[str | None, typer.Option(help="Who sweeps; the settings' principal by default.")] = None,
     as_json: AsJson = False,
@@ -98,7 +99,7 @@ def sweep(
         raise typer.Exit(1)
 
 
-@app.command("hold")
+@app.command("hold", epilog=examples("retention hold datasets.reviews_sentiment --by ada --reason 'case 7'"))
 def hold(
     name: Annotated[
         str, typer.Argument(help="A table, e.g. datasets.reviews_sentiment, or an object's key.")

@@ -17,6 +17,7 @@ from typing import Self
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.head import Head
 from platform_assets.ledger.store import Row, select
+from resources.sqlite_files import read_only_uri
 
 _APPLICATION_ID = 0x50414C31  # "PAL1", in the file's header: whose file this is
 _BUSY_TIMEOUT_SECONDS = 60.0
@@ -66,8 +67,15 @@ WHERE count < (SELECT max(seq) FROM entries);
 class SqliteStore:
     """A `Store` in a file. It holds no connection: each session opens its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            path: Of the file.
+            read_only: Whether sessions leave not even the traces that reading leaves.
+        """
         self._path = path
+        self._read_only = read_only
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -91,14 +99,15 @@ class SqliteStore:
         try:
             with closing(
                 sqlite3.connect(
-                    f"{self._path.as_uri()}?mode=rw",  # a ledger that vanished must not come back empty
+                    self._uri(),
                     uri=True,
                     timeout=_BUSY_TIMEOUT_SECONDS,
                     isolation_level=None,
                     check_same_thread=False,  # an iterator may be finished by another thread
                 )
             ) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
+                if not self._read_only:
+                    connection.execute("PRAGMA synchronous = FULL")
                 if not exclusive:
                     yield _Session(connection)
                     return
@@ -110,6 +119,10 @@ class SqliteStore:
                     connection.executescript(_RAISE_HEAD)
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self._path}: {error}") from error
+
+    def _uri(self) -> str:
+        # A ledger that vanished must not come back empty.
+        return read_only_uri(self._path) if self._read_only else f"{self._path.as_uri()}?mode=rw"
 
 
 class _Session:

@@ -16,6 +16,7 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    reports,
     retention,
 )
 from platform_assets.cli.endings import end_well
@@ -29,6 +30,7 @@ app.add_typer(drift.app, name="drift")
 app.add_typer(export.app, name="export")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policy.app, name="policy")
+app.add_typer(reports.app, name="reports")
 app.add_typer(retention.app, name="retention")
 app.command()(listen.listen)
 app.command()(materialize.materialize)

@@ -10,7 +10,7 @@ from resources.errors import ResourceError
 from resources.signals import Ended, note, told_to_end
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 _ANSWER_SECONDS: Final = 5
 """For requests under way when the end is near."""
@@ -22,7 +22,7 @@ class AddressError(ResourceError):
     """An address cannot be listened on."""
 
 
-def serve(service: "FastAPI", host: str, port: int) -> None:
+def serve(service: "ASGIApp", host: str, port: int) -> None:
     """Answer until this process is told to end, which goes up as `Ended`.
 
     Args:
@@ -58,14 +58,19 @@ def serve(service: "FastAPI", host: str, port: int) -> None:
         raise Ended(number, "what had been taken was answered, and nobody listens any more")
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """A socket with this address, which nobody else has.
+
+    Args:
+        host: The address.
+        port: The port there.
+        option: What chooses another port.
 
     Raises:
         AddressError: Somebody has, or nobody can.
     """
     if port not in _PORTS:  # resolvers take it modulo 65,536
-        raise AddressError(f"there is no port {port}; choose one of 1 to 65535 with --port")
+        raise AddressError(f"there is no port {port}; choose one of 1 to 65535 with {option}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -82,6 +87,6 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as problem:
         raise AddressError(
             f"port {port} of {host} cannot be listened on ({problem.strerror}): end whoever listens there, which may be another one of "
-            "these, or choose another with --port"
+            f"these, or choose another with {option}"
         ) from None
     return bound

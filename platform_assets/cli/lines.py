@@ -201,8 +201,6 @@ def ui(
     from resources.dagster_home import prepare_dagster_home
     from resources.process_tree import beside, run_tree
 
-    # What it links to is what it starts, unless somebody says that people get there in another way.
-    os.environ.setdefault("PLATFORM_REPORTS_URL", reports_address(host, reports_port))
     settings = PlatformSettings()
     if port == reports_port:
         raise AddressError(f"port {port} cannot be both: choose another with --reports-port")
@@ -211,8 +209,10 @@ def ui(
     listening(host, reports_port, option="--reports-port").close()
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
     os.environ["PLATFORM_HOME"] = str(settings.home)
+    # What its assets link to is what it starts, unless somebody says that people get there in another way.
+    begin = os.environ.setdefault("PLATFORM_REPORTS_URL", reports_address(host, reports_port))
     arguments = ["dagster", "dev", "-m", "platform_assets.definitions", "-h", host, "-p", str(port)]
-    print(f"begin here: {settings.reports_url}/", file=sys.stderr)
+    print(f"begin here: {begin}", file=sys.stderr)
     try:
         with beside(serve_command(host, reports_port), os.environ):
             status = run_tree([sys.executable, "-m", *arguments], os.environ)

@@ -455,8 +455,10 @@ def _of_drift(drift: Sequence[Change]) -> Iterator[Condition]:
         ALARM: ("warn", "drift alarm"),
     }
     for state, (tone, name) in names.items():
-        if columns := [each.column for each in drift if each.state == state]:
-            yield Condition(tone, name, f"In {', '.join(columns)}.")
+        if columns := [
+            f"{each.column} since {each.since:%Y-%m-%d %H:%M} UTC" for each in drift if each.state == state
+        ]:
+            yield Condition(tone, name, f"{', '.join(columns)}.")
 
 
 def _of_pin(ledger: Ledger, line: str) -> Iterator[Condition]:

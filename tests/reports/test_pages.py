@@ -86,7 +86,7 @@ def test_one_line_blocked_and_one_with_drift(platform, look):
     assert f"version 1, {released.release_id} since 20" in text
     assert "Newest version 2 of 20" in text
     assert "Test AUC 0.9412" in text
-    assert "drift confirmed: In score." in section(page, "b_drifting")
+    assert "drift confirmed: score since 20" in section(page, "b_drifting")
     assert "healthy" in section(page, "c_sound")
     order = [page.text.index(f"\n{name}\n") for name in ("a_blocked", "b_drifting", "c_sound")]
     assert order == sorted(order)

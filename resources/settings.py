@@ -190,7 +190,7 @@ class PlatformSettings(LockSettings):
     reports_url: str = f"http://127.0.0.1:{REPORTS_PORT}"
     """Where people reach the report server, as their browsers are to address it; links in metadata begin with it."""
     reports_hosts: tuple[str, ...] = ()
-    """Further names by which the report server may be addressed, without ports. It answers to those of this machine and
+    """Further names by which the report server may be addressed, without ports, e.g. `["reports.internal"]`. It answers to those of this machine and
     to the host of `reports_url` anyway, and to no other: a foreign name may be one that was made to point here."""
 
     @field_validator("reports_url")

@@ -444,9 +444,13 @@ def _of_demands(
 
 
 def _of_contract(contract: tuple[str, datetime] | None) -> Iterator[Condition]:
-    if contract is not None and contract[0] in ("fail", "error"):
-        how = "has refused the newest rows" if contract[0] == "fail" else "could not judge the newest rows"
-        yield Condition("bad", "contract", f"The contract {how}; the last published version stays current.")
+    told = {
+        "fail": ("contract refused", "The contract has refused the newest rows"),
+        "error": ("contract not judged", "The contract could not judge the newest rows"),
+    }
+    if contract is not None and contract[0] in told:
+        name, sentence = told[contract[0]]
+        yield Condition("bad", name, f"{sentence}; the last published version stays current.")
 
 
 def _of_drift(drift: Sequence[Change]) -> Iterator[Condition]:

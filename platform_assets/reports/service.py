@@ -127,10 +127,12 @@ class _Guarded:
         self._reading = asyncio.Semaphore(_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return  # a web socket is closed by whoever serves
+            await self._app(scope, receive, send)
+            return
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -207,8 +207,9 @@ def test_a_link_in_the_ui_leads_to_the_card(look, ui, run, tmp_path):
     """As a person follows it: from the asset's page, in a tab of its own."""
     with look(tmp_path, f"{ui}/assets/{LINE}_card") as page:
         link = page.locator(f"a[href*='/objects/cards/dev/{LINE}/1/'][href$='.html']").first
-        with page.expect_popup() as opened:
-            link.click(modifiers=["Control"])
+        expect(link).to_be_visible()
+        with page.context.expect_page() as opened:
+            link.click()
         card = opened.value
         expect(card.get_by_role("heading", level=1)).to_contain_text(LINE)
         card.close()

@@ -38,6 +38,8 @@ T = TypeVar("T")
 _LARGEST_BYTES: Final = 16 << 20
 _AT_ONCE: Final = 8
 """Objects that are in memory at the same time; whoever comes later waits."""
+_PIECE_BYTES: Final = 256 << 10
+"""What a connection holds of an object while its reader is slow; the rest is sent when this is gone."""
 _SEND_SECONDS: Final = 60.0
 """For one object, to somebody who reads slowly."""
 _OBJECTS: Final = "/objects/"
@@ -69,7 +71,11 @@ class _Stored:
 
 
 def report_server(
-    store: ObjectStore, overview: Callable[[], Overview], *, names: frozenset[str] = frozenset()
+    store: ObjectStore,
+    overview: Callable[[], Overview],
+    *,
+    names: frozenset[str] = frozenset(),
+    send_seconds: float = _SEND_SECONDS,
 ) -> ASGIApp:
     """The application.
 
@@ -77,6 +83,7 @@ def report_server(
         store: One that asks the policy.
         overview: What there is to tell of all lines.
         names: Hosts by which it may be addressed, besides this machine's own.
+        send_seconds: For one object; whoever has not read it by then gets no more of it.
     """
 
     async def front(_: Request) -> Response:
@@ -105,7 +112,7 @@ def report_server(
         headers = {"ETag": found.etag, "Content-Security-Policy": _OBJECT_POLICY}
         if not found.media_type:
             return Response(status_code=304, headers=headers)
-        return Response(found.content, media_type=found.media_type, headers=headers)
+        return _Pieces(found.content, media_type=found.media_type, headers=headers)
 
     routes = [
         Route("/", front),
@@ -116,14 +123,25 @@ def report_server(
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _answered})
     app.router.redirect_slashes = False
-    return _Guarded(app, names)
+    return _Guarded(app, names, send_seconds)
+
+
+class _Pieces(Response):
+    """A body that is handed on as fast as it is read, so that whoever reads it slowly is noticed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for at in range(0, len(self.body), _PIECE_BYTES):
+            piece = self.body[at : at + _PIECE_BYTES]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 class _Guarded:
     """Answers only to our own names, only to who reads, never more at once than memory allows, always with headers."""
 
-    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
-        self._app, self._names = app, names
+    def __init__(self, app: ASGIApp, names: frozenset[str], send_seconds: float) -> None:
+        self._app, self._names, self._send_seconds = app, names, send_seconds
         self._reading = asyncio.Semaphore(_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,8 +164,13 @@ class _Guarded:
         elif not scope["path"].startswith(_OBJECTS):
             await self._app(scope, receive, headed)
         else:
-            async with self._reading, asyncio.timeout(_SEND_SECONDS):
-                await self._app(scope, receive, headed)
+            async with self._reading:
+                try:
+                    async with asyncio.timeout(self._send_seconds):
+                        await self._app(scope, receive, headed)
+                except TimeoutError:
+                    # The connection is closed, as it is wherever an answer stays incomplete.
+                    log.warning("nobody has read an object for %g s", self._send_seconds)
 
     def _refusal(self, scope: Scope) -> Response | None:
         hosts = Headers(scope=scope).getlist("host")

@@ -1,6 +1,8 @@
 """Stored objects over HTTP: what the policy lets through, as what, and nothing by any other name."""
 
 import random
+import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -267,6 +269,21 @@ def test_an_object_that_is_too_large_is_not_read(platform, serve):
     answer = serve().ask("/objects/reports/dev/line/1/large.json")
     assert answer.status == 413
     assert len(answer.body) < 10_000
+
+
+def test_whoever_does_not_read_holds_up_nobody_for_long(platform, serve):
+    """So many objects are in memory at once; of those who do not take theirs, none keeps its place."""
+    large = b" " * (15 << 20)
+    platform.put("reports/dev/line/1/large.json", large)
+    server = serve(send_seconds=1.0)
+    request = b"GET /objects/reports/dev/line/1/large.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(9):
+            idle = stack.enter_context(socket.socket())
+            idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            idle.connect(("127.0.0.1", server.port))
+            idle.sendall(request)
+        assert server.ask("/objects/reports/dev/line/1/large.json").body == large
 
 
 def test_a_damaged_object_is_not_shown(stored, serve):

@@ -1,8 +1,11 @@
 """The report server's pages in Chromium: one line blocked, one with drift, one broken; read by rules of accessibility too."""
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,28 @@ def drift_png() -> bytes:
         for column in ("score", "income")
     ]
     return drift_picture(pa.Table.from_pylist(rows), begin.date())
+
+
+@contextmanager
+def theirs() -> Iterator[str]:
+    """The address of a page of others, by another name of this machine."""
+
+    class Theirs(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>theirs</title>")
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Theirs) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        try:
+            yield f"http://localhost:{running.server_port}/"
+        finally:
+            running.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -179,15 +204,9 @@ def test_a_page_of_others_gets_nothing(page: Page, tmp_path: Path) -> None:
     """Neither as a picture nor by asking: what this machine serves is not for any page it opens."""
     platform = Platform(tmp_path / "home")
     key = platform.put("reports/dev/line/1/roc.png", drift_png())
-    with serving(platform) as server, serving(Platform(tmp_path / "other")) as other:
+    with serving(platform) as server, theirs() as address_of_theirs:
         address = f"http://127.0.0.1:{server.port}/objects/{key}"
-        page.route(
-            "**/theirs",
-            lambda route: route.fulfill(
-                body="<!doctype html><title>theirs</title>", content_type="text/html"
-            ),
-        )
-        page.goto(f"http://localhost:{other.port}/theirs")
+        page.goto(address_of_theirs)
         got = page.evaluate(
             """async url => {
                 const image = new Image();

@@ -35,7 +35,8 @@ def serve(service: "ASGIApp", host: str, port: int) -> None:
     """
     import uvicorn
 
-    with listening(host, port) as address:
+    # Also one that comes after the socket is there and before the server has its handlers.
+    with suppress(Ended), listening(host, port) as address:
         config = uvicorn.Config(
             service,
             log_level="warning",
@@ -50,12 +51,14 @@ def serve(service: "ASGIApp", host: str, port: int) -> None:
             handle_exit(number, frame)
 
         server.handle_exit = heard
-        if signal.getsignal(signal.SIGHUP) not in (signal.SIG_IGN, signal.SIG_DFL):
-            signal.signal(signal.SIGHUP, heard)
-        with suppress(Ended):  # it repeats the signal once it has served
-            server.run(sockets=[address])
-    if (number := told_to_end()) is not None:
-        raise Ended(number, "what had been taken was answered, and nobody listens any more")
+        # All of them now: it has its own for two of them only once its loop runs, and what is raised before that leaves
+        # the loop in the middle of something.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
+                signal.signal(number, heard)
+        server.run(sockets=[address])  # which repeats the signal once it has served
+    if (told := told_to_end()) is not None:
+        raise Ended(told, "what had been taken was answered, and nobody listens any more")
 
 
 def listening(host: str, port: int, *, option: str = "--port") -> socket.socket:

@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate crds kfp peers bench lock clean
+.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate crds axe kfp peers bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,7 +15,7 @@ help:  ## this list
 demo: $(VENV)/.demo  ## set everything up and bring the line reviews_sentiment up to date
 	$(PLATFORM_ASSETS) run reviews_sentiment
 
-ui: $(VENV)/.demo  ## the Dagster UI on the same storage, http://127.0.0.1:3000
+ui: $(VENV)/.demo  ## all lines at a glance, http://127.0.0.1:3001, and the Dagster UI, http://127.0.0.1:3000
 	$(PLATFORM_ASSETS) ui
 
 test: $(VENV)/.dev  ## the tests of the first tier
@@ -45,6 +45,8 @@ k8s-validate: $(VENV)/.dev  ## every manifest against the schemas of Kubernetes 
 crds: $(VENV)/.dev  ## write k8s/crds of the models that they are made of
 	$(BIN)/python -m scripts.crds
 
+axe: .axe-core/axe.min.js  ## the rules that the pages of the report server are tested by; needs npm
+
 kfp: .kfp-venv/.done  ## the environment of the KFP SDK, which holds other packages back
 
 peers: .peers-venv/.done  ## the environment of what the benchmarks are compared with
@@ -56,7 +58,7 @@ lock: $(VENV)/.torch  ## resolve constraints.lock anew
 	$(BIN)/python scripts/lock.py
 
 clean:  ## remove the environment and all local state
-	rm -rf $(VENV) .kfp-venv .peers-venv .platform
+	rm -rf $(VENV) .kfp-venv .peers-venv .axe-core .platform
 
 # torch goes first and by itself: a build for this machine's hardware must be there before anything asks for one.
 $(VENV)/.torch: Makefile
@@ -80,4 +82,10 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
 .peers-venv/.done: tests/benchmarks/peers.txt
 	$(PYTHON) -m venv .peers-venv
 	.peers-venv/bin/pip --disable-pip-version-check install --quiet --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+.axe-core/axe.min.js: Makefile
+	@mkdir -p .axe-core
+	cd .axe-core && npm pack --silent axe-core@4.10.3
+	tar -xzf .axe-core/axe-core-4.10.3.tgz -C .axe-core --strip-components 1 package/axe.min.js
 	@touch $@

@@ -16,7 +16,7 @@ from resources.custom_objects import ClusterObjects
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, Locks, PostgresLocks
 from resources.model_registry import MlflowRegistry
-from resources.object_store import LocalObjectStore, ObjectStore
+from resources.object_store import LocalObjectStore, ObjectStore, checked_key
 from resources.policed_object_store import PolicedObjectStore
 from resources.policy_engine import RegoEngine
 from resources.row_salt import row_salt
@@ -43,6 +43,14 @@ class OutsideSystems:
     def principal(self) -> str:
         """Who acts."""
         return self.settings.principal.user
+
+    def report_url(self, key: str) -> str:
+        """The address at which people open the object under `key`, if the policy lets them."""
+        return f"{self.settings.reports_url}/objects/{checked_key(key)}"
+
+    def line_url(self, line: str) -> str:
+        """The address of a line's page on the report server."""
+        return f"{self.settings.reports_url}/lines/{line}"
 
     @cached_property
     def salt(self) -> bytes:

@@ -32,6 +32,10 @@ NEEDED: Final[Mapping[str, tuple[Permission, ...]]] = {
     "platform-assets-webserver": _WATCH + _END,
     "platform-assets-daemon": _WATCH + _END + _START,
     "platform-assets-run": _WATCH + _END + _START + _TRAIN_ON_NODES,
+    "platform-assets-code": (
+        ("kubeflow.org", "featuretransformers", "list"),
+        ("kubeflow.org", "featuretransformers/status", "patch"),
+    ),
     "platform-assets-workflow": _WATCH + _END + _START + _TRAIN_ON_NODES,
 }
 """What each account of ours needs, as k8s/dagster/rbac.yaml gives it; the others need nothing."""

@@ -20,8 +20,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,30 @@ def run_tree(
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+
+
+@contextmanager
+def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """Another process meanwhile, one that starts none itself; it is told to end when the block does, or this process.
+
+    Args:
+        command: Program and arguments.
+        environment: Its variables, all of them.
+    """
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        start_new_session=True,
+        preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - one call to the kernel, and no lock
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(_POLITE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def descendants(pid: int) -> list[int]:

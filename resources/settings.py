@@ -29,6 +29,8 @@ _SHARED = {
 }
 """What every pod must find in the same place, with an example of such a place."""
 _OF_ONE_MACHINE = {"", "file", "sqlite"}
+REPORTS_PORT = 3001
+"""Of the report server, where nobody chooses another."""
 
 
 class SettingsError(ResourceError):
@@ -187,6 +189,24 @@ class PlatformSettings(LockSettings):
     """Networks of the proxies before the webhook listener, e.g. `10.42.0.0/16`: their `X-Forwarded-For` tells for
     which client a request is counted. Without them, all that a proxy passes on counts for one client."""
 
+    reports_url: str = f"http://127.0.0.1:{REPORTS_PORT}"
+    """Where people reach the report server, as their browsers are to address it; links in metadata begin with it."""
+    reports_hosts: tuple[str, ...] = ()
+    """Further names by which the report server may be addressed, without ports, e.g. `["reports.internal"]`. It answers to those of this machine and
+    to the host of `reports_url` anyway, and to no other: a foreign name may be one that was made to point here."""
+
+    @field_validator("reports_url")
+    @classmethod
+    def _is_a_web_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(
+                "write http://host:port, or https://host with the path that a proxy serves it under"
+            )
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("leave user, password, query and fragment out of it: it stands in every link")
+        return url.rstrip("/")
+
     @field_validator("tracking_uri")
     @classmethod
     def _names_a_server(cls, uri: str | None) -> str | None:
@@ -283,6 +303,13 @@ class PlatformSettings(LockSettings):
     def resolved_tracking_uri(self) -> str:
         """MLflow URI."""
         return self.tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.sqlite'}"
+
+
+def reports_address(host: str, port: int) -> str:
+    """Where a browser of this machine finds a report server that listens so."""
+    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, and not listened on
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _checked_name(url: str) -> str:

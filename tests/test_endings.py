@@ -26,6 +26,7 @@ SERVERS = {
     "listen": ("listen",),
     "policy serve": ("policy", "serve"),
     "drift watch": ("drift", "watch", "reviews_sentiment"),
+    "reports serve": ("reports", "serve"),
     "ui": ("ui",),
 }
 TOY = "from platform_assets.cli import main\nfrom tests.tasks.toys import toy_task\nwith toy_task(): main()"
@@ -80,6 +81,18 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path, refused, name):
     assert processes_of(tmp_path) == []
 
 
+def test_a_ui_whose_report_server_has_no_port_does_not_begin(tmp_path, refused):
+    """Its links would lead to whoever listens there."""
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken_port = str(taken.getsockname()[1])
+        told = refused("ui", "--port", str(port), "--reports-port", taken_port)
+    assert told.startswith(f"port {taken_port} of 127.0.0.1 cannot be listened on")
+    assert told.endswith("with --reports-port")
+    assert "cannot be both" in refused("ui", "--port", str(port), "--reports-port", str(port))
+    assert processes_of(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("address", "told"),
     [
@@ -94,10 +107,12 @@ def test_an_address_that_nobody_can_have_is_one_sentence(refused, address, told)
 
 @pytest.mark.long
 def test_a_ui_that_is_killed_leaves_nothing_behind(tmp_path):
-    """Neither webserver nor daemon nor code servers, although it could tell them nothing."""
-    (port,) = free_ports(1)
-    with started(tmp_path, command("ui", "--port", str(port)), environment(tmp_path)) as server:
-        wait_for(lambda: is_listening(port), "the UI listens", otherwise=server.told)
+    """Neither webserver nor daemon nor code servers nor report server, although it could tell them nothing."""
+    port, reports_port = free_ports(2)
+    ui = command("ui", "--port", str(port), "--reports-port", str(reports_port))
+    with started(tmp_path, ui, environment(tmp_path)) as server:
+        for each in (port, reports_port):
+            wait_for(lambda each=each: is_listening(each), "the UI listens", otherwise=server.told)
         assert server.end(signal.SIGKILL) == 137
         wait_for(lambda: not processes_of(tmp_path), "all have ended", seconds=30)
 

@@ -19,6 +19,7 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    reports,
     retention,
     transformers,
 )
@@ -57,6 +58,7 @@ features.app.command(epilog=examples("features versions", "features versions cre
 )
 app.add_typer(ledger.app, name="ledger", rich_help_panel=GOVERN)
 app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
+app.add_typer(reports.app, name="reports", rich_help_panel=WATCH)
 app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
 app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(
     listen.listen

@@ -107,9 +107,7 @@ def run(
     _print_nulls(done.nulls, done.rows)
 
 
-@app.command(
-    "fit", epilog=examples("features fit loan-woe.yaml --input loans.parquet --output state.json")
-)
+@app.command("fit", epilog=examples("features fit loan-woe.yaml --input loans.parquet --output state.json"))
 def fit(
     spec: SpecPath,
     output: Annotated[Path, typer.Option(metavar="STATE.json", help="What was fitted; whole or not at all.")],

@@ -20,7 +20,7 @@ from platform_assets.cli.common import (
 )
 from platform_assets.cli.completion import line_names
 from platform_assets.cli.usage import BUILD, OPERATE, SERVE, WATCH, examples
-from resources.settings import PlatformSettings
+from resources.settings import REPORTS_PORT, PlatformSettings, reports_address
 from resources.signals import Ended
 
 if TYPE_CHECKING:
@@ -207,19 +207,31 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    reports_port: Annotated[
+        int, typer.Option("--reports-port", help="Port of the report server.")
+    ] = REPORTS_PORT,
 ) -> None:
-    """Open the Dagster UI, webserver and daemon, on the same storage."""
-    from platform_assets.cli.serving import listening
+    """The Dagster UI, webserver and daemon, on the same storage; and beside them the report server, to begin with."""
+    from platform_assets.cli.reports import serve_command
+    from platform_assets.cli.serving import AddressError, listening
     from resources.dagster_home import prepare_dagster_home
-    from resources.process_tree import run_tree
+    from resources.process_tree import beside, run_tree
 
     settings = PlatformSettings()
-    listening(host, port).close()  # its parts start one by one, and the last one would find out
+    if port == reports_port:
+        raise AddressError(f"port {port} cannot be both: choose another with --reports-port")
+    # Its parts start one by one, and the last one would find out.
+    listening(host, port).close()
+    listening(host, reports_port, option="--reports-port").close()
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
     os.environ["PLATFORM_HOME"] = str(settings.home)
+    # What its assets link to is what it starts, unless somebody says that people get there in another way.
+    begin = os.environ.setdefault("PLATFORM_REPORTS_URL", reports_address(host, reports_port))
     arguments = ["dagster", "dev", "-m", "platform_assets.definitions", "-h", host, "-p", str(port)]
+    print(f"begin here: {begin}", file=sys.stderr)
     try:
-        status = run_tree([sys.executable, "-m", *arguments], os.environ)
+        with beside(serve_command(host, reports_port), os.environ):
+            status = run_tree([sys.executable, "-m", *arguments], os.environ)
     except Ended as ended:
         raise Ended(ended.number, "the UI and all that it had started have ended") from None
     raise typer.Exit(status)

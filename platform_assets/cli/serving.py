@@ -10,7 +10,7 @@ from resources.errors import ResourceError
 from resources.signals import Ended, note, told_to_end
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 _ANSWER_SECONDS: Final = 5
 """For requests under way when the end is near."""
@@ -22,7 +22,7 @@ class AddressError(ResourceError):
     """An address cannot be listened on."""
 
 
-def serve(service: "FastAPI", host: str, port: int) -> None:
+def serve(service: "ASGIApp", host: str, port: int) -> None:
     """Answer until this process is told to end, which goes up as `Ended`.
 
     Args:
@@ -35,7 +35,8 @@ def serve(service: "FastAPI", host: str, port: int) -> None:
     """
     import uvicorn
 
-    with listening(host, port) as address:
+    # Also one that comes after the socket is there and before the server has its handlers.
+    with suppress(Ended), listening(host, port) as address:
         config = uvicorn.Config(
             service,
             log_level="warning",
@@ -50,22 +51,29 @@ def serve(service: "FastAPI", host: str, port: int) -> None:
             handle_exit(number, frame)
 
         server.handle_exit = heard
-        if signal.getsignal(signal.SIGHUP) not in (signal.SIG_IGN, signal.SIG_DFL):
-            signal.signal(signal.SIGHUP, heard)
-        with suppress(Ended):  # it repeats the signal once it has served
-            server.run(sockets=[address])
-    if (number := told_to_end()) is not None:
-        raise Ended(number, "what had been taken was answered, and nobody listens any more")
+        # All of them now: it has its own for two of them only once its loop runs, and what is raised before that leaves
+        # the loop in the middle of something.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
+                signal.signal(number, heard)
+        server.run(sockets=[address])  # which repeats the signal once it has served
+    if (told := told_to_end()) is not None:
+        raise Ended(told, "what had been taken was answered, and nobody listens any more")
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """A socket with this address, which nobody else has.
+
+    Args:
+        host: The address.
+        port: The port there.
+        option: What chooses another port.
 
     Raises:
         AddressError: Somebody has, or nobody can.
     """
     if port not in _PORTS:  # resolvers take it modulo 65,536
-        raise AddressError(f"there is no port {port}; choose one of 1 to 65535 with --port")
+        raise AddressError(f"there is no port {port}; choose one of 1 to 65535 with {option}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -82,6 +90,6 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as problem:
         raise AddressError(
             f"port {port} of {host} cannot be listened on ({problem.strerror}): end whoever listens there, which may be another one of "
-            "these, or choose another with --port"
+            f"these, or choose another with {option}"
         ) from None
     return bound

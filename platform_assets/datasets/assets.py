@@ -12,7 +12,7 @@ import dagster as dg
 
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result, run_contract
-from platform_assets.datasets.data_docs import data_docs_page
+from platform_assets.datasets.data_docs import data_docs_key, data_docs_page
 from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
 from platform_assets.datasets.ingestion import (
     Ingestion,
@@ -311,7 +311,7 @@ class DatasetMaking:
         self._record(f"{self.name}@{staged.content_hash}", self.schema, self.schema_ge_run_id)
         for domain in report.domains:
             self._record(f"{self.name}@{staged.content_hash}", domain, report.ge_run_id)
-            yield self._check(domain, report.ge_run_id, data_docs=dg.MetadataValue.url(docs))
+            yield self._check(domain, report.ge_run_id, **docs)
         if not report.passed:
             raise ContractError(
                 refusal(self.line, [domain for domain in report.domains if domain.outcome != "pass"])
@@ -360,10 +360,11 @@ class DatasetMaking:
             metadata={**result.counts, "ge_run_id": ge_run_id, "outcome": result.outcome, **more},
         )
 
-    def _data_docs(self, report: ContractReport, staged: Snapshot) -> str:
-        """Address of the page that Great Expectations renders of the report."""
-        folder = f"reports/{self.outside.env}/{self.line}/data-docs"
-        key = f"{folder}/{staged.content_hash[:16]}-{self.context.run.run_id[:8]}.html"
+    def _data_docs(self, report: ContractReport, staged: Snapshot) -> dict[str, Any]:
+        """Where the page lies that Great Expectations renders of the report, for people and for machines."""
+        key = data_docs_key(
+            self.outside.env, self.line, content_hash=staged.content_hash, run_id=self.context.run.run_id
+        )
         self.outside.object_store.put(
             key,
             data_docs_page(self.contract, report),
@@ -371,7 +372,10 @@ class DatasetMaking:
             retention_days=_RETENTION_DAYS,
             source_commit=self.commit,
         )
-        return self.outside.object_store.uri(key)
+        return {
+            "data_docs": dg.MetadataValue.url(self.outside.report_url(key)),
+            "data_docs_object": self.outside.object_store.uri(key),
+        }
 
 
 def schema_result(contract: Contract, seen: Sequence[SeenSource]) -> DomainResult:

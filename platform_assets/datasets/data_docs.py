@@ -69,6 +69,18 @@ Row hashes are salted: whoever has the table and the salt finds the rows again.<
 """
 
 
+def data_docs_key(env: str, line: str, *, content_hash: str, run_id: str) -> str:
+    """The object key of the page on some rows, as the run judged them.
+
+    Args:
+        env: The environment's part of the key.
+        line: The line.
+        content_hash: Of the rows.
+        run_id: Dagster's id of the run.
+    """
+    return f"reports/{env}/{line}/data-docs/{content_hash[:16]}-{run_id[:8]}.html"
+
+
 def data_docs_page(contract: Contract, report: ContractReport) -> bytes:
     """One HTML page, UTF-8, that loads nothing from anywhere.
 

@@ -8,6 +8,7 @@ import dagster as dg
 from platform_assets.drift.compaction import compact
 from platform_assets.drift.decay import labelled_days, model_decay_rate
 from platform_assets.drift.record import states
+from platform_assets.drift.segments import newest_picture_key
 from platform_assets.drift.table import newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
@@ -15,6 +16,7 @@ from platform_assets.pictures import as_markdown_image
 from platform_assets.step import foreseen_failures
 from resources.locks import LockError
 from resources.object_store import ObjectStore, ObjectStoreError
+from resources.provenance import code_commit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +25,7 @@ GROUP: Final = "drift"
 CODE = code_version("drift", "platform_assets.drift.table", "platform_assets.drift.decay")
 _DAYS_SHOWN: Final = 7
 _EVERY_HOUR: Final = "10 * * * *"
+_RETENTION_DAYS: Final = 365
 
 
 def drift_asset(line: str) -> dg.AssetsDefinition:
@@ -61,8 +64,11 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
                 return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
             rows = newest_days(warehouse, published, _DAYS_SHOWN)
             metadata |= {"dagster/row_count": published.rows, "snapshot_id": published.snapshot_id}
-            metadata |= day_pictures(rows)
+            pictures = day_pictures(rows)
+            metadata |= {name: _shown(png, name) for name, png in pictures.items()}
             metadata |= decay_metadata(store, outside.env, line)
+            if pictures:
+                metadata |= _kept(next(iter(pictures.values())), outside, line)
             return dg.MaterializeResult(
                 metadata=metadata, data_version=dg.DataVersion(published.content_hash)
             )
@@ -85,8 +91,25 @@ def drift_schedule() -> dg.ScheduleDefinition:
     )
 
 
-def day_pictures(rows: "pa.Table") -> dict[str, dg.MetadataValue[Any]]:
-    """A picture for each of the newest days, by its date."""
+def _kept(png: bytes, outside: OutsideSystems, line: str) -> dict[str, Any]:
+    """Where people open the newest day's picture, which takes the place of the one before it."""
+    key = newest_picture_key(outside.env, line)
+    try:
+        outside.object_store.put(
+            key, png, gdpr_class="internal", retention_days=_RETENTION_DAYS, source_commit=code_commit()
+        )
+    except ObjectStoreError as problem:
+        # Whoever may not write publishes the table all the same, and its pictures with it.
+        return {"picture_not_kept_because": str(problem)}
+    return {"picture": dg.MetadataValue.url(outside.report_url(key))}
+
+
+def _shown(png: bytes, name: str) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.md(as_markdown_image(png, name))
+
+
+def day_pictures(rows: "pa.Table") -> dict[str, bytes]:
+    """A PNG for each of the newest days, by its date, the newest first."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -94,12 +117,7 @@ def day_pictures(rows: "pa.Table") -> dict[str, dg.MetadataValue[Any]]:
 
     days = pc.cast(rows["minute"], pa.date32())
     newest: list[date] = sorted(pc.unique(days).to_pylist(), reverse=True)[:_DAYS_SHOWN]
-    return {
-        f"drift {day}": dg.MetadataValue.md(
-            as_markdown_image(drift_picture(rows.filter(pc.equal(days, day)), day), f"drift {day}")
-        )
-        for day in newest
-    }
+    return {f"drift {day}": drift_picture(rows.filter(pc.equal(days, day)), day) for day in newest}
 
 
 def decay_metadata(store: ObjectStore, env: str, line: str) -> dict[str, Any]:
@@ -117,10 +135,10 @@ def decay_metadata(store: ObjectStore, env: str, line: str) -> dict[str, Any]:
     }
     if decay.slope is None:
         return metadata | {"model_decay_rate_not_measured_because": decay.not_measured_because}
-    picture = as_markdown_image(decay_picture(decay), "AUC by day")
+    picture = _shown(decay_picture(decay), "AUC by day")
     return metadata | {
         "model_decay_rate": decay.slope.per_day,
         "model_decay_rate_low": decay.slope.low,
         "model_decay_rate_high": decay.slope.high,
-        "decay": dg.MetadataValue.md(picture),
+        "decay": picture,
     }

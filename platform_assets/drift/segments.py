@@ -174,6 +174,11 @@ def folder_of(env: str, line: str) -> str:
     return f"reports/{env}/{line}/drift"
 
 
+def newest_picture_key(env: str, line: str) -> str:
+    """The object key of the picture of the newest day, beside the folder that holds segments alone."""
+    return f"reports/{env}/{line}/pictures/drift.png"
+
+
 def segment_keys(store: ObjectStore, kind: Kind, *, env: str, line: str) -> dict[date, list[str]]:
     """The keys of all segments of one kind, oldest first, by their UTC day."""
     found: dict[date, list[str]] = {}

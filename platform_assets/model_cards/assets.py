@@ -89,8 +89,10 @@ def card_asset(
                 metadata={
                     "model_id": document["model_id"],
                     "card": dg.MetadataValue.json(document),
-                    "html": dg.MetadataValue.url(store.uri(reference.html_key)),
-                    "json_ld": store.uri(reference.json_ld_key),
+                    "html": dg.MetadataValue.url(outside.report_url(reference.html_key)),
+                    "html_object": store.uri(reference.html_key),
+                    "json_ld": dg.MetadataValue.url(outside.report_url(reference.json_ld_key)),
+                    "json_ld_object": store.uri(reference.json_ld_key),
                 },
             )
 

@@ -188,7 +188,8 @@ def validation_asset(
                 metadata={
                     **version.metrics,
                     "measured_sources": list(report.measured_sources),
-                    "report": store.uri(report_key),
+                    "report": dg.MetadataValue.url(outside.report_url(report_key)),
+                    "report_object": store.uri(report_key),
                     "reference_profile": store.uri(profile_key),
                     "reference_columns": list(profile.columns),
                     "reference_rows": profile.columns["score"].rows,

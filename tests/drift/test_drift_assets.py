@@ -13,7 +13,7 @@ from platform_assets.drift.event import EventBatch, milliseconds
 from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
-from platform_assets.drift.segments import DriftLog, folder_of
+from platform_assets.drift.segments import DriftLog, folder_of, newest_picture_key
 from platform_assets.outside_systems import OutsideSystems
 from resources.object_store import ObjectStoreError
 from resources.settings import PlatformSettings
@@ -114,6 +114,34 @@ def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeyp
     assert sorted(pictures) == [f"drift 2026-11-{day}" for day in (24, 25)]
     encoded = pictures["drift 2026-11-25"].partition("base64,")[2].rstrip(")")
     assert base64.b64decode(encoded).startswith(b"\x89PNG")
+
+
+def test_the_newest_days_picture_is_kept_for_browsers(materialize, log, outside):
+    """Under a key that stays: the next hour's takes its place, and the link leads to it."""
+    key = newest_picture_key(ENV, LINE)
+    kept = []
+    for minute in range(2):
+        log.add([verdict(NOON + timedelta(minutes=minute))], Counters(), LatencyHistogram())
+        log.flush()
+        metadata = materialize()
+        assert metadata["picture"] == outside.report_url(key)
+        kept.append(outside.object_store.get(key))
+    shown = metadata["drift 2026-11-22"].partition("base64,")[2].rstrip(")")
+    assert kept[1] == base64.b64decode(shown) != kept[0]
+    # Beside the segments, which are found by their folder.
+    assert not key.startswith(f"{folder_of(ENV, LINE)}/")
+
+
+def test_whoever_may_not_write_pictures_publishes_the_table(materialize, log, outside, monkeypatch):
+    """And is told why there is no link."""
+    log.add([verdict(NOON)], Counters(), LatencyHistogram())
+    log.flush()
+    denied = ObjectStoreError("reports/dev: put is denied")
+    monkeypatch.setattr(outside.object_store, "put", Mock(side_effect=denied))
+    metadata = materialize()
+    assert metadata["dagster/row_count"] == 1
+    assert metadata["picture_not_kept_because"] == str(denied)
+    assert "picture" not in metadata
 
 
 def test_decay_is_shown_once_there_are_labels(materialize, log):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -136,3 +137,90 @@ def test_schema_changes_are_a_table_with_who_and_when(look, ui, run, tmp_path):
     with look(tmp_path, f"{ui}/assets/schema_changes?view=events") as page:
         for told in ("time", "principal", "breaker_state", f"{LINE}_dataset", "added text, label, source"):
             expect(page.get_by_text(told, exact=True).first).to_be_visible()
+
+
+def metadata_links(ui: str) -> dict[str, set[str]]:
+    """Every URL in the metadata of the newest materialization and of the newest check of every asset, by asset."""
+    entries = "metadataEntries { __typename label ... on UrlMetadataEntry { url } ... on TextMetadataEntry { text } }"
+    query = f"""{{ assetNodes {{
+        assetKey {{ path }}
+        assetMaterializations(limit: 1) {{ {entries} }}
+        assetChecksOrError {{ ... on AssetChecks {{ checks {{ executionForLatestMaterialization {{ evaluation {{ {entries} }} }} }} }} }}
+    }} }}"""
+    asked = urllib.request.Request(
+        f"{ui}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        nodes = json.load(answer)["data"]["assetNodes"]
+    found: dict[str, set[str]] = {}
+    for node in nodes:
+        checks = node["assetChecksOrError"].get("checks") or []
+        evaluations = [
+            (check["executionForLatestMaterialization"] or {}).get("evaluation") for check in checks
+        ]
+        told = [
+            entry
+            for each in [*node["assetMaterializations"], *filter(None, evaluations)]
+            for entry in each["metadataEntries"]
+        ]
+        found[node["assetKey"]["path"][0]] = {entry["url"] for entry in told if entry.get("url")}
+        # What is no link for a browser is not made one.
+        assert not any(url.startswith(("file:", "s3:")) for url in found[node["assetKey"]["path"][0]])
+    return found
+
+
+def test_every_link_of_every_asset_opens(look, ui, run, tmp_path):
+    """Cards, reports, Data Docs, the line's page: each is there, is what it says, and is allowed all that it needs."""
+    by_asset = metadata_links(ui)
+    kinds = {
+        f"{LINE}_dataset": ["data-docs/"],
+        f"{LINE}_validation": ["report-"],
+        f"{LINE}_card": [".html", ".jsonld"],
+        f"{LINE}_deployment": [f"/lines/{LINE}"],
+    }
+    for asset, parts in kinds.items():
+        assert len(by_asset[asset]) == len(parts), by_asset
+        assert all(any(part in url for url in by_asset[asset]) for part in parts), by_asset[asset]
+    titles = {"data-docs/": "Contract", ".html": "model card", "/lines/": LINE}
+    for url in set().union(*by_asset.values()):
+        with look(tmp_path, "about:blank") as page:
+            complaints: list[str] = []
+            page.on("console", lambda message, told=complaints: told.append(message.text))
+            answer = page.goto(url)
+            assert answer is not None
+            assert answer.status == 200, url
+            kind = next((kind for kind in titles if kind in url), None)
+            if kind is None:
+                assert "json" in answer.headers["content-type"]
+            else:
+                assert titles[kind] in page.title()
+                sizes = page.locator("img").evaluate_all(
+                    "images => Promise.all(images.map(async each => (await each.decode(), each.naturalWidth)))"
+                )
+                assert all(sizes), url
+                family = page.locator("body").evaluate("body => getComputedStyle(body).fontFamily")
+                assert "sans-serif" in family  # its styles are in force
+            assert complaints == [], url
+
+
+def test_a_link_in_the_ui_leads_to_the_card(look, ui, run, tmp_path):
+    """As a person follows it: from the asset's page, in a tab of its own."""
+    with look(tmp_path, f"{ui}/assets/{LINE}_card") as page:
+        link = page.locator(f"a[href*='/objects/cards/dev/{LINE}/1/'][href$='.html']").first
+        expect(link).to_be_visible()
+        with page.context.expect_page() as opened:
+            link.click()
+        card = opened.value
+        expect(card.get_by_role("heading", level=1)).to_contain_text(LINE)
+        card.close()
+
+
+def test_the_front_page_is_where_the_day_begins(look, ui, run, tmp_path):
+    """The report server that `ui` has started tells of every line, and of the one that was run that it is healthy."""
+    (page_of_line,) = metadata_links(ui)[f"{LINE}_deployment"]
+    with look(tmp_path, page_of_line.partition("/lines/")[0]) as page:
+        line = page.get_by_role("article", name=LINE)
+        expect(line).to_contain_text("healthy")
+        line.get_by_role("link", name=LINE, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(LINE)
+        expect(page.get_by_text("active", exact=True)).to_be_visible()

@@ -48,8 +48,9 @@ def served_ui(home: Path, **environment: str) -> Iterator[str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("PLATFORM_", "DAGSTER_"))
     }
-    (port,) = free_ports(1)
+    port, reports_port = free_ports(2)
     command = [sys.executable, "-m", "platform_assets.cli", "ui", "--port", str(port)]
+    command += ["--reports-port", str(reports_port)]
     variables = inherited | {"PLATFORM_HOME": str(home), "PYTHONPATH": str(ROOT)} | environment
     with started(home, command, variables) as server:
         url = f"http://127.0.0.1:{port}"

@@ -177,7 +177,7 @@ def test_commands_of_the_platform_exist(objects: Objects) -> None:
         for _, container in containers(objects)
         if container.get("args", [None])[0] == "platform-assets"
     ]
-    assert sorted(parsed) == ["listen", "watch"]
+    assert sorted(parsed) == ["listen", "serve", "watch"]
 
 
 def _parses(arguments: list[str]) -> str:
@@ -231,6 +231,17 @@ def test_what_is_behind_an_ingress_trusts_its_word_for_the_client(by_overlay: di
     (ingress,) = of_kind(by_overlay["prod"], "Ingress")
     (rule,) = ingress["spec"]["rules"]
     assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [("/", "Exact")]
+
+
+def test_the_report_server_only_reads(objects: Objects) -> None:
+    """Its principal has no role, so the policy that judges everybody lets it write and delete nothing."""
+    deployment = one(objects, "Deployment", "platform-assets-reports")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+    assert given["PLATFORM_PRINCIPAL__ROLES"] == "[]"
+    data = config(objects, "platform-settings")
+    port = container["ports"][0]["containerPort"]
+    assert data["PLATFORM_REPORTS_URL"] == f"http://127.0.0.1:{port}"  # by port-forward
 
 
 # --- Secrets --------------------------------------------------------------------------------------------------
@@ -438,7 +449,7 @@ def pod(component: str) -> Object:
 
 
 RUNS = ["run_worker", "step_worker", "training"]
-STATEFUL = ["webserver", "daemon", "user-code", "mlflow", "drift-monitor", *RUNS]
+STATEFUL = ["webserver", "daemon", "user-code", "mlflow", "drift-monitor", "reports", *RUNS]
 FLOWS: set[tuple[str, str, int]] = {
     ("webserver", "user-code", 3030),
     ("daemon", "user-code", 3030),
@@ -457,6 +468,7 @@ PORTS = {
     "listener": 8170,
     "drift-monitor": 8190,
     "policy": 8181,
+    "reports": 3001,
 }
 
 
@@ -478,9 +490,10 @@ def test_only_the_intended_flows_are_open(by_overlay: dict[str, Objects]) -> Non
 
 
 def test_nobody_reaches_the_ui(objects: Objects) -> None:
-    """It asks nobody who they are: it is reached through `kubectl port-forward` only."""
+    """It asks nobody who they are, nor does the report server: `kubectl port-forward` only reaches them."""
     for source in ({"namespace": "ingress-nginx"}, {"namespace": "default"}, pod("run_worker")):
         assert not allows(objects, source, pod("webserver"), 3000)
+        assert not allows(objects, source, pod("reports"), 3001)
 
 
 def test_what_comes_from_other_namespaces(objects: Objects) -> None:

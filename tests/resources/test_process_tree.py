@@ -125,3 +125,32 @@ def test_the_status_of_a_command(environment):
 
 def _arguments(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+BESIDE = "import os, sys, time\nfrom resources.process_tree import beside\nwith beside([sys.executable, '-c', sys.argv[1]], os.environ): print('up', flush=True); ENDS"
+SLEEPS = "import time; time.sleep(600)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+@pytest.mark.parametrize("how", [None, signal.SIGKILL])
+def test_what_runs_beside_something_ends_with_it(tmp_path, environment, how):
+    """When the block ends, and when this process is killed in it."""
+    code = BESIDE.replace("ENDS", "time.sleep(600)" if how else "pass")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, SLEEPS], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "up\n"
+        if how:
+            process.send_signal(how)
+        assert process.wait(SECONDS) == (-how if how else 0)
+    assert_nothing_left(tmp_path)
+
+
+def test_what_is_deaf_is_killed(tmp_path, environment, monkeypatch):
+    """After a while; nobody waits for ever."""
+    code = BESIDE.replace("ENDS", "time.sleep(0.5)").replace(
+        "import beside",
+        "import beside\nimport resources.process_tree\nresources.process_tree._POLITE_SECONDS = 0.2",
+    )
+    subprocess.run([sys.executable, "-c", code, DEAF], env=environment, check=True, timeout=SECONDS)
+    assert_nothing_left(tmp_path)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from platform_assets.lines.runner import open_instance
 from platform_assets.outside_systems import OutsideSystems
-from resources.errors import PlatformError
-from resources.settings import LockSettings, PlatformSettings, SettingsError
+from resources.errors import PlatformError, ResourceError
+from resources.settings import LockSettings, PlatformSettings, SettingsError, reports_address
 from tests.warehouse_factory import TABLE, write
 
 ODD = "b#c%20 d;é&f+g%zz=[1]{2}"
@@ -255,3 +255,41 @@ def test_trusted_proxies_are_networks(environment):
         environment.setenv("PLATFORM_TRUSTED_PROXIES", f'["{wrong}"]')
         with pytest.raises(ValueError, match="trusted_proxies"):
             PlatformSettings()
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        (None, "http://127.0.0.1:3001/objects/cards/dev/line/1/card.html"),
+        ("https://reports.example.org/", "https://reports.example.org/objects/cards/dev/line/1/card.html"),
+        ("https://example.org/reports", "https://example.org/reports/objects/cards/dev/line/1/card.html"),
+    ],
+)
+def test_links_begin_where_people_reach_the_report_server(environment, tmp_path, url, link):
+    """On this machine without a setting; also below a path that a proxy serves it under."""
+    if url:
+        environment.setenv("PLATFORM_REPORTS_URL", url)
+    outside = OutsideSystems(PlatformSettings(home=tmp_path))
+    assert outside.report_url("cards/dev/line/1/card.html") == link
+    with pytest.raises(ResourceError, match="not a plain relative path"):
+        outside.report_url("../x.html")
+
+
+@pytest.mark.parametrize(
+    "url", ["reports.example.org", "ftp://x", "http://", "https://ann:secret@example.org", "https://x/?a=1"]
+)
+def test_a_link_cannot_begin_otherwise(environment, url):
+    """With what is no address of the web, or with what is not for everybody's eyes."""
+    environment.setenv("PLATFORM_REPORTS_URL", url)
+    with pytest.raises(ValidationError) as refused:
+        PlatformSettings()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "http://127.0.0.1:9"), ("0.0.0.0", "http://127.0.0.1:9"), ("::1", "http://[::1]:9")],
+)
+def test_a_browser_finds_a_server_by_where_it_listens(host, address):
+    """On every address is on this machine's own, too."""
+    assert reports_address(host, 9) == address

@@ -1,0 +1,1 @@
+"""What people open in a browser: stored pages and pictures through the policy, and a front page of all lines."""

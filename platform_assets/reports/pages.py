@@ -1,0 +1,77 @@
+"""The server's own pages: HTML that needs no script, in which every text of others is escaped."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.reports.overview import LineView, Overview
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_HASH_DIGITS = 12
+_DEEPEST = 32
+
+
+def front_page(overview: Overview) -> str:
+    """All lines, those that need somebody first."""
+    return _rendered("front.html.j2", overview=overview, root="")
+
+
+def line_page(overview: Overview, line: LineView) -> str:
+    """One line: what ails it, its releases, verdicts and pictures."""
+    return _rendered("line.html.j2", overview=overview, line=line, root="../")
+
+
+def problem_page(status: int, sentence: str, *, path: str = "/") -> str:
+    """Why there is nothing to see.
+
+    Args:
+        status: Of the answer.
+        sentence: For people.
+        path: Where they are, from which the way to the front page is told.
+    """
+    root = "../" * min(path.count("/") - 1, _DEEPEST)
+    return _rendered("problem.html.j2", title=HTTPStatus(status).phrase, sentence=sentence, root=root)
+
+
+@cache
+def style() -> bytes:
+    """The style sheet of all of them."""
+    return (_TEMPLATES / "style.css").read_bytes()
+
+
+def _rendered(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"moment": _moment, "short": _short, "figure": _figure}
+    return environment
+
+
+def _moment(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _short(digest: str) -> str:
+    return digest[:_HASH_DIGITS]
+
+
+def _figure(metrics: Mapping[str, float], name: str) -> str:
+    value = metrics.get(name)
+    return "" if value is None else f"{value:.4f}"

@@ -30,7 +30,7 @@ class Classifier(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: Literal["logistic", "gradient_boosting"]
+    model: Literal["logistic", "gradient_boosting", "scorecard"]
     threshold: float = Field(gt=0, lt=1)
     features: tuple[str, ...]
     """Names of the columns that it reads, in its order."""
@@ -38,6 +38,18 @@ class Classifier(BaseModel):
     def to_bytes(self) -> bytes:
         """As canonical JSON."""
         return rfc8785.dumps(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """What was written.
+
+        Raises:
+            TrainingError: it is something else.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except PydanticValidationError:
+            raise TrainingError(f"{CLASSIFIER_FILE}: is of no model of a table; train it again") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from platform_assets.models.trainer import ProgressCallback, TrainingConfig, Tra
 from platform_assets.processors import available_cpus
 from platform_assets.tasks.tabular_classification.encoding import KINDS, Kind
 from platform_assets.tasks.tabular_classification.logistic import Logistic, fit_logistic
+from platform_assets.tasks.tabular_classification.scorecard import Scorecard, fit_scorecard
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier, TabularScorer
 from platform_assets.tasks.tabular_classification.spec import (
     ColumnsSpec,
@@ -51,7 +52,7 @@ class TabularTrainingConfig(TrainingConfig, TabularParameters):
 
 
 class TabularTrainer:
-    """Gradient-boosted trees or a logistic regression, on the CPUs of one machine."""
+    """Gradient-boosted trees, a logistic regression or a scorecard, on the CPUs of one machine."""
 
     description: Final = "A model of a table; equal configuration and data give equal weights."
     kinds: Final = ("scikitlearn",)
@@ -63,7 +64,10 @@ class TabularTrainer:
         """See `Trainer.code`."""
         return code_version(
             "table model",
-            *(f"{_FOLDER}.{name}" for name in ("trainer", "trees", "logistic", "scorer", "encoding")),
+            *(
+                f"{_FOLDER}.{name}"
+                for name in ("trainer", "trees", "logistic", "scorecard", "points", "scorer", "encoding")
+            ),
         )
 
     def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - it starts from nothing
@@ -99,14 +103,24 @@ class TabularTrainer:
         kinds = [feature.kind for feature in config.features]
         threads = config.threads or available_cpus()
         started = time.monotonic()
-        model: Trees | Logistic
-        if config.model == "logistic":
-            model = fit_logistic(features, labels, kinds, names, regularisation=config.regularisation)
-            steps, losses = model.iterations, {model.iterations: _loss(model.log_odds(features), labels)}
-        else:
+        model: Trees | Logistic | Scorecard
+        if config.model == "gradient_boosting":
             with threadpool_limits(threads):
                 model = grow(features, labels, kinds, names, config)
             steps, losses = model.roots.size, _staged_losses(model, features, labels)
+        else:
+            model = (
+                fit_logistic(features, labels, kinds, names, regularisation=config.regularisation)
+                if config.model == "logistic"
+                else fit_scorecard(
+                    features,
+                    labels,
+                    names,
+                    regularisation=config.regularisation,
+                    scale=config.scorecard,
+                )
+            )
+            steps, losses = model.iterations, {model.iterations: _loss(model.log_odds(features), labels)}
         seconds = time.monotonic() - started
         if on_progress:
             rate = len(labels) * steps / max(seconds, 1e-9)

@@ -1,0 +1,249 @@
+"""The points of a scorecard, bin by bin, and what an answer says by them.
+
+A row's points are the sum of the whole points of its bins, as somebody adds them up on paper. They differ from the exact
+points, which the probability has, by at most the sum of each characteristic's largest rounding (`rounding`, half a point a
+characteristic at most). Whatever decides (gates, threshold, drift) goes by the probability.
+
+Reasons are told as a lender has to (Regulation B, 12 CFR 1002.9): the characteristics that cost most points against the
+best bin that a value can have. No bin of missing or special values is such a one, as nobody is told to leave a field
+empty.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
+
+import numpy as np
+import rfc8785
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ValidationError as PydanticValidationError
+
+from platform_assets.models.errors import TrainingError
+from platform_assets.tasks.tabular_classification.scorecard import Scorecard, rounded
+
+POINTS_FILE: Final = "points.json"
+MOST_REASONS: Final = 4
+"""Regulation B: more than four are not likely to help the applicant (comment 9(b)(2)-1)."""
+
+
+class Bin(BaseModel):
+    """One bin of a characteristic, as weights were fitted to its rows, and its points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    attainable: bool
+    """Whether some value is in it: none of missing or special values is."""
+    rows: int
+    """Rows that the weight was fitted to."""
+    share: float
+    """Of these rows, 0 … 1."""
+    event_rate: float | None
+    """None where there are no rows."""
+    woe: float
+    """Weight of evidence."""
+    points: int
+
+
+class Characteristic(BaseModel):
+    """A column of the source, with its bins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    feature: str
+    """The column of its weights."""
+    coefficient: float
+    agrees: bool
+    """Whether the coefficient says what the weights say."""
+    information_value: float
+    bins: tuple[Bin, ...] = Field(min_length=1)
+
+    @property
+    def best(self) -> int:
+        """Points of the best bin that a value can have."""
+        return max((each.points for each in self.bins if each.attainable), default=self.worst)
+
+    @property
+    def worst(self) -> int:
+        """Points of the worst bin, whatever is in it."""
+        return min(each.points for each in self.bins)
+
+
+class PointsTable(BaseModel):
+    """All that is needed to score by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base_score: float
+    base_odds: float
+    points_to_double_odds: float
+    cut_off: float
+    """Exact points at the threshold: fewer predict label 1."""
+    rounding: float
+    """What a row's whole points may differ from its exact ones, at most."""
+    event: str
+    """The value of the target that has label 1."""
+    characteristics: tuple[Characteristic, ...]
+
+    def to_bytes(self) -> bytes:
+        """As canonical JSON: equal tables have equal bytes."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The table that was written.
+
+        Raises:
+            TrainingError: it is none.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except PydanticValidationError as problem:
+            raise TrainingError(
+                f"{POINTS_FILE}: is no table of points ({problem.error_count()} problems); train it again"
+            ) from None
+
+    def measures(self) -> dict[str, JsonValue]:
+        """What a report says of it: the scale, the coefficients, and a flat row a bin."""
+        return {
+            "scale": {
+                "base_score": self.base_score,
+                "base_odds": self.base_odds,
+                "points_to_double_odds": self.points_to_double_odds,
+                "cut_off": self.cut_off,
+                "rounding": self.rounding,
+                "wrong_signs": [each.name for each in self.characteristics if not each.agrees],
+            },
+            "coefficients": [
+                {
+                    "characteristic": each.name,
+                    "coefficient": each.coefficient,
+                    "agrees": each.agrees,
+                    "information_value": each.information_value,
+                    "least_points": each.worst,
+                    "most_points": each.best,
+                }
+                for each in self.characteristics
+            ],
+            "points": [
+                {
+                    "characteristic": each.name,
+                    **found.model_dump(mode="json", exclude={"name", "attainable", "points"}),
+                    "bin": found.name,
+                    "points": found.points,
+                }
+                for each in self.characteristics
+                for found in each.bins
+            ],
+        }
+
+
+class FittedBin(BaseModel):
+    """A bin as a transformer has it, before it has points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    attainable: bool
+    rows: int
+    events: int
+    woe: float
+
+
+def points_table(
+    model: Scorecard,
+    names: Sequence[str],
+    bins: Sequence[Sequence[FittedBin]],
+    *,
+    threshold: float,
+    event: str,
+) -> PointsTable:
+    """The table of a scorecard.
+
+    Args:
+        model: The scorecard.
+        names: Of the characteristics, in the model's order.
+        bins: Of each characteristic.
+        threshold: A score of at least this predicts label 1, between 0 and 1.
+        event: The value of the target that has label 1.
+    """
+    characteristics, rounding = [], 0.0
+    for at, (name, coefficient, fitted) in enumerate(zip(names, model.coefficients, bins, strict=True)):
+        exact = [model.points_of(at, each.woe) for each in fitted]
+        rounding += max(abs(points - rounded(points)) for points in exact)
+        rows = sum(each.rows for each in fitted)
+        events = sum(each.events for each in fitted)
+        characteristics.append(
+            Characteristic(
+                name=name,
+                feature=coefficient.feature,
+                coefficient=coefficient.coefficient,
+                agrees=coefficient.agrees,
+                information_value=sum(
+                    ((each.rows - each.events) / (rows - events) - each.events / events) * each.woe
+                    for each in fitted
+                ),
+                bins=tuple(
+                    Bin(
+                        name=each.name,
+                        attainable=each.attainable,
+                        rows=each.rows,
+                        share=each.rows / rows,
+                        event_rate=each.events / each.rows if each.rows else None,
+                        woe=each.woe,
+                        points=rounded(points),
+                    )
+                    for each, points in zip(fitted, exact, strict=True)
+                ),
+            )
+        )
+    return PointsTable(
+        base_score=model.scale.base_score,
+        base_odds=model.scale.base_odds,
+        points_to_double_odds=model.scale.points_to_double_odds,
+        cut_off=model.points(float(np.log(threshold / (1 - threshold)))),
+        rounding=rounding,
+        event=event,
+        characteristics=tuple(characteristics),
+    )
+
+
+def explained(
+    model: Scorecard, table: PointsTable, weights: NDArray[np.float64], labels: Sequence[int]
+) -> list[Mapping[str, JsonValue]]:
+    """Points, decision and reasons of each row.
+
+    Args:
+        model: The scorecard.
+        table: Its table.
+        weights: Of the rows, shape (N, C).
+        labels: As the exact probability predicts them, N.
+
+    Returns:
+        `points`: whole, the sum of the bins'. `decision`: the value of the target that is predicted, or that it is not.
+        `reasons`: of the characteristics that cost points, up to `MOST_REASONS`, the costliest first and of equal cost
+        the first by name: `characteristic`, `points`, `best` and `lost`.
+    """
+    found: list[Mapping[str, JsonValue]] = []
+    for row, label in zip(weights.tolist(), labels, strict=True):
+        points = [rounded(model.points_of(at, weight)) for at, weight in enumerate(row)]
+        costs = sorted(
+            (
+                (each.best - own, each.name, own, each.best)
+                for each, own in zip(table.characteristics, points, strict=True)
+                if own < each.best
+            ),
+            key=lambda cost: (-cost[0], cost[1]),
+        )
+        found.append(
+            {
+                "points": sum(points),
+                "decision": table.event if label else f"not {table.event}",
+                "reasons": [
+                    {"characteristic": name, "points": own, "best": best, "lost": lost}
+                    for lost, name, own, best in costs[:MOST_REASONS]
+                ],
+            }
+        )
+    return found

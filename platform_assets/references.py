@@ -43,6 +43,11 @@ class AssetReference(Reference, ABC):
         """The dataset that it goes back to."""
         return next(each for each in self.ancestry() if isinstance(each, DatasetVersion))
 
+    @property
+    def dataset_assets(self) -> tuple[str, ...]:
+        """Names of the dataset assets whose breakers stand before whoever builds on it."""
+        return (f"{self.of_dataset.line}_dataset",)
+
 
 class TableSnapshot(Reference):
     """One immutable state of a warehouse table."""
@@ -101,6 +106,56 @@ class DatasetVersion(AssetReference):
         return self.snapshot.content_hash
 
 
+HISTORICAL = frozenset({"zscore", "lag"})
+"""Types of transformers that make features of a row from rows before it."""
+
+
+class TransformerVersion(AssetReference):
+    """A fitted transformer, whoever uses it: what it is, on what it was fitted, and where it lies."""
+
+    name: str
+    """As lines write it: `credit_woe`."""
+    number: int
+    """From 1, in the order in which its versions were recorded."""
+    transformer_type: str
+    data_version: str
+    """Hash of its normalised spec, of its kernel's code, and of what it was fitted on."""
+    sha256: str
+    """Of the fitted state, as it lies in the object store."""
+    object_key: str
+    """`models/<env>/<name>/v<number>/fitted.json`."""
+    input_source: str
+    """As its spec names it, without what may be secret."""
+    input_hash: str
+    """Content hash of the snapshot, or SHA-256 of the file."""
+    fit_split: str | None
+    """The only split whose rows it was fitted on; None: all rows of a file, or none at all."""
+    fit_rows: int
+    dataset_asset: str | None = None
+    """The asset that it was fitted on; None where it was a file."""
+    snapshot: TableSnapshot | None = None
+    subject_namespace: str | None = None
+    """Of the rows of that snapshot, as for the next."""
+    subject_column: str | None = None
+    table: TableSnapshot | None = None
+    """Features of every row of its input, of a transformer that publishes them."""
+
+    @property
+    def version(self) -> str:
+        """The data version."""
+        return self.data_version
+
+    @property
+    def label(self) -> str:
+        """As a line pins it: `credit_woe@v3`."""
+        return f"{self.name}@v{self.number}"
+
+    @property
+    def dataset_assets(self) -> tuple[str, ...]:
+        """See `AssetReference.dataset_assets`; a file has no breaker."""
+        return () if self.dataset_asset is None else (self.dataset_asset,)
+
+
 class FeaturesVersion(AssetReference):
     """What a model reads of one dataset version, under one featurizer as it was fitted."""
 
@@ -112,6 +167,8 @@ class FeaturesVersion(AssetReference):
     """The values of the spec that it was made by."""
     state_prefix: str | None = None
     """Where its fitted state lies in the object store; None where the recipe says all."""
+    transformers: tuple[TransformerVersion, ...] = ()
+    """Those that were applied, with what `latest` was; none in older records."""
 
     @model_validator(mode="before")
     @classmethod
@@ -122,6 +179,11 @@ class FeaturesVersion(AssetReference):
         kept = {name: value for name, value in content.items() if name not in _FORMER_FIELDS}
         recipe = {name: content[name] for name in _FORMER_RECIPE}
         return {**kept, "featurizer_sha256": content["tokenizer_sha256"], "recipe": recipe}
+
+    @property
+    def looks_at_history(self) -> bool:
+        """Whether features of a row depend on other rows."""
+        return any(each.transformer_type in HISTORICAL for each in self.transformers)
 
     @property
     def version(self) -> str:

@@ -2,9 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
+
+from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.transformer_spec import TransformerSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -12,6 +16,17 @@ if TYPE_CHECKING:
 S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
 USED_SPLITS = ("train", "validation", "test", "shift")
 """The splits that features are made of; `reserve` stays as it is."""
+NONE_FITTED: Final[Mapping[str, FittedTransformer]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerUse:
+    """What a spec says about transformers."""
+
+    names: tuple[str, ...] = ()
+    """Those that it uses, in its order: `credit_woe@v3`, `credit_woe@latest`."""
+    split_time: str | None = None
+    """The column by whose times its rows are split; None where they are split otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +82,29 @@ class Featurizer(Protocol[S_contra]):
         """
         ...
 
-    def apply(self, rows: "pa.Table", spec: S_contra, *, subject_column: str) -> Features:
+    def uses(self, spec: S_contra) -> TransformerUse:
+        """The transformers that the spec uses."""
+        ...
+
+    def refusal(self, spec: S_contra, name: str, transformers: Mapping[str, TransformerSpec]) -> str | None:
+        """Why a line of this spec cannot use one of these transformers beside the others; None where it can."""
+        ...
+
+    def apply(
+        self,
+        rows: "pa.Table",
+        spec: S_contra,
+        *,
+        subject_column: str,
+        transformers: Mapping[str, FittedTransformer] = NONE_FITTED,
+    ) -> Features:
         """The features of the rows of `USED_SPLITS`.
 
         Args:
             rows: What the task's ingestion has prepared.
             spec: The line's spec.
             subject_column: Whose each row is.
+            transformers: Those of `uses`, fitted, by name without a version. They see all rows as history.
 
         Raises:
             FeatureError: they cannot be made of these rows.

@@ -13,7 +13,20 @@ if TYPE_CHECKING:
 _ROOM: Final = "platform_assets.features"
 _WINDOWS: Final = ("windows", "window_kernels", "window_state")
 _MODULES: Final[Mapping[TransformerType, tuple[str, ...]]] = MappingProxyType(
-    {"woe": ("woe", "woe_bins", "woe_kernels"), "zscore": _WINDOWS, "lag": _WINDOWS}
+    {
+        "woe": (
+            "woe",
+            "woe_bins",
+            "woe_columns",
+            "woe_kernels",
+            "woe_labels",
+            "woe_prebins",
+            "woe_table",
+            "woe_target",
+        ),
+        "zscore": _WINDOWS,
+        "lag": _WINDOWS,
+    }
 )
 
 
@@ -64,9 +77,9 @@ def read_fitted(content: bytes) -> FittedTransformer:
         FeatureError: it is none, is damaged, or is of a later format.
     """
     from platform_assets.features.windows import WindowTransformer
-    from platform_assets.features.woe import Woe
+    from platform_assets.features.woe import Woe, is_woe
 
-    return (Woe if b'"bins"' in content else WindowTransformer).from_bytes(content)
+    return (Woe if is_woe(content) else WindowTransformer).from_bytes(content)
 
 
 def kernel_version(kind: TransformerType) -> str:

@@ -10,6 +10,7 @@ from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
 from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import AssetReference
 from platform_assets.step import ReferenceIOManager
 
 _LOST_POD_RETRIES: Final = 3
@@ -20,10 +21,13 @@ def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
     return {
         "outside": outside,
         # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
-        "io_manager": ReferenceIOManager(
-            admit=lambda reference: require_closed(outside.ledger, f"{reference.of_dataset.line}_dataset")
-        ),
+        "io_manager": ReferenceIOManager(admit=lambda reference: _admit(outside.ledger, reference)),
     }
+
+
+def _admit(ledger: Ledger, reference: AssetReference) -> None:
+    for dataset in reference.dataset_assets:
+        require_closed(ledger, dataset)
 
 
 def adapted_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Line], list[BrokenLine]]:

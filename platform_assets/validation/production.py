@@ -58,7 +58,7 @@ def production_scores(
     favour it; of a dataset whose own split divides subjects, such as one by time, on some of its very rows. It is
     refused as well where rows must be scored again and lack what the released model reads, and all are where nobody
     can tell any more. A stored score is used where the row that it was given is still the same, and for a source
-    where that holds of all its rows.
+    where that holds of all its rows; of a model that looks at the history of a row, where the dataset is the same.
 
     Args:
         release: The active release.
@@ -94,7 +94,11 @@ def production_scores(
         )
     compared = _Rows.of(before, tested, subject)
     leaked = Counter(_of(sources, compared.known_to_training(divided=_divides(rows, subject))))
-    scores = compared.unchanged_scores(store, report.scores_key)
+    scores = (
+        np.full(len(sources), np.nan)
+        if report.model.features.looks_at_history and then.version != now.version
+        else compared.unchanged_scores(store, report.scores_key)
+    )
     # By source: rows that are compared with one another are scored on one machine.
     unmeasured = set(_of(sources, np.isnan(scores)))
     refused = {
@@ -108,7 +112,9 @@ def production_scores(
         refused = dict.fromkeys(sorted(unmeasured), reason) | refused
     elif unmeasured:
         again = np.fromiter((source in unmeasured for source in sources), np.bool_, len(sources))
-        scores[again] = load(store.folder(report.model.object_prefix)).score_rows(tested.filter(again))
+        chosen = pc.equal(rows["split"], "test").to_numpy()
+        chosen[chosen] = again
+        scores[again] = load(store.folder(report.model.object_prefix)).score_rows(rows, chosen)
     return ProductionScores(scores, refused=refused)
 
 

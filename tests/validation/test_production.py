@@ -14,6 +14,7 @@ import pytest
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.governance.release import Release
 from platform_assets.models.hardware import Hardware
+from platform_assets.models.scorer import chosen_rows
 from platform_assets.models.store import save_model
 from platform_assets.models.trainer import TrainingResult
 from platform_assets.references import (
@@ -227,9 +228,9 @@ PEOPLE = pa.table(
 class IncomeScorer:
     """Scores by income, of what it is shown."""
 
-    def score_rows(self, rows: pa.Table) -> np.ndarray:
+    def score_rows(self, rows: pa.Table, chosen: np.ndarray | None = None) -> np.ndarray:
         """The income of each row, as a share of a hundred."""
-        return rows["income"].to_numpy() / 100
+        return chosen_rows(rows, chosen)["income"].to_numpy() / 100
 
 
 def compared(line: Line, before: pa.Table, now: pa.Table, **then: object) -> ProductionScores:

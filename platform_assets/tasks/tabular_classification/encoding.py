@@ -78,8 +78,11 @@ class Encoding(BaseModel):
     def rows(self, table: "pa.Table") -> NDArray[np.float64]:
         """The numbers of rows of a dataset, shape (rows, columns)."""
         return self._matrix(
-            table[column.name].to_numpy() if column.kind == "number" else table[column.name].to_pylist()
-            for column in self.columns
+            (
+                table[column.name].to_numpy() if column.kind == "number" else table[column.name].to_pylist()
+                for column in self.columns
+            ),
+            table.num_rows,
         )
 
     def instances(self, instances: Sequence[JsonValue]) -> NDArray[np.float64]:
@@ -88,10 +91,16 @@ class Encoding(BaseModel):
         Raises:
             InstanceError: as `read`.
         """
-        read = self.read(instances)
+        return self.encoded(self.read(instances))
+
+    def encoded(self, read: Sequence[Mapping[str, float | str]]) -> NDArray[np.float64]:
+        """The numbers of values that `read` gave, shape (instances, columns); further fields are passed over."""
         return self._matrix(
-            [each.get(column.name, np.nan if column.kind == "number" else None) for each in read]
-            for column in self.columns
+            (
+                [each.get(column.name, np.nan if column.kind == "number" else None) for each in read]
+                for column in self.columns
+            ),
+            len(read),
         )
 
     def read(self, instances: Sequence[JsonValue]) -> list[dict[str, float | str]]:
@@ -122,10 +131,9 @@ class Encoding(BaseModel):
                 f"{ENCODING_FILE}: is no encoding ({problem.error_count()} problems)"
             ) from None
 
-    def _matrix(self, columns: Iterable[Sequence[Any]]) -> NDArray[np.float64]:
-        return np.stack(
-            [_numbers(column, values) for column, values in zip(self.columns, columns, strict=True)], axis=1
-        )
+    def _matrix(self, columns: Iterable[Sequence[Any]], rows: int) -> NDArray[np.float64]:
+        numbers = [_numbers(column, values) for column, values in zip(self.columns, columns, strict=True)]
+        return np.stack(numbers, axis=1) if numbers else np.empty((rows, 0))
 
     def _read(self, instance: JsonValue, where: str) -> dict[str, float | str]:
         if not isinstance(instance, dict):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
 _SCORING: Final = tuple(
     f"{_FOLDER}.{name}"
-    for name in ("evaluator", "scorer", "encoding", "values", "logistic", "trees", "scorecard")
+    for name in (*("evaluator", "scorer", "encoding", "inputs", "values", "logistic", "trees", "scorecard"),)
 )
 _CHALLENGER: Final = TabularParameters(
     learning_rate=0.05, max_iterations=200, max_leaf_nodes=8, regularisation=10.0

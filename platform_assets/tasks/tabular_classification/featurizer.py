@@ -1,16 +1,31 @@
-"""Features of tables: each column that the model reads, as numbers."""
+"""Features of tables: each column that the model reads, as numbers, and what transformers make of columns."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from platform_assets.features.featurizer import Features, used_rows
+from platform_assets.features.featurizer import (
+    NONE_FITTED,
+    USED_SPLITS,
+    Features,
+    TransformerUse,
+    used_rows,
+)
+from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import code_version
-from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE, UNKNOWN, Encoding
-from platform_assets.tasks.tabular_classification.spec import ColumnsSpec
+from platform_assets.references import HISTORICAL
+from platform_assets.tasks.tabular_classification.encoding import UNKNOWN, Encoding
+from platform_assets.tasks.tabular_classification.inputs import ModelInputs, inputs_recipe, state_hash
+from platform_assets.tasks.tabular_classification.spec import (
+    NO_WEIGHT,
+    RESERVED,
+    ROW_ID,
+    ColumnsSpec,
+    TabularTrainingSpec,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,46 +38,116 @@ class TabularFeaturizer:
 
     description: Final = (
         "Every column that the model reads, as numbers, of every row that is trained or measured on; categories were "
-        "counted on training rows."
+        "counted on training rows. Fitted transformers add theirs."
     )
     kinds: Final = ("numpy",)
-    fields: Final = ("columns",)
+    fields: Final = ("columns", "transformers")
     overridable: Final = ()
 
     @cached_property
     def code(self) -> str:
         """See `Featurizer.code`."""
         return code_version(
-            "table features", *(f"{_FOLDER}.{name}" for name in ("featurizer", "encoding", "values"))
+            "table features",
+            *(f"{_FOLDER}.{name}" for name in ("featurizer", "encoding", "inputs", "values")),
         )
 
     def upstream(self, spec: ColumnsSpec) -> Mapping[str, str]:  # noqa: ARG002 - there is nothing
         """See `Featurizer.upstream`."""
         return {}
 
-    def apply(self, rows: "pa.Table", spec: ColumnsSpec, *, subject_column: str) -> Features:
+    def uses(self, spec: TabularTrainingSpec) -> TransformerUse:
+        """See `Featurizer.uses`."""
+        return TransformerUse(
+            names=spec.transformers, split_time=spec.named("time")[0] if spec.split.by == "time" else None
+        )
+
+    def refusal(
+        self, spec: TabularTrainingSpec, name: str, transformers: Mapping[str, TransformerSpec]
+    ) -> str | None:
+        """See `Featurizer.refusal`: it must fit the line's columns, and what it makes must be nobody else's."""
+        return next(_refusals(spec, name, transformers), None)
+
+    def apply(
+        self,
+        rows: "pa.Table",
+        spec: ColumnsSpec,
+        *,
+        subject_column: str,
+        transformers: Mapping[str, FittedTransformer] = NONE_FITTED,
+    ) -> Features:
         """See `Featurizer.apply`."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         wanted = used_rows(rows)
-        encoding = Encoding.fit(wanted.filter(pc.equal(wanted["split"], "train")), spec.features)
-        numbers = encoding.rows(wanted)
+        inputs = ModelInputs.fit(
+            wanted.filter(pc.equal(wanted["split"], "train")), spec.features, transformers
+        )
+        numbers = inputs.rows(rows, pc.is_in(rows["split"], pa.array(USED_SPLITS)).to_numpy())
         table = wanted.select([subject_column, "label", "source", "split"])
-        for name, column in zip(encoding.names, numbers.T, strict=True):
+        for name, column in zip(inputs.names, numbers.T, strict=True):
             table = table.append_column(name, pa.array(column, from_pandas=True))
-        state = encoding.to_bytes()
+        state = inputs.to_state()
         return Features(
             table=table,
-            sha256=hashlib.sha256(state).hexdigest(),
-            recipe=spec.model_dump(mode="json", include=set(self.fields)),
-            state={ENCODING_FILE: state},
+            sha256=state_hash(state),
+            recipe=inputs_recipe(spec, transformers),
+            state=state,
             metadata={
-                "features": len(encoding.columns),
+                "features": len(inputs.names),
                 "missing_share": float(np.isnan(numbers).mean()),
-                "unknown_categories": int((numbers[:, _categories(encoding)] == UNKNOWN).sum()),
+                "unknown_categories": int((numbers[:, _categories(inputs.encoding)] == UNKNOWN).sum()),
             },
         )
+
+
+def _refusals(
+    spec: TabularTrainingSpec, name: str, transformers: Mapping[str, TransformerSpec]
+) -> Iterator[str]:
+    wanted, features = transformers[name], spec.features
+    historical = wanted.transformer_type in HISTORICAL
+    if spec.model == "scorecard":
+        weighed = {
+            column
+            for each in transformers.values()
+            if each.transformer_type == "woe"
+            for column in each.columns
+        }
+        if wanted.transformer_type != "woe":
+            yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
+        if raw := [column for column in features if column not in weighed]:
+            yield f"{raw[0]}: {NO_WEIGHT}"
+    for column in wanted.columns:
+        if column not in features:
+            yield f"{name} transforms {column}, which is no feature of this line; known are {', '.join(features)}"
+        elif historical and features[column].role != "numeric":
+            yield f"{name} transforms {column}, which is {features[column].role}; a {wanted.transformer_type} needs a numeric one"
+        elif not historical and column in spec.monotonic:
+            yield (
+                f"{name} takes the place of {column}, which monotonic.{column} is about; remove that, and say "
+                "`monotonic` in the transformer"
+            )
+    if historical:
+        there = {spec.key or ROW_ID, *spec.columns} - {spec.target}
+        if wanted.entity_key not in there:
+            yield f"{name} looks along {wanted.entity_key}, which is no column of this line"
+        for column in filter(None, (wanted.timestamp_column, wanted.available_column)):
+            if column not in spec.columns or spec.columns[column].role not in {"time", "available"}:
+                yield f"{name} reads times of {column}, which has not the role time or available in this line"
+    others = {other: each for other, each in transformers.items() if other != name}
+    taken = {output: other for other, each in others.items() for output in each.outputs.values()}
+    for output in wanted.outputs.values():
+        if output in spec.columns or output in RESERVED:
+            yield f"{name} makes {output}, which is the name of a column of this line; give it another under outputNames"
+        if output in taken:
+            yield f"{name} makes {output}, and so does {taken[output]}; give it another name under outputNames"
+    if not historical:
+        for other, each in others.items():
+            if each.transformer_type == "woe" and (
+                shared := [c for c in wanted.columns if c in each.columns]
+            ):
+                yield f"{name} takes the place of {shared[0]}, and so does {other}; keep one of them"
 
 
 def _categories(encoding: Encoding) -> list[int]:

@@ -150,7 +150,7 @@ def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
         match column.role:
             case "numeric":
                 typed[name] = numbers(raw[name], where)
-            case "time":
+            case "time" | "available":
                 typed[name] = times(raw[name], where)
             case "target":
                 typed["label"] = texts(raw[name], where)
@@ -302,7 +302,8 @@ def _refuse_empty_splits(splits: "pd.Series[Any]") -> None:
 def _as_table(frame: "pd.DataFrame", spec: TableDatasetSpec) -> "pa.Table":
     import pyarrow as pa
 
-    kinds = {"numeric": pa.float64(), "time": pa.timestamp("us", tz="UTC")}
+    instant = pa.timestamp("us", tz="UTC")
+    kinds = {"numeric": pa.float64(), "time": instant, "available": instant}
     arrays, fields = [], []
     for name in frame.columns:
         column = None if name == "label" else spec.columns.get(name)

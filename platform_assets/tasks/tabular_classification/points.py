@@ -6,18 +6,22 @@ characteristic at most). Whatever decides (gates, threshold, drift) goes by the 
 
 Reasons are told as a lender has to (Regulation B, 12 CFR 1002.9): the characteristics that cost most points against the
 best bin that a value can have. No bin of missing or special values is such a one, as nobody is told to leave a field
-empty.
+empty, and no bin of rare categories that no fitted row had.
+
+Symbols: N rows, C characteristics.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
-import numpy as np
 import rfc8785
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
+from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.woe import Woe
+from platform_assets.features.woe_table import WoeBin, WoeColumn
 from platform_assets.models.errors import TrainingError
 from platform_assets.tasks.tabular_classification.scorecard import Scorecard, rounded
 
@@ -33,7 +37,7 @@ class Bin(BaseModel):
 
     name: str
     attainable: bool
-    """Whether some value is in it: none of missing or special values is."""
+    """Whether it counts among the best: it holds values, rather than what is missing or stands for something else."""
     rows: int
     """Rows that the weight was fitted to."""
     share: float
@@ -57,7 +61,9 @@ class Characteristic(BaseModel):
     agrees: bool
     """Whether the coefficient says what the weights say."""
     information_value: float
+    """Of the weights."""
     bins: tuple[Bin, ...] = Field(min_length=1)
+    """As the transformer has them."""
 
     @property
     def best(self) -> int:
@@ -139,62 +145,49 @@ class PointsTable(BaseModel):
         }
 
 
-class FittedBin(BaseModel):
-    """A bin as a transformer has it, before it has points."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    attainable: bool
-    rows: int
-    events: int
-    woe: float
+def woe_columns(transformers: Mapping[str, FittedTransformer]) -> dict[str, WoeColumn]:
+    """The fitted columns of weights of evidence, by the name of the feature."""
+    return {
+        column.output: column
+        for each in transformers.values()
+        if isinstance(each, Woe)
+        for column in each.columns
+    }
 
 
 def points_table(
-    model: Scorecard,
-    names: Sequence[str],
-    bins: Sequence[Sequence[FittedBin]],
-    *,
-    threshold: float,
-    event: str,
+    model: Scorecard, transformers: Mapping[str, FittedTransformer], *, threshold: float, event: str
 ) -> PointsTable:
     """The table of a scorecard.
 
     Args:
         model: The scorecard.
-        names: Of the characteristics, in the model's order.
-        bins: Of each characteristic.
+        transformers: What makes its weights, by name.
         threshold: A score of at least this predicts label 1, between 0 and 1.
         event: The value of the target that has label 1.
+
+    Raises:
+        TrainingError: a feature of the model is no weight of these.
     """
+    fitted = woe_columns(transformers)
+    if unknown := [each.feature for each in model.coefficients if each.feature not in fitted]:
+        raise TrainingError(f"{unknown[0]}: is no weight of evidence of this model's transformers")
     characteristics, rounding = [], 0.0
-    for at, (name, coefficient, fitted) in enumerate(zip(names, model.coefficients, bins, strict=True)):
-        exact = [model.points_of(at, each.woe) for each in fitted]
+    for at, coefficient in enumerate(model.coefficients):
+        column = fitted[coefficient.feature]
+        exact = [model.points_of(at, each.woe) for each in column.bins]
         rounding += max(abs(points - rounded(points)) for points in exact)
-        rows = sum(each.rows for each in fitted)
-        events = sum(each.events for each in fitted)
+        rows = sum(each.rows for each in column.bins)
         characteristics.append(
             Characteristic(
-                name=name,
-                feature=coefficient.feature,
+                name=column.name,
+                feature=column.output,
                 coefficient=coefficient.coefficient,
                 agrees=coefficient.agrees,
-                information_value=sum(
-                    ((each.rows - each.events) / (rows - events) - each.events / events) * each.woe
-                    for each in fitted
-                ),
+                information_value=column.iv,
                 bins=tuple(
-                    Bin(
-                        name=each.name,
-                        attainable=each.attainable,
-                        rows=each.rows,
-                        share=each.rows / rows,
-                        event_rate=each.events / each.rows if each.rows else None,
-                        woe=each.woe,
-                        points=rounded(points),
-                    )
-                    for each, points in zip(fitted, exact, strict=True)
+                    _with_points(each, rows, rounded(points))
+                    for each, points in zip(column.bins, exact, strict=True)
                 ),
             )
         )
@@ -202,47 +195,62 @@ def points_table(
         base_score=model.scale.base_score,
         base_odds=model.scale.base_odds,
         points_to_double_odds=model.scale.points_to_double_odds,
-        cut_off=model.points(float(np.log(threshold / (1 - threshold)))),
+        cut_off=model.points(math.log(threshold / (1 - threshold))),
         rounding=rounding,
         event=event,
         characteristics=tuple(characteristics),
     )
 
 
+def _with_points(fitted: WoeBin, rows: int, points: int) -> Bin:
+    return Bin(
+        name=fitted.label,
+        attainable=fitted.kind in ("interval", "categories") or (fitted.kind == "rare" and fitted.rows > 0),
+        rows=fitted.rows,
+        share=fitted.rows / rows,
+        event_rate=fitted.events / fitted.rows if fitted.rows else None,
+        woe=fitted.woe,
+        points=points,
+    )
+
+
 def explained(
-    model: Scorecard, table: PointsTable, weights: NDArray[np.float64], labels: Sequence[int]
+    table: PointsTable, positions: Sequence[Sequence[int]], labels: Sequence[int]
 ) -> list[Mapping[str, JsonValue]]:
     """Points, decision and reasons of each row.
 
     Args:
-        model: The scorecard.
-        table: Its table.
-        weights: Of the rows, shape (N, C).
+        table: Of the model.
+        positions: Of each row's bin of each characteristic, in the table's order, (N, C).
         labels: As the exact probability predicts them, N.
 
     Returns:
         `points`: whole, the sum of the bins'. `decision`: the value of the target that is predicted, or that it is not.
-        `reasons`: of the characteristics that cost points, up to `MOST_REASONS`, the costliest first and of equal cost
-        the first by name: `characteristic`, `points`, `best` and `lost`.
+        `reasons`: the characteristics that cost points, up to `MOST_REASONS`, the costliest first and of equal cost the
+        first by name: `characteristic`, `bin`, `points`, `best` and `lost`.
     """
     found: list[Mapping[str, JsonValue]] = []
-    for row, label in zip(weights.tolist(), labels, strict=True):
-        points = [rounded(model.points_of(at, weight)) for at, weight in enumerate(row)]
-        costs = sorted(
-            (
-                (each.best - own, each.name, own, each.best)
-                for each, own in zip(table.characteristics, points, strict=True)
-                if own < each.best
-            ),
-            key=lambda cost: (-cost[0], cost[1]),
-        )
+    for row, label in zip(positions, labels, strict=True):
+        bins = [each.bins[at] for each, at in zip(table.characteristics, row, strict=True)]
+        costs = [
+            (each, own)
+            for each, own in zip(table.characteristics, bins, strict=True)
+            if own.points < each.best
+        ]
+        costs.sort(key=lambda cost: (cost[1].points - cost[0].best, cost[0].name))
         found.append(
             {
-                "points": sum(points),
+                "points": sum(own.points for own in bins),
                 "decision": table.event if label else f"not {table.event}",
                 "reasons": [
-                    {"characteristic": name, "points": own, "best": best, "lost": lost}
-                    for lost, name, own, best in costs[:MOST_REASONS]
+                    {
+                        "characteristic": each.name,
+                        "bin": own.name,
+                        "points": own.points,
+                        "best": each.best,
+                        "lost": each.best - own.points,
+                    }
+                    for each, own in costs[:MOST_REASONS]
                 ],
             }
         )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
@@ -13,8 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.models.errors import TrainingError
-from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE, Encoding
+from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE
+from platform_assets.tasks.tabular_classification.inputs import ModelInputs
 from platform_assets.tasks.tabular_classification.logistic import Logistic
+from platform_assets.tasks.tabular_classification.points import (
+    POINTS_FILE,
+    PointsTable,
+    explained,
+    points_table,
+)
+from platform_assets.tasks.tabular_classification.scorecard import Scorecard
 from platform_assets.tasks.tabular_classification.spec import ColumnsSpec
 from platform_assets.tasks.tabular_classification.trees import Trees
 
@@ -54,13 +63,15 @@ class Classifier(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TabularScorer:
-    """The model in a folder, loaded once. An instance is an object of some of the columns; see `Encoding.read`."""
+    """The model in a folder, loaded once. An instance is an object of some of the columns; see `ModelInputs.read`."""
 
-    model: Trees | Logistic
-    encoding: Encoding
+    model: Trees | Logistic | Scorecard
+    inputs: ModelInputs
     features: tuple[str, ...]
     """What the model reads, in its order."""
     threshold: float
+    points: PointsTable | None = None
+    """Of a scorecard."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -70,42 +81,74 @@ class TabularScorer:
             PlatformError: a file is missing, damaged, or of another model.
         """
         try:
-            classifier = Classifier.model_validate_json((folder / CLASSIFIER_FILE).read_bytes())
-            encoding = Encoding.from_bytes((folder / ENCODING_FILE).read_bytes())
-        except (OSError, PydanticValidationError):
+            classifier = Classifier.from_bytes((folder / CLASSIFIER_FILE).read_bytes())
+            inputs = ModelInputs.load(folder)
+        except OSError:
             raise TrainingError(
                 f"{folder}: holds no whole model of a table ({CLASSIFIER_FILE}, {ENCODING_FILE}); train it again"
             ) from None
-        if sorted(encoding.names) != sorted(classifier.features):
+        if sorted(inputs.names) != sorted(classifier.features):
             raise TrainingError(f"{folder}: the encoding is of other columns than the model; train it again")
-        kind = Logistic if classifier.model == "logistic" else Trees
-        model = kind.load(folder, features=len(classifier.features))
-        return cls(model, encoding, classifier.features, classifier.threshold)
+        model = _MODELS[classifier.model].load(folder, features=len(classifier.features))
+        points = (
+            _own_points(folder, model, inputs, classifier.threshold) if isinstance(model, Scorecard) else None
+        )
+        return cls(model, inputs, classifier.features, classifier.threshold, points)
 
     def score_features(self, features: "pa.Table") -> NDArray[np.float64]:
         """See `Scorer.score_features`; reads the columns by their names."""
         return self._score(np.stack([features[name].to_numpy() for name in self.features], axis=1))
 
-    def score_rows(self, rows: "pa.Table") -> NDArray[np.float64]:
+    def score_rows(self, rows: "pa.Table", chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """See `Scorer.score_rows`; reads the columns by their names."""
-        return self._score(self._ordered(self.encoding.rows(rows)))
+        return self._score(self._ordered(self.inputs.rows(rows, chosen)))
 
     def score_instances(self, instances: Sequence[JsonValue]) -> NDArray[np.float64]:
         """See `Scorer.score_instances`."""
-        return self._score(self._ordered(self.encoding.instances(instances)))
+        return self._score(self._ordered(self.inputs.instances(instances)))
 
     def watched(self, instances: Sequence[JsonValue]) -> list[Mapping[str, float | str]]:
         """See `Scorer.watched`: every value that is there, as it was given."""
-        return list(self.encoding.read(instances))
+        return list(self.inputs.read(instances))
+
+    def explain(self, instances: Sequence[JsonValue]) -> list[Mapping[str, JsonValue]]:
+        """See `Explaining.explain`: of a scorecard the points, the decision and its reasons, of others nothing."""
+        if self.points is None:
+            return [{} for _ in instances]
+        labels = (self.score_instances(instances) >= self.threshold).astype(int).tolist()
+        positions = self.inputs.positions(instances)
+        by_row = np.stack([positions[each.feature] for each in self.points.characteristics], axis=1)
+        return explained(self.points, by_row.tolist(), labels)
 
     def _ordered(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
-        return encoded[:, [self.encoding.names.index(name) for name in self.features]]
+        return encoded[:, [self.inputs.names.index(name) for name in self.features]]
 
     def _score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy.special import expit
 
         scores: NDArray[np.float64] = expit(self.model.log_odds(features))
         return scores
+
+
+_MODELS: Final[Mapping[str, type[Trees] | type[Logistic] | type[Scorecard]]] = MappingProxyType(
+    {"gradient_boosting": Trees, "logistic": Logistic, "scorecard": Scorecard}
+)
+
+
+def _own_points(folder: Path, model: Scorecard, inputs: ModelInputs, threshold: float) -> PointsTable:
+    """The table in a model's folder, which follows from the rest of it.
+
+    Raises:
+        TrainingError: it is missing or damaged, or is of another model.
+    """
+    try:
+        content = (folder / POINTS_FILE).read_bytes()
+    except OSError:
+        raise TrainingError(f"{POINTS_FILE}: the scorecard has no table of points; train it again") from None
+    table = PointsTable.from_bytes(content)
+    if points_table(model, inputs.transformers, threshold=threshold, event=table.event).to_bytes() != content:
+        raise TrainingError(f"{POINTS_FILE}: is not the table of this scorecard; train it again")
+    return table
 
 
 def example_instance(spec: ColumnsSpec) -> str:

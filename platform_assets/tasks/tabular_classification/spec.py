@@ -20,7 +20,13 @@ FAIRNESS_GATES: Final = ("parity_ratio", "parity_difference", "equalized_odds_di
 """Rules of gates that need `fairness`."""
 SCORECARD_GATES: Final = ("auc_behind_challenger", "coefficients_agree")
 """Rules of gates that need `model: scorecard`."""
-_ONCE: Final = ("key", "target", "time", "group")
+NO_WEIGHT: Final = (
+    "a scorecard reads weights of evidence and nothing else; name the column in a transformer of the type woe, or say "
+    "feature: false"
+)
+TRANSFORMER: Final = r"^[a-z][a-z0-9_]{0,62}@(v[1-9][0-9]{0,8}|latest)$"
+"""A fitted transformer as a line names it."""
+_ONCE: Final = ("key", "target", "time", "available", "group")
 
 Value = str | int | bool
 """A value as YAML has it; `1` and `"1"` are the same."""
@@ -29,8 +35,9 @@ Value = str | int | bool
 class ColumnSpec(Section):
     """One column of the source, by what it is for."""
 
-    role: Literal["key", "target", "numeric", "categorical", "ordinal", "time", "group"]
-    """`key`: whose a row is. `group`: what a split must not divide. `time`: when it was; no feature by itself."""
+    role: Literal["key", "target", "numeric", "categorical", "ordinal", "time", "available", "group"]
+    """`key`: whose a row is. `group`: what a split must not divide. `time`: when it was; no feature by itself.
+    `available`: when what transformers learn from the row became known, such as its target; no feature either."""
     positive: Value | None = None
     """Of the target: the value whose rows have label 1; rows of the only other value have label 0."""
     order: Many[Value] = ()
@@ -265,7 +272,24 @@ class FairnessSpec(Section):
     """By name."""
 
 
-class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TabularParameters):
+class TransformersSpec(Section):
+    """The transformers whose features a model reads."""
+
+    transformers: Annotated[
+        Many[Annotated[str, Field(pattern=TRANSFORMER)]], Field(max_length=50), AddedLater([])
+    ] = ()
+    """Each with its version: `credit_woe@v3` stays, `credit_woe@latest` is looked up by each run and recorded. Weights of
+    evidence take the place of their columns, z-scores and lags stand beside them."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [each.partition("@")[0] for each in self.transformers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"transformers: {twice} stands twice; keep one version of it")
+        return self
+
+
+class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TransformersSpec, TabularParameters):
     """A line that sorts rows of a table into two classes."""
 
     fairness: FairnessSpec | None = None
@@ -289,6 +313,11 @@ class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TabularParameters):
         return self
 
     def _check_gates_of_the_model(self) -> None:
+        if self.model == "scorecard" and not self.transformers:
+            raise ValueError(
+                "model: a scorecard reads weights of evidence and nothing else; name what fits them under transformers, as "
+                "[credit_woe@latest]"
+            )
         if self.model == "logistic" and "beats_baseline" in self.gates:
             raise ValueError(
                 "gates.beats_baseline: the baseline is a logistic regression, and so is the model; remove it"

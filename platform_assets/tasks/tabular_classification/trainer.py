@@ -18,16 +18,20 @@ from platform_assets.models.errors import TrainingError
 from platform_assets.models.hardware import Hardware
 from platform_assets.models.trainer import ProgressCallback, TrainingConfig, TrainingResult
 from platform_assets.processors import available_cpus
-from platform_assets.tasks.tabular_classification.encoding import KINDS, Kind
+from platform_assets.tasks.tabular_classification.encoding import Kind
+from platform_assets.tasks.tabular_classification.inputs import ModelInputs, model_features, no_weights
 from platform_assets.tasks.tabular_classification.logistic import Logistic, fit_logistic
+from platform_assets.tasks.tabular_classification.points import POINTS_FILE, points_table
 from platform_assets.tasks.tabular_classification.scorecard import Scorecard, fit_scorecard
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier, TabularScorer
 from platform_assets.tasks.tabular_classification.spec import (
+    NO_WEIGHT,
     ColumnsSpec,
     TabularParameters,
     TabularTrainingSpec,
 )
 from platform_assets.tasks.tabular_classification.trees import Trees, grow
+from platform_assets.tasks.tabular_classification.values import text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +70,10 @@ class TabularTrainer:
             "table model",
             *(
                 f"{_FOLDER}.{name}"
-                for name in ("trainer", "trees", "logistic", "scorecard", "points", "scorer", "encoding")
+                for name in (
+                    *("trainer", "trees", "logistic", "scorecard", "points"),
+                    *("scorer", "encoding", "inputs"),
+                )
             ),
         )
 
@@ -75,13 +82,17 @@ class TabularTrainer:
         return {}
 
     def config(self, spec: TabularTrainingSpec, recipe: Mapping[str, JsonValue]) -> TabularTrainingConfig:
-        """See `Trainer.config`."""
-        columns = ColumnsSpec.model_validate(dict(recipe)).features
+        """See `Trainer.config`.
+
+        Raises:
+            TrainingError: a scorecard would read something else than weights of evidence.
+        """
+        if spec.model == "scorecard" and (other := no_weights(recipe)):
+            raise TrainingError(f"{other[0]}: {NO_WEIGHT}")
         return TabularTrainingConfig(
             **spec.model_dump(include=set(self.fields)),
-            # By name: records do not keep the order of a mapping, and equal recipes must give equal models.
             features=tuple(
-                FeatureKind(name=name, kind=KINDS[column.role]) for name, column in sorted(columns.items())
+                FeatureKind(name=name, kind=kind) for name, kind in model_features(recipe).items()
             ),
         )
 
@@ -142,10 +153,20 @@ class TabularTrainer:
             hardware=Hardware("cpu", "float64", threads, f"CPU with {threads} threads"),
         )
 
-    def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:  # noqa: ARG002
-        """See `Trainer.complete`: the encoding goes beside the weights."""
+    def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:
+        """See `Trainer.complete`: the encoding and fitted transformers go beside the weights, and a scorecard's points."""
         for name, content in state.items():
             (output / name).write_bytes(content)
+        classifier = Classifier.from_bytes((output / CLASSIFIER_FILE).read_bytes())
+        if classifier.model == "scorecard":
+            columns = ColumnsSpec.model_validate({"columns": recipe["columns"]})
+            table = points_table(
+                Scorecard.load(output, features=len(classifier.features)),
+                ModelInputs.load(output).transformers,
+                threshold=classifier.threshold,
+                event=text_of(columns.columns[columns.target].positive),
+            )
+            (output / POINTS_FILE).write_bytes(table.to_bytes())
 
     def load(self, folder: Path, *, gpu: int = 0, mixed_precision: bool = False) -> TabularScorer:  # noqa: ARG002
         """See `Trainer.load`; always on the CPU."""

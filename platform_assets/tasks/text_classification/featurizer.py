@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from platform_assets.features.featurizer import Features
+from platform_assets.features.featurizer import NONE_FITTED, Features, TransformerUse
+from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import code_version
 from platform_assets.tasks.text_classification.encoder import encoder_identity, model_location
 from platform_assets.tasks.text_classification.spec import TokensSpec
@@ -39,7 +41,22 @@ class TextFeaturizer:
         """See `Featurizer.upstream`."""
         return {"encoder": encoder_identity(model_location(spec.model_name))}
 
-    def apply(self, rows: "pa.Table", spec: TokensSpec, *, subject_column: str) -> Features:  # noqa: ARG002
+    def uses(self, spec: TokensSpec) -> TransformerUse:  # noqa: ARG002 - it uses none
+        """See `Featurizer.uses`."""
+        return TransformerUse()
+
+    def refusal(self, spec: TokensSpec, name: str, transformers: Mapping[str, TransformerSpec]) -> str:  # noqa: ARG002
+        """See `Featurizer.refusal`."""
+        return "a line of texts uses no transformers"
+
+    def apply(
+        self,
+        rows: "pa.Table",
+        spec: TokensSpec,
+        *,
+        subject_column: str,  # noqa: ARG002
+        transformers: Mapping[str, FittedTransformer] = NONE_FITTED,  # noqa: ARG002
+    ) -> Features:
         """See `Featurizer.apply`."""
         tokenizer = load_tokenizer(
             model_location(spec.model_name), max_length=spec.max_length, head_fraction=spec.head_fraction

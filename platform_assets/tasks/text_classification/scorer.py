@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from platform_assets.models.errors import InstanceError
 from platform_assets.models.hardware import Hardware, detect_hardware
 from platform_assets.models.inference import score
-from platform_assets.models.scorer import THRESHOLD
+from platform_assets.models.scorer import THRESHOLD, chosen_rows
 from platform_assets.tasks.text_classification.recipe import padded, token_lists
 from platform_assets.tasks.text_classification.tokens import TextTokenizer, tokenizer_of, word_count
 
@@ -41,9 +41,11 @@ class TextScorer:
         """See `Scorer.score_features`; reads column token_ids."""
         return self._score(token_lists(features))
 
-    def score_rows(self, rows: "pa.Table") -> "NDArray[np.float64]":
+    def score_rows(
+        self, rows: "pa.Table", chosen: "NDArray[np.bool_] | None" = None
+    ) -> "NDArray[np.float64]":
         """See `Scorer.score_rows`; reads column text."""
-        return self.score_texts(rows["text"].to_pylist())
+        return self.score_texts(chosen_rows(rows, chosen)["text"].to_pylist())
 
     def score_instances(self, instances: Sequence[JsonValue]) -> "NDArray[np.float64]":
         """See `Scorer.score_instances`."""

@@ -393,9 +393,9 @@ def test_rows_features_and_instances_score_alike_to_the_last_bit(models, model, 
             "Grade": pa.array([each["Grade"] for each in asked], pa.string()),
         }
     )
-    encoded = scorer.encoding.rows(rows)
+    encoded = scorer.inputs.rows(rows)
     features = pa.table(
-        {name: pa.array(encoded[:, at], from_pandas=True) for at, name in enumerate(scorer.encoding.names)}
+        {name: pa.array(encoded[:, at], from_pandas=True) for at, name in enumerate(scorer.inputs.names)}
     )
     scores = scorer.score_instances(asked)
     shortened = [{name: value for name, value in each.items() if value is not None} for each in asked]

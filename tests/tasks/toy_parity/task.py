@@ -14,10 +14,11 @@ from pydantic import Field
 
 from platform_assets.datasets.ingestion import PreparedRows, SubjectColumn, first_sources_of
 from platform_assets.datasets.sources import sources_hash
-from platform_assets.features.featurizer import Features, used_rows
+from platform_assets.features.featurizer import NONE_FITTED, Features, TransformerUse, used_rows
 from platform_assets.fingerprint import code_version
 from platform_assets.models.errors import InstanceError, TrainingError
 from platform_assets.models.hardware import Hardware
+from platform_assets.models.scorer import chosen_rows
 from platform_assets.models.trainer import TrainingConfig, TrainingResult
 from platform_assets.tasks.task import Task
 from platform_assets.tasks.training_spec import TrainingSpec
@@ -105,7 +106,13 @@ class ToyFeaturizer:
     def upstream(self, spec):
         return {}
 
-    def apply(self, rows, spec, *, subject_column):
+    def uses(self, spec):
+        return TransformerUse()
+
+    def refusal(self, spec, name, transformers):
+        return "numbers use no transformers"
+
+    def apply(self, rows, spec, *, subject_column, transformers=NONE_FITTED):
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -131,8 +138,8 @@ class ToyScorer:
     def score_features(self, features):
         return np.array([self.shares.get(each, 0.5) for each in features["remainder"].to_pylist()])
 
-    def score_rows(self, rows):
-        return self._score(rows["number"].to_numpy())
+    def score_rows(self, rows, chosen=None):
+        return self._score(chosen_rows(rows, chosen)["number"].to_numpy())
 
     def score_instances(self, instances):
         return self._score(_numbers(instances))

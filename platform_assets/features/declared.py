@@ -1,0 +1,151 @@
+"""The transformers that files declare, and objects of a cluster: each by its name, and what is wrong with the others."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from platform_assets.features.transformer_spec import (
+    TRANSFORMERS_FOLDER,
+    FeatureTransformer,
+    TransformerSpec,
+    read_transformer,
+)
+from platform_assets.manifest import ManifestError, read_yaml
+from resources.errors import PlatformError
+
+_ENDINGS: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTransformer:
+    """One transformer, and where it stands."""
+
+    content: FeatureTransformer
+    place: str
+    """The file, or the object of a cluster."""
+    ships: bool = False
+    """Whether it came with the package: then it belongs to a line that came with it, too."""
+
+    @property
+    def name(self) -> str:
+        """What its asset is called, and lines call it."""
+        return self.content.name
+
+    @property
+    def spec(self) -> TransformerSpec:
+        """What it does."""
+        return self.content.spec
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenTransformer:
+    """A file or object that declares none: it takes down itself and no other."""
+
+    place: str
+    name: str
+    """As it says itself, where that much can be read; else the name of its file."""
+    problem: str
+    """What is wrong, with file, line and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transformers:
+    """What a set of files and objects declares."""
+
+    sound: Mapping[str, DeclaredTransformer] = field(default_factory=dict)
+    """By name."""
+    broken: tuple[BrokenTransformer, ...] = ()
+
+    def without(self, problems: Mapping[str, str]) -> "Transformers":
+        """These, where those with a problem (by name) are broken."""
+        gone = tuple(
+            BrokenTransformer(self.sound[name].place, name, problem) for name, problem in problems.items()
+        )
+        left = {name: each for name, each in self.sound.items() if name not in problems}
+        return Transformers(left, (*self.broken, *gone))
+
+    def among(self, datasets: Collection[str], taken: Collection[str]) -> "Transformers":
+        """These, beside such lines: one whose dataset nobody makes, or whose name is taken, is broken.
+
+        A transformer that ships is left out where the line that it belongs to is not served.
+
+        Args:
+            datasets: Names of the dataset assets.
+            taken: Names of lines and of all other assets.
+        """
+        kept = {
+            name: each
+            for name, each in self.sound.items()
+            if not (each.ships and each.spec.dataset and each.spec.dataset not in datasets)
+        }
+        problems = {}
+        for name, each in kept.items():
+            if name in taken:
+                problems[name] = (
+                    f"{each.place}: metadata.name: {name} is the name of a line or of an asset; choose another"
+                )
+            elif each.spec.dataset and each.spec.dataset not in datasets:
+                known = ", ".join(sorted(datasets)) or "none"
+                problems[name] = (
+                    f"{each.place}: spec.inputSource: no line makes {each.spec.dataset}; known are {known}"
+                )
+        return Transformers(kept, self.broken).without(problems)
+
+
+def load_transformers(
+    paths: Iterable[Path] = (), objects: Iterable[tuple[str, FeatureTransformer]] = ()
+) -> Transformers:
+    """The transformers of the files that ship, of these files and folders, and of these objects.
+
+    One that is wrong, or that has the name of one before it, is told as broken and leaves the others alone.
+
+    Args:
+        paths: Files, or folders of them.
+        objects: Of a cluster, with what each is called there.
+    """
+    sound: dict[str, DeclaredTransformer] = {}
+    broken: list[BrokenTransformer] = []
+
+    def add(found: DeclaredTransformer) -> None:
+        if taken := sound.get(found.name):
+            problem = (
+                f"{found.place}: metadata.name: {found.name} is the name of the transformer in {taken.place}, too; "
+                "rename one"
+            )
+            broken.append(BrokenTransformer(found.place, found.name, problem))
+        else:
+            sound[found.name] = found
+
+    shipped = _files((TRANSFORMERS_FOLDER,) if TRANSFORMERS_FOLDER.is_dir() else ())
+    given = [path for path in _files(paths) if path.resolve() not in {each.resolve() for each in shipped}]
+    for path in (*shipped, *given):
+        try:
+            content = read_transformer(path).content
+        except PlatformError as problem:
+            broken.append(BrokenTransformer(str(path), _name_in(path), str(problem)))
+        else:
+            add(DeclaredTransformer(content, str(path), ships=path in shipped))
+    for place, content in objects:
+        add(DeclaredTransformer(content, place))
+    return Transformers(sound, tuple(broken))
+
+
+def _files(paths: Iterable[Path]) -> Sequence[Path]:
+    return tuple(dict.fromkeys(file for path in paths for file in _files_of(path)))
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(file for file in path.iterdir() if file.suffix in _ENDINGS)
+    else:
+        yield path
+
+
+def _name_in(path: Path) -> str:
+    try:
+        metadata = read_yaml(path).content.get("metadata")
+    except ManifestError:
+        metadata = None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name.replace("-", "_") if isinstance(name, str) else path.stem

@@ -1,0 +1,164 @@
+"""Columns of an Arrow table as weight of evidence reads them: numbers with NaN, or categories with codes."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from platform_assets.features.errors import FeatureError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["numeric", "categorical"]
+LARGEST_EXACT: Final = 2**53
+"""Up to here every integer is a float of its own."""
+_TOLD: Final = {"numeric": "numbers", "categorical": "texts"}
+
+
+def column_of(rows: "pa.Table", name: str) -> "pa.ChunkedArray":
+    """The one column of this name.
+
+    Raises:
+        FeatureError: there is none, or there are several.
+    """
+    found = rows.schema.get_all_field_indices(name)
+    if len(found) != 1:
+        many = f"stands {len(found)} times" if found else "is missing"
+        raise FeatureError(f"column {name} {many}; there are {', '.join(rows.column_names) or 'no columns'}")
+    return rows.column(found[0])
+
+
+def kind_of(column: "pa.ChunkedArray", name: str) -> Kind | None:
+    """Whether a column holds numbers or categories; None where it has no type because it has no values.
+
+    Raises:
+        FeatureError: it holds something else.
+    """
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_integer(kind) or types.is_floating(kind):
+        return "numeric"
+    if (
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_boolean(kind)
+        or types.is_string_view(kind)
+    ):
+        return "categorical"
+    if types.is_null(kind):
+        return None
+    raise FeatureError(
+        f"column {name} has type {column.type}; weights are fitted to numbers, texts and booleans: "
+        "make one of these of it first"
+    )
+
+
+def check_kind(column: "pa.ChunkedArray", name: str, fitted: Kind) -> None:
+    """Nothing, where a column is of the kind that it was fitted as.
+
+    Raises:
+        FeatureError: it is of another.
+    """
+    kind = kind_of(column, name)
+    if kind not in (fitted, None):
+        raise FeatureError(
+            f"column {name} was fitted as {_TOLD[fitted]} and holds {_TOLD[kind or fitted]} now ({column.type}); "
+            "give it the type that it had, or fit anew"
+        )
+
+
+def number_chunks(column: "pa.ChunkedArray", name: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Pieces of a column of numbers and the row at which each begins, from 0; null is NaN.
+
+    Raises:
+        FeatureError: an integer lies beyond 2^53, where not each has a float of its own.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    start = 0
+    for chunk in column.chunks:
+        numbers = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
+        try:
+            floats = numbers.cast(pa.float64())
+        except pa.ArrowInvalid:
+            # Arrow refuses what it would have to round, and it quotes the value.
+            beyond = (
+                np.abs(numbers.fill_null(0).to_numpy(zero_copy_only=False).astype(object)) > LARGEST_EXACT
+            )
+            raise _identifiers(name, int(beyond.sum()), start + int(beyond.argmax()) + 1) from None
+        if floats.null_count:
+            floats = pc.fill_null(floats, np.nan)
+        # Of Arrow's null type even without a null.
+        yield start, floats.to_numpy(zero_copy_only=False)
+        start += len(chunk)
+
+
+def _identifiers(name: str, count: int, first: int) -> FeatureError:
+    return FeatureError(
+        f"column {name}: {count} integers lie beyond 2^53 (first: row {first}), where not each has a float of its own; "
+        "an identifier is no measurement: leave the column out, or make texts of it"
+    )
+
+
+def code_chunks(column: "pa.ChunkedArray") -> Iterator[tuple[int, list[str | None], NDArray[np.int32]]]:
+    """Pieces of a column of categories: the row at which each begins, from 0, its names, and the code of each row.
+
+    The code after the last name is that of null; a name may be None, too.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    start = 0
+    for chunk in column.chunks:
+        if pa.types.is_null(chunk.type):
+            yield start, [], np.zeros(len(chunk), np.int32)
+            start += len(chunk)
+            continue
+        if pa.types.is_dictionary(chunk.type):
+            coded = chunk
+        else:
+            texts = chunk if pa.types.is_large_string(chunk.type) else chunk.cast(pa.string())
+            coded = texts.dictionary_encode()
+        names = coded.dictionary
+        if not pa.types.is_string(names.type):
+            names = names.cast(pa.large_string())
+        codes = coded.indices.cast(pa.int32())
+        if codes.null_count:
+            codes = pc.fill_null(codes, len(names))
+        yield start, names.to_pylist(), codes.to_numpy(zero_copy_only=False)
+        start += len(chunk)
+
+
+def listed(column: "pa.ChunkedArray", name: str, kind: Kind) -> Sequence[Any]:
+    """The values of a few rows: floats, NaN for null, or texts, None for null.
+
+    Raises:
+        FeatureError: as `number_chunks`.
+    """
+    values = column.to_pylist()
+    if kind == "categorical":
+        return [
+            value if isinstance(value, str) or value is None else ("false", "true")[value] for value in values
+        ]
+    if beyond := [
+        row for row, value in enumerate(values, 1) if isinstance(value, int) and abs(value) > LARGEST_EXACT
+    ]:
+        raise _identifiers(name, len(beyond), beyond[0])
+    return [np.nan if value is None else float(value) for value in values]
+
+
+def first_missing(column: "pa.ChunkedArray") -> tuple[int, int]:
+    """How many values of a column are null or NaN, and the first row of them, from 1."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    missing = pc.is_null(column, nan_is_null=True)
+    return int(pc.sum(missing).as_py()), int(pc.index(missing, True).as_py()) + 1

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
+_MODELS: Final = ("logistic", "trees", "scorecard")
 _SCORING: Final = tuple(
-    f"{_FOLDER}.{name}"
-    for name in (*("evaluator", "scorer", "encoding", "inputs", "values", "logistic", "trees", "scorecard"),)
+    f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "inputs", "values", *_MODELS)
 )
 _CHALLENGER: Final = TabularParameters(
     learning_rate=0.05, max_iterations=200, max_leaf_nodes=8, regularisation=10.0
@@ -56,7 +56,7 @@ _BOOTSTRAP_SEED: Final = 20_260
 class TabularEvaluator:
     """Judges models of tables."""
 
-    fields: Final = ("columns", "fairness")
+    fields: Final = ("columns", "fairness", "model")
     headline: Final = "auc"
     rules: Final[Mapping[str, Rule]] = MappingProxyType({**SCORECARD_RULES, **FAIRNESS_RULES, **POINTS_RULES})
 

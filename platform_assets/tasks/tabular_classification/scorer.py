@@ -58,7 +58,7 @@ class Classifier(BaseModel):
         try:
             return cls.model_validate_json(content)
         except PydanticValidationError:
-            raise TrainingError(f"{CLASSIFIER_FILE}: is of no model of a table; train it again") from None
+            raise TrainingError(f"{CLASSIFIER_FILE}: is no model of a table; train it again") from None
 
 
 @dataclass(frozen=True, slots=True)

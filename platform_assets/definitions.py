@@ -8,9 +8,10 @@ import dagster as dg
 from platform_assets.datasets.assets import schema_changes_asset
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift.assets import drift_schedule
+from platform_assets.features.declared import Transformers, load_transformers
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
 from platform_assets.lines.definitions import line_definitions
-from platform_assets.lines.line import BrokenLine, Line, load_lines
+from platform_assets.lines.line import BrokenLine, Line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from sensors.definitions import drift_sensor, git_sensors
@@ -34,7 +35,10 @@ def step_executor(settings: PlatformSettings) -> dg.ExecutorDefinition:
 
 
 def build_definitions(
-    outside: OutsideSystems, lines: Sequence[Line], broken: Sequence[BrokenLine] = ()
+    outside: OutsideSystems,
+    lines: Sequence[Line],
+    broken: Sequence[BrokenLine] = (),
+    transformers: Transformers | None = None,
 ) -> dg.Definitions:
     """Definitions of these lines on these systems, with what keeps house and what starts runs by itself.
 
@@ -42,8 +46,9 @@ def build_definitions(
         outside: The systems.
         lines: The lines.
         broken: Specs that declare none; they are shown, and why.
+        transformers: Those that are served whoever uses them; by default only what the lines use.
     """
-    of_lines = line_definitions(outside, lines, broken)
+    of_lines = line_definitions(outside, lines, broken, transformers=transformers)
     jobs = list(of_lines.jobs or ())
     return dg.Definitions(
         assets=[*(of_lines.assets or ()), schema_changes_asset(), retention_asset(content_hash)],
@@ -62,7 +67,10 @@ def build_definitions(
 def defs() -> dg.Definitions:
     """What `workspace.yaml` loads."""
     settings = PlatformSettings()
-    loaded = load_lines(settings.specs)
+    declared = load_transformers(settings.transformers)
+    loaded, transformers = with_transformers(load_lines(settings.specs), declared)
     for line in loaded.broken:
         log.error("line %s cannot be loaded: %s", line.name, line.problem)
-    return build_definitions(OutsideSystems(settings), loaded.sound, loaded.broken)
+    for each in transformers.broken:
+        log.error("transformer %s cannot be loaded: %s", each.name, each.problem)
+    return build_definitions(OutsideSystems(settings), loaded.sound, loaded.broken, transformers)

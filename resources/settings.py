@@ -179,6 +179,8 @@ class PlatformSettings(LockSettings):
     """Versions of drift tables are made every hour and go after so many days; the newest has all rows."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
+    transformers: tuple[Path, ...] = ()
+    """Files of feature transformers, or folders of them, to serve besides those that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
     """Repositories whose pushes retrain the lines."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

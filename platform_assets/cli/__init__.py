@@ -9,6 +9,7 @@ from platform_assets.cli import (
     contracts,
     drift,
     export,
+    features,
     ledger,
     lineage,
     lines,
@@ -27,6 +28,7 @@ app.add_typer(breaker.app, name="breaker")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(drift.app, name="drift")
 app.add_typer(export.app, name="export")
+app.add_typer(features.app, name="features")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policy.app, name="policy")
 app.add_typer(retention.app, name="retention")

@@ -31,10 +31,12 @@ def outside_systems() -> "OutsideSystems":
 
 
 def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "Lines":
-    """The lines of the given spec, of the settings' specs, or all that ship."""
-    from platform_assets.lines.line import load_lines
+    """The lines of the given spec, of the settings' specs, or all that ship; with the transformers that they use."""
+    from platform_assets.features.declared import load_transformers
+    from platform_assets.lines.line import load_lines, with_transformers
 
-    return load_lines((spec,) if spec else settings.specs)
+    lines = load_lines((spec,) if spec else settings.specs)
+    return with_transformers(lines, load_transformers(settings.transformers))[0]
 
 
 def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "Line":
@@ -43,10 +45,12 @@ def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None)
     Raises:
         LineError: there is no such line, there are several, or its spec is wrong.
     """
+    from platform_assets.features.declared import load_transformers
     from platform_assets.lines.line import LineError, load_line
 
     if spec is not None:
-        line = load_line(spec)
+        # A transformer may read the dataset of a line that this command does not look at.
+        line = load_line(spec).using(load_transformers(settings.transformers))
         if name not in (None, line.name):
             raise LineError(f"{spec} declares the line {line.name}, not {name}")
         return line

@@ -255,7 +255,7 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
     print()
     for step in outcome.steps:
         seconds = f"{step.seconds:7.1f} s" if step.seconds is not None else " " * 9
-        print(f"  {step.outcome:<8}{seconds}  {outcome.line}_{step.stage}")
+        print(f"  {step.outcome:<8}{seconds}  {step.asset}")
     _print_status(status)
     if outcome.pin:
         print(
@@ -273,6 +273,8 @@ def _print_status(status: dict[str, Any]) -> None:
     if status["rows_by_split"]:
         rows = ", ".join(f"{split} {count:,}" for split, count in status["rows_by_split"].items())
         print(f"  data      {status['data_version'][:12]}  {rows}")
+    for each in status["transformers"]:
+        print(f"  features  {each['version']}, fitted on {each['fit_rows']:,} rows of {each['fitted_on']}")
     if status["metrics"]:
         metrics = status["metrics"]
         print(

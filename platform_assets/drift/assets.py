@@ -12,9 +12,9 @@ from platform_assets.drift.record import states
 from platform_assets.drift.table import newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.pictures import as_markdown_image
 from platform_assets.sketch.stability import band
 from platform_assets.step import foreseen_failures
-from platform_assets.validation.pictures import as_markdown_image
 from resources.locks import LockError
 from resources.object_store import ObjectStore, ObjectStoreError
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from platform_assets.drift.decay import DecayRate
 from platform_assets.drift.monitor import MISSING
+from platform_assets.pictures import COLOURS, GREY, as_png, new_figure, tidy
 from platform_assets.sketch.stability import MAJOR, MODERATE
-from platform_assets.validation.pictures import COLOURS, GREY, as_png, new_figure, tidy
 
 if TYPE_CHECKING:
     import pyarrow as pa

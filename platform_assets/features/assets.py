@@ -1,40 +1,110 @@
-"""The features asset: what models read of one dataset version."""
+"""The features of a line, made of one dataset version; and transformers, which lines share."""
 
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 from pydantic import BaseModel
 
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.datasets.sources import without_secrets
+from platform_assets.features.declared import BrokenTransformer, DeclaredTransformer
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import Features, Featurizer
+from platform_assets.features.fit_input import FitInput
+from platform_assets.features.leak import RULE_SET
+from platform_assets.features.leak_gate import LeakReport, judge_leaks
+from platform_assets.features.transformer import FittedTransformer, kernel_version
+from platform_assets.features.version_making import (
+    Made,
+    bins_of,
+    make_version,
+    publish_features,
+    stability_of,
+)
+from platform_assets.features.versions import (
+    data_version,
+    is_intact,
+    latest_version,
+    load_fitted,
+    resolve,
+    split_reference,
+)
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.suppression import publish_unless_erased
+from platform_assets.governance.verdict import record
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import TABLES, DatasetVersion, FeaturesVersion, TableSnapshot
-from platform_assets.step import foreseen_failures, line_asset, materialized, override_config, with_overrides
+from platform_assets.pictures import as_markdown_image
+from platform_assets.references import (
+    HISTORICAL,
+    TABLES,
+    DatasetVersion,
+    FeaturesVersion,
+    TableSnapshot,
+    TransformerVersion,
+)
+from platform_assets.step import (
+    evaluation_of,
+    foreseen_failures,
+    line_asset,
+    materialized,
+    override_config,
+    recorded_reference,
+    with_overrides,
+)
 from resources.provenance import code_commit
+from resources.warehouse import Warehouse, WarehouseError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from platform_assets.features.woe import Woe
+
+TRANSFORMERS_GROUP: Final = "features"
+BROKEN_TRANSFORMERS_GROUP: Final = "broken_transformers"
+LEAK_CHECK: Final = RULE_SET.replace(".", "_")
+_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_]")
 _CODE = code_version("features", "platform_assets.features.featurizer", "platform_assets.datasets.snapshots")
 
 
 def features_fingerprint(
-    line: str, spec: BaseModel, featurizer: Featurizer[Any], *, dataset_version: str
+    line: str,
+    spec: BaseModel,
+    featurizer: Featurizer[Any],
+    *,
+    dataset_version: str,
+    transformers: Mapping[str, TransformerVersion],
 ) -> str:
-    """Identity of the features that `spec` would make of a dataset version."""
+    """Identity of the features that `spec` would make of a dataset version with these transformers."""
+    applied = {f"transformer {name}": each.version for name, each in transformers.items()}
     return fingerprint(
         f"{line}_features",
         code=f"{_CODE}|{featurizer.code}",
         config=identity_of(spec, featurizer.fields),
-        upstream={"dataset": dataset_version, **featurizer.upstream(spec)},
+        upstream={"dataset": dataset_version, **applied, **featurizer.upstream(spec)},
     )
 
 
+def applied_transformers(
+    ledger: Ledger, spec: BaseModel, featurizer: Featurizer[Any]
+) -> dict[str, TransformerVersion]:
+    """What the transformers of a spec are now, by name.
+
+    Raises:
+        FeatureError: one was never fitted, or never had the version that the spec names.
+    """
+    return {split_reference(each)[0]: resolve(ledger, each) for each in featurizer.uses(spec).names}
+
+
 def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> dg.AssetsDefinition:
-    """`<line>_features`."""
+    """`<line>_features`; with transformers it waits for them, and has a check of its leak gate."""
     overridden = override_config(spec, featurizer.overridable)
+    use = featurizer.uses(spec)
+    names = [split_reference(each)[0] for each in use.names]
 
     @line_asset(
         line,
@@ -43,18 +113,31 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
         kinds=("iceberg", *featurizer.kinds),
         code=f"{_CODE}|{featurizer.code}",
         made_from={"dataset": "dataset"},
+        deps=names,
+        # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
+        check_specs=[
+            dg.AssetCheckSpec(
+                LEAK_CHECK,
+                asset=f"{line}_features",
+                description="Transformers have learnt from training rows only, and look at nothing that is not known yet",
+            )
+        ]
+        if names
+        else [],
     )
     def features(
+        context: dg.AssetExecutionContext,
         dataset: DatasetVersion,
         outside: dg.ResourceParam[OutsideSystems],
         config: overridden,  # type: ignore[valid-type]
-    ) -> dg.MaterializeResult[FeaturesVersion]:
+    ) -> Iterator[Any]:
         with foreseen_failures():
             resolved = with_overrides(spec, config)
+            transformers = applied_transformers(outside.ledger, resolved, featurizer)
+            fitted = _fitted(outside, resolved, featurizer, transformers)
+            rows = outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id)
             made = featurizer.apply(
-                outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id),
-                resolved,
-                subject_column=dataset.subject_column,
+                rows, resolved, subject_column=dataset.subject_column, transformers=fitted
             )
             reference = FeaturesVersion(
                 dataset=dataset,
@@ -62,18 +145,217 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
                 featurizer_sha256=made.sha256,
                 recipe=dict(made.recipe),
                 state_prefix=_kept_state(outside, made, dataset),
+                transformers=tuple(transformers.values()),
             )
-            return materialized(
+            if transformers:
+                report = judge_leaks(
+                    reference.transformers,
+                    fitted,
+                    featurizer.uses(resolved),
+                    dataset,
+                    rows,
+                    outside.warehouse,
+                )
+                verdict = report.verdict(f"{line}_features@{reference.version}")
+                record(outside.ledger, verdict, evaluation_id=evaluation_of(context))
+                yield _leak_check(report)
+            yield materialized(
                 reference,
-                fingerprint=features_fingerprint(line, resolved, featurizer, dataset_version=dataset.version),
+                fingerprint=features_fingerprint(
+                    line, resolved, featurizer, dataset_version=dataset.version, transformers=transformers
+                ),
                 metadata={
                     "dagster/row_count": reference.snapshot.rows,
                     "snapshot_id": reference.snapshot.snapshot_id,
+                    **(
+                        {"transformers": [each.label for each in reference.transformers]}
+                        if transformers
+                        else {}
+                    ),
                     **made.metadata,
                 },
             )
 
     return features
+
+
+def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
+    """The asset of a transformer, called as it is: a fitted version, and where it looks at history a table of features."""
+    spec, name = declared.spec, declared.name
+    historical = spec.transformer_type in HISTORICAL
+
+    def declare(ins: Mapping[str, dg.AssetIn]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        made: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
+            name=name,
+            group_name=TRANSFORMERS_GROUP,
+            description=declared.content.description or _DESCRIPTIONS[spec.transformer_type],
+            kinds={spec.transformer_type, *(["iceberg"] if historical else [])},
+            code_version=kernel_version(spec.transformer_type),
+            metadata={"declared_in": declared.place, "input_source": without_secrets(spec.input_source)},
+            ins=ins,
+        )
+        return made
+
+    if spec.dataset is None:
+
+        @declare({})
+        def of_file(
+            context: dg.AssetExecutionContext, outside: dg.ResourceParam[OutsideSystems]
+        ) -> dg.MaterializeResult[TransformerVersion]:
+            return _transformer_made(context, declared, None, outside)
+
+        return of_file
+
+    @declare({"dataset": dg.AssetIn(spec.dataset)})
+    def of_dataset(
+        context: dg.AssetExecutionContext,
+        dataset: DatasetVersion,
+        outside: dg.ResourceParam[OutsideSystems],
+    ) -> dg.MaterializeResult[TransformerVersion]:
+        return _transformer_made(context, declared, dataset, outside)
+
+    return of_dataset
+
+
+def broken_transformer_asset(transformer: BrokenTransformer) -> dg.AssetSpec:
+    """What the UI shows of a transformer that cannot be loaded: its name, and why. Nothing can materialize it."""
+    # Two broken files may claim one name, or one that no asset can have.
+    place = hashlib.sha256(f"{transformer.place} {transformer.name}".encode()).hexdigest()[:6]
+    return dg.AssetSpec(
+        dg.AssetKey(f"{_NO_NAME.sub('_', transformer.name)}_{place}"),
+        group_name=BROKEN_TRANSFORMERS_GROUP,
+        description=f"This transformer cannot be loaded, and all others are as they were.\n\n```\n{transformer.problem}\n```",
+        metadata={"declared_in": transformer.place, "problem": transformer.problem},
+        kinds={"broken"},
+    )
+
+
+def stale_transformer(
+    declared: DeclaredTransformer, instance: dg.DagsterInstance, outside: OutsideSystems
+) -> str:
+    """Why the transformer would make another version now, or its features again; empty where it would not.
+
+    Raises:
+        DatasetError: its file is missing.
+    """
+    spec = declared.spec
+    dataset = (
+        recorded_reference(instance, dg.AssetKey(spec.dataset), DatasetVersion) if spec.dataset else None
+    )
+    if spec.dataset and dataset is None:
+        return f"{spec.dataset} was never materialized"
+    latest = latest_version(outside.ledger, declared.name)
+    if latest is None:
+        return "never fitted"
+    if latest.data_version != data_version(spec, FitInput.of(spec, dataset).content_hash):
+        return "its spec, code or input has changed"
+    if not is_intact(outside.object_store, latest):
+        return "what was fitted is lost"
+    made = recorded_reference(instance, dg.AssetKey(declared.name), TransformerVersion)
+    if spec.transformer_type in HISTORICAL and not _table_is_whole(made, latest, outside.warehouse):
+        return "its table is not there"
+    return ""
+
+
+_DESCRIPTIONS: Final = {
+    "woe": "Weights of evidence, fitted on training rows.",
+    "zscore": "How a value compares with those of its entity in the days before.",
+    "lag": "An earlier value of the same entity.",
+}
+
+
+def _transformer_made(
+    context: dg.AssetExecutionContext,
+    declared: DeclaredTransformer,
+    dataset: DatasetVersion | None,
+    outside: OutsideSystems,
+) -> dg.MaterializeResult[TransformerVersion]:
+    with foreseen_failures():
+        made = make_version(declared, dataset, outside)
+        version, reused, shown = made.version, made.reused, {}
+        if version.transformer_type in HISTORICAL:
+            before = recorded_reference(context.instance, context.asset_key, TransformerVersion)
+            if reused and before is not None and _table_is_whole(before, version, outside.warehouse):
+                version = version.model_copy(update={"table": before.table})
+            else:
+                table, rows = publish_features(made, declared, dataset, outside)
+                version, reused = version.model_copy(update={"table": table}), False
+                shown = _shown_history(declared, rows)
+        else:
+            shown = _shown_weights(made)
+        return materialized(
+            version,
+            fingerprint=version.data_version,
+            reused=reused,
+            metadata={
+                "version": version.label,
+                "fit_rows": version.fit_rows,
+                "rows_not_yet_known": made.fit_rows.not_yet_known,
+                "input_source": version.input_source,
+                "snapshot_id": version.snapshot.snapshot_id if version.snapshot else "none: it was a file",
+                "fitted": outside.object_store.uri(version.object_key),
+                **({"dagster/row_count": version.table.rows} if version.table else {}),
+                **shown,
+            },
+        )
+
+
+def _table_is_whole(
+    made: TransformerVersion | None, version: TransformerVersion, warehouse: Warehouse
+) -> bool:
+    if made is None or made.table is None or made.data_version != version.data_version:
+        return False
+    try:
+        left = warehouse.left_of(made.table.table, made.table.snapshot_id)
+    except WarehouseError:
+        return False
+    return left == made.table.snapshot_id
+
+
+def _shown_weights(made: Made) -> dict[str, Any]:
+    from platform_assets.features.woe_pictures import woe_picture
+
+    fitted: Woe = made.fitted  # type: ignore[assignment]
+    return {
+        "information": _table_of(stability_of(fitted, made.rows)),
+        "bins": _table_of(bins_of(fitted)),
+        "weights": dg.MetadataValue.md(as_markdown_image(woe_picture(fitted), "weights")),
+    }
+
+
+def _shown_history(declared: DeclaredTransformer, rows: "pa.Table") -> dict[str, Any]:
+    from platform_assets.features.pictures import history_picture
+
+    png = history_picture(rows, list(declared.spec.outputs.values()), str(declared.spec.timestamp_column))
+    return {"distribution": dg.MetadataValue.md(as_markdown_image(png, "distribution"))}
+
+
+def _table_of(records: list[dict[str, Any]]) -> dg.MetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(each) for each in records])
+
+
+def _leak_check(report: LeakReport) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=LEAK_CHECK,
+        passed=report.outcome == "pass",
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=report.reason,
+        metadata={"outcome": report.outcome},
+    )
+
+
+def _fitted(
+    outside: OutsideSystems,
+    spec: BaseModel,
+    featurizer: Featurizer[Any],
+    transformers: Mapping[str, TransformerVersion],
+) -> dict[str, FittedTransformer]:
+    fitted = {name: load_fitted(outside.object_store, each) for name, each in transformers.items()}
+    specs = {name: each.spec for name, each in fitted.items()}
+    for name, each in transformers.items():
+        if refusal := featurizer.refusal(spec, name, specs):
+            raise FeatureError(f"{each.label}: {refusal}")
+    return fitted
 
 
 def state_of(outside: OutsideSystems, features: FeaturesVersion) -> Mapping[str, bytes]:

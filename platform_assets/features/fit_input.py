@@ -92,7 +92,8 @@ class FitRows:
     @property
     def count(self) -> int:
         """How many."""
-        return self.rows.num_rows
+        rows: int = self.rows.num_rows
+        return rows
 
 
 def rows_to_fit(spec: TransformerSpec, rows: "pa.Table") -> FitRows:

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROOM: Final = "platform_assets.features"
-_WINDOWS: Final = ("windows", "window_kernels", "window_state")
+_WINDOWS: Final = (
+    "windows",
+    "window_columns",
+    "window_entity",
+    "window_groups",
+    "window_kernels",
+    "window_state",
+)
 _MODULES: Final[Mapping[TransformerType, tuple[str, ...]]] = MappingProxyType(
     {
         "woe": (
@@ -76,10 +83,13 @@ def read_fitted(content: bytes) -> FittedTransformer:
     Raises:
         FeatureError: it is none, is damaged, or is of a later format.
     """
-    from platform_assets.features.windows import WindowTransformer
     from platform_assets.features.woe import Woe, is_woe
 
-    return (Woe if is_woe(content) else WindowTransformer).from_bytes(content)
+    if is_woe(content):
+        return Woe.from_bytes(content)
+    from platform_assets.features.windows import WindowTransformer
+
+    return WindowTransformer.from_bytes(content)
 
 
 def kernel_version(kind: TransformerType) -> str:

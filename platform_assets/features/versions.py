@@ -5,9 +5,11 @@
 | the fitted state | `models/<env>/<name>/v<N>/fitted.json` |
 | what it was fitted on, for whoever finds the object | `models/<env>/<name>/v<N>/manifest.json` |
 | who fitted it, of which snapshot, on which rows | ledger entry of kind `transformer`, subject `<name>` |
+| which one `credit_woe@latest` is | the newest ledger entry of kind `transformer_latest`, subject `<name>` |
 
 The entry is what makes a version: objects without one are the leftovers of a process that died, and the next version
-takes their place. Numbers are given under a lock, and a data version has one number for good.
+takes their place. Numbers are given under a lock, and a data version has one number for good: who takes a change of
+the spec back has the number of before again, and it is the latest.
 """
 
 import hashlib
@@ -20,14 +22,14 @@ from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer import FittedTransformer, kernel_version, read_fitted
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import canonical_sha256
-from platform_assets.ledger.entry import canonical
-from platform_assets.ledger.ledger import Entry, Ledger
+from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, canonical
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TransformerVersion
 from resources.object_store import GdprClass, ObjectMissingError, ObjectStore, ObjectStoreError
 from resources.provenance import code_commit
 
 KIND: Final = "transformer"
+LATEST_KIND: Final = "transformer_latest"
 LATEST: Final = "latest"
 FITTED_FILE, MANIFEST_FILE = "fitted.json", "manifest.json"
 _LOCK_SECONDS: Final = 600
@@ -82,10 +84,19 @@ def versions_of(ledger: Ledger, name: str) -> list[TransformerVersion]:
     return [_version_of(entry) for entry in ledger.entries(kind=KIND, subject=name)]
 
 
-def newest_version(ledger: Ledger, name: str) -> TransformerVersion | None:
-    """The version that was recorded last; None before the first."""
-    entry = ledger.latest(KIND, name)
-    return None if entry is None else _version_of(entry)
+def latest_version(ledger: Ledger, name: str) -> TransformerVersion | None:
+    """The version that was materialized last; None before the first.
+
+    Raises:
+        FeatureError: the ledger does not hold it.
+    """
+    pointer = ledger.latest(LATEST_KIND, name)
+    if pointer is None:
+        return None
+    found = recorded(ledger, name, pointer.body["data_version"])
+    if found is None:
+        raise FeatureError(f"entry {pointer.seq} names a version of {name} that the ledger does not hold")
+    return found
 
 
 def names_of(ledger: Ledger) -> list[str]:
@@ -101,10 +112,10 @@ def resolve(ledger: Ledger, reference: str) -> TransformerVersion:
     """
     name, number = split_reference(reference)
     if number is None:
-        newest = newest_version(ledger, name)
-        if newest is None:
+        latest = latest_version(ledger, name)
+        if latest is None:
             raise FeatureError(f"{name} was never fitted; materialize it first")
-        return newest
+        return latest
     known = versions_of(ledger, name)
     for each in known:
         if each.number == number:
@@ -184,8 +195,8 @@ def record_fit(fit: Fit, outside: OutsideSystems) -> TransformerVersion:
             if not is_intact(store, known):
                 _put(fit, known, content, outside)
             return known
-        newest = newest_version(ledger, fit.name)
-        number = 1 if newest is None else newest.number + 1
+        newest = ledger.latest(KIND, fit.name)
+        number = 1 if newest is None else _version_of(newest).number + 1
         version = fit.version.model_copy(
             update={
                 "number": number,
@@ -206,6 +217,19 @@ def record_fit(fit: Fit, outside: OutsideSystems) -> TransformerVersion:
         return version
 
 
+def make_latest(version: TransformerVersion, ledger: Ledger) -> None:
+    """From now on it is what `@latest` means; where it is already, nothing is recorded."""
+    with ledger.exclusive() as writer:
+        pointer = ledger.latest(LATEST_KIND, version.name)
+        if pointer is None or pointer.body["data_version"] != version.data_version:
+            writer.append(
+                LATEST_KIND,
+                version.name,
+                fingerprint=pointer.hash if pointer else GENESIS,
+                body={"data_version": version.data_version, "number": version.number},
+            )
+
+
 def _put(fit: Fit, version: TransformerVersion, content: bytes, outside: OutsideSystems) -> None:
     """The state, and then the manifest: who finds one finds both."""
     manifest = version.model_dump(mode="json", exclude={"table"}) | {
@@ -213,7 +237,7 @@ def _put(fit: Fit, version: TransformerVersion, content: bytes, outside: Outside
         "spec": fit.fitted.spec.normalised(),
     }
     folder = version.object_key.rpartition("/")[0]
-    for name, bytes_ in ((FITTED_FILE, content), (MANIFEST_FILE, canonical(manifest))):
+    for name, bytes_ in ((FITTED_FILE, content), (MANIFEST_FILE, canonical(manifest, "manifest"))):
         outside.object_store.put(
             f"{folder}/{name}",
             bytes_,

@@ -116,8 +116,9 @@ def quantile_edges(values: Floats, prebins: int) -> Floats:
     below, above = values[cuts - 1], values[cuts]
     middle = below / 2 + above / 2
     if (np.floor(values) == values).all():
-        middle = np.floor(middle) + 0.5
-    # Of neighbours among floats, and where halves have no float, the lower one ends its bin.
+        halves = np.floor(middle) + 0.5
+        middle = np.where(halves < above, halves, middle)
+    # Of two floats with none between them, the lower one ends its bin.
     edges: Floats = np.where((below <= middle) & (middle < above), middle, below)
     return edges
 

@@ -161,4 +161,4 @@ def first_missing(column: "pa.ChunkedArray") -> tuple[int, int]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     missing = pc.is_null(column, nan_is_null=True)
-    return int(pc.sum(missing).as_py()), int(pc.index(missing, True).as_py()) + 1
+    return int(pc.sum(missing, min_count=0).as_py()), int(pc.index(missing, True).as_py()) + 1

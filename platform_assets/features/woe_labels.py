@@ -6,12 +6,12 @@ from typing import Final
 
 _MOST_NAMES: Final = 6
 _LONGEST: Final = 40
-_DIGITS: Final = range(4, 18)
+_DIGITS: Final = range(6, 18)
 """17 tell any two floats apart."""
 
 
 def interval_labels(edges: Sequence[float]) -> list[str]:
-    """Of the intervals between ascending edges: as few digits as tell them apart, four at least."""
+    """Of the intervals between ascending edges: as few digits as tell them apart, six at least."""
     if not edges:
         return ["any number"]
     for digits in _DIGITS:

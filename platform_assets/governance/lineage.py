@@ -21,7 +21,7 @@ from platform_assets.governance.verdict import (
     verdict_of,
 )
 from platform_assets.ledger.ledger import Entry, Ledger
-from platform_assets.references import STAGES, AssetReference, RegisteredVersion
+from platform_assets.references import STAGES, AssetReference, RegisteredVersion, TransformerVersion
 
 LINEAGE, REGISTRATION = "lineage", "registration"
 _SHORTEST_PREFIX = 8
@@ -243,6 +243,7 @@ def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
             stage: each.snapshot.model_dump()  # type: ignore[attr-defined]
             for stage, each in (("dataset", dataset), ("features", features))
         },
+        "transformers": {each.name: fitted_on(each) for each in features.transformers},  # type: ignore[attr-defined]
         "sources": list(reference.of_dataset.sources),
         "ge_run_id": reference.of_dataset.ge_run_id,
         "tracking_run_id": model.tracking_run_id,  # type: ignore[attr-defined]
@@ -252,6 +253,22 @@ def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
                 kind=REGISTRATION, subject=f"{reference.of_dataset.line}_model@{model.version}"
             )
         ],
+    }
+
+
+def fitted_on(transformer: TransformerVersion) -> dict[str, Any]:
+    """Which version of a transformer it is, and what that was fitted on."""
+    snapshot = transformer.snapshot
+    return {
+        "version": transformer.label,
+        "data_version": transformer.data_version,
+        "sha256": transformer.sha256,
+        "fitted_on": transformer.dataset_asset or transformer.input_source,
+        "snapshot": snapshot.snapshot_id if snapshot else None,
+        "input_hash": transformer.input_hash,
+        "fit_split": transformer.fit_split,
+        "fit_rows": transformer.fit_rows,
+        "object": transformer.object_key,
     }
 
 

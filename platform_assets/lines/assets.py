@@ -42,10 +42,16 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
 
 
 def line_job(line: Line) -> Any:
-    """The job that materializes the whole line; one run of a line at a time."""
+    """The job that materializes the whole line; one run of a line at a time.
+
+    The transformers that it uses as they are at the latest are made with it, between dataset and features.
+    """
+    selection: dg.AssetSelection = dg.AssetSelection.groups(line.name)
+    if latest := [asset for name, asset in transformer_keys(line).items() if line.follows_latest(name)]:
+        selection |= dg.AssetSelection.assets(*latest)
     return dg.define_asset_job(
         line.name,
-        selection=dg.AssetSelection.groups(line.name),
+        selection=selection,
         description=line.spec.description,
         tags={LINE_TAG: line.name},
     )
@@ -54,6 +60,11 @@ def line_job(line: Line) -> Any:
 def asset_key(line: Line, stage: str) -> dg.AssetKey:
     """Key of a line's asset."""
     return dg.AssetKey(f"{line.name}_{stage}")
+
+
+def transformer_keys(line: Line) -> dict[str, dg.AssetKey]:
+    """Keys of the declared transformers that the line uses, by name."""
+    return {name: dg.AssetKey(name) for name in line.transformers}
 
 
 def broken_line_asset(line: BrokenLine) -> dg.AssetSpec:

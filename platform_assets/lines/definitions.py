@@ -6,6 +6,8 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import require_closed
+from platform_assets.features.assets import broken_transformer_asset, transformer_asset
+from platform_assets.features.declared import Transformers
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
 from platform_assets.lines.line import BrokenLine, Line, LineError
@@ -46,6 +48,7 @@ def line_definitions(
     lines: Sequence[Line],
     broken: Sequence[BrokenLine] = (),
     *,
+    transformers: Transformers | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """Definitions of these lines, and of nothing else.
@@ -54,14 +57,19 @@ def line_definitions(
         outside: The systems.
         lines: The lines, as their files have them.
         broken: Specs that declare none; they are shown, and why.
+        transformers: Those that are served whoever uses them; by default only what the lines use.
         loggers: Of runs; Dagster's own by default.
     """
+    served = dict(transformers.sound) if transformers else {}
+    served |= {name: each for line in lines for name, each in line.transformers.items()}
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
     sound, stuck = adapted_lines(lines, outside.ledger)
     return dg.Definitions(
         assets=[
             *(asset for line in sound for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
             *map(broken_line_asset, (*broken, *stuck)),
+            *map(transformer_asset, served.values()),
+            *map(broken_transformer_asset, transformers.broken if transformers else ()),
         ],
         jobs=[line_job(line) for line in sound],
         resources=platform_resources(outside),

@@ -6,7 +6,7 @@ It stands above the domains; no domain knows the whole spec. What Dagster makes 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,11 @@ from pydantic import JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
+from platform_assets.features.declared import DeclaredTransformer, Transformers
+from platform_assets.features.leak import RULE_SET as LEAK_RULE_SET
+from platform_assets.features.leak import RULE_SET_HASH as LEAK_RULE_SET_HASH
+from platform_assets.features.leak_gate import REQUIREMENT as NO_LEAK
+from platform_assets.features.versions import split_reference
 from platform_assets.governance import retraining as retrainings
 from platform_assets.governance.errors import GovernanceError
 from platform_assets.governance.requirements import Demands
@@ -31,7 +36,16 @@ from resources.errors import PlatformError
 SPECS_FOLDER = Path(__file__).parent.parent / "models"
 SPEC_FILE = "training-spec.yaml"
 RESERVED_NAMES = frozenset(
-    {"broken_lines", "drift", "governance", "retention", "retention_sweep", "schema_changes"}
+    {
+        "broken_lines",
+        "broken_transformers",
+        "drift",
+        "features",
+        "governance",
+        "retention",
+        "retention_sweep",
+        "schema_changes",
+    }
 )
 """Groups, jobs and assets of the platform itself."""
 RESERVED_ENDINGS = tuple(table.rpartition("{line}")[2] for table in FORMER_TABLES.values())
@@ -53,6 +67,8 @@ class Line:
     """Ledger entry of the request whose values stand in the spec instead of the file's."""
     file_basis: str | None = None
     """Identity of the file's spec, where another's values stand in its place."""
+    transformers: Mapping[str, DeclaredTransformer] = field(default_factory=dict)
+    """Those of its spec that are declared, by name; the others can only be pinned to a version that there is."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -66,15 +82,55 @@ class Line:
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
-        """The verdicts that deploying demands."""
-        return self.spec.requires.deploy
+        """The verdicts that deploying demands: those of its spec, and of a line with transformers the leak gate's."""
+        stated = self.spec.requires.deploy
+        if not self.transformer_references or any(each.rule_set == LEAK_RULE_SET for each in stated):
+            return stated
+        return (*stated, NO_LEAK)
+
+    @property
+    def transformer_references(self) -> dict[str, str]:
+        """The transformers that it uses, as its spec has them (`credit_woe@latest`), by name."""
+        names = self.task.featurizer.uses(self.spec).names
+        return {split_reference(each)[0]: each for each in names}
+
+    def follows_latest(self, name: str) -> bool:
+        """Whether each run looks up what the transformer is at the latest; else it is pinned to a version."""
+        return split_reference(self.transformer_references[name])[1] is None
+
+    def using(self, transformers: Transformers) -> "Line":
+        """The line with those of these transformers that its spec names.
+
+        Raises:
+            ManifestError: one does not fit the spec, is broken, or is asked for as `latest` and not declared.
+        """
+        sound, references = transformers.sound, self.transformer_references
+        own = {name: sound[name] for name in references if name in sound}
+        specs = {name: each.spec for name, each in own.items()}
+        problems = {each.name: each.problem for each in transformers.broken}
+        for at, (name, reference) in enumerate(references.items()):
+            place = ("transformers", at) if len(references) > 1 else ("transformers",)
+            if name in own:
+                if refusal := self.task.featurizer.refusal(self.spec, name, specs):
+                    raise self.manifest.error(place, refusal)
+            elif split_reference(reference)[1] is None:
+                known = ", ".join(sound) or "none"
+                why = (
+                    f"{name} is broken: {problems[name]}"
+                    if name in problems
+                    else f"there is no transformer {name}"
+                )
+                raise self.manifest.error(place, f"{why}; known are {known}")
+        return replace(self, transformers=own)
 
     @cached_property
     def rule_set_hashes(self) -> dict[str, str]:
         """Hash by rule set, as the files state the rules now: verdicts under older rules do not count."""
         rules, spec = self.task.rules, self.spec
         gates = (Gate.parse(name, condition, rules, spec) for name, condition in spec.gates.items())
-        return self.contract.rule_set_hashes | {gate.rule_set: gate.rule_set_hash for gate in gates}
+        leaks = {LEAK_RULE_SET: LEAK_RULE_SET_HASH} if self.transformer_references else {}
+        found = {gate.rule_set: gate.rule_set_hash for gate in gates}
+        return self.contract.rule_set_hashes | found | leaks
 
     @property
     def demands(self) -> Demands:
@@ -236,6 +292,24 @@ def load_lines(specs: Iterable[Path] = ()) -> Lines:
         else:
             sound[line.name] = line
     return Lines(tuple(sound.values()), tuple(broken))
+
+
+def with_transformers(lines: Lines, transformers: Transformers) -> tuple[Lines, Transformers]:
+    """These lines with the transformers that they use, and the transformers that are sound beside them.
+
+    A line whose transformers do not fit it is told as broken. So is a transformer whose name is taken or whose dataset
+    nobody makes; one that ships with a line that is not served is left out.
+    """
+    names = [*(each.name for each in lines.sound), *(each.name for each in lines.broken)]
+    taken = {*names, *RESERVED_NAMES, *(f"{name}_{stage}" for name in names for stage in (*STAGES, "drift"))}
+    beside = transformers.among({f"{name}_dataset" for name in names}, taken)
+    sound, broken = [], list(lines.broken)
+    for line in lines.sound:
+        try:
+            sound.append(line.using(beside))
+        except ManifestError as problem:
+            broken.append(BrokenLine(line.manifest.path, line.name, str(problem)))
+    return Lines(tuple(sound), tuple(broken)), beside
 
 
 def _name_in(path: Path) -> str:

@@ -1,6 +1,6 @@
 """What of a line must run, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,13 +8,15 @@ import dagster as dg
 
 from platform_assets.datasets.assets import current_source_hash, dataset_fingerprint
 from platform_assets.datasets.schema_breaker import breaker_state
-from platform_assets.features.assets import features_fingerprint
+from platform_assets.features.assets import applied_transformers, features_fingerprint, stale_transformer
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.versions import resolve
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
 from platform_assets.governance.suppression import Suppression
 from platform_assets.governance.verdict import unmet
 from platform_assets.ledger.ledger import Ledger
-from platform_assets.lines.assets import asset_key
+from platform_assets.lines.assets import asset_key, transformer_keys
 from platform_assets.lines.line import Line
 from platform_assets.model_cards.assets import card_fingerprint
 from platform_assets.models.assets import model_fingerprint
@@ -41,6 +43,7 @@ class Step:
     """What a plan says about one asset."""
 
     stage: str
+    """One of `STAGES`, or the name of a transformer."""
     key: dg.AssetKey
     runs: bool
     reason: str
@@ -49,7 +52,7 @@ class Step:
 def plan(
     line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, *, now: datetime | None = None
 ) -> list[Step]:
-    """Which assets of the line must run, and why; in the order of `STAGES`.
+    """Which assets of the line must run, and why; in the order of `STAGES`, its transformers before the features.
 
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
     before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
@@ -65,12 +68,16 @@ def plan(
     erasures = Suppression.of(ledger, outside.salt).hash_of(namespace)
     steps: list[Step] = []
     for stage in STAGES:
+        if stage == "features":
+            steps += plan_transformers(line, instance, outside, steps)
         reason, key = "", asset_key(line, stage)
         if before := next((step for step in steps if step.runs), None):
             reason = f"{before.stage} runs"
         elif stage not in known:
             reason = "never materialized"
-        elif _current_fingerprint(line, stage, known, erasures) != _recorded_fingerprint(instance, key):
+        elif _current_fingerprint(line, stage, known, erasures, ledger) != _recorded_fingerprint(
+            instance, key
+        ):
             reason = "its configuration, code or input has changed"
         elif stage in stale:
             reason = stale[stage]
@@ -78,7 +85,34 @@ def plan(
     return steps
 
 
-def _current_fingerprint(line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str) -> str:
+def plan_transformers(
+    line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, before: Sequence[Step] = ()
+) -> list[Step]:
+    """What a plan says about the transformers of a line. One that is pinned runs only to become what it is pinned to."""
+    steps = []
+    for name, key in transformer_keys(line).items():
+        declared, reference = line.transformers[name], line.transformer_references[name]
+        running = next(
+            (step for step in before if step.runs and step.key.to_user_string() == declared.spec.dataset),
+            None,
+        )
+        if line.follows_latest(name):
+            reason = f"{running.stage} runs" if running else stale_transformer(declared, instance, outside)
+        else:
+            try:
+                resolve(outside.ledger, reference)
+            except FeatureError as problem:
+                reason = str(problem)
+            else:
+                reason = ""
+        unchanged = "unchanged" if line.follows_latest(name) else f"pinned: {reference}"
+        steps.append(Step(name, key, runs=bool(reason), reason=reason or unchanged))
+    return steps
+
+
+def _current_fingerprint(
+    line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str, ledger: Ledger
+) -> str:
     """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
     spec, task, name = line.spec, line.task, line.name
     versions = {before: reference.version for before, reference in known.items()}
@@ -92,7 +126,13 @@ def _current_fingerprint(line: Line, stage: str, known: Mapping[str, AssetRefere
                 erasures=erasures,
             )
         case "features":
-            return features_fingerprint(name, spec, task.featurizer, dataset_version=versions["dataset"])
+            return features_fingerprint(
+                name,
+                spec,
+                task.featurizer,
+                dataset_version=versions["dataset"],
+                transformers=applied_transformers(ledger, spec, task.featurizer),
+            )
         case "model":
             return model_fingerprint(spec, task.trainer, _features_of(known))
         case "validation":
@@ -156,7 +196,7 @@ def _stale(
     model, deployment = recorded["model"], recorded["deployment"]
     stale: dict[str, str] = {}
     if isinstance(model, ModelVersion):
-        judged_by = {"dataset": "dataset", "model": "validation"}
+        judged_by = {"dataset": "dataset", "features": "features", "model": "validation"}
         for each in unmet(ledger, line.demands.of(model), now=now):
             stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
     for stage in ("dataset", "features"):

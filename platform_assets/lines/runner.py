@@ -18,7 +18,7 @@ from platform_assets.governance.release import PinState, pin_state
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
-from platform_assets.lines.plan import Step, plan
+from platform_assets.lines.plan import Step, plan, plan_transformers
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import STAGES, AssetReference
 from platform_assets.step import REFERENCE_KEY, recorded_reference
@@ -50,6 +50,8 @@ class StepOutcome:
     """`done`, `reused`, `failed`, `skipped` or `pinned`."""
     seconds: float | None
     reason: str
+    asset: str
+    """Its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,11 @@ def materialize(
         if made_from is not None:
             _make_newest(instance, line, _stage_before(stage), made_from)
         ops = line.run_config({stage: config}) if config else {}
-        result = _execute(definitions, line, instance, [asset_key(line, stage)], config=ops, tags=tags)
+        keys = [asset_key(line, stage)]
+        if stage == "features":
+            # Whoever runs assets one by one knows the line's own only.
+            keys += [step.key for step in plan_transformers(line, instance, outside) if step.runs]
+        result = _execute(definitions, line, instance, keys, config=ops, tags=tags)
         if _was_interrupted(result):
             raise _interrupted(result, instance)
         if failure := _failure(result):
@@ -224,7 +230,13 @@ def _make_newest(instance: dg.DagsterInstance, line: Line, stage: str, version: 
 
 def _unexecuted(steps: list[Step], pin: PinState | None) -> tuple[StepOutcome, ...]:
     return tuple(
-        StepOutcome(step.stage, "pinned" if pin and step.runs else "reused", None, step.reason)
+        StepOutcome(
+            step.stage,
+            "pinned" if pin and step.runs else "reused",
+            None,
+            step.reason,
+            step.key.to_user_string(),
+        )
         for step in steps
     )
 
@@ -244,7 +256,7 @@ def _outcome(
             outcome = "failed"
         else:
             outcome = "done" if found and found.status and found.status.value == "SUCCESS" else "skipped"
-        outcomes.append(StepOutcome(step.stage, outcome, seconds, step.reason))
+        outcomes.append(StepOutcome(step.stage, outcome, seconds, step.reason, step.key.to_user_string()))
     return RunOutcome(line.name, result.run_id, result.success, tuple(outcomes), _failure(result), None)
 
 
@@ -284,7 +296,7 @@ def _interrupted(
 
 
 def _done(outcome: RunOutcome) -> str:
-    done = [f"{outcome.line}_{step.stage}" for step in outcome.steps if step.outcome == "done"]
+    done = [step.asset for step in outcome.steps if step.outcome == "done"]
     return (
         f"{', '.join(done)} {'is' if len(done) == 1 else 'are'} done, and "
         if done

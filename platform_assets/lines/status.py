@@ -8,6 +8,7 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.record import states as drift_states
 from platform_assets.governance import release as releases
+from platform_assets.governance.lineage import fitted_on
 from platform_assets.governance.verdict import latest_verdict, unmet
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import asset_key
@@ -17,6 +18,7 @@ from platform_assets.references import (
     STAGES,
     CardVersion,
     DatasetVersion,
+    FeaturesVersion,
     ModelVersion,
     RegisteredVersion,
     ReportVersion,
@@ -32,7 +34,8 @@ def line_status(
     recorded = {
         stage: recorded_reference(instance, asset_key(line, stage), kind) for stage, kind in STAGES.items()
     }
-    dataset, model, report = recorded["dataset"], recorded["model"], recorded["validation"]
+    dataset, features = recorded["dataset"], recorded["features"]
+    model, report = recorded["model"], recorded["validation"]
     version, card = recorded["version"], recorded["card"]
     active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
     return {
@@ -44,6 +47,9 @@ def line_status(
         "data_freshness_seconds": _age_seconds(dataset.published_at, now)
         if isinstance(dataset, DatasetVersion)
         else None,
+        "transformers": [fitted_on(each) for each in features.transformers]
+        if isinstance(features, FeaturesVersion)
+        else [],
         "schema_breaker": breaker_state(ledger, f"{line.name}_dataset").state,
         "model_fingerprint": model.version if isinstance(model, ModelVersion) else None,
         "model_version": version.number if isinstance(version, RegisteredVersion) else None,

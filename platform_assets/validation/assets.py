@@ -335,7 +335,7 @@ def _is_table(measure: JsonValue) -> TypeGuard[list[dict[str, str | int | float 
 
 
 def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
-    from platform_assets.validation.pictures import as_markdown_image
+    from platform_assets.pictures import as_markdown_image
 
     gates = [
         {"gate": result.rule_set, "outcome": result.outcome, "reason": result.reason}

@@ -1,26 +1,17 @@
-"""Pictures of a validation report as PNG bytes, and the Markdown that carries them in metadata."""
+"""Pictures of a validation report as PNG bytes."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from platform_assets.pictures import COLOURS, GREY, as_png, new_figure, tidy
 from platform_assets.validation.drift import ks_drift
 from platform_assets.validation.metrics import Labels, Scores, reliability_curve, roc_auc, roc_curve
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Colours that stay apart for colour-blind readers (Okabe & Ito 2008), and line styles that stay apart in grey.
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+# Styles that stay apart in grey.
 _LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-GREY: Final = "#767676"
-_SIZE_INCHES: Final = (6.4, 4.2)
-_DPI: Final = 100
 
 
 def roc_picture(labels_by_name: Mapping[str, Labels], scores_by_name: Mapping[str, Scores]) -> bytes:
@@ -116,43 +107,8 @@ def score_distribution_picture(scores_by_split: Mapping[str, Scores]) -> bytes:
     return as_png(figure)
 
 
-def as_markdown_image(png: bytes, alt: str) -> str:
-    """The picture as a Markdown image that holds its own bytes: metadata has no type for images."""
-    return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
-
-
-def new_figure() -> "Figure":
-    """An empty figure of the house's size and background."""
-    # The object interface, not pyplot: no global state, no display, nothing to close.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained", facecolor="white")
-
-
-def tidy(axes: "Axes") -> None:
-    """No frame, and a grid behind the data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#E5E5E5", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
 def _styles() -> Iterator[dict[str, Any]]:
     """Endless: every round through the colours gives them other lines."""
     for at in count():
         line = _LINES[(at + at // len(COLOURS)) % len(_LINES)]
         yield {"color": COLOURS[at % len(COLOURS)], "linestyle": line, "linewidth": 1.8}
-
-
-def as_png(figure: "Figure") -> bytes:
-    """The figure as the bytes of a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    buffer = io.BytesIO()
-    # The bytes travel in metadata, so a palette: it looks the same at a quarter of the size.
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(128).save(
-        buffer, format="png", optimize=True
-    )
-    return buffer.getvalue()

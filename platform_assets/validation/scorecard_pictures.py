@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from platform_assets.pictures import COLOURS, GREY, as_png, new_figure, tidy
 from platform_assets.validation.metrics import Labels, Scores
-from platform_assets.validation.pictures import COLOURS, GREY, as_png, new_figure, tidy
 from platform_assets.validation.scorecard import LIFT_SHARE, gains_curve, lift
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from platform_assets.pictures import as_markdown_image
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.pictures import (
-    as_markdown_image,
     calibration_picture,
     roc_picture,
     score_distribution_picture,

@@ -1,0 +1,360 @@
+"""`platform-assets features …`: a transformer over files, for people who want it and nothing else of the platform."""
+
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from platform_assets.cli.common import AsJson, print_json
+from platform_assets.features.errors import FeatureError
+
+if TYPE_CHECKING:
+    from platform_assets.features.fitting import OnProgress
+    from platform_assets.features.row_files import RowFiles
+    from platform_assets.features.transformer import FittedTransformer
+    from platform_assets.features.transformer_spec import FeatureTransformer
+
+app = typer.Typer(
+    no_args_is_help=True, help="Features that transformers make: of files, and fitted versions."
+)
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+_POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The FeatureTransformer.")]
+Input = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        metavar="FILE",
+        help="Rows: a Parquet file of any size, a folder of them, or a small csv or JSON Lines file. "
+        "Default: the spec's inputSource.",
+    ),
+]
+Fitted = Annotated[
+    Path | None,
+    typer.Option(
+        "--fitted", metavar="STATE.json", help="What `features fit` wrote. Default: fitted on the input."
+    ),
+]
+MemoryLimit = Annotated[
+    str, typer.Option("--memory-limit", metavar="SIZE", help="Of the whole process, e.g. 500MB or 2GB.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="With one, nothing happens side by side.")]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Where rows are sorted that memory does not hold. Default: beside the output."
+    ),
+]
+
+
+@app.command("run")
+def run(
+    spec: SpecPath,
+    output: Annotated[
+        Path, typer.Option(metavar="FILE.parquet", help="The rows with their features; whole or not at all.")
+    ],
+    source: Input = None,
+    fitted: Fitted = None,
+    memory_limit: MemoryLimit = "2GB",
+    threads: Threads = 2,
+    scratch: Scratch = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the features of a transformer to the rows of a file.
+
+    Rows of woe stay in their order. Those of zscore and lag come out in the order of entity, time and input; where they
+    do not come in so, they are sorted, on disk if memory does not hold them.
+    """
+    from platform_assets.features.engine import run_transformer
+
+    transformer = _transformer(spec)
+    state = _state(fitted, transformer)
+    limit = _bytes(memory_limit)
+    rows = _rows(source, transformer)
+    with _progress() as told:
+        done = run_transformer(
+            transformer,
+            rows,
+            output,
+            fitted=state,
+            memory_limit_bytes=limit,
+            threads=threads,
+            scratch=scratch,
+            on_progress=told,
+        )
+    if as_json:
+        print_json({**asdict(done), "ns_a_row": done.ns_a_row, "peak_bytes": _peak_bytes(), "output": output})
+        return
+    sorting = "" if done.sorting == "not needed" else f"; order: {done.sorting}"
+    runs = f" ({done.runs} runs, {done.sort_seconds:.1f} s)" if done.runs else ""
+    print(
+        f"{output}: {done.rows:,} rows in {done.seconds:.1f} s ({done.ns_a_row:,.0f} ns a row), {_peak()}{sorting}{runs}"
+    )
+    width = max(map(len, done.nulls))
+    for name, count in done.nulls.items():
+        print(f"  {name:<{width}}  {count:,} null ({_share(count, done.rows)})")
+
+
+@app.command("fit")
+def fit(
+    spec: SpecPath,
+    output: Annotated[Path, typer.Option(metavar="STATE.json", help="What was fitted; whole or not at all.")],
+    source: Input = None,
+    memory_limit: MemoryLimit = "2GB",
+    threads: Threads = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Fit weights of evidence to the rows of a file: which may be learnt from, so training rows alone.
+
+    Nothing is fitted of zscore and lag: they need no state to begin with.
+    """
+    from platform_assets.features.engine import fit_to_file
+
+    transformer = _transformer(spec)
+    _refuse_fit(transformer)
+    limit = _bytes(memory_limit)
+    rows = _rows(source, transformer)
+    with _progress() as told:
+        found = fit_to_file(
+            transformer, rows, output, memory_limit_bytes=limit, threads=threads, on_progress=told
+        )
+    values = {column.name: column.iv for column in found.columns}
+    if as_json:
+        print_json(
+            {"output": output, "rows": found.rows, "events": found.events, "information_value": values}
+        )
+        return
+    print(f"{output}: fitted to {found.rows:,} rows, {found.events:,} of them events, {_peak()}")
+    _print_values(values)
+
+
+@app.command("explain")
+def explain(
+    spec: SpecPath,
+    source: Input = None,
+    fitted: Fitted = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="A picture of the weights by bin.")
+    ] = None,
+    memory_limit: MemoryLimit = "2GB",
+    threads: Threads = 2,
+    scratch: Scratch = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a transformer makes of rows.
+
+    Of woe: bins with rows, share of events, weight and information value. Of zscore and lag: what their windows hold,
+    and why values are null.
+    """
+    transformer = _transformer(spec)
+    state = _state(fitted, transformer)
+    if state is not None and source is not None:
+        raise FeatureError("--fitted and --input: bins are those of one of them; name one")
+    limit = _bytes(memory_limit)
+    if transformer.spec.transformer_type == "woe":
+        _explain_woe(transformer, state, source, output, limit, threads, as_json=as_json)
+        return
+    if output is not None:
+        raise FeatureError(
+            f"--output: of {transformer.spec.transformer_type} there is no picture; leave it out"
+        )
+    _explain_windows(transformer, source, limit, threads, scratch, as_json=as_json)
+
+
+def _explain_woe(
+    transformer: "FeatureTransformer",
+    state: "FittedTransformer | None",
+    source: Path | None,
+    picture: Path | None,
+    limit_bytes: int,
+    threads: int,
+    *,
+    as_json: bool,
+) -> None:
+    from platform_assets.features.engine import fit_rows
+    from platform_assets.features.woe import Woe
+
+    if state is None:
+        rows = _rows(source, transformer)
+        with _progress() as told:
+            state = fit_rows(
+                transformer, rows, memory_limit_bytes=limit_bytes, threads=threads, on_progress=told
+            )
+    assert isinstance(state, Woe)
+    if picture is not None:
+        from platform_assets.features.file_output import whole_output
+        from platform_assets.features.woe_pictures import woe_picture
+
+        with whole_output(picture) as made:
+            made.incoming.write_bytes(woe_picture(state))
+    if as_json:
+        print_json(
+            {
+                "rows": state.rows,
+                "events": state.events,
+                "columns": [column.model_dump(mode="json") for column in state.columns],
+                "picture": picture,
+            }
+        )
+        return
+    print(f"{transformer.name}: fitted to {state.rows:,} rows, {state.events:,} of them events")
+    for column in state.columns:
+        print(f"\n{column.name} → {column.output}  information value {column.iv:.4f}  {column.direction}")
+        width = max(len(each.label) for each in column.bins)
+        print(f"  {'':<{width}}  {'rows':>11}  {'share':>6}  {'events':>7}  {'weight':>8}  {'value':>7}")
+        for each in column.bins:
+            events = _share(each.events, each.rows) if each.rows else "-"
+            print(
+                f"  {each.label:<{width}}  {each.rows:>11,}  {_share(each.rows, state.rows):>6}  {events:>7}"
+                f"  {each.woe:>8.4f}  {each.iv:>7.4f}"
+            )
+    if picture is not None:
+        print(f"\n{picture}")
+
+
+def _explain_windows(
+    transformer: "FeatureTransformer",
+    source: Path | None,
+    limit_bytes: int,
+    threads: int,
+    scratch: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from platform_assets.features.window_report import window_report
+
+    rows = _rows(source, transformer)
+    with _progress() as told:
+        found = window_report(
+            transformer,
+            rows,
+            memory_limit_bytes=limit_bytes,
+            threads=threads,
+            scratch=scratch,
+            on_progress=told,
+        )
+    if as_json:
+        print_json(asdict(found))
+        return
+    print(f"{transformer.name}: {found.rows:,} rows of {found.entities:,} entities")
+    print(f"  rows of an entity: {found.fewest_rows:,} to {found.most_rows:,}")
+    if found.longest_gap_days is not None:
+        print(
+            f"  days between rows of an entity: {found.mean_gap_days:.3g} on average, {found.longest_gap_days:.3g} at most;"
+            f" {found.ties:,} rows are of the same instant as the one before"
+        )
+    for name, because in found.nulls.items():
+        count = sum(because.values())
+        told_because = "".join(f"; {reason}: {rows:,}" for reason, rows in because.items() if rows)
+        print(f"  {name}: {count:,} null ({_share(count, found.rows)}){told_because}")
+
+
+def _transformer(spec: Path) -> "FeatureTransformer":
+    from platform_assets.features.transformer_spec import read_transformer
+
+    return read_transformer(spec).content
+
+
+def _state(file: Path | None, transformer: "FeatureTransformer") -> "FittedTransformer | None":
+    """What was fitted, where it was by the same spec; where the rows come from does not count."""
+    if file is None:
+        return None
+    from platform_assets.features.transformer import read_fitted
+
+    _refuse_fit(transformer)
+    try:
+        content = file.read_bytes()
+    except OSError as problem:
+        raise FeatureError(f"{file}: cannot be read ({problem.strerror}); give the path of a state") from None
+    try:
+        fitted = read_fitted(content)
+    except FeatureError as problem:
+        raise FeatureError(f"{file}: {problem}") from None
+    mine, theirs = transformer.spec.normalised(), fitted.spec.normalised()
+    differing = sorted(key for key in {*mine, *theirs} - {"inputSource"} if mine.get(key) != theirs.get(key))
+    if differing:
+        raise FeatureError(f"{file}: was fitted by another spec ({', '.join(differing)} differ); fit anew")
+    return fitted
+
+
+def _refuse_fit(transformer: "FeatureTransformer") -> None:
+    kind = transformer.spec.transformer_type
+    if kind != "woe":
+        raise FeatureError(
+            f"{transformer.name}: nothing is fitted of {kind}: it looks at the rows alone; `features run` needs no state"
+        )
+
+
+def _rows(source: Path | None, transformer: "FeatureTransformer") -> "RowFiles":
+    """The rows of a file, or of the spec's own source where that is none of the platform's datasets."""
+    from platform_assets.features.row_files import open_rows
+    from platform_assets.features.row_sources import rows_of_source
+
+    if source is not None:
+        return open_rows(source, transformer.spec)
+    return rows_of_source(transformer)
+
+
+@contextmanager
+def _progress() -> "Iterator[OnProgress]":
+    """A bar for each thing that is done, where a person looks on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def told(what: str, done: int, rows: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=rows)
+            bars.update(tasks[what], completed=done)
+
+        yield told
+
+
+def _bytes(size: str) -> int:
+    """The bytes that a size means.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    found = _SIZE.fullmatch(size.strip())
+    if found is None:
+        raise typer.BadParameter(f"--memory-limit {size}: write a size, e.g. 500MB or 2GB")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _peak() -> str:
+    from platform_assets.features.file_output import shown_bytes
+
+    return f"{shown_bytes(_peak_bytes())} of memory at most"
+
+
+def _share(count: int, rows: int) -> str:
+    return f"{count / rows:.1%}" if rows else "-"
+
+
+def _print_values(values: dict[str, float]) -> None:
+    width = max(map(len, values))
+    for name, value in sorted(values.items(), key=lambda each: -each[1]):
+        print(f"  {name:<{width}}  information value {value:.4f}")

@@ -1,0 +1,331 @@
+"""The local engine: a transformer over files of any size, in bounded memory, with the same bits as over one table.
+
+Weights of evidence look at one row at a time: rows stay in the order of the input. z-scores and lags look along the
+history of an entity: rows come out in the order of entity, time and input. Where the input has that order already,
+which a pass over two columns tells, it is streamed; otherwise it is sorted first, on disk where it is large.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import rfc8785
+
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.external_sort import SortedRows
+from platform_assets.features.file_output import Output, refuse_full_disk, whole_output
+from platform_assets.features.fitting import OnProgress, fit_on_rows, placed
+from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for
+from platform_assets.features.overlap import read_ahead, written_behind
+from platform_assets.features.row_files import OnRows, RowFiles, open_rows
+from platform_assets.features.row_order import keys_of, look_along, read_checked, whole_instants
+from platform_assets.features.transformer import FittedTransformer, kernel_version
+from platform_assets.reading.errors import shown_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from platform_assets.features.transformer_spec import FeatureTransformer
+
+METADATA_KEY: Final = b"platform_assets.transformer"
+"""Under it a file of features says what made them, as canonical JSON."""
+Sorting = Literal["not needed", "already sorted", "in memory", "on disk"]
+DEFAULT_THREADS: Final = 2
+_FEATURE_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did."""
+
+    rows: int
+    seconds: float
+    sorting: Sorting
+    """How rows came into the order of entity and time, where they are needed in it."""
+    runs: int
+    """Sorted ones that were written to disk."""
+    sort_seconds: float
+    """Spent on bringing rows into order, reading them included; computing and writing go on at the same time."""
+    nulls: dict[str, int]
+    """Rows without a value by feature."""
+
+    @property
+    def ns_a_row(self) -> float:
+        """All that a row costs, reading and writing included."""
+        return 1e9 * self.seconds / self.rows if self.rows else 0.0
+
+
+def run_transformer(
+    transformer: "FeatureTransformer",
+    source: Path | Sequence[Path] | RowFiles,
+    target: Path,
+    *,
+    fitted: FittedTransformer | None = None,
+    memory_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    threads: int = DEFAULT_THREADS,
+    scratch: Path | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    budget: Budget | None = None,
+) -> RunSummary:
+    """Write the rows of files, with their features behind them, into one Parquet file.
+
+    Args:
+        transformer: What makes the features.
+        source: A Parquet file, several, or a folder of them; a small csv or JSON Lines file.
+        target: The file; it appears whole, in the place of one that was there, or not at all.
+        fitted: Of woe: the weights; fitted on the source if None.
+        memory_limit_bytes: Of the whole process.
+        threads: With one, nothing happens side by side.
+        scratch: The folder for what is sorted on disk; that of the target if None.
+        on_progress: Is told how far it has come.
+        budget: In place of the one that follows from the limit.
+
+    Raises:
+        FeatureError: rows, files or disks do not allow it; nothing is left at the target or in the scratch folder.
+    """
+    began = time.monotonic()
+    spec = transformer.spec
+    rows = source if isinstance(source, RowFiles) else open_rows(source, spec)
+    _refuse_overwriting(rows, target)
+    rows.refuse_missing(spec.columns)
+    if taken := [name for name in spec.outputs.values() if name in rows.schema.names]:
+        raise FeatureError(
+            f"{rows.name}: has a column {shown_name(taken[0])} already, which is the name of a feature; rename it, or "
+            "give the feature another name by outputNames"
+        )
+    row_bytes = rows.row_bytes() + _FEATURE_BYTES * len(spec.columns)
+    run = _Run(
+        transformer,
+        rows,
+        row_bytes,
+        budget or budget_for(memory_limit_bytes, row_bytes),
+        max(1, threads),
+        on_progress,
+        nulls=dict.fromkeys(spec.outputs.values(), 0),
+    )
+    with whole_output(target, scratch=scratch) as output:
+        if spec.transformer_type == "woe":
+            run.by_row(output, fitted)
+        else:
+            run.by_history(output)
+    return RunSummary(
+        rows.rows, time.monotonic() - began, run.sorting, run.sorted_runs, run.sort_seconds, run.nulls
+    )
+
+
+def fit_rows(
+    transformer: "FeatureTransformer",
+    source: Path | Sequence[Path] | RowFiles,
+    *,
+    memory_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    threads: int = DEFAULT_THREADS,
+    on_progress: OnProgress = lambda *_: None,
+    budget: Budget | None = None,
+) -> FittedTransformer:
+    """The transformer, fitted on all rows of files; the parameters are those of `run_transformer`.
+
+    Raises:
+        FeatureError: the rows do not fit the spec, or cannot be read.
+    """
+    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
+    budget = budget or budget_for(memory_limit_bytes, rows.row_bytes())
+    return fit_on_rows(
+        transformer.spec,
+        rows,
+        batch_rows=budget.batch_rows,
+        threads=max(1, threads),
+        on_progress=on_progress,
+    )
+
+
+def fit_to_file(
+    transformer: "FeatureTransformer",
+    source: Path | Sequence[Path] | RowFiles,
+    target: Path,
+    *,
+    memory_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    threads: int = DEFAULT_THREADS,
+    on_progress: OnProgress = lambda *_: None,
+) -> FittedTransformer:
+    """The same, and its state in a file that appears whole or not at all.
+
+    Raises:
+        FeatureError: as `fit_rows`, or the file cannot be written.
+    """
+    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
+    _refuse_overwriting(rows, target)
+    with whole_output(target) as output:
+        fitted = fit_rows(
+            transformer, rows, memory_limit_bytes=memory_limit_bytes, threads=threads, on_progress=on_progress
+        )
+        output.incoming.write_bytes(fitted.to_bytes())
+    return fitted
+
+
+@dataclass
+class _Run:
+    transformer: "FeatureTransformer"
+    rows: RowFiles
+    row_bytes: float
+    budget: Budget
+    threads: int
+    on_progress: OnProgress
+    nulls: dict[str, int]
+    sorting: Sorting = "not needed"
+    sorted_runs: int = 0
+    sort_seconds: float = 0.0
+
+    def by_row(self, output: Output, fitted: FittedTransformer | None) -> None:
+        """Features of each row by itself."""
+        self._refuse_full_disk(output, sorted_bytes=0)
+        if fitted is None:
+            fitted = fit_on_rows(
+                self.transformer.spec,
+                self.rows,
+                batch_rows=self.budget.batch_rows,
+                threads=self.threads,
+                on_progress=self.on_progress,
+            )
+        chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
+        self._write(output, _evened(chunks, self.budget.batch_rows), fitted.transform, fitted)
+
+    def by_history(self, output: Output) -> None:
+        """Features of each row by those of its entity before it."""
+        from platform_assets.features.windows import WindowStream, WindowTransformer
+
+        spec, batch_rows = self.transformer.spec, self.budget.batch_rows
+        stream = WindowStream(spec, keep="newest")
+        told = self._counted("looking at the order")
+        if look_along(self.rows, spec, batch_rows=batch_rows, threads=self.threads, told=told):
+            self._refuse_full_disk(output, sorted_bytes=0)
+            self.sorting = "already sorted"
+            chunks = _evened(self.rows.chunks(batch_rows=batch_rows, threads=self.threads), batch_rows)
+            self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
+            return
+        self._refuse_full_disk(output, sorted_bytes=self._sorted_bytes())
+        sorting = SortedRows(
+            read_checked(self.rows, spec, batch_rows=batch_rows, threads=self.threads),
+            keys_of(spec),
+            scratch=output.scratch,
+            budget=self.budget.sort,
+        )
+        chunks = self._timed(sorting.chunks(batch_rows=batch_rows, told=self._counted("sorting")))
+        even = whole_instants(_evened(chunks, batch_rows), stream)
+        self._write(output, even, stream.process, WindowTransformer(spec))
+        self.sorted_runs = sorting.runs
+        self.sorting = "on disk" if sorting.runs else "in memory"
+
+    def _write(
+        self,
+        output: Output,
+        chunks: Iterator["pa.Table"],
+        process: Callable[["pa.Table"], "pa.Table"],
+        fitted: FittedTransformer,
+    ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = list(self.nulls)
+        schema = pa.schema(
+            [*self.rows.schema, *(pa.field(name, pa.float64()) for name in names)],
+            metadata={**(self.rows.schema.metadata or {}), METADATA_KEY: self._made_by(fitted)},
+        )
+        # Floats have hardly two alike: looking for them costs more than all else of writing.
+        repeats = [each.name for each in schema if not pa.types.is_floating(each.type)]
+        told = self._counted("computing")
+        done = 0
+        with (
+            pa.OSFile(str(output.incoming), "wb") as sink,
+            pq.ParquetWriter(sink, schema, use_dictionary=repeats) as writer,
+            written_behind(
+                lambda table: writer.write_table(table, table.num_rows), threads=self.threads
+            ) as write,
+            read_ahead(chunks, threads=self.threads) as ready,
+        ):
+            for chunk in ready:
+                with placed(self.rows, done):
+                    features = process(chunk)
+                done += chunk.num_rows
+                for name in names:
+                    column = features.column(name)
+                    self.nulls[name] += column.null_count
+                    chunk = chunk.append_column(schema.field(name), column)  # noqa: PLW2901 - grows by its features
+                write(chunk.replace_schema_metadata(schema.metadata))
+                told(chunk.num_rows)
+
+    def _made_by(self, fitted: FittedTransformer) -> bytes:
+        spec = self.transformer.spec
+        return rfc8785.dumps(
+            {
+                "name": self.transformer.name,
+                "spec": spec.normalised(),
+                "kernel_version": kernel_version(spec.transformer_type),
+                "fitted_sha256": hashlib.sha256(fitted.to_bytes()).hexdigest(),
+            }
+        )
+
+    def _sorted_bytes(self) -> int:
+        """Room that sorting on disk takes; none where all rows fit into a run."""
+        all_bytes = self.rows.row_bytes() * self.rows.rows
+        sort = self.budget.sort
+        if all_bytes < sort.bounded_run_bytes:
+            return 0
+        # Where runs are merged in several passes, those of a pass lie beside what they become.
+        return int(all_bytes * (1 if all_bytes / sort.bounded_run_bytes <= sort.fan_in else 2))
+
+    def _refuse_full_disk(self, output: Output, *, sorted_bytes: int) -> None:
+        features = _FEATURE_BYTES * len(self.nulls) * self.rows.rows
+        needs = [(output.target.parent, self.rows.size_bytes + features, "the output")]
+        if sorted_bytes:
+            needs.append((output.scratch.parent, sorted_bytes, "rows that are sorted"))
+        refuse_full_disk(needs)
+
+    def _timed(self, chunks: Iterator["pa.Table"]) -> Iterator["pa.Table"]:
+        while True:
+            began = time.monotonic()
+            chunk = next(chunks, None)
+            self.sort_seconds += time.monotonic() - began
+            if chunk is None:
+                return
+            yield chunk
+
+    def _counted(self, what: str) -> OnRows:
+        done = 0
+
+        def told(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self.on_progress(what, done, self.rows.rows)
+
+        self.on_progress(what, 0, self.rows.rows)
+        return told
+
+
+def _evened(chunks: Iterator["pa.Table"], batch_rows: int) -> Iterator["pa.Table"]:
+    """The rows in chunks of this size, which become row groups; the last may be smaller."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    count = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        count += chunk.num_rows
+        while count >= batch_rows:
+            together = waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting)
+            yield together.slice(0, batch_rows)
+            waiting, count = [together.slice(batch_rows)], count - batch_rows
+    if count:
+        yield pa.concat_tables(waiting)
+
+
+def _refuse_overwriting(rows: RowFiles, target: Path) -> None:
+    for file in rows.files:
+        if target.exists() and target.samefile(file):
+            raise FeatureError(f"{target}: is read and cannot be written at the same time; name another file")
+    if rows.folder is not None and target.resolve().parent == rows.folder.resolve():
+        raise FeatureError(
+            f"{target}: lies in the folder whose files are the input, and would be part of it next time; name another"
+        )

@@ -1,0 +1,122 @@
+"""A transformer fitted on files: two passes, of which the first takes a sample and the second counts all rows.
+
+Both give what one table of all rows gives, to the last bit: the sample is the same rows, and counts of pieces add up.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Final
+
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.overlap import read_ahead
+from platform_assets.features.row_files import RowFiles
+from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.transformer_spec import TransformerSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OnProgress = Callable[[str, int, int], object]
+"""Is told what is being done, and how many rows of how many are."""
+SAMPLING: Final = "taking a sample"
+COUNTING: Final = "counting"
+
+
+def fit_on_rows(
+    spec: TransformerSpec,
+    rows: RowFiles,
+    *,
+    batch_rows: int,
+    threads: int = 1,
+    on_progress: OnProgress = lambda *_: None,
+) -> FittedTransformer:
+    """The transformer, fitted on all rows of files.
+
+    Args:
+        spec: What it is to do.
+        rows: Of woe, those that may be learnt from. The others learn nothing and look at none.
+        batch_rows: Rows that lie in memory at once.
+        threads: With more than one, the next rows are read meanwhile.
+        on_progress: Is told how far it has come.
+
+    Raises:
+        FeatureError: the rows do not fit the spec; the message names the files, the column and the first row.
+    """
+    if spec.transformer_type != "woe":
+        from platform_assets.features.windows import WindowTransformer
+
+        return WindowTransformer(spec)
+    from platform_assets.features.woe import prebins
+
+    assert spec.target is not None
+    rows.refuse_missing([*spec.columns, spec.target])
+    if not rows.rows:
+        raise FeatureError(f"{rows.name}: has 0 rows; weights are fitted to rows of both classes")
+    on_progress(SAMPLING, 0, rows.rows)
+    fine = prebins(spec, _sample(spec, rows, batch_rows, threads, on_progress))
+    counts = []
+    seen = 0
+    chunks = rows.chunks([*spec.columns, spec.target], batch_rows=batch_rows, threads=threads)
+    with read_ahead(chunks, threads=threads) as ready:
+        for chunk in ready:
+            with placed(rows, seen):
+                counts = [reduce(add, [*counts, fine.count(chunk)])]
+            seen += chunk.num_rows
+            on_progress(COUNTING, seen, rows.rows)
+    with placed(rows, 0):
+        return fine.fitted(counts[0])
+
+
+@contextmanager
+def placed(rows: RowFiles, start: int) -> Iterator[None]:
+    """What is wrong with a chunk of rows, told of the files: a chunk counts its own rows.
+
+    Args:
+        rows: What it is of.
+        start: Rows in front of it.
+    """
+    try:
+        yield
+    except FeatureError as problem:
+        where = f" (rows are counted from row {start + 1:,} on)" if start else ""
+        raise FeatureError(f"{rows.name}{where}: {problem}") from None
+
+
+def _sample(
+    spec: TransformerSpec, rows: RowFiles, batch_rows: int, threads: int, on_progress: OnProgress
+) -> "pa.Table":
+    """The rows that decide where fine bins begin and end, as `sampled` has them of a table."""
+    import numpy as np
+    import pyarrow as pa
+
+    from platform_assets.features.woe import SAMPLE_ROWS, sample_of
+    from platform_assets.features.woe_columns import kind_of
+
+    if rows.rows <= SAMPLE_ROWS:
+        return pa.concat_tables(rows.chunks(spec.columns, batch_rows=batch_rows, threads=threads))
+    empty = rows.schema.empty_table()
+    with placed(rows, 0):
+        numbers = [name for name in spec.columns if kind_of(empty.column(name), name) == "numeric"]
+    taken = sample_of(rows.rows)
+    parts = []
+    seen = 0
+    if numbers:
+        with read_ahead(
+            rows.chunks(numbers, batch_rows=batch_rows, threads=threads), threads=threads
+        ) as ready:
+            for chunk in ready:
+                begin, end = np.searchsorted(taken, (seen, seen + chunk.num_rows))
+                parts.append(chunk.take(pa.array(taken[begin:end] - seen)))
+                seen += chunk.num_rows
+                on_progress(SAMPLING, seen, rows.rows)
+    of_numbers = pa.concat_tables(parts) if parts else None
+    return pa.table(
+        {
+            name: of_numbers.column(name)
+            if of_numbers is not None and name in numbers
+            else pa.nulls(taken.size, rows.schema.field(name).type)
+            for name in spec.columns
+        }
+    )

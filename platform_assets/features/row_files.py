@@ -1,0 +1,287 @@
+"""Rows in files, as chunks: Parquet is streamed, other formats are small and read whole. No value changes on the way."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.reading.errors import ReadingError, shown_name
+from platform_assets.reading.forms import refuse_foreign_form
+from platform_assets.reading.table import FORMATS, read_table
+from platform_assets.reading.texts import refuse_repeated_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OnRows = Callable[[int], object]
+"""Is told how many rows have been read since it was told before."""
+PARQUET: Final = ".parquet"
+_BUFFER_BYTES: Final = 1 << 20
+"""Of a column that is being read; without it a whole row group would lie in memory."""
+_CSV: Final = ".csv"
+_MARK_BYTES: Final = 4
+_HEAD_BYTES: Final = 64
+_SAMPLE_ROWS: Final = 1 << 12
+_MOST_TOLD: Final = 20
+_OLD_TIME: Final = "INT96"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFiles:
+    """Rows of one schema, in the order of their files and of the rows in each."""
+
+    name: str
+    """What they are called in messages."""
+    files: tuple[Path, ...]
+    schema: "pa.Schema"
+    rows: int
+    size_bytes: int
+    """On disk."""
+    folder: Path | None = None
+    """Whose files they are, where one was named."""
+    table: "pa.Table | None" = field(default=None, repr=False)
+    """All of them, where they had to be read whole."""
+
+    def chunks(
+        self, columns: Sequence[str] | None = None, *, batch_rows: int, threads: int = 1
+    ) -> Iterator["pa.Table"]:
+        """The rows, at most so many at a time.
+
+        Args:
+            columns: Which, in the schema's order; all of them if None.
+            batch_rows: Most rows of a chunk; the last of a file may have fewer.
+            threads: More than one lets Arrow decode columns side by side.
+
+        Raises:
+            FeatureError: a file is damaged; the message names it.
+        """
+        names = self.schema.names if columns is None else [n for n in self.schema.names if n in columns]
+        if self.table is not None:
+            table = self.table.select(names)
+            for start in range(0, table.num_rows, batch_rows):
+                yield table.slice(start, batch_rows)
+            return
+        for file in self.files:
+            yield from _chunks_of(file, self.schema, names, batch_rows, threads)
+
+    def row_bytes(self) -> float:
+        """What a row takes in memory, as the first ones do."""
+        first = next(self.chunks(batch_rows=_SAMPLE_ROWS), None)
+        return first.nbytes / first.num_rows if first is not None and first.num_rows else 0.0
+
+    def refuse_missing(self, names: Sequence[str]) -> None:
+        """Refuse names of columns that are not there.
+
+        Raises:
+            FeatureError: one is not; it is named, with those that are.
+        """
+        for name in names:
+            if name not in self.schema.names:
+                known = ", ".join(map(shown_name, self.schema.names[:_MOST_TOLD])) or "none"
+                more = f" and {len(self.schema) - _MOST_TOLD} more" if len(self.schema) > _MOST_TOLD else ""
+                raise FeatureError(
+                    f"{self.name}: has no column {shown_name(name)}, only {known}{more}; correct the spec, or the file"
+                )
+
+
+def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
+    """The rows of a file, of several, or of all Parquet files in a folder, in the order of their names.
+
+    Values of csv are texts. Columns that the spec reads become numbers or times where each of their values is one.
+
+    Args:
+        source: Where they are.
+        spec: What is to be made of them.
+
+    Raises:
+        FeatureError: there is none, it cannot be read, is not what its ending says, or is of another schema than the
+            one before it; the message names the file.
+    """
+    paths = [source] if isinstance(source, Path) else list(source)
+    files = [file for path in paths for file in (_files_in(path) if path.is_dir() else [path])]
+    if not files:
+        raise FeatureError("no file was named; name a Parquet file, or a folder of them")
+    name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    if len(files) == 1 and files[0].suffix.lower() != PARQUET:
+        return _read_whole(files[0], spec)
+    schema, rows, size_bytes = None, 0, 0
+    for file in files:
+        found, count = _footer(file)
+        if schema is None:
+            schema = found
+        elif difference := _difference(schema, found):
+            raise FeatureError(
+                f"{file}: {difference}; the files of {name} are to have the same columns of the same types"
+            )
+        rows, size_bytes = rows + count, size_bytes + file.stat().st_size
+    folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    return RowFiles(name, tuple(files), schema, rows, size_bytes, folder)
+
+
+def rows_of_table(table: "pa.Table", *, name: str) -> RowFiles:
+    """Rows that are in memory already.
+
+    Args:
+        table: All of them.
+        name: What they are called in messages.
+    """
+    return RowFiles(name, (), table.schema, table.num_rows, table.nbytes, table=table)
+
+
+def rows_of_bytes(content: bytes, suffix: str, spec: TransformerSpec, *, name: str) -> RowFiles:
+    """Rows of a whole file that is in memory already.
+
+    Args:
+        content: The file.
+        suffix: The ending of its name: `.csv`, `.jsonl` or `.parquet`.
+        spec: What is to be made of them.
+        name: What the file is called in messages.
+
+    Raises:
+        FeatureError: the bytes are not what the ending says.
+    """
+    if not content or content.isspace():
+        raise FeatureError(f"{name}: is empty (0 rows); give a file with a header and rows")
+    try:
+        table = read_table(content, suffix, name=name)
+    except ReadingError as problem:
+        raise FeatureError(str(problem)) from None
+    if suffix.lower() == _CSV:
+        table = _with_types(table, spec)
+    return replace(rows_of_table(table, name=name), size_bytes=len(content))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == PARQUET and not path.name.startswith((".", "_")) and path.is_file()
+    )
+    if not files:
+        raise FeatureError(f"{folder}: holds no file that ends in .parquet; name the folder that does")
+    return files
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What a library says of a file, as an error of ours; no value is in it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise FeatureError(f"{file}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise FeatureError(f"{file}: is a folder; name a file") from None
+    except PermissionError:
+        raise FeatureError(f"{file}: may not be read; ask its owner for permission") from None
+    except ReadingError as problem:
+        raise FeatureError(str(problem)) from None
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError):
+        raise FeatureError(
+            f"{file}: is damaged, cut off, encrypted or of an unknown kind of Parquet; write it again"
+        ) from None
+
+
+def _footer(file: Path) -> tuple["pa.Schema", int]:
+    """Schema and number of rows."""
+    import pyarrow.parquet as pq
+
+    if file.suffix.lower() != PARQUET:
+        raise FeatureError(f"{file}: is no Parquet file; of several files each is to be one")
+    with _readable(file):
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+            if not head:
+                raise FeatureError(f"{file}: is empty (0 bytes); write it again")
+            stream.seek(-min(_MARK_BYTES, file.stat().st_size), 2)
+            refuse_foreign_form(head + stream.read(), PARQUET, name=str(file))
+        with pq.ParquetFile(file) as parquet:
+            schema = parquet.schema_arrow
+            refuse_repeated_names(schema.names, name=str(file), is_named=True)
+            return schema, parquet.metadata.num_rows
+
+
+def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
+    for at, (one, other) in enumerate(zip(left, right, strict=False), start=1):
+        if one.name != other.name:
+            return (
+                f"column {at} is {shown_name(other.name)}, and {shown_name(one.name)} in the file before it"
+            )
+        if one.type != other.type:
+            return f"column {shown_name(one.name)} is {other.type}, and {one.type} in the file before it"
+    if len(left) != len(right):
+        return f"has {len(right)} columns, and the file before it has {len(left)}"
+    return None
+
+
+def _read_whole(file: Path, spec: TransformerSpec) -> RowFiles:
+    if file.suffix.lower() not in FORMATS:
+        raise FeatureError(
+            f"{file}: format {file.suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
+        )
+    with _readable(file):
+        content = file.read_bytes()
+    return replace(rows_of_bytes(content, file.suffix, spec, name=str(file)), files=(file,))
+
+
+def _with_types(table: "pa.Table", spec: TransformerSpec) -> "pa.Table":
+    """The table whose texts are numbers or times, in columns that the spec reads and where each value is one."""
+    import pyarrow as pa
+
+    times = {spec.timestamp_column, spec.available_column}
+    for at, name in enumerate(table.column_names):
+        kinds: list[pa.DataType] = []
+        if name in times:
+            # With an offset first: without one, a value that has one is no time.
+            kinds = [pa.timestamp("us", "UTC"), pa.timestamp("us")]
+        elif name in spec.columns or name == spec.entity_key:
+            kinds = [pa.int64(), pa.float64()] if name in spec.columns else [pa.int64()]
+        for kind in kinds:
+            with suppress(pa.ArrowInvalid):
+                table = table.set_column(at, name, table.column(at).cast(kind))
+                break
+    return table
+
+
+def _chunks_of(
+    file: Path, schema: "pa.Schema", names: list[str], batch_rows: int, threads: int
+) -> Iterator["pa.Table"]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wanted = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
+    with _readable(file), pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
+        options: dict[str, Any] = {"batch_size": batch_rows, "use_threads": threads > 1}
+        batches = parquet.iter_batches(columns=names, **options)
+        columns = [parquet.schema.column(at) for at in range(len(parquet.schema))]
+        if not (old := [c.path for c in columns if c.physical_type == _OLD_TIME and c.path in names]):
+            for batch in batches:
+                yield pa.Table.from_batches([batch]).cast(wanted)
+            return
+        with pq.ParquetFile(
+            file, pre_buffer=False, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
+        ) as rough:
+            for batch, coarse in zip(batches, rough.iter_batches(columns=old, **options), strict=True):
+                _refuse_wrapped(batch, coarse, file)
+                yield pa.Table.from_batches([batch]).cast(wanted)
+
+
+def _refuse_wrapped(fine: "pa.RecordBatch", coarse: "pa.RecordBatch", file: Path) -> None:
+    """Times of the old type INT96 are read as nanoseconds, which wrap around outside 1677 to 2262."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name in coarse.schema.names:
+        down = pc.floor_temporal(fine.column(name), unit="microsecond").cast(coarse.schema.field(name).type)
+        if not pc.all(pc.equal(down.cast(pa.int64()), coarse.column(name).cast(pa.int64()))).as_py() and len(
+            fine
+        ):
+            raise FeatureError(
+                f"{file}: column {shown_name(name)} has times of the old type INT96 outside 1677 to 2262; write it again"
+            )

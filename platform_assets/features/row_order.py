@@ -1,0 +1,120 @@
+"""Whether rows are in the order of entity and time, and what they are sorted by where they are not."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.external_sort import Disorder, Keys, KeysOf
+from platform_assets.features.fitting import placed
+from platform_assets.features.overlap import read_ahead
+from platform_assets.features.row_files import OnRows, RowFiles
+from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.reading.errors import shown_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from platform_assets.features.windows import WindowStream
+
+
+def keys_of(spec: TransformerSpec) -> KeysOf:
+    """What sorts rows of z-scores and lags: their entity, and their time as the kernels have it."""
+    from platform_assets.features.window_columns import times_of
+
+    entity_key, timestamp_column = _named(spec)
+
+    def keys(table: "pa.Table") -> Keys:
+        entity = table.column(entity_key).unify_dictionaries().combine_chunks()
+        return Keys(entity, times_of(table.column(timestamp_column), timestamp_column))
+
+    return keys
+
+
+def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, threads: int, told: OnRows) -> bool:
+    """Whether the rows are in order: entities rise, and the times of one do not fall.
+
+    Args:
+        rows: Two of their columns are read.
+        spec: Names these two.
+        batch_rows: Rows that are looked at at once.
+        threads: With more than one, the next rows are read meanwhile.
+        told: Is told how many rows have been looked at.
+
+    Raises:
+        FeatureError: a column is missing or of a type that cannot be sorted by, or a value is null; the message says
+            how many are, and which row is the first.
+    """
+    names = _named(spec)
+    rows.refuse_missing(names)
+    keys, disorder = keys_of(spec), Disorder()
+    nulls = dict.fromkeys(names, (0, 0))
+    seen = 0
+    with read_ahead(rows.chunks(names, batch_rows=batch_rows, threads=threads), threads=threads) as chunks:
+        for chunk in chunks:
+            for name in names:
+                if count := chunk.column(name).null_count:
+                    before, first = nulls[name]
+                    nulls[name] = before + count, first or seen + _first_null(chunk.column(name))
+            if not any(count for count, _ in nulls.values()) and disorder.row is None:
+                disorder.look(keys(chunk))
+            seen += chunk.num_rows
+            told(chunk.num_rows)
+    for name, (count, first) in nulls.items():
+        if count:
+            raise FeatureError(
+                f"{rows.name}: column {shown_name(name)} is null in {count:,} rows (first: row {first:,}); whose history "
+                "such a row belongs to, or when it was, is unknown: leave them out"
+            )
+    return disorder.row is None
+
+
+def read_checked(
+    rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, threads: int
+) -> Iterator["pa.Table"]:
+    """The rows, after a look at what windows are computed from: once they are sorted, nobody knows where one stood.
+
+    Raises:
+        FeatureError: a value is one that no window has place for; the message names the file and the row.
+    """
+    from platform_assets.features.window_columns import read_window_rows
+
+    seen = 0
+    for chunk in rows.chunks(batch_rows=batch_rows, threads=threads):
+        with placed(rows, seen):
+            read_window_rows(spec, chunk)
+        seen += chunk.num_rows
+        yield chunk
+
+
+def whole_instants(chunks: Iterator["pa.Table"], stream: "WindowStream") -> Iterator["pa.Table"]:
+    """The same rows; where those of an instant see each other, they are in one chunk.
+
+    Args:
+        chunks: Sorted rows.
+        stream: What is to process them; it knows whether they do.
+    """
+    import pyarrow as pa
+
+    rest: pa.Table | None = None
+    for chunk in chunks:
+        together = chunk if rest is None else pa.concat_tables([rest, chunk])
+        count = stream.complete_rows(together)
+        if count:
+            yield together.slice(0, count)
+        rest = together.slice(count) if count < together.num_rows else None
+    if rest is not None:
+        yield rest
+
+
+def _named(spec: TransformerSpec) -> tuple[str, str]:
+    """Columns of the entity and of its time."""
+    assert spec.entity_key is not None
+    assert spec.timestamp_column is not None
+    return spec.entity_key, spec.timestamp_column
+
+
+def _first_null(column: "pa.ChunkedArray") -> int:
+    """Its number, from 1."""
+    import pyarrow.compute as pc
+
+    return int(pc.index(column.is_null(), value=True).as_py()) + 1

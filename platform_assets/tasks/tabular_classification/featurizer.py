@@ -116,7 +116,9 @@ def _refusals(
         }
         if wanted.transformer_type != "woe":
             yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
-        if raw := [column for column in features if column not in weighed]:
+        # Of a version that is pinned and declared no more, nobody knows here what it takes; training does.
+        known = len(transformers) == len(spec.transformers)
+        if raw := [column for column in features if known and column not in weighed]:
             yield f"{raw[0]}: {NO_WEIGHT}"
     for column in wanted.columns:
         if column not in features:

@@ -36,7 +36,7 @@ class Prediction:
     def to_json(self) -> dict[str, JsonValue]:
         """As people and programs are told it: the explanation's parts stand beside the score."""
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "explanation"}
-        return {**self.explanation, **own}
+        return {**own, **self.explanation, **own}
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,13 @@ def points_picture(points: Sequence[Mapping[str, Any]]) -> bytes:
     """The points of each bin of each characteristic, those that decide most at the top; a larger mark has more rows.
 
     Args:
-        points: Rows with `characteristic`, `points` and `share`.
+        points: Rows with `characteristic`, `points` and `share`. A bin without rows is not drawn.
 
     Returns:
         A PNG of 640 × 420 pixels.
     """
     by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for each in points:
+    for each in (each for each in points if each["share"]):
         by_name.setdefault(each["characteristic"], []).append(each)
     spans = {name: _span([each["points"] for each in bins]) for name, bins in by_name.items()}
     names = sorted(by_name, key=lambda name: (spans[name][0] - spans[name][1], name))[:_MOST_CHARACTERISTICS]

@@ -60,7 +60,7 @@ class Explaining(Protocol):
     """A scorer that can say why it answers as it does."""
 
     def explain(self, instances: Sequence[JsonValue]) -> list[Mapping[str, JsonValue]]:
-        """What led to each answer, in words and figures by name; empty where there is nothing to say.
+        """What led to each answer, texts and figures by name; empty where there is nothing to say.
 
         Raises:
             PlatformError: as `Scorer.score_instances`.

@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate kfp bench lock clean
+.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate kfp peers bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,6 +44,8 @@ k8s-validate: $(VENV)/.dev  ## every manifest against the schemas of Kubernetes 
 
 kfp: .kfp-venv/.done  ## the environment of the KFP SDK, which holds other packages back
 
+peers: .peers-venv/.done  ## the environment of what the benchmarks are compared with
+
 bench: $(VENV)/.dev  ## the ratios of docs/performance.md, measured on this machine
 	$(BIN)/python -m tests.benchmarks
 
@@ -51,7 +53,7 @@ lock: $(VENV)/.torch  ## resolve constraints.lock anew
 	$(BIN)/python scripts/lock.py
 
 clean:  ## remove the environment and all local state
-	rm -rf $(VENV) .kfp-venv .platform
+	rm -rf $(VENV) .kfp-venv .peers-venv .platform
 
 # torch goes first and by itself: a build for this machine's hardware must be there before anything asks for one.
 $(VENV)/.torch: Makefile
@@ -70,4 +72,9 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
 .kfp-venv/.done: constraints-kfp.lock
 	$(PYTHON) -m venv .kfp-venv
 	.kfp-venv/bin/pip --disable-pip-version-check install --quiet --requirement constraints-kfp.lock
+	@touch $@
+
+.peers-venv/.done: tests/benchmarks/peers.txt
+	$(PYTHON) -m venv .peers-venv
+	.peers-venv/bin/pip --disable-pip-version-check install --quiet --requirement tests/benchmarks/peers.txt
 	@touch $@

@@ -18,6 +18,7 @@ from platform_assets.cli import (
     new,
     policy,
     retention,
+    transformers,
 )
 from platform_assets.cli.endings import end_well
 
@@ -29,6 +30,8 @@ app.add_typer(contracts.app, name="contracts")
 app.add_typer(drift.app, name="drift")
 app.add_typer(export.app, name="export")
 app.add_typer(features.app, name="features")
+features.app.command()(transformers.diff)
+features.app.command()(transformers.versions)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policy.app, name="policy")
 app.add_typer(retention.app, name="retention")

@@ -178,7 +178,7 @@ def times_of(column: "pa.ChunkedArray", name: str) -> Integers:
             f" make it a timestamp"
         )
     if types.is_date32(kind):
-        return _integers(column.cast(pa.int32())) * _DAY
+        return np.asarray(_integers(column.cast(pa.int32())) * _DAY)
     if types.is_date64(kind):
         count, unit = _integers(column), "ms"
     elif types.is_timestamp(kind):
@@ -258,7 +258,7 @@ def _values(column: "pa.ChunkedArray", name: str) -> Floats:
             f"column {name}: has integers beyond 2^53, which no float64 tells apart; an identifier is no measurement:"
             " leave it out, or scale it"
         ) from problem
-    values = _numpy(pc.fill_null(floats, float("nan")) if floats.null_count else floats)
+    values: Floats = _numpy(pc.fill_null(floats, float("nan")) if floats.null_count else floats)
     at = window_kernels.first_beyond(values, LARGEST_VALUE)
     if at >= 0:
         raise FeatureError(

@@ -72,13 +72,37 @@ class EntityWindow:
         return self._answer(time_us, values, available_us, self._ask)
 
     def _answer(self, time: int, values: Sequence[float | None], available: int | None, what: int) -> Answers:
-        known, given = self._checked(time, values, available)
-        kernel = self._kernel
+        known = time
+        if not self._timely:
+            known = NEVER if available is None else available
+        elif available is not None:
+            raise FeatureError("the transformer names no availableColumn; leave the availability out")
+        try:
+            if not -LARGEST_TIME <= index(time) <= LARGEST_TIME or (
+                known is not time and known != NEVER and not -LARGEST_TIME <= index(known) <= LARGEST_TIME
+            ):
+                raise FeatureError("a time is more than 146,000 years from 1970; give microseconds UTC")
+        except TypeError as problem:
+            raise FeatureError("a time is no integer; give microseconds UTC") from problem
+        given = [_NAN if value is None else float(value) for value in values]
+        if len(given) != len(self.memories):
+            raise FeatureError(
+                f"the row has {len(given)} values, and the transformer {len(self._names)} columns"
+                f" ({', '.join(self._names)}); give one for each"
+            )
+        for number in given:
+            if number > LARGEST_VALUE or number < -LARGEST_VALUE:
+                raise FeatureError(
+                    f"column {self._names[given.index(number)]}: the value is infinite or beyond 1e150; no window has a mean"
+                    " with it: give None where nothing was measured"
+                )
         answers: list[float | None] = []
-        for memory, value in zip(self.memories, given, strict=True):
-            answer = kernel(time, known, value, what, memory.ints, memory.floats)
+        for k, memory in enumerate(self.memories):
+            answer = self._kernel(time, known, given[k], what, memory.ints)
             # NaN is no answer, or one that could not be given yet.
-            answers.append(answer if answer == answer else self._again(memory, time, known, value, what))  # noqa: PLR0124
+            answers.append(
+                answer if answer == answer else self._again(memory, time, known, given[k], what)  # noqa: PLR0124
+            )
         return tuple(answers)
 
     def _again(self, memory: WindowMemory, time: int, known: int, value: float, what: int) -> float | None:
@@ -98,36 +122,6 @@ class EntityWindow:
                     memory, what = memory.copy(), kernels.RECORD
                 case _:
                     memory.grow()
-            answer = self._kernel(time, known, value, what, memory.ints, memory.floats)
+            answer = self._kernel(time, known, value, what, memory.ints)
             if answer == answer:  # noqa: PLR0124 - it is not NaN
                 return float(answer)
-
-    def _checked(
-        self, time: int, values: Sequence[float | None], available: int | None
-    ) -> tuple[int, list[float]]:
-        if len(values) != len(self.memories):
-            raise FeatureError(
-                f"the row has {len(values)} values, and the transformer {len(self._names)} columns"
-                f" ({', '.join(self._names)}); give one for each"
-            )
-        known = time
-        if self._timely:
-            if available is not None:
-                raise FeatureError("the transformer names no availableColumn; leave the availability out")
-        else:
-            known = NEVER if available is None else available
-        try:
-            if not -LARGEST_TIME <= index(time) <= LARGEST_TIME or (
-                known != NEVER and not -LARGEST_TIME <= index(known) <= LARGEST_TIME
-            ):
-                raise FeatureError("a time is more than 146,000 years from 1970; give microseconds UTC")
-        except TypeError as problem:
-            raise FeatureError("a time is no integer; give microseconds UTC") from problem
-        given = [_NAN if value is None else float(value) for value in values]
-        for name, number in zip(self._names, given, strict=True):
-            if number > LARGEST_VALUE or number < -LARGEST_VALUE:
-                raise FeatureError(
-                    f"column {name}: the value is infinite or beyond 1e150; no window has a mean with it: give None where"
-                    " nothing was measured"
-                )
-        return known, given

@@ -500,9 +500,10 @@ def entities(
     return int(bounds[-1])
 
 
-@_compiled(float64(int64, int64, float64, int64, *_STATE))
-def row(time: int, available: int, value: float, record: int, ints: Array, floats: Array) -> float:
+@_compiled(float64(int64, int64, float64, int64, int64[::1]))
+def row(time: int, available: int, value: float, record: int, ints: Array) -> float:
     """Answer one row, and record it if told to. NaN has a reason in `STATUS` if it is not `DONE`."""
+    floats = ints.view(np.float64)
     if time < ints[NEWEST_ROW]:
         ints[STATUS] = TOO_EARLY
         return np.nan

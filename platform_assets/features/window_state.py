@@ -45,7 +45,7 @@ _HEAD: Final = struct.Struct("<8sHBBIQQ32s")
 _NAME, _NEWEST, _COUNTS = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<QQQ")
 _CHECKSUM_BYTES: Final = 16
 _BYTES_AN_EVENT: Final = 24
-FEWEST_EVENTS: Final = 16
+FEWEST_EVENTS: Final = 4
 """That there is room for."""
 Words = NDArray[np.int64]
 

@@ -320,14 +320,9 @@ class WindowStream:
         key_kind = 2 if types.is_integer(kind) else 1
         if self._ordered:
             if grouped.order is not None:
-                at = next(
-                    row
-                    for row in range(1, len(grouped.order))
-                    if grouped.order[row] != grouped.order[row - 1] + 1
-                )
+                codes = grouped.rows.codes
                 self._refuse(
-                    min(grouped.row(at), grouped.row(at - 1) + 1),
-                    "is not beside the other rows of its entity",
+                    int((codes[1:] < codes[:-1]).argmax()) + 1, "is not beside the other rows of its entity"
                 )
             if self._key_kind not in {0, key_kind} and self._entities:
                 raise FeatureError(

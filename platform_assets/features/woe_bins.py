@@ -139,14 +139,12 @@ def merge(
         max_bins: How many at most.
         min_rows: How many each has at least. Where all rows are fewer, they are one bin.
         monotonic: How the share of events goes along the bins, equal shares being allowed; `auto` takes the better of
-            `up` and `down`. A peak may be at either end.
+            `up` and `down`, of equal ones `up`. A peak may be at either end.
     """
     if monotonic != "auto":
         return _merged(counts, odds, max_bins, min_rows, monotonic)
     up, down = (_merged(counts, odds, max_bins, min_rows, direction) for direction in ("up", "down"))
-    if abs(up.value - down.value) <= EQUAL:
-        return down if len(down.ends) < len(up.ends) else up
-    return max(up, down, key=lambda merged: merged.value)
+    return down if down.value > up.value + EQUAL else up
 
 
 def _merged(counts: Counts, odds: Odds, max_bins: int, min_rows: int, direction: Direction) -> Merged:

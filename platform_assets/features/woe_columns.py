@@ -1,6 +1,7 @@
 """Columns of an Arrow table as weight of evidence reads them: numbers with NaN, or categories with codes."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -36,26 +37,30 @@ def kind_of(column: "pa.ChunkedArray", name: str) -> Kind | None:
     Raises:
         FeatureError: it holds something else.
     """
+    try:
+        return _kind_of_type(column.type)
+    except TypeError:
+        raise FeatureError(
+            f"column {name} has type {column.type}; weights are fitted to numbers, texts and booleans: "
+            "make one of these of it first"
+        ) from None
+
+
+@lru_cache(maxsize=256)
+def _kind_of_type(kind: "pa.DataType") -> Kind | None:
     from pyarrow import types
 
-    kind = column.type
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_integer(kind) or types.is_floating(kind):
         return "numeric"
-    if (
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_boolean(kind)
-        or types.is_string_view(kind)
+    if types.is_boolean(kind) or any(
+        is_text(kind) for is_text in (types.is_string, types.is_large_string, types.is_string_view)
     ):
         return "categorical"
     if types.is_null(kind):
         return None
-    raise FeatureError(
-        f"column {name} has type {column.type}; weights are fitted to numbers, texts and booleans: "
-        "make one of these of it first"
-    )
+    raise TypeError
 
 
 def check_kind(column: "pa.ChunkedArray", name: str, fitted: Kind) -> None:

@@ -1,7 +1,7 @@
 """Fine bins of a column, what is counted of them, and the bins that they become."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -47,15 +47,12 @@ class NumberCounts:
 class CategoryCounts:
     """Rows of each category of a column; of missing ones under None."""
 
+    column: str
     by_name: dict[str | None, tuple[int, int]]
     """Non-events and events."""
 
     def __add__(self, other: Self) -> "CategoryCounts":
-        both = dict(self.by_name)
-        for name, (non_events, events) in other.by_name.items():
-            mine = both.get(name, (0, 0))
-            both[name] = mine[0] + non_events, mine[1] + events
-        return CategoryCounts(both)
+        return CategoryCounts(self.column, _added(self.column, dict(self.by_name), other.by_name.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class NumberPrebins:
         ):
             bins.add("interval", label, counted, lower=ends[at], upper=ends[at + 1])
         for value, counted in zip(self.special, counts.by_bin[prebins:-1], strict=True):
-            bins.add("special", f"special {value:.17g}", counted, lower=value, upper=value)
+            bins.add("special", f"special {value!r}".removesuffix(".0"), counted, lower=value, upper=value)
         bins.add_missing(counts.by_bin[-1], settings)
         return bins.column(output, "numeric", merged)
 
@@ -124,16 +121,8 @@ class CategoryPrebins:
             else:
                 counts[0] = np.bincount(2 * codes.astype(np.intp) + of_rows, minlength=counts.shape[1])
             by_code = counts.sum(axis=0).reshape(-1, 2).tolist()
-            for name, (non_events, events) in zip([*names, None], by_code, strict=True):
-                if non_events + events:
-                    before = counted.get(name, (0, 0))
-                    counted[name] = before[0] + non_events, before[1] + events
-            if len(counted) > MOST_CATEGORIES:
-                raise FeatureError(
-                    f"column {self.name} has more than {MOST_CATEGORIES:,} different texts: an identifier is no category; "
-                    "leave the column out"
-                )
-        return CategoryCounts(counted)
+            _added(self.name, counted, zip([*names, None], by_code, strict=True))
+        return CategoryCounts(self.name, counted)
 
     def fitted(self, counts: CategoryCounts, odds: Odds, settings: WoeSpec, output: str) -> WoeColumn:
         """The bins that keep the most information: along the share of events they are neighbours (Breiman et al. 1984)."""
@@ -164,6 +153,28 @@ class CategoryPrebins:
         bins.add("rare", "rare or new", np.array([(0, 0), *rare]).sum(axis=0))
         bins.add_missing(counts.by_name.get(None, (0, 0)), settings)
         return bins.column(output, "categorical", merged)
+
+
+def _added(
+    column: str,
+    counted: dict[str | None, tuple[int, int]],
+    more: Iterable[tuple[str | None, Sequence[int]]],
+) -> dict[str | None, tuple[int, int]]:
+    """More rows, counted into what is there already.
+
+    Raises:
+        FeatureError: there are too many categories.
+    """
+    for name, (non_events, events) in more:
+        if non_events + events:
+            before = counted.get(name, (0, 0))
+            counted[name] = before[0] + non_events, before[1] + events
+    if len(counted) > MOST_CATEGORIES:
+        raise FeatureError(
+            f"column {column} has more than {MOST_CATEGORIES:,} different texts: an identifier is no category; "
+            "leave the column out"
+        )
+    return counted
 
 
 Prebinned = NumberPrebins | CategoryPrebins

@@ -114,6 +114,13 @@ class WoeColumn(BaseModel):
         return self.bins[-2].woe if self.kind == "categorical" else None
 
     @cached_property
+    def weights(self) -> Floats:
+        """Of each bin, shape (bins,)."""
+        weights = np.array([found.woe for found in self.bins])
+        weights.flags.writeable = False
+        return weights
+
+    @cached_property
     def reader(self) -> "NumberReader | CategoryReader":
         """What finds the bin of a value."""
         if self.kind == "numeric":
@@ -179,14 +186,15 @@ class NumberReader:
         self, column: "pa.ChunkedArray", name: str, answers: NDArray[Any], into: NDArray[Any], kernels: Any
     ) -> None:
         """Write the answer of each row's bin; `answers` is by bin."""
-        of_cells = answers[self.bin_of]
         if len(column) <= FEW_ROWS:
-            edges, by_cell, last = self._listed_edges, of_cells.tolist(), self.bin_of.size - 1
+            edges, bin_of = self._lists
             into[:] = [
-                by_cell[bisect.bisect_left(edges, value) if value == value else last]  # noqa: PLR0124 - NaN
+                # Only NaN differs from itself.
+                answers[bin_of[bisect.bisect_left(edges, value) if value == value else -1]]  # noqa: PLR0124
                 for value in listed(column, name, "numeric")
             ]
             return
+        of_cells = answers[self.bin_of]
         for start, values in number_chunks(column, name):
             of_rows = into[start : start + values.size]
             if kernels:
@@ -204,9 +212,8 @@ class NumberReader:
         return KeyTable.of(self.edges)
 
     @cached_property
-    def _listed_edges(self) -> list[float]:
-        edges: list[float] = self.edges.tolist()
-        return edges
+    def _lists(self) -> tuple[list[float], list[int]]:
+        return self.edges.tolist(), self.bin_of.tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +233,7 @@ class CategoryReader:
     ) -> None:
         """Write the answer of each row's bin; `answers` is by bin."""
         if len(column) <= FEW_ROWS:
-            by_bin = answers.tolist()
-            into[:] = [by_bin[at] for at in self._bins(listed(column, name, "categorical"))]
+            into[:] = [answers[at] for at in self._bins(listed(column, name, "categorical"))]
             return
         for start, names, codes in code_chunks(column):
             of_names = answers[[*self._bins(names), self.bins - 1]]
@@ -244,4 +250,9 @@ def kernels_for(values: int) -> Any:
         from platform_assets.features import woe_kernels
 
         return woe_kernels
+    return loaded_kernels()
+
+
+def loaded_kernels() -> Any:
+    """The compiled loops, if this process has them already; else None."""
     return sys.modules.get("platform_assets.features.woe_kernels")

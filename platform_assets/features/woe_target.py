@@ -50,6 +50,10 @@ def read_target(rows: "pa.Table", name: str, event: Value) -> Target:
     wanted = str(event)
     if pa.types.is_boolean(column.type):
         wanted = {"true": "1", "false": "0"}.get(wanted, wanted)
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.float64())  # not every width can be encoded
+    elif pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
     labels = np.empty(len(column), np.uint8)
     others: set[str] = set()
     start = 0

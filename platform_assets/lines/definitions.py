@@ -62,6 +62,7 @@ def line_definitions(
     """
     served = dict(transformers.sound) if transformers else {}
     served |= {name: each for line in lines for name, each in line.transformers.items()}
+    read = {each.spec.dataset for each in served.values() if each.spec.dataset}
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
     sound, stuck = adapted_lines(lines, outside.ledger)
     return dg.Definitions(
@@ -69,6 +70,8 @@ def line_definitions(
             *(asset for line in sound for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
             *map(broken_line_asset, (*broken, *stuck)),
             *map(transformer_asset, served.values()),
+            # Of a line that is not among these: its newest version is read all the same.
+            *map(dg.AssetSpec, sorted(read - {f"{line.name}_dataset" for line in sound})),
             *map(broken_transformer_asset, transformers.broken if transformers else ()),
         ],
         jobs=[line_job(line) for line in sound],

@@ -29,10 +29,12 @@ from tests.benchmarks.long_ledger import measure_long_ledger
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.monitor import measure_monitor
 from tests.benchmarks.overhead import measure_overhead
+from tests.benchmarks.peers import peers_python
 from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.scale_out import measure_scale_out
 from tests.benchmarks.sketch import measure_sketch
+from tests.benchmarks.woe import measure_woe
 from tests.cluster.deployment import reachable_host
 
 _TOLD_PACKAGES = ("dagster", "torch", "transformers", "mlflow", "great-expectations", "pyiceberg")
@@ -71,6 +73,7 @@ def main() -> int:
         "listener": measure_listener,
         "pods": measure_pods,
         "scale_out": measure_scale_out,
+        "woe": lambda folder: measure_woe(folder, rows=options.woe_rows),
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
@@ -79,12 +82,19 @@ def main() -> int:
         "--train-rows", type=int, default=500, help="of `overhead`; the main job trains on 4,000"
     )
     parser.add_argument("--versions", type=int, default=400, help="of `drift_table`")
+    parser.add_argument("--woe-rows", type=int, default=1_000_000, help="of `woe`")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = {"machine": machine()}
     if options.which == "all" and reachable_host() is None:
         print("pods are left out: no cluster", file=sys.stderr)
         del benchmarks["pods"]
+    if options.which == "all":
+        try:
+            peers_python()
+        except BenchmarkError as problem:
+            print(f"woe is left out: {problem}", file=sys.stderr)
+            del benchmarks["woe"]
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="platform-assets-bench-") as temporary:

@@ -30,7 +30,10 @@ _BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "zscore": ("zscore", {}),
     "zscore-current": ("zscore", {"zscore": {"includeCurrent": True, "minPeriods": 2}}),
-    "zscore-population": ("zscore", {"zscore": {"deviation": "population", "minPeriods": 2}, "windowDays": 2}),
+    "zscore-population": (
+        "zscore",
+        {"zscore": {"deviation": "population", "minPeriods": 2}, "windowDays": 2},
+    ),
     "zscore-one-day": ("zscore", {"zscore": {"minPeriods": 3}, "windowDays": 1}),
     "zscore-late": ("zscore", {"zscore": {"minPeriods": 2}, "availableColumn": "known"}),
     "zscore-late-current": (
@@ -112,23 +115,43 @@ def histories() -> Iterator[tuple[str, pa.Table]]:
     yield "one value", with_column("amount", pa.array([0.1] * rows))
     yield "far from zero", with_column("amount", pa.array(amounts + 1e9))
     yield "huge and tiny", with_column("amount", pa.array(amounts * 10.0 ** rng.integers(-140, 140, rows)))
-    yield "an outlier leaves", with_column("amount", pa.array(np.where(rng.random(rows) < 0.05, 1e15, amounts)))
+    yield (
+        "an outlier leaves",
+        with_column("amount", pa.array(np.where(rng.random(rows) < 0.05, 1e15, amounts))),
+    )
     yield "integers", with_column("amount", pa.array(rng.integers(-5, 5, rows)))
-    yield "decimals", with_column("amount", pa.array([Decimal(int(each)) / 4 for each in amounts * 10], pa.decimal128(9, 2)))
+    yield (
+        "decimals",
+        with_column(
+            "amount", pa.array([Decimal(int(each)) / 4 for each in amounts * 10], pa.decimal128(9, 2))
+        ),
+    )
     yield "float32", with_column("amount", pa.array(amounts.astype(np.float32)))
     yield "booleans", with_column("amount", pa.array(rng.random(rows) < 0.5, mask=rng.random(rows) < 0.2))
     yield "negative entities", with_column("entity", pa.array(rng.integers(-3, 3, rows).astype(np.int8)))
-    yield "large entities", with_column("entity", pa.array(rng.integers(2**63, 2**64, 4, np.uint64)[rng.integers(0, 4, rows)]))
+    yield (
+        "large entities",
+        with_column("entity", pa.array(rng.integers(2**63, 2**64, 4, np.uint64)[rng.integers(0, 4, rows)])),
+    )
     texts = np.array(["", "10", "9", "é", "😀", "z", "Z"])[rng.integers(0, 7, rows)]
     yield "texts", with_column("entity", pa.array(texts))
     yield "dictionaries", with_column("entity", pa.array(texts).dictionary_encode())
     yield "before 1970", with_column("time", pa.array(times - 60 * 365 * DAY_US, pa.timestamp("us", "UTC")))
-    yield "nanoseconds", with_column("time", pa.array(times * 1000 + rng.integers(0, 3000, rows), pa.timestamp("ns")))
-    yield "no zone", with_column("time", pa.array(times, pa.timestamp("us")))
-    yield "summer time begins", with_column(
-        "time", pa.array(times + 25 * DAY_US, pa.timestamp("us", "Europe/Berlin"))
+    yield (
+        "nanoseconds",
+        with_column("time", pa.array(times * 1000 + rng.integers(0, 3000, rows), pa.timestamp("ns"))),
     )
-    yield "dates", with_column("time", pa.array([date(2024, 3, 1) + timedelta(int(at)) for at in rng.integers(0, 30, rows)]))
+    yield "no zone", with_column("time", pa.array(times, pa.timestamp("us")))
+    yield (
+        "summer time begins",
+        with_column("time", pa.array(times + 25 * DAY_US, pa.timestamp("us", "Europe/Berlin"))),
+    )
+    yield (
+        "dates",
+        with_column(
+            "time", pa.array([date(2024, 3, 1) + timedelta(int(at)) for at in rng.integers(0, 30, rows)])
+        ),
+    )
     yield "seconds", with_column("time", pa.array(times // 1_000_000, pa.timestamp("s", "UTC")))
 
 
@@ -156,13 +179,19 @@ def loan_tables() -> Iterator[tuple[str, pa.Table]]:
         return plain.set_column(plain.column_names.index(name), name, column)
 
     yield "plain", plain
-    yield "infinite", with_column("amount", pa.array(rng.choice([-np.inf, 0.0, -0.0, 1.5, np.inf, np.nan], rows)))
+    yield (
+        "infinite",
+        with_column("amount", pa.array(rng.choice([-np.inf, 0.0, -0.0, 1.5, np.inf, np.nan], rows))),
+    )
     yield "integers", with_column("amount", pa.array(rng.integers(-3, 9, rows), mask=rng.random(rows) < 0.1))
     yield "float32", with_column("amount", pa.array(rng.normal(size=rows).astype(np.float32)))
     yield "one value", with_column("amount", pa.array([3.25] * rows))
     yield "dictionaries", with_column("home", plain["home"].combine_chunks().dictionary_encode())
     yield "booleans", with_column("home", pa.array(rng.random(rows) < 0.4, mask=rng.random(rows) < 0.1))
-    yield "many categories", with_column("home", pa.array([f"town {town}" for town in rng.geometric(0.05, rows)]))
+    yield (
+        "many categories",
+        with_column("home", pa.array([f"town {town}" for town in rng.geometric(0.05, rows)])),
+    )
     yield "few rows", plain.slice(0, 25)
     yield "words", with_column("bad", pa.array(np.where(np.asarray(plain["bad"]) > 0, "1", "no")))
 
@@ -175,7 +204,9 @@ def assert_close(found: pa.Table, expected: pa.Table, names: list[str]) -> None:
     assert sorted(found[ROW].to_pylist()) == list(range(expected.num_rows))
     found = found.sort_by(ROW)
     for name in names:
-        assert found[name].to_pylist() == pytest.approx(expected[name].to_pylist(), rel=1e-12, abs=1e-12), name
+        assert found[name].to_pylist() == pytest.approx(expected[name].to_pylist(), rel=1e-12, abs=1e-12), (
+            name
+        )
 
 
 def pairs(options: Iterable[str], tables: Iterable[str]) -> list[Any]:
@@ -192,7 +223,9 @@ def bits(column: pa.ChunkedArray) -> list[int | None]:
     assert column.type == pa.float64()
     values = column.combine_chunks()
     words = np.asarray(values.fill_null(0.0)).view(np.int64)
-    return [int(word) if valid else None for word, valid in zip(words, np.asarray(values.is_valid()), strict=True)]
+    return [
+        int(word) if valid else None for word, valid in zip(words, np.asarray(values.is_valid()), strict=True)
+    ]
 
 
 def assert_same(found: pa.Table, expected: pa.Table, names: list[str]) -> None:
@@ -237,15 +270,25 @@ class TransformerContract:
         made = transformer(kind, columns=["price", "amount"], outputNames={"price": "p"}, windowDays=4)
         expected = fit(made.spec, table).transform(table)
         alone = transformer(kind, columns=["amount"], windowDays=4)
-        assert bits(expected[f"amount_{kind}"]) == bits(fit(alone.spec, table).transform(table)[f"amount_{kind}"])
+        assert bits(expected[f"amount_{kind}"]) == bits(
+            fit(alone.spec, table).transform(table)[f"amount_{kind}"]
+        )
         assert_same(engine(made, table), expected, ["p", f"amount_{kind}"])
 
     @pytest.mark.parametrize("order", [shuffled, ordered])
     def test_the_order_of_rows_that_are_not_of_one_instant_is_of_no_consequence(self, engine, order):
         """A row has its feature wherever it stands."""
-        plain = history(time=pa.array(np.arange(160) * 7_200_000_000, pa.timestamp("us", "UTC")), amount=np.arange(160.0))
+        plain = history(
+            time=pa.array(np.arange(160) * 7_200_000_000, pa.timestamp("us", "UTC")), amount=np.arange(160.0)
+        )
         made = transformer("zscore", zscore={"minPeriods": 2}, windowDays=2)
         moved = order(plain)
-        expected = dict(zip(plain["amount"].to_pylist(), bits(fit(made.spec, plain).transform(plain)["amount_zscore"]), strict=True))
+        expected = dict(
+            zip(
+                plain["amount"].to_pylist(),
+                bits(fit(made.spec, plain).transform(plain)["amount_zscore"]),
+                strict=True,
+            )
+        )
         found = engine(made, moved).sort_by(ROW)
         assert bits(found["amount_zscore"]) == [expected[amount] for amount in moved["amount"].to_pylist()]

@@ -10,10 +10,10 @@ import pytest
 
 from platform_assets.features.engine import run_transformer
 from platform_assets.features.transformer import fit, read_fitted
-from platform_assets.features.windows import WindowStream
 from platform_assets.features.window_columns import times_of
-from tests.features.conformance import ROW, TransformerContract, history, ordered
-from tests.features.transformers import TINY, transformer
+from platform_assets.features.windows import WindowStream
+from tests.features.conformance import ROW, TransformerContract
+from tests.features.transformers import TINY
 
 
 def in_time(transformer, rows):
@@ -21,7 +21,9 @@ def in_time(transformer, rows):
     spec = transformer.spec
     times = times_of(rows[spec.timestamp_column], spec.timestamp_column)
     entities = rows[spec.entity_key].to_pylist()
-    return rows.take(pa.array(sorted(range(rows.num_rows), key=lambda row: (entities[row], times[row])), pa.int64()))
+    return rows.take(
+        pa.array(sorted(range(rows.num_rows), key=lambda row: (entities[row], times[row])), pa.int64())
+    )
 
 
 def cut(rows, seed=0):
@@ -95,7 +97,9 @@ def one_at_a_time(transformer, rows):
     names = list(spec.outputs.values())
     if spec.transformer_type == "woe":
         fitted = fit(spec, rows)
-        parts = [with_rows(fitted.transform(rows.slice(at, 1)), rows.slice(at, 1)) for at in range(rows.num_rows)]
+        parts = [
+            with_rows(fitted.transform(rows.slice(at, 1)), rows.slice(at, 1)) for at in range(rows.num_rows)
+        ]
         return pa.concat_tables(parts)
     rows = in_time(transformer, rows)
     times = times_of(rows[spec.timestamp_column], spec.timestamp_column).tolist()
@@ -105,7 +109,9 @@ def one_at_a_time(transformer, rows):
         found = iter(times_of(column.drop_null(), spec.available_column).tolist())
         known = [(next(found) if valid else None,) for valid in column.is_valid().to_pylist()]
     entities = rows[spec.entity_key].to_pylist()
-    values = list(zip(*([_float(value) for value in rows[name].to_pylist()] for name in spec.columns), strict=True))
+    values = list(
+        zip(*([_float(value) for value in rows[name].to_pylist()] for name in spec.columns), strict=True)
+    )
     stream = WindowStream(spec)
     sees_others = spec.transformer_type == "zscore" and spec.of_type().include_current
     answers = []
@@ -122,7 +128,10 @@ def one_at_a_time(transformer, rows):
             answers.append(stream.update(entities[row], times[row], values[row], *known[row]))
         at = of_instant.stop
     columns = list(zip(*answers, strict=True)) or [()] * len(names)
-    return with_rows(pa.table({name: pa.array(each, pa.float64()) for name, each in zip(names, columns, strict=True)}), rows)
+    return with_rows(
+        pa.table({name: pa.array(each, pa.float64()) for name, each in zip(names, columns, strict=True)}),
+        rows,
+    )
 
 
 def _float(value):

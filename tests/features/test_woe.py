@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from platform_assets.features import woe_prebins
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer import fit, read_fitted
 from platform_assets.features.woe import SAMPLE_ROWS, Woe, fit_woe, prebins, sample_of, sampled
@@ -414,6 +415,8 @@ class TestTheTarget:
             (pa.array([True, False]), "false"),
             (pa.array([True, False]), 0),
             (pa.array([2, 1], pa.uint8()), 1),
+            (pa.array([2, 1], pa.float16()), 1),
+            (pa.array(["n", "y"], pa.large_string()), "y"),
         ],
         ids=str,
     )
@@ -441,6 +444,14 @@ class TestTheTarget:
     def test_what_has_not_two_values_is_refused(self, values, said):
         """Each with its reason."""
         assert said in refusal(woe_spec(), with_column(loans(), "bad", pa.array(values)))
+
+    def test_views_of_texts_are_texts(self):
+        """Arrow cannot encode them as they are."""
+        rows = loans()
+        texts = pa.array(["n", "y"]).take(rows["bad"].combine_chunks())
+
+        found = fit_woe(woe_spec(event="y"), with_column(rows, "bad", texts.cast(pa.string_view())))
+        assert found.columns == fit_woe(woe_spec(), rows).columns
 
     def test_a_table_without_rows_is_refused(self):
         """There is nothing to fit."""
@@ -490,6 +501,16 @@ class TestRefusals:
         said = refusal(woe_spec(["home"], smoothing=0, specialValues=["a"]), rows)
         assert "set woe.smoothing above 0" in said
         assert all(math.isfinite(one.woe) for one in fit_woe(woe_spec(["home"]), rows).columns[0].bins)
+
+    def test_texts_that_name_single_rows_are_refused(self, monkeypatch):
+        """They are counted in memory, each: so many, and no more; in one table, or in pieces of one."""
+        monkeypatch.setattr(woe_prebins, "MOST_CATEGORIES", 1_500)
+        rows = with_column(loans(), "home", pa.array([f"id {at}" for at in range(2_000)]))
+        fine = prebins(woe_spec(["home"]), rows)
+
+        assert "column home has more than 1,500 different texts" in refusal(woe_spec(["home"]), rows)
+        with pytest.raises(FeatureError, match="different texts"):
+            fine.count(rows.slice(0, 1_000)) + fine.count(rows.slice(1_000))
 
     def test_another_type_is_refused(self):
         """Who calls this with the spec of a z-score is told."""

@@ -85,15 +85,15 @@ def check_optimum(seed: int) -> str:
 
 def test_the_optimum_is_that_of_all_partitions():
     """No way to put neighbours together has more information, and none as much with fewer bins."""
-    seen = [check_optimum(seed) for seed in range(150)]
+    seen = [check_optimum(seed) for seed in range(1_000)]
 
     assert {*DIRECTIONS, "nothing allowed"} == set(seen)
 
 
 @pytest.mark.long
 def test_the_optimum_is_that_of_all_partitions_in_many_cases():
-    """So it is in 3,000 cases."""
-    for seed in range(1_000, 4_000):
+    """So it is in 19,000 cases."""
+    for seed in range(1_000, 20_000):
         check_optimum(seed)
 
 
@@ -125,6 +125,15 @@ def test_auto_takes_the_better_slope():
 
     assert merge(counts, Odds(220, 80, 1.0), max_bins=3, min_rows=1, monotonic="auto").direction == "down"
     assert merge(counts[::-1], Odds(220, 80, 1.0), max_bins=3, min_rows=1, monotonic="auto").direction == "up"
+
+
+def test_of_equal_slopes_auto_takes_the_rising_one():
+    """A symmetric column says nothing about its direction; the choice is the same every time."""
+    counts = np.array([[90, 10], [50, 50], [90, 10]])
+
+    merged = merge(counts, Odds(230, 70, 1.0), max_bins=3, min_rows=1, monotonic="auto")
+
+    assert (merged.direction, merged.ends) == ("up", (1, 3))
 
 
 def test_fewer_rows_than_a_bin_needs_are_one_bin():

@@ -83,9 +83,7 @@ def event_rows(
 
 def in_order(table: pa.Table) -> pa.Table:
     """The rows by entity and time, those of one instant as they stand."""
-    return table.take(
-        np.lexsort((np.asarray(table["time"].cast(pa.int64())), np.asarray(table["entity"])))
-    )
+    return table.take(np.lexsort((np.asarray(table["time"].cast(pa.int64())), np.asarray(table["entity"]))))
 
 
 def write_rows(file: Path, table: pa.Table, *, row_group_rows: int = 300) -> Path:

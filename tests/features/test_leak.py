@@ -1,0 +1,211 @@
+"""Each rule of the leak gate, on rows that lie in memory: what passes, what fails, and that findings are counts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_assets.features import leak
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.fit_input import rows_to_fit
+from platform_assets.features.leak import Finding, FittedRows, kept_apart, past_only, targets_known
+from platform_assets.features.transformer import FittedTransformer, fit
+from platform_assets.features.transformer_spec import TransformerSpec
+
+DAY = 86_400_000_000
+WINDOW: Mapping[str, Any] = {
+    "inputSource": "rows.parquet",
+    "transformerType": "zscore",
+    "windowDays": 3,
+    "columns": ["value"],
+    "entityKey": "who",
+    "timestampColumn": "at",
+    "zscore": {"minPeriods": 2},
+}
+
+
+def spec_of(**changes: Any) -> TransformerSpec:
+    """A z-score over three days; a change of None leaves a field out."""
+    given = {**WINDOW, **changes}
+    return TransformerSpec.model_validate({name: value for name, value in given.items() if value is not None})
+
+
+def line_rows(splits: list[str], people: list[str], **columns: Any) -> pa.Table:
+    """Rows of a line, one for each split that is given."""
+    return pa.table({"person": people, "split": splits} | columns)
+
+
+def apart(fitted: list[str], rows: pa.Table) -> Finding:
+    """What rule (a) finds of a transformer that these people were fitted on."""
+    return kept_apart("some_woe@v1", FittedRows(pa.table({"person": fitted}), "person"), rows, "person")
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "shift"])
+def test_whoever_is_measured_on_may_not_have_been_fitted_on(split: str) -> None:
+    """One person is enough, in whichever of the splits that are measured on."""
+    rows = line_rows(["train", "train", split], ["a", "b", "c"])
+
+    assert apart(["a", "b"], rows).outcome == "pass"
+    found = apart(["a", "c"], rows)
+
+    assert (found.outcome, found.counts["met"]) == ("fail", 1)
+
+
+def test_what_is_put_aside_is_not_measured_on() -> None:
+    """Rows of split `reserve` were training rows before `train_rows` took fewer."""
+    assert apart(["a", "c"], line_rows(["train", "test", "reserve"], ["a", "b", "c"])).outcome == "pass"
+
+
+def test_a_number_and_a_text_name_one_person() -> None:
+    """Whole numbers are the texts that they are written as, as everywhere else."""
+    rows = line_rows(["train", "test"], ["1", "2"])
+    fitted = FittedRows(pa.table({"who": [2.0, 3.0]}), "who")
+
+    assert kept_apart("some_woe@v1", fitted, rows, "person").outcome == "fail"
+
+
+def test_where_people_are_on_both_sides_rows_are_compared() -> None:
+    """By time, last year's customers are this year's too; their rows are others, and must be."""
+    rows = line_rows(["train", "train", "test"], ["a", "b", "a"], amount=[1.0, 2.0, 3.0])
+    train = pa.table({"person": ["a", "b"], "amount": [1.0, 2.0]})
+    every = pa.table({"person": ["a", "b", "a"], "amount": [1.0, 2.0, 3.0]})
+
+    assert kept_apart("w@v1", FittedRows(train, "person"), rows, "person").outcome == "pass"
+    assert kept_apart("w@v1", FittedRows(every, "person"), rows, "person").counts["met"] == 1
+
+
+def test_a_finding_names_nobody() -> None:
+    """Counts, and no value of a cell."""
+    found = apart(["secret-name"], line_rows(["train", "test"], ["a", "secret-name"]))
+
+    assert found.outcome == "fail"
+    assert "secret" not in found.reason
+
+
+def times(*days: float | None) -> pa.Array:
+    """Instants, so many days after an epoch."""
+    return pa.array([None if day is None else int(day * DAY) for day in days], pa.timestamp("us", tz="UTC"))
+
+
+def test_targets_must_be_known_before_the_first_held_out_row() -> None:
+    """The same instant is too late, and so is never."""
+    rows = pa.table({"split": ["train", "validation", "test"], "at": times(1, 5, 9)})
+
+    def late(*known: float | None) -> int:
+        return targets_known("w@v1", pa.table({"known": times(*known)}), "known", rows, "at").counts["late"]
+
+    assert late(1, 4.999) == 0
+    assert late(1, 5) == 1
+    assert late(1, None) == 1
+
+
+def test_a_time_that_is_none_is_an_error() -> None:
+    """It is never taken for known."""
+    rows = pa.table({"split": ["train", "test"], "at": times(1, 5)})
+
+    with pytest.raises(FeatureError, match="column known: some of 1 values are no times"):
+        targets_known("w@v1", pa.table({"known": ["secret"]}), "known", rows, "at")
+
+
+def test_rows_whose_target_came_too_late_are_left_out_of_the_fit() -> None:
+    """Of a split by time; where rows were drawn at random nothing is left out, and the gate has nothing to ask."""
+    woe = {"transformerType": "woe", "zscore": None, "windowDays": None, "target": "label"}
+    spec = spec_of(**woe, entityKey=None, availableColumn="known")
+    columns = {
+        "at": times(1, 2, 3),
+        "known": times(1.5, 3.5, 9),
+        "value": [1.0, 2.0, 3.0],
+        "label": [0, 1, 0],
+    }
+
+    by_time = rows_to_fit(spec, pa.table({"split": ["train", "train", "test"], **columns}))
+    at_random = rows_to_fit(spec, pa.table({"split": ["train", "test", "train"], **columns}))
+
+    assert (by_time.count, by_time.not_yet_known) == (1, 1)
+    assert (at_random.count, at_random.not_yet_known) == (2, 0)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> pa.Table:
+    """Events of a few entities, many at one instant, some known late or never, some without a value."""
+    rows = draw(st.integers(1, 30))
+    at = draw(st.lists(st.integers(0, 12), min_size=rows, max_size=rows))
+    late = draw(st.lists(st.sampled_from([0, 0, 1, 3, None]), min_size=rows, max_size=rows))
+    values = st.one_of(st.none(), st.floats(-1e3, 1e3).map(lambda value: 1e6 + value))
+    return pa.table(
+        {
+            "who": draw(st.lists(st.sampled_from("ab"), min_size=rows, max_size=rows)),
+            "at": times(*at),
+            "known": times(
+                *(None if each is None else day + each for day, each in zip(at, late, strict=True))
+            ),
+            "value": pa.array(draw(st.lists(values, min_size=rows, max_size=rows)), pa.float64()),
+        }
+    )
+
+
+@pytest.mark.parametrize("available", [None, "known"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"zscore": {"minPeriods": 2}},
+        {"zscore": {"minPeriods": 2, "includeCurrent": True}},
+        {"transformerType": "lag", "windowDays": None, "zscore": None, "lag": {"days": 2, "tolerance": 4}},
+        {"transformerType": "lag", "windowDays": None, "zscore": None, "lag": {"rows": 2}},
+    ],
+    ids=["zscore", "zscore with current", "lag by days", "lag by rows"],
+)
+@settings(max_examples=25, deadline=None)
+@given(rows=histories())
+def test_windows_look_at_the_past_only(
+    section: dict[str, Any], available: str | None, rows: pa.Table
+) -> None:
+    """Made again from what was available alone, each feature has the same bits."""
+    spec = spec_of(**section, availableColumn=available)
+
+    found = past_only("some@v1", fit(spec, rows), rows)
+
+    assert (found.outcome, found.counts["sampled_rows"]) == ("pass", rows.num_rows)
+
+
+class _AllRowsMean:
+    """A z-score as it is often written by mistake: over all rows, those to come among them."""
+
+    def __init__(self, spec: TransformerSpec) -> None:
+        self.spec = spec
+
+    def transform(self, rows: pa.Table) -> pa.Table:
+        values = rows["value"].to_numpy()
+        return pa.table({name: values - values.mean() for name in self.spec.outputs.values()})
+
+    def to_bytes(self) -> bytes:
+        raise NotImplementedError
+
+
+def test_a_feature_of_rows_to_come_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sample of the rows as in all of them."""
+    rows = pa.table(
+        {"who": ["a"] * 50, "at": times(*range(50)), "value": np.random.default_rng(1).normal(size=50)}
+    )
+    peeking: FittedTransformer = _AllRowsMean(spec_of())
+
+    assert past_only("peeking@v1", peeking, rows).outcome == "fail"
+    monkeypatch.setattr(leak, "SAMPLE_ROWS", 10)
+    found = past_only("peeking@v1", peeking, rows)
+
+    assert (found.outcome, found.counts["sampled_rows"]) == ("fail", 10)
+
+
+def test_long_histories_allow_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read again has a bound, and the finding says how many rows that was."""
+    rows = pa.table({"who": ["a"] * 40, "at": times(*range(40)), "value": np.arange(40.0)})
+    monkeypatch.setattr(leak, "_MOST_HISTORY", 100)
+
+    found = past_only("some@v1", fit(spec_of(), rows), rows)
+
+    assert found.outcome == "pass"
+    assert 1 <= found.counts["sampled_rows"] < 40

@@ -1,0 +1,525 @@
+"""A line with transformers, as its owner runs it: fitted between dataset and features, pinned or at the latest, and judged."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from platform_assets.datasets.snapshots import content_hash
+from platform_assets.definitions import build_definitions
+from platform_assets.features.versions import latest_version, resolve
+from platform_assets.governance import release as releases
+from platform_assets.governance.erasure import erase
+from platform_assets.governance.lineage import trace
+from platform_assets.governance.subjects import Subject
+from platform_assets.governance.verdict import unmet
+from platform_assets.lines.line import Line, Lines, load_line, with_transformers
+from platform_assets.lines.plan import plan
+from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance
+from platform_assets.lines.status import line_status
+from platform_assets.manifest import ManifestError
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import FeaturesVersion, ModelVersion
+from platform_assets.serving.predictor import Predictor
+from platform_assets.tasks.registry import load_scorer
+from resources.settings import PlatformSettings
+from tests.features.shops import (
+    COLUMNS,
+    WOE,
+    ZSCORE,
+    declared,
+    line_of,
+    run,
+    sales,
+    write_line,
+    write_transformer,
+)
+from tests.governance.conftest import example
+from tests.line_factory import FinishedHome
+
+USES = ["sales_woe@latest", "sales_z@latest"]
+TRAIN = 445
+"""Training rows of the line, of 900 that are drawn."""
+BY_TIME = {"by": "time", "test": 0.3, "validation": 0.2}
+
+
+class Shop:
+    """A folder of declarations, and a home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.woe = write_transformer(folder / "declared", "sales_woe", WOE)
+        self.zscore = write_transformer(folder / "declared", "sales_z", ZSCORE)
+        self.outside = OutsideSystems(PlatformSettings(home=folder / "home"))
+
+    def line(self, *transformers: Path, **changes: Any) -> Line:
+        """The line with some fields of its spec changed, and the transformers that are declared."""
+        spec = write_line(self.folder, **({"transformers": USES} | changes))
+        return line_of(spec, *(transformers or (self.woe, self.zscore)))
+
+    def features(self, line: Line) -> FeaturesVersion:
+        """Its dataset and features, made without the rest."""
+        materialize(line, "dataset", self.outside)
+        made = materialize(line, "features", self.outside).reference
+        assert isinstance(made, FeaturesVersion)
+        return made
+
+    def blocked(self, line: Line, features: FeaturesVersion) -> str:
+        """Why a model of these features could not be deployed, of what the leak gate says; empty where it could."""
+        model = example(ModelVersion, features=features, fingerprint="f" * 64)
+        found = unmet(self.outside.ledger, line.demands.of(model), now=datetime.now(UTC))
+        return "; ".join(
+            str(each) for each in found if each.resolved.requirement.rule_set == "features.no_leak"
+        )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[FinishedHome, Shop, RunOutcome]:
+    """A line of two transformers that was run once."""
+    folder = tmp_path_factory.mktemp("shops")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+        shop = Shop(folder)
+        outcome = run(write_line(folder, transformers=USES), shop.outside, shop.woe, shop.zscore)
+    home = FinishedHome(folder / "home")
+    home.save()
+    return home, shop, outcome
+
+
+@pytest.fixture
+def shop(finished: tuple[FinishedHome, Shop, RunOutcome], monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """The home as it was after that run."""
+    home, shop, _ = finished
+    monkeypatch.setenv("DAGSTER_HOME", str(home.restore() / "dagster"))
+    return Shop(shop.folder)
+
+
+def planned(line: Line, shop: Shop) -> dict[str, str]:
+    """What of the line would run, and why."""
+    with open_instance(shop.outside.settings) as instance:
+        return {step.stage: step.reason for step in plan(line, instance, shop.outside) if step.runs}
+
+
+def test_transformers_run_between_dataset_and_features(
+    finished: tuple[FinishedHome, Shop, RunOutcome], shop: Shop
+) -> None:
+    """The line is released, with the verdict that nobody asked for; what it was made with is told."""
+    outcome = finished[2]
+    with open_instance(shop.outside.settings) as instance:
+        state = line_status(shop.line(), instance, shop.outside)
+
+    assert outcome.success, outcome.failure
+    assert [step.stage for step in outcome.steps][:4] == ["dataset", "sales_woe", "sales_z", "features"]
+    assert state["blocked_by"] == []
+    assert {each["rule_set"]: each["outcome"] for each in state["verdicts"]}["features.no_leak"] == "pass"
+    assert [each["version"] for each in state["transformers"]] == ["sales_woe@v1", "sales_z@v1"]
+
+
+def test_the_ui_is_shown_bins_weights_and_distribution(shop: Shop) -> None:
+    """Tables and pictures stand in the metadata of the materialization."""
+    with open_instance(shop.outside.settings) as instance:
+        woe, zscore = (
+            instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata
+            for name in ("sales_woe", "sales_z")
+        )
+
+    information = {each.data["column"]: each.data for each in woe["information"].records}
+    assert {"iv", "psi_validation", "psi_test"} <= information["Amount"].keys()
+    assert sum(each.data["rows"] for each in woe["bins"].records if each.data["column"] == "Size") == TRAIN
+    assert woe["weights"].value.startswith("![weights](data:image/png;base64,")
+    assert zscore["distribution"].value.startswith("![distribution](data:image/png;base64,")
+
+
+def test_a_trace_leads_back_to_what_was_fitted_on_what(shop: Shop) -> None:
+    """From a release to each transformer's version, its snapshot and its rows."""
+    active = releases.active(shop.outside.ledger, "sales")
+    walked = trace(shop.outside.ledger, active.release_id)
+
+    woe = walked["transformers"]["sales_woe"]
+    assert (woe["version"], woe["fit_split"], woe["fit_rows"]) == ("sales_woe@v1", "train", TRAIN)
+    assert woe["snapshot"] == walked["tables"]["dataset"]["snapshot_id"]
+
+
+def test_weights_stand_for_their_columns_and_windows_beside_them(shop: Shop) -> None:
+    """The model reads weights instead of raw values; a z-score of a column that has weights is added."""
+    features = releases.active(shop.outside.ledger, "sales").card.registered.report.model.features
+    table = shop.outside.warehouse.read(features.snapshot.table, features.snapshot.snapshot_id)
+
+    assert table.column_names[4:] == ["Amount_woe", "Size_woe", "Amount_zscore"]
+    assert [each.label for each in features.transformers] == ["sales_woe@v1", "sales_z@v1"]
+
+
+def test_online_and_offline_give_one_score(shop: Shop) -> None:
+    """Of raw columns, with the z-score given by its name; left out, it is missing."""
+    predictor = Predictor.of_active_release(
+        "sales", load_scorer, ledger=shop.outside.ledger, store=shop.outside.object_store
+    )
+    features = predictor.model.features
+    table = shop.outside.warehouse.read(features.snapshot.table, features.snapshot.snapshot_id)
+    dataset = features.dataset.snapshot
+    rows = shop.outside.warehouse.read(dataset.table, dataset.snapshot_id)
+    scores = [row["Amount_zscore"] for row in table.to_pylist()]
+    asked = [
+        {name: value for name, value in row.items() if value is not None}
+        | ({} if score is None else {"Amount_zscore": score})
+        for row, score in zip(rows.select(["Amount", "Size"]).to_pylist(), scores, strict=True)
+    ]
+
+    online = predictor.scorer.score_instances(asked)
+
+    assert np.array_equal(online, predictor.scorer.score_features(table))
+    assert np.array_equal(online, predictor.scorer.score_rows(rows))
+    chosen = np.arange(rows.num_rows) % 7 == 3
+    assert np.array_equal(online[chosen], predictor.scorer.score_rows(rows, chosen))
+    assert set(predictor.scorer.watched(asked)[0]) <= {"Amount", "Size"}
+
+
+def test_nothing_runs_twice_and_a_comment_is_no_change(shop: Shop) -> None:
+    """Everything is reused; so it is after a change that means nothing."""
+    assert planned(shop.line(), shop) == {}
+    shop.woe.write_text("# Reviewed.\n" + shop.woe.read_text())
+
+    assert planned(shop.line(), shop) == {}
+
+
+def test_a_change_of_a_transformer_runs_it_and_what_follows(shop: Shop) -> None:
+    """Its version is another, and the features are made again with it."""
+    changed = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(changed, shop.zscore)
+
+    found = planned(line, shop)
+
+    assert "dataset" not in found
+    assert found["sales_woe"] == "its spec, code or input has changed"
+    assert found["features"] == "sales_woe runs"
+    assert "sales_z" not in found
+
+
+def test_a_pinned_version_stays(shop: Shop) -> None:
+    """Whatever becomes of the transformer, nothing is fitted, and the features are those of before."""
+    before = releases.active(shop.outside.ledger, "sales").card.registered.report.model.features
+    changed = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    materialize(shop.line(changed, shop.zscore), "features", shop.outside)
+    pinned = shop.line(changed, shop.zscore, transformers=["sales_woe@v1", "sales_z@latest"])
+
+    assert latest_version(shop.outside.ledger, "sales_woe").number == 2
+    assert "sales_woe" not in planned(pinned, shop)
+    assert materialize(pinned, "features", shop.outside).reference.version == before.version
+
+
+def test_a_version_that_never_was_ends_the_features(shop: Shop) -> None:
+    """With the numbers that there are."""
+    line = shop.line(transformers=["sales_woe@v9", "sales_z@latest"])
+
+    with pytest.raises(RunError, match=r"there is no sales_woe@v9; fitted versions of sales_woe: v1"):
+        materialize(line, "features", shop.outside)
+
+
+@pytest.mark.long
+def test_lost_state_ends_the_features_and_latest_is_put_back(shop: Shop) -> None:
+    """A pinned version that is gone stops the line; at the latest, it is fitted again and has equal bytes."""
+    version = resolve(shop.outside.ledger, "sales_woe@v1")
+    shop.outside.object_store.delete(version.object_key)
+
+    assert planned(shop.line(), shop)["sales_woe"] == "what was fitted is lost"
+    with pytest.raises(RunError, match=r"sales_woe@v1: models/dev/sales_woe/v1/fitted.json is gone"):
+        materialize(shop.line(transformers=["sales_woe@v1", "sales_z@latest"]), "features", shop.outside)
+    materialize(shop.line(), "features", shop.outside)
+    assert shop.outside.object_store.exists(version.object_key)
+
+
+# --- The leak gate -------------------------------------------------------------------------------------
+
+
+def second_line(shop: Shop, **changes: Any) -> Line:
+    """Another line over the same sales, with a split of its own: some of its test rows train the first."""
+    given = {"transformers": ["sales_woe@latest"], "split": {"test": 0.3, "validation": 0.2, "seed": 4}}
+    spec = write_line(shop.folder / "second", "resale", **(given | changes))
+    return line_of(spec, shop.woe)
+
+
+def test_two_lines_may_use_one_transformer_and_the_gate_stops_the_leak(shop: Shop) -> None:
+    """The second line's run ends without a release: its test rows are training rows of the first."""
+    line = second_line(shop)
+
+    features = shop.features(line)
+
+    assert features.transformers == (
+        releases.active(shop.outside.ledger, "sales").card.registered.report.model.features.transformers[0],
+    )
+    assert f"that are among the {TRAIN} that sales_woe@v1 was fitted on" in shop.blocked(line, features)
+
+
+@pytest.mark.long
+def test_two_lines_with_one_split_share_it_without_a_leak(shop: Shop) -> None:
+    """What one trains on, the other does, too."""
+    line = second_line(shop, split={"test": 0.3, "validation": 0.2})
+
+    assert shop.blocked(line, shop.features(line)) == ""
+
+
+def test_other_subjects_cannot_be_compared(shop: Shop) -> None:
+    """Nobody can tell, so it blocks."""
+    line = second_line(shop, subject="parcel")
+
+    assert "it was fitted on subjects of sale, and those of this line are of parcel" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "without entityKey nobody knows whose those rows are"),
+        (
+            {"entityKey": "sale"},
+            "455 of 455 rows that are measured on are of subjects that are among the 900",
+        ),
+    ],
+)
+def test_what_was_fitted_on_all_rows_of_a_file_blocks(
+    shop: Shop, changes: Mapping[str, Any], reason: str
+) -> None:
+    """The deployment is refused, in words that say why; the release of before goes on."""
+    before = releases.active(shop.outside.ledger, "sales")
+    source = shop.folder / "all.parquet"
+    sales().assign(label=lambda frame: (frame["Sent"] == "back").astype(int)).to_parquet(source)
+    woe = write_transformer(shop.folder / "all", "sales_woe", WOE, inputSource=str(source), **changes)
+    line = shop.line(woe, transformers=["sales_woe@latest"])
+
+    features = shop.features(line)
+
+    assert reason in shop.blocked(line, features)
+    assert releases.active(shop.outside.ledger, "sales") == before
+
+
+@pytest.mark.long
+def test_a_file_that_is_no_longer_the_same_cannot_be_compared(shop: Shop) -> None:
+    """Its rows might be others."""
+    source = shop.folder / "all.parquet"
+    sales(seed=5, first=5000).assign(label=lambda frame: (frame["Sent"] == "back").astype(int)).to_parquet(
+        source
+    )
+    woe = write_transformer(shop.folder / "all", "sales_woe", WOE, inputSource=str(source), entityKey="sale")
+    line = shop.line(woe, transformers=["sales_woe@latest"])
+    assert shop.blocked(line, shop.features(line)) == ""
+
+    sales(seed=6, first=5000).to_parquet(source)
+    pinned = shop.line(woe, transformers=["sales_woe@v2"])
+
+    assert "is no longer the file that it was fitted on" in shop.blocked(pinned, shop.features(pinned))
+
+
+@pytest.mark.long
+def test_a_lost_snapshot_blocks(shop: Shop) -> None:
+    """Nobody can say any more whom it was fitted on."""
+    line = second_line(shop, split={"test": 0.3, "validation": 0.2}, transformers=["sales_woe@v1"])
+    snapshot = resolve(shop.outside.ledger, "sales_woe@v1").snapshot
+    shop.outside.warehouse.drop(snapshot.table, [snapshot.snapshot_id])
+
+    assert "the snapshot of sales_dataset that it was fitted on is gone" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+def test_targets_that_were_not_yet_known_block(shop: Shop) -> None:
+    """Of a line that is split by time, with weights that were fitted where rows were drawn at random."""
+    drawn = write_transformer(
+        shop.folder / "drawn", "sales_woe", WOE, timestampColumn="At", availableColumn="Known"
+    )
+    line = shop.line(drawn, transformers=["sales_woe@latest"])
+    shop.features(line)
+    fresh = sales(first=9000)
+    spec = write_line(
+        shop.folder / "later", "later", frame=fresh, split=BY_TIME, transformers=["sales_woe@v2"]
+    )
+    later = line_of(spec, drawn)
+
+    assert "was not yet known when held-out rows began" in shop.blocked(later, shop.features(later))
+
+
+def test_a_split_by_time_leaves_out_what_was_not_yet_known(shop: Shop) -> None:
+    """Fitted on its own dataset, the transformer looks at `availableColumn` itself, and passes."""
+    woe = write_transformer(
+        shop.folder / "timed", "sales_woe", WOE, timestampColumn="At", availableColumn="Known"
+    )
+    line = shop.line(woe, transformers=["sales_woe@latest"], split=BY_TIME)
+
+    features = shop.features(line)
+
+    assert shop.blocked(line, features) == ""
+    assert features.transformers[0].fit_rows == 450 - 30
+
+
+def test_features_of_rows_to_come_block(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that looks ahead is found, and the check in the UI fails with it."""
+    line = shop.line(transformers=["sales_z@v1"])
+
+    class Ahead:
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.spec, self.to_bytes = inner, inner.spec, inner.to_bytes
+
+        def transform(self, rows: pa.Table) -> pa.Table:
+            values = rows["Amount"].to_numpy()
+            return pa.table({"Amount_zscore": values - values.mean()})
+
+    from platform_assets.features import assets
+
+    loaded = assets.load_fitted
+    monkeypatch.setattr(assets, "load_fitted", lambda store, version: Ahead(loaded(store, version)))
+    made = materialize(line, "features", shop.outside)
+
+    assert made.checks == {"features_no_leak": False}
+    assert "have other features of sales_z@v1" in shop.blocked(line, made.reference)
+
+
+def test_a_run_with_a_leak_ends_before_its_deployment(shop: Shop) -> None:
+    """The whole line: the verdict is named, and nothing becomes active."""
+    source = shop.folder / "all.parquet"
+    sales().assign(label=lambda frame: (frame["Sent"] == "back").astype(int)).to_parquet(source)
+    woe = write_transformer(shop.folder / "all", "sales_woe", WOE, inputSource=str(source), entityKey="sale")
+    before = releases.active(shop.outside.ledger, "sales")
+
+    outcome = run(write_line(shop.folder, transformers="sales_woe@latest"), shop.outside, woe)
+
+    assert not outcome.success
+    assert "features.no_leak on sales_features@" in outcome.failure
+    assert releases.active(shop.outside.ledger, "sales") == before
+
+
+# --- Erasure, declarations, definitions ------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_whoever_is_erased_is_in_no_table_of_features(shop: Shop) -> None:
+    """Windows publish rows; the weights hold no row, and the next run fits them without."""
+    warehouse = shop.outside.warehouse
+    current = warehouse.current("features.sales_z")
+    someone = warehouse.read(current.table, current.snapshot_id)["sale"][0].as_py()
+
+    report = erase(
+        Subject("sale", someone),
+        by="ada",
+        reason="request 7",
+        ledger=shop.outside.ledger,
+        warehouse=warehouse,
+        store=shop.outside.object_store,
+        locks=shop.outside.locks,
+        salt=shop.outside.salt,
+        content_hash=content_hash,
+        environment="dev",
+        now=datetime.now(UTC),
+    )
+    features = shop.features(shop.line())
+
+    assert report.outcome == "pass"
+    left = warehouse.current("features.sales_z")
+    assert someone not in warehouse.read(left.table, left.snapshot_id)["sale"].to_pylist()
+    assert {each.label for each in features.transformers} == {"sales_woe@v2", "sales_z@v2"}
+
+
+@pytest.mark.parametrize(
+    ("transformer", "changes", "problem"),
+    [
+        (
+            {"columns": ["Amount", "Colour"]},
+            {},
+            "sales_woe transforms Colour, which is no feature of this line",
+        ),
+        ({"columns": ["Shop"]}, {}, "sales_woe transforms Shop, which is no feature"),
+        ({"outputNames": {"Amount": "At"}}, {}, "sales_woe makes At, which is the name of a column"),
+        (
+            {},
+            {"model": "gradient_boosting", "monotonic": {"Amount": "increasing"}},
+            "takes the place of Amount, which monotonic.Amount is about",
+        ),
+        (
+            {},
+            {"transformers": ["other_woe@latest"]},
+            "there is no transformer other_woe; known are sales_woe",
+        ),
+    ],
+)
+def test_a_transformer_that_does_not_fit_is_told_with_file_and_line(
+    tmp_path: Path, transformer: dict[str, Any], changes: dict[str, Any], problem: str
+) -> None:
+    """Before anything runs."""
+    woe = write_transformer(tmp_path, "sales_woe", WOE, **transformer)
+    spec = write_line(tmp_path, **({"transformers": "sales_woe@latest"} | changes))
+
+    with pytest.raises(ManifestError, match=r"sales-spec.yaml:\d+: transformers") as refused:
+        line_of(spec, woe)
+    assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"Shop": None}, "looks along Shop, which is no column"),
+        ({"At": {"role": "categorical", "feature": False}}, "reads times of At, which has not the role time"),
+        ({"Amount": "categorical"}, "which is categorical; a zscore needs a numeric one"),
+    ],
+)
+def test_a_window_needs_its_columns(tmp_path: Path, columns: dict[str, Any], problem: str) -> None:
+    """Entity, time and values, each of its role."""
+    zscore = write_transformer(tmp_path, "sales_z", ZSCORE)
+    given = {name: role for name, role in {**COLUMNS, **columns}.items() if role is not None}
+    spec = write_line(tmp_path, columns=given, transformers="sales_z@latest")
+
+    with pytest.raises(ManifestError) as refused:
+        line_of(spec, zscore)
+    assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["sales_woe", "sales_woe@3", "sales_woe@v0", "Sales@v1"])
+def test_a_reference_states_its_version(tmp_path: Path, text: str) -> None:
+    """So that nobody wonders which one was meant."""
+    with pytest.raises(ManifestError, match="transformers"):
+        load_line(write_line(tmp_path, transformers=[text]))
+
+
+def test_two_versions_of_one_transformer_are_refused(tmp_path: Path) -> None:
+    """Their features would have one name."""
+    with pytest.raises(ManifestError, match="sales_woe stands twice"):
+        load_line(write_line(tmp_path, transformers=["sales_woe@v1", "sales_woe@v2"]))
+
+
+def test_a_line_without_transformers_demands_nothing_new(tmp_path: Path) -> None:
+    """And has no check."""
+    line = load_line(write_line(tmp_path))
+
+    assert line.requirements == line.spec.requires.deploy
+    assert "features.no_leak" not in line.rule_set_hashes
+
+
+def test_definitions_show_what_is_broken_beside_what_is_sound(tmp_path: Path) -> None:
+    """A line, its transformer in the job, another that nobody uses, and two that cannot be loaded."""
+    spec = write_line(tmp_path, transformers="sales_woe@latest")
+    lines, transformers = with_transformers(
+        Lines((load_line(spec),), ()),
+        declared(
+            write_transformer(tmp_path, "sales_woe", WOE),
+            write_transformer(tmp_path, "sales_z", ZSCORE),
+            write_transformer(tmp_path, "lost_woe", WOE, inputSource="asset://lost_dataset"),
+            write_transformer(tmp_path, "wrong_woe", WOE, columns=[]),
+        ),
+    )
+    definitions = build_definitions(
+        OutsideSystems(PlatformSettings(home=tmp_path / "home")), lines.sound, lines.broken, transformers
+    )
+    groups = {spec.key.to_user_string(): spec.group_name for spec in definitions.resolve_all_asset_specs()}
+    job = definitions.resolve_job_def("sales")
+
+    assert {name for name, group in groups.items() if group == "features"} == {"sales_woe", "sales_z"}
+    broken = {name.rpartition("_")[0] for name, group in groups.items() if group == "broken_transformers"}
+    assert broken == {"lost_woe", "wrong_woe"}
+    selected = {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
+    assert "sales_woe" in selected
+    assert "sales_z" not in selected
+    checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
+    assert "sales_features:features_no_leak" in checks

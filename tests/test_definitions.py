@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from platform_assets.definitions import build_definitions
-from platform_assets.lines.line import Line, load_line, load_lines
+from platform_assets.features.declared import load_transformers
+from platform_assets.lines.line import Line, load_line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import STAGES
 from resources.settings import PlatformSettings
@@ -31,16 +32,21 @@ HEAVY = (
 
 def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> None:
     """What each declares, and what keeps house; nothing else, and nothing is left out."""
-    lines = load_lines()
-    definitions = build_definitions(OutsideSystems(PlatformSettings(home=tmp_path)), lines.sound)
+    lines, transformers = with_transformers(load_lines(), load_transformers())
+    definitions = build_definitions(
+        OutsideSystems(PlatformSettings(home=tmp_path)), lines.sound, transformers=transformers
+    )
 
     keys = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
     checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
 
     assert lines.broken == ()
+    assert transformers.broken == ()
+    assert set(transformers.sound) == {"credit_woe"}
     assert {line.name for line in lines.sound} >= {"credit_scorecard", "reviews_sentiment"}
     assert keys == {
         *(f"{line.name}_{stage}" for line in lines.sound for stage in (*STAGES, "drift")),
+        *transformers.sound,
         "retention_sweep",
         "schema_changes",
     }
@@ -48,7 +54,7 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
     for line in lines.sound:
         job = definitions.resolve_job_def(line.name)
         selected = {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
-        assert selected == {f"{line.name}_{stage}" for stage in STAGES}
+        assert selected == {*(f"{line.name}_{stage}" for stage in STAGES), *line.transformers}
     assert [sensor.name for sensor in definitions.sensors or ()] == ["drift_retraining"]
     assert [each.name for each in definitions.schedules or ()] == [
         "retention_every_night",
@@ -57,10 +63,11 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
 
 
 def checks_of(line: Line) -> set[str]:
-    """One for each domain of the contract and each gate that its spec declares, and the breaker's."""
+    """One for each domain of the contract and each gate that its spec declares, the breaker's, and the leak gate's."""
     domains = {"schema", *line.contract.domains}
     return {
         f"{line.name}_dataset:schema_breaker",
+        *([f"{line.name}_features:features_no_leak"] if line.transformers else []),
         *(f"{line.name}_dataset:contract_{domain}" for domain in domains),
         *(f"{line.name}_validation:gate_{gate}" for gate in line.spec.gates),
     }
@@ -137,7 +144,7 @@ def test_usage_telemetry_is_off_by_default(tmp_path: Path) -> None:
 
 
 def test_installed_wheel_is_complete(tmp_path: Path) -> None:
-    """`resources` travels with the package, and so do specs, contracts, policy, the card's schema and template."""
+    """`resources` travels with the package, and so do specs, contracts, transformers, policy, the card's schema and template."""
     built = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT],
         capture_output=True,
@@ -167,6 +174,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 18
+    assert int(assets) == 19
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -13,8 +14,10 @@ import yaml
 from platform_assets.drift.answers import prediction_events
 from platform_assets.governance import release as releases
 from platform_assets.ledger.ledger import Ledger
+from platform_assets.lines.runner import open_instance
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.serving.predictor import Predictor
+from platform_assets.sketch.stability import MAJOR
 from platform_assets.tasks.registry import load_scorer
 from platform_assets.tasks.tabular_classification.points import PointsTable
 from resources.settings import PlatformSettings
@@ -76,6 +79,23 @@ def test_every_verdict_passes_and_the_release_is_active(outside: OutsideSystems)
     reasons = {verdict["rule_set"]: verdict["reason"] for verdict in state["verdicts"]}
     assert "behind gradient boosting, the challenger" in reasons["gate.auc_behind_challenger"]
     assert "all 11 coefficients" in reasons["gate.coefficients_agree"]
+
+
+def test_the_report_shows_its_points_as_tables(outside: OutsideSystems) -> None:
+    """A row a bin and a row a characteristic, where the UI shows them beside the picture."""
+    with open_instance(outside.settings) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(f"{LINE}_validation"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    points, coefficients = metadata["points"], metadata["coefficients"]
+    assert isinstance(points, dg.TableMetadataValue)
+    assert isinstance(coefficients, dg.TableMetadataValue)
+    assert {"characteristic", "bin", "rows", "share", "event_rate", "woe", "points"} == set(
+        points.records[0].data
+    )
+    assert {each.data["characteristic"] for each in coefficients.records} == COLUMNS
+    assert "points_by_characteristic" in metadata
 
 
 def test_an_answer_leads_back_to_its_data(outside: OutsideSystems, tmp_path: Path) -> None:
@@ -186,6 +206,9 @@ def test_a_stream_of_other_incomes_raises_an_alarm(
 
     assert done.returncode == 0, done.stderr
     assert told(outside, "status", LINE)["lines"][LINE]["drift"].get("Income", "clear") == state
+    columns = told(outside, "drift", "status", LINE)["columns"]
+    # A third of the income is another applicant: the score moves too, by what people call major.
+    assert [columns["score"]["psi"] > MAJOR] == [True] if state == "confirmed" else columns == {}
 
 
 def test_an_applicant_is_forgotten_and_the_line_goes_on(outside: OutsideSystems) -> None:

@@ -5,6 +5,7 @@ import math
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from platform_assets.lines.line import load_line
 from platform_assets.manifest import ManifestError
 from platform_assets.models.errors import InstanceError, TrainingError
 from platform_assets.models.scorer import explanations
+from platform_assets.tasks.tabular_classification.encoding import FEWEST_ROWS
 from platform_assets.tasks.tabular_classification.points import (
     MOST_REASONS,
     Bin,
@@ -146,8 +148,31 @@ def test_the_table_is_that_of_the_fitted_bins(loans, woe, scorer):
             rounded(scorer.model.points_of(at, found.woe)) for found in column.bins
         ]
         assert each.information_value == column.iv
-        rates = [found.event_rate * found.rows for found in each.bins if found.rows]
-        assert sum(rates) == pytest.approx(train["label"].to_numpy().sum())
+        assert [found.event_rate for found in each.bins] == [
+            found.events / found.rows if found.rows >= FEWEST_ROWS else None for found in column.bins
+        ]
+
+
+def test_the_outcome_of_a_few_rows_is_not_told(loans):
+    """Nine rows without an income have a share of their own, and no rate of events."""
+    income = loans["Income"].to_pylist()
+    train = np.flatnonzero(loans["split"].to_numpy() == "train").tolist()
+    for at in train:
+        income[at] = 100.0 if income[at] is None else income[at]
+    for at in train[:9]:
+        income[at] = None
+    at = loans.column_names.index("Income")
+    woe = fitted_woe(loans.set_column(at, "Income", pa.array(income)))
+    (column,) = (each for each in woe["loans_woe"].columns if each.name == "Income")
+    model = Scorecard(
+        intercept=0.0,
+        coefficients=(Coefficient(feature="Income_woe", coefficient=-1.0),),
+        scale=ScorecardSpec(),
+        iterations=1,
+    )
+    (found,) = points_table(model, woe, threshold=0.5, event="bad").characteristics
+    assert (column.bins[-1].rows, found.bins[-1].rows, found.bins[-1].event_rate) == (9, 9, None)
+    assert all(each.event_rate is not None for each in found.bins[:-1])
 
 
 # --- Reasons -----------------------------------------------------------------------------------------------

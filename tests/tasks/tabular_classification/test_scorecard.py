@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_assets.lines.line import load_line
-from platform_assets.manifest import ManifestError
+from platform_assets.manifest import ManifestError, identity_of
 from platform_assets.models.errors import InstanceError, TrainingError
 from platform_assets.models.scorer import explanations
+from platform_assets.step import override_config, with_overrides
 from platform_assets.tasks.tabular_classification.encoding import FEWEST_ROWS
 from platform_assets.tasks.tabular_classification.points import (
     MOST_REASONS,
@@ -517,3 +519,29 @@ def written_lines(lines):
             if each.rpartition(".")[0] == name
         ]
     return found + [(each, f"{each}: {lines[each]}") for each in extra if "." not in each]
+
+
+def test_one_run_may_have_another_scale():
+    """As any other value of training, checked as strictly; what is not given has its default."""
+    overridden = override_config(SPEC, TASK.trainer.fields)
+    assert with_overrides(SPEC, overridden()) == SPEC
+    doubled = with_overrides(SPEC, overridden(scorecard={"points_to_double_odds": 40.0}))
+    assert doubled.scorecard == ScorecardSpec(points_to_double_odds=40)
+    with pytest.raises(dg.Failure, match=r"run config: scorecard.base_odds: Input should be greater than 0"):
+        with_overrides(SPEC, overridden(scorecard={"base_odds": 0}))
+
+
+def test_a_scale_is_part_of_a_models_identity():
+    """Another scale, another model; and the one that there was before scales had a field is none."""
+    usual, other = (
+        identity_of(make_spec(**shared_by_scorecards(scorecard)), TASK.trainer.fields)
+        for scorecard in ({}, {"base_score": 500})
+    )
+    assert usual != other
+    assert "scorecard" not in usual
+    assert other["scorecard"]["base_score"] == 500
+
+
+def shared_by_scorecards(scorecard):
+    """What makes a spec one of a scorecard of this scale."""
+    return {"model": "scorecard", "transformers": "loans_woe@latest", "scorecard": scorecard}

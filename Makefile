@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate kfp peers bench lock clean
+.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate crds kfp peers bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,9 @@ k8s-render: $(VENV)/.dev  ## the manifests as they would be applied
 
 k8s-validate: $(VENV)/.dev  ## every manifest against the schemas of Kubernetes and the CRDs
 	$(BIN)/python -m scripts.k8s validate
+
+crds: $(VENV)/.dev  ## write k8s/crds of the models that they are made of
+	$(BIN)/python -m scripts.crds
 
 kfp: .kfp-venv/.done  ## the environment of the KFP SDK, which holds other packages back
 

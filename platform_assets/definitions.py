@@ -8,13 +8,13 @@ import dagster as dg
 from platform_assets.datasets.assets import schema_changes_asset
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift.assets import drift_schedule
-from platform_assets.features.declared import Transformers, load_transformers
+from platform_assets.features.declared import Transformers, declared_transformers
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import BrokenLine, Line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
-from sensors.definitions import drift_sensor, git_sensors
+from sensors.definitions import drift_sensor, git_sensors, transformer_sensor
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ def build_definitions(
     """
     of_lines = line_definitions(outside, lines, broken, transformers=transformers)
     jobs = list(of_lines.jobs or ())
+    declared = transformers or Transformers()
+    files = {each.name: each.place for each in declared.sound.values() if not each.of_cluster}
     return dg.Definitions(
         assets=[*(of_lines.assets or ()), schema_changes_asset(), retention_asset(content_hash)],
         jobs=jobs,
@@ -57,6 +59,15 @@ def build_definitions(
         sensors=[
             drift_sensor(outside, lines, jobs),
             *git_sensors(outside, lines, jobs, broken={each.name for each in broken}),
+            *(
+                [
+                    transformer_sensor(
+                        outside, [*(each.name for each in lines), *(each.name for each in broken)], files
+                    )
+                ]
+                if outside.settings.profile == "cluster"
+                else []
+            ),
         ],
         resources=of_lines.resources,
         executor=step_executor(outside.settings),
@@ -67,10 +78,11 @@ def build_definitions(
 def defs() -> dg.Definitions:
     """What `workspace.yaml` loads."""
     settings = PlatformSettings()
-    declared = load_transformers(settings.transformers)
+    outside = OutsideSystems(settings)
+    declared = declared_transformers(outside)
     loaded, transformers = with_transformers(load_lines(settings.specs), declared)
     for line in loaded.broken:
         log.error("line %s cannot be loaded: %s", line.name, line.problem)
     for each in transformers.broken:
         log.error("transformer %s cannot be loaded: %s", each.name, each.problem)
-    return build_definitions(OutsideSystems(settings), loaded.sound, loaded.broken, transformers)
+    return build_definitions(outside, loaded.sound, loaded.broken, transformers)

@@ -12,6 +12,7 @@ from platform_assets.ledger.denial_log import DenialLog
 from platform_assets.ledger.denials import Denials
 from platform_assets.ledger.ledger import Ledger
 from resources.cluster import ClusterJobs
+from resources.custom_objects import ClusterObjects
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, Locks, PostgresLocks
 from resources.model_registry import MlflowRegistry
@@ -115,6 +116,10 @@ class OutsideSystems:
     def job_runner(self) -> ClusterJobs:
         """Jobs beside the pod of this process; only a pod has them."""
         return ClusterJobs.of_this_pod()
+
+    def custom_objects(self, *, api_version: str, plural: str) -> ClusterObjects:
+        """Objects of a kind beside the pod of this process; only a pod has them."""
+        return ClusterObjects.of_this_pod(api_version=api_version, plural=plural)
 
 
 def open_locks(settings: LockSettings) -> Locks:

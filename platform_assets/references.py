@@ -128,7 +128,7 @@ class TransformerVersion(AssetReference):
     """As its spec names it, without what may be secret."""
     input_hash: str
     """Content hash of the snapshot, or SHA-256 of the file."""
-    fit_split: str | None
+    fit_split: str | None = None
     """The only split whose rows it was fitted on; None: all rows of a file, or none at all."""
     fit_rows: int
     dataset_asset: str | None = None

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from resources.errors import ResourceError
 
-_REQUEST_TIMEOUT_SECONDS: Final = 10
-_NOT_FOUND, _CONFLICT = 404, 409
+REQUEST_TIMEOUT_SECONDS: Final = 10
+_NOT_FOUND, CONFLICT = 404, 409
 _KILLED, _TERMINATED = 137, 143
 _TRANSIENT_STATUS: Final = frozenset({401, 429, 500, 502, 503, 504})
 _POLL_SECONDS: Final = 5.0
@@ -106,7 +106,7 @@ class Cluster:
                 return cls(file.read().strip())
         except (ConfigException, OSError) as problem:
             raise ClusterError(
-                f"this process runs in no pod ({problem}): Jobs can be made from inside a cluster only"
+                f"this process runs in no pod ({problem}): a namespace is reached from inside its cluster only"
             ) from None
 
     @cached_property
@@ -127,16 +127,16 @@ class Cluster:
         Raises:
             ClusterUnreachableError: the API server does not answer.
         """
-        found = self._ask(
+        found = answer_of(
             lambda: self._batch.read_namespaced_job(
-                name, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                name, self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         )
         if found is None:
             return None
-        pods = self._ask(
+        pods = answer_of(
             lambda: self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"job-name={name}", _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                self.namespace, label_selector=f"job-name={name}", _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         )
         by_age = sorted(pods.items, key=lambda pod: pod.metadata.creation_timestamp)
@@ -165,13 +165,13 @@ class Cluster:
 
         selector = RUN_LABEL if run_id is None else f"{RUN_LABEL}={run_id}"
         try:
-            found = self._ask(
+            found = answer_of(
                 lambda: self._batch.list_namespaced_job(
-                    self.namespace, label_selector=selector, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                    self.namespace, label_selector=selector, _request_timeout=REQUEST_TIMEOUT_SECONDS
                 )
             )
         except kubernetes.client.rest.ApiException as problem:
-            raise ClusterError(f"Jobs cannot be listed: {_said(problem)}") from problem
+            raise ClusterError(f"Jobs cannot be listed: {said_by(problem)}") from problem
         return {
             job.metadata.name: job.metadata.labels[RUN_LABEL]
             for job in (found.items if found else [])
@@ -180,18 +180,18 @@ class Cluster:
 
     def run_of(self, pod: str) -> str | None:
         """Id of the run that a pod works for; None where it works for none."""
-        found = self._ask(
+        found = answer_of(
             lambda: self._core.read_namespaced_pod(
-                pod, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                pod, self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         )
         return ((found.metadata.labels or {}) if found is not None else {}).get(RUN_LABEL)
 
     def owner_of(self, pod: str) -> tuple[str, str] | None:
         """Name and uid of the Job that a pod belongs to; None where it belongs to none."""
-        found = self._ask(
+        found = answer_of(
             lambda: self._core.read_namespaced_pod(
-                pod, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                pod, self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         )
         owners = (found.metadata.owner_references or []) if found is not None else []
@@ -203,9 +203,9 @@ class Cluster:
         Raises:
             ClusterError: there is no such pod.
         """
-        found = self._ask(
+        found = answer_of(
             lambda: self._core.read_namespaced_pod(
-                pod, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                pod, self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS
             )
         )
         if found is None:
@@ -232,55 +232,32 @@ class Cluster:
         import kubernetes
 
         try:
-            self._ask(lambda: create(self.namespace, body, _request_timeout=_REQUEST_TIMEOUT_SECONDS))
+            answer_of(lambda: create(self.namespace, body, _request_timeout=REQUEST_TIMEOUT_SECONDS))
         except kubernetes.client.rest.ApiException as problem:
             # Names say what they are for: it was made by a request whose answer was lost, or before a restart.
-            if problem.status != _CONFLICT:
-                raise ClusterError(f"Kubernetes refuses: {_said(problem)}") from problem
+            if problem.status != CONFLICT:
+                raise ClusterError(f"Kubernetes refuses: {said_by(problem)}") from problem
 
     def _delete(self, delete: Callable[..., Any], name: str, **options: Any) -> bool:
         import kubernetes
 
         try:
-            answer = self._ask(
-                lambda: delete(name, self.namespace, _request_timeout=_REQUEST_TIMEOUT_SECONDS, **options)
+            answer = answer_of(
+                lambda: delete(name, self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS, **options)
             )
         except kubernetes.client.rest.ApiException as problem:
-            raise ClusterError(f"{name} cannot be removed: {_said(problem)}") from problem
+            raise ClusterError(f"{name} cannot be removed: {said_by(problem)}") from problem
         return answer is not None
 
     def _warnings(self, job: str) -> tuple[str, ...]:
-        events = self._ask(
+        events = answer_of(
             lambda: self._core.list_namespaced_event(
                 self.namespace,
                 field_selector=f"involvedObject.kind=Job,involvedObject.name={job},type=Warning",
-                _request_timeout=_REQUEST_TIMEOUT_SECONDS,
+                _request_timeout=REQUEST_TIMEOUT_SECONDS,
             )
         )
         return tuple(f"{event.reason}: {event.message}" for event in events.items)
-
-    @staticmethod
-    def _ask(request: Callable[[], Any]) -> Any:
-        """The answer, None for what does not exist.
-
-        Raises:
-            ClusterUnreachableError: there is no answer, or none just now.
-        """
-        import kubernetes
-        import urllib3
-
-        try:
-            return request()
-        except kubernetes.client.rest.ApiException as problem:
-            if problem.status == _NOT_FOUND:
-                return None
-            if problem.status in _TRANSIENT_STATUS or not problem.status:
-                raise ClusterUnreachableError(
-                    f"the Kubernetes API cannot answer: {_said(problem)}"
-                ) from problem
-            raise
-        except urllib3.exceptions.HTTPError as problem:
-            raise ClusterUnreachableError(f"the Kubernetes API does not answer: {problem}") from problem
 
 
 class ClusterJobs:
@@ -429,7 +406,30 @@ def _reason(said: Any) -> str:
     return f"{said.reason}: {said.message}" if said.message else str(said.reason)
 
 
-def _said(problem: Any) -> str:
+def answer_of(request: Callable[[], Any]) -> Any:
+    """What the API server answers, None for what does not exist.
+
+    Raises:
+        ClusterUnreachableError: there is no answer, or none just now.
+    """
+    import kubernetes
+    import urllib3
+
+    try:
+        return request()
+    except kubernetes.client.rest.ApiException as problem:
+        if problem.status == _NOT_FOUND:
+            return None
+        if problem.status in _TRANSIENT_STATUS or not problem.status:
+            raise ClusterUnreachableError(
+                f"the Kubernetes API cannot answer: {said_by(problem)}"
+            ) from problem
+        raise
+    except urllib3.exceptions.HTTPError as problem:
+        raise ClusterUnreachableError(f"the Kubernetes API does not answer: {problem}") from problem
+
+
+def said_by(problem: Any) -> str:
     """The API server's own words, where it sent any."""
     try:
         return str(json.loads(problem.body)["message"])

@@ -1,22 +1,31 @@
 """The sensors that Dagster evaluates: thin ends of the decisions beside them."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import dagster as dg
 
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.record import newest_changes_follower
+from platform_assets.features.transformer_crd import PLURAL
+from platform_assets.features.transformer_objects import registrations_follower
+from platform_assets.features.transformer_spec import API_VERSION
+from platform_assets.features.versions import latest_version
 from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
 from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
-from platform_assets.lines.line import Line, LineError
+from platform_assets.lines.line import RESERVED_NAMES, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import STAGES
+from resources.custom_objects import CustomObjects
+from resources.errors import ResourceError
+from resources.outages import outage_of
 from resources.provenance import running_code
 from sensors.drift import TRIGGER as DRIFT_TRIGGER
 from sensors.drift import Circumstances, retraining_for
@@ -24,6 +33,7 @@ from sensors.git_push import poll, remotes_of, reviewer
 from sensors.push_review import TRIGGER as GIT_TRIGGER
 from sensors.push_review import backlog_follower
 from sensors.runs import answered, in_flight
+from sensors.transformers import Registrar, Surroundings
 
 _TICK_SECONDS: Final = 30
 _LONGEST_REVIEW_SECONDS: Final = 30
@@ -175,3 +185,53 @@ def git_sensors(
         return answered(context, ledger, lines, GIT_TRIGGER, otherwise=message)
 
     return [git_poller, git_pushes]
+
+
+def transformer_sensor(
+    outside: OutsideSystems,
+    lines: Collection[str],
+    files: Mapping[str, str],
+    *,
+    objects: Callable[[], CustomObjects] | None = None,
+) -> dg.SensorDefinition:
+    """`transformer_objects`: registers the FeatureTransformers of this pod's namespace.
+
+    Args:
+        outside: The systems.
+        lines: Names of those of the code location, also of broken ones.
+        files: The transformers that files declare: where, by name. They keep their names.
+        objects: The objects, made when they are first asked for; those of this pod's namespace by default.
+    """
+    assets = {f"{line}_{stage}": f"an asset of {line}" for line in lines for stage in (*STAGES, "drift")}
+    names = {**dict.fromkeys(RESERVED_NAMES, "the platform itself"), **dict.fromkeys(lines, "a line")}
+    surroundings = Surroundings(
+        taken={**assets, **names, **files}, datasets=[f"{line}_dataset" for line in lines]
+    )
+    newest = registrations_follower()
+    reached = cache(objects or (lambda: outside.custom_objects(api_version=API_VERSION, plural=PLURAL)))
+
+    def newest_number(name: str) -> int | None:
+        found = latest_version(outside.ledger, name)
+        return found.number if found else None
+
+    @dg.sensor(
+        name="transformer_objects",
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Registers the FeatureTransformers of the cluster and writes into their status what became of them.",
+    )
+    def transformer_objects(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        try:
+            done = Registrar(
+                outside.ledger, reached(), surroundings, lambda: newest.look(outside.ledger), newest_number
+            ).look(now=datetime.now(UTC))
+        except Exception as problem:
+            foreseen = outage_of(problem) or problem
+            if not isinstance(foreseen, ResourceError):
+                raise
+            return dg.SensorResult(skip_reason=str(foreseen))
+        for each in done:
+            context.log.info(each)
+        return dg.SensorResult(skip_reason="\n".join(done) or "no object has changed")
+
+    return transformer_objects

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
@@ -10,17 +10,17 @@ State = Literal["open", "cut", "dead"]
 
 
 class Relay:
-    """Hands on what arrives at `port`.
+    """Hands on what arrives at `port`, or where `ears` listen, to where `connect` leads.
 
     `cut`: whoever comes, and whoever is connected, is turned away. `dead`: all are let in, and nothing comes back.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = (host, port)
+    def __init__(self, connect: Callable[[], socket.socket], ears: socket.socket | None = None) -> None:
+        self._connect = connect
         self._state: State = "open"
         self._connections: set[socket.socket] = set()
-        self._ears = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._ears.getsockname()[1])
+        self._ears = ears or socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._ears.getsockname()[1]) if ears is None else None
         self.tried = threading.Event()
         """Set when somebody comes to a wire that is not open."""
         threading.Thread(target=self._listen, daemon=True).start()
@@ -44,7 +44,7 @@ class Relay:
                 client, _ = self._ears.accept()
                 self._connections.add(client)
                 if self._state == "open":
-                    server = socket.create_connection(self._server)
+                    server = self._connect()
                     self._connections.add(server)
                     for pair in ((client, server), (server, client)):
                         threading.Thread(target=self._hand_on, args=pair, daemon=True).start()
@@ -65,7 +65,7 @@ class Relay:
 @contextmanager
 def relay(host: str, port: int) -> Iterator[Relay]:
     """An open wire to a server."""
-    wire = Relay(host, port)
+    wire = Relay(lambda: socket.create_connection((host, port)))
     try:
         yield wire
     finally:

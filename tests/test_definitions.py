@@ -83,6 +83,16 @@ def test_a_watched_repository_brings_its_sensors(tmp_path: Path) -> None:
     assert names == ["drift_retraining", "git_poller", "git_pushes"]
 
 
+def test_a_cluster_brings_the_sensor_of_its_objects(tmp_path: Path) -> None:
+    """On one machine there are none to look for."""
+    settings = PlatformSettings(home=tmp_path).model_copy(update={"profile": "cluster"})
+
+    definitions = build_definitions(OutsideSystems(settings), [load_line(SMALL_SPEC)])
+
+    names = [sensor.name for sensor in definitions.sensors or ()]
+    assert names == ["drift_retraining", "transformer_objects"]
+
+
 def test_training_step_asks_for_what_its_spec_says(tmp_path: Path) -> None:
     """The GPU stands in the step's own tags, where an executor that makes pods reads it."""
     definitions = build_definitions(OutsideSystems(PlatformSettings(home=tmp_path)), load_lines().sound)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from platform_assets.features.transformer_objects import registered_objects
 from platform_assets.features.transformer_spec import (
     TRANSFORMERS_FOLDER,
     FeatureTransformer,
@@ -12,6 +13,7 @@ from platform_assets.features.transformer_spec import (
     read_transformer,
 )
 from platform_assets.manifest import ManifestError, read_yaml
+from platform_assets.outside_systems import OutsideSystems
 from resources.errors import PlatformError
 
 _ENDINGS: Final = (".yaml", ".yml")
@@ -26,6 +28,8 @@ class DeclaredTransformer:
     """The file, or the object of a cluster."""
     ships: bool = False
     """Whether it came with the package: then it belongs to a line that came with it, too."""
+    of_cluster: bool = False
+    """Whether it is an object of a cluster."""
 
     @property
     def name(self) -> str:
@@ -93,6 +97,17 @@ class Transformers:
         return Transformers(kept, self.broken).without(problems)
 
 
+def declared_transformers(outside: OutsideSystems) -> Transformers:
+    """The transformers that files declare, and on a cluster the objects that are registered.
+
+    Raises:
+        LedgerError: what is registered cannot be read.
+    """
+    on_cluster = outside.settings.profile == "cluster"
+    objects = registered_objects(outside.ledger) if on_cluster else ()
+    return load_transformers(outside.settings.transformers, objects)
+
+
 def load_transformers(
     paths: Iterable[Path] = (), objects: Iterable[tuple[str, FeatureTransformer]] = ()
 ) -> Transformers:
@@ -127,7 +142,7 @@ def load_transformers(
         else:
             add(DeclaredTransformer(content, str(path), ships=path in shipped))
     for place, content in objects:
-        add(DeclaredTransformer(content, place))
+        add(DeclaredTransformer(content, place, of_cluster=True))
     return Transformers(sound, tuple(broken))
 
 

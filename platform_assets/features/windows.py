@@ -410,8 +410,19 @@ def _table(spec: TransformerSpec, grouped: GroupedRows, answers: Sequence[Floats
 
     return pa.table(
         {
-            # NaN becomes null.
-            name: pa.array(grouped.as_they_came(answered), from_pandas=True)
+            name: _with_nulls(grouped.as_they_came(answered))
             for name, answered in zip(spec.outputs.values(), answers, strict=True)
         }
     )
+
+
+def _with_nulls(answers: Floats) -> "pa.Array":
+    """The answers themselves, NaN being null."""
+    import pyarrow as pa
+
+    from platform_assets.features import window_kernels
+
+    bits = np.zeros((len(answers) + 7) // 8, np.uint8)
+    missing = window_kernels.valid_bits(answers, bits)
+    buffers = [pa.py_buffer(bits) if missing else None, pa.py_buffer(answers)]
+    return pa.Array.from_buffers(pa.float64(), len(answers), buffers, missing)

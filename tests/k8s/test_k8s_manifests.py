@@ -324,7 +324,7 @@ def rights(objects: Objects) -> dict[str, set[tuple[str, str]]]:
 
 
 def test_each_account_may_do_what_it_does(objects: Objects) -> None:
-    """Watching and ending runs, starting them for all but the webserver, and Services for what trains on nodes."""
+    """Watching and ending runs, starting them for all but the webserver, Services for what trains on nodes, and objects."""
     watching = {
         *((name, verb) for name in ("jobs", "jobs/status", "pods", "pods/log") for verb in ("get", "list")),
         ("events", "list"),
@@ -333,7 +333,9 @@ def test_each_account_may_do_what_it_does(objects: Objects) -> None:
     starting = {("jobs", "create")}
     meeting = {("services", "create"), ("services", "delete"), ("services", "get")}
     reporting = {("workflowtaskresults", "create"), ("workflowtaskresults", "patch")}
+    registering = {("featuretransformers", "list"), ("featuretransformers/status", "patch")}
     assert rights(objects) == {
+        "platform-assets-code": registering,
         "platform-assets-webserver": watching | ending,
         "platform-assets-daemon": watching | ending | starting,
         "platform-assets-run": watching | ending | starting | meeting,
@@ -539,11 +541,11 @@ def test_opa_runs_the_very_file(objects: Objects) -> None:
 
 
 def test_the_schema_of_feature_transformers_is_structural() -> None:
-    """An API server takes no CRD in which a node has no type."""
+    """An API server takes no CRD in which a node has no type, unless it is an integer or text."""
     (crd,) = rendered("crds")
 
     def untyped(node: Object, path: str) -> Iterator[str]:
-        if "type" not in node:
+        if "type" not in node and not node.get("x-kubernetes-int-or-string"):
             yield path
         for name, child in node.get("properties", {}).items():
             yield from untyped(child, f"{path}.{name}")

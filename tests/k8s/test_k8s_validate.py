@@ -52,7 +52,13 @@ def root(tmp_path: Path) -> Path:
                 "apiVersion": "kubeflow.org/v1",
                 "kind": "FeatureTransformer",
                 "metadata": {"name": "debt-ratio"},
-                "spec": {"inputSource": "s3://risk-data/raw/", "transformerType": "woe", "windowDays": 30},
+                "spec": {
+                    "inputSource": "s3://risk-data/raw/",
+                    "transformerType": "woe",
+                    "windowDays": 30,
+                    "columns": ["debt", "income"],
+                    "target": "default",
+                },
             }
         )
     )
@@ -82,7 +88,7 @@ def test_what_is_installed_by_itself() -> None:
 
 
 def test_a_valid_folder_passes(root: Path) -> None:
-    """The reference's example of a FeatureTransformer is among what passes."""
+    """The reference's example of a FeatureTransformer, with the columns that it is of, is among what passes."""
     assert validate(root).violations == []
     assert main(["--root", str(root), "validate"]) == 0
 

@@ -12,13 +12,15 @@ import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
+from platform_assets.features.assets import transformer_asset
 from platform_assets.features.versions import latest_version, resolve
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import erase
 from platform_assets.governance.lineage import trace
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
-from platform_assets.lines.line import Line, Lines, load_line, with_transformers
+from platform_assets.lines.definitions import platform_resources
+from platform_assets.lines.line import BrokenLine, Line, Lines, load_line, with_transformers
 from platform_assets.lines.plan import plan
 from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance
 from platform_assets.lines.status import line_status
@@ -41,6 +43,7 @@ from tests.features.shops import (
 )
 from tests.governance.conftest import example
 from tests.line_factory import FinishedHome
+from tests.tasks.tabular_classification.tables import written as write_table
 
 USES = ["sales_woe@latest", "sales_z@latest"]
 TRAIN = 445
@@ -523,3 +526,84 @@ def test_definitions_show_what_is_broken_beside_what_is_sound(tmp_path: Path) ->
     assert "sales_z" not in selected
     checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
     assert "sales_features:features_no_leak" in checks
+
+
+def test_a_line_that_is_broken_takes_no_transformer_and_no_other_line_down(tmp_path: Path) -> None:
+    """Its dataset is made by nobody for now; the definitions load all the same."""
+    sound = load_line(write_line(tmp_path / "sound", "resale"))
+    lines, transformers = with_transformers(
+        Lines((sound,), (BrokenLine(tmp_path / "spec.yaml", "sales", "it is wrong"),)),
+        declared(write_transformer(tmp_path, "sales_woe", WOE)),
+    )
+
+    definitions = build_definitions(
+        OutsideSystems(PlatformSettings(home=tmp_path / "home")), lines.sound, lines.broken, transformers
+    )
+
+    keys = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    assert {"sales_woe", "resale_deployment"} <= keys
+
+
+# --- By itself ------------------------------------------------------------------------------------------
+
+
+def materialized_alone(
+    path: Path, outside: OutsideSystems, instance: dg.DagsterInstance
+) -> dg.AssetMaterialization:
+    """A transformer's asset, materialized without any line."""
+    (one,) = declared(path).sound.values()
+    result = dg.materialize(
+        [transformer_asset(one)], instance=instance, resources=platform_resources(outside)
+    )
+    (event,) = result.get_asset_materialization_events()
+    return event.materialization
+
+
+def test_features_of_a_file_are_a_table_of_their_own(tmp_path: Path) -> None:
+    """Reused while nothing changes; made again once their table is gone."""
+    outside, instance = (
+        OutsideSystems(PlatformSettings(home=tmp_path / "home")),
+        dg.DagsterInstance.ephemeral(),
+    )
+    sales(200).to_parquet(tmp_path / "sales.parquet")
+    given = {"inputSource": str(tmp_path / "sales.parquet")}
+    path = write_transformer(tmp_path, "sales_z", ZSCORE, **given)
+
+    first = materialized_alone(path, outside, instance)
+    again = materialized_alone(path, outside, instance)
+    table = outside.warehouse.current("features.sales_z")
+    rows = outside.warehouse.read(table.table, table.snapshot_id)
+    outside.warehouse.drop(table.table, [table.snapshot_id])
+    restored = materialized_alone(path, outside, instance)
+
+    assert rows.column_names == ["Shop", "At", "Amount_zscore"]
+    assert rows.num_rows == 200
+    assert [each.metadata["reused"].value for each in (first, again, restored)] == [False, True, False]
+    assert {each.metadata["version"].value for each in (first, again, restored)} == {"sales_z@v1"}
+    assert outside.warehouse.current("features.sales_z").content_hash == table.content_hash
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_numbers_of_a_file_are_numbers_whatever_its_ending(tmp_path: Path, ending: str) -> None:
+    """Text files, too: their columns have the types that all values fit."""
+    outside, instance = (
+        OutsideSystems(PlatformSettings(home=tmp_path / "home")),
+        dg.DagsterInstance.ephemeral(),
+    )
+    source = write_table(tmp_path, sales(200).drop(columns=["At", "Known"]), f"sales.{ending}")
+    given = {"inputSource": source, "target": "Sent", "woe": {"event": "back", "maxBins": 4}}
+
+    made = materialized_alone(write_transformer(tmp_path, "sales_woe", WOE, **given), outside, instance)
+
+    bins = [each.data["bin"] for each in made.metadata["bins"].records if each.data["column"] == "Amount"]
+    assert any(each.startswith("(") for each in bins)
+
+
+def test_a_file_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
+    """Nothing is recorded."""
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / "home"))
+    path = write_transformer(tmp_path, "sales_z", ZSCORE, inputSource=str(tmp_path / "gone.parquet"))
+
+    with pytest.raises(dg.Failure, match=r"gone.parquet: no such file"):
+        materialized_alone(path, outside, dg.DagsterInstance.ephemeral())
+    assert list(outside.ledger.entries()) == []

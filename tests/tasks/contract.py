@@ -428,6 +428,8 @@ class TrainerContract:
         assert ((expected >= 0) & (expected <= 1)).all()
         assert len(set(expected.tolist())) > 1
         assert np.array_equal(scorer.score_rows(rows), expected)
+        chosen = np.arange(rows.num_rows) % 3 == 1
+        assert np.array_equal(scorer.score_rows(rows, chosen), expected[chosen])
         assert np.array_equal(scorer.score_instances(instances_of(rows)), expected)
 
     def test_no_instance_is_no_score(self, scorer: Scorer) -> None:

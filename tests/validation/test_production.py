@@ -25,6 +25,7 @@ from platform_assets.references import (
     RegisteredVersion,
     ReportVersion,
     TableSnapshot,
+    TransformerVersion,
 )
 from platform_assets.tasks.text_classification.recipe import build_classifier
 from platform_assets.tasks.text_classification.task import TASK
@@ -233,7 +234,13 @@ class IncomeScorer:
         return chosen_rows(rows, chosen)["income"].to_numpy() / 100
 
 
-def compared(line: Line, before: pa.Table, now: pa.Table, **then: object) -> ProductionScores:
+def compared(
+    line: Line,
+    before: pa.Table,
+    now: pa.Table,
+    transformers: tuple[TransformerVersion, ...] = (),
+    **then: object,
+) -> ProductionScores:
     """What a release on `before`, which stored the scores of its test rows, makes of the test rows of `now`."""
     stored = before.filter(pc.equal(before["split"], "test")).append_column("score", pa.array([0.5] * 4))
     sink = io.BytesIO()
@@ -252,7 +259,7 @@ def compared(line: Line, before: pa.Table, now: pa.Table, **then: object) -> Pro
         )
 
     def model(name: str, on: DatasetVersion) -> ModelVersion:
-        features = example(FeaturesVersion, dataset=on, snapshot=on.snapshot)
+        features = example(FeaturesVersion, dataset=on, snapshot=on.snapshot, transformers=transformers)
         return example(ModelVersion, features=features, fingerprint=name, object_prefix="models/released")
 
     report = example(
@@ -280,6 +287,19 @@ def test_a_row_that_has_changed_is_scored_again(line):
 
     assert found.refused == {}
     assert found.scores.tolist() == [0.04, 0.05, 0.06, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scores"),
+    [("zscore", [0.04, 0.05, 0.06, 0.07]), ("lag", [0.04, 0.05, 0.06, 0.07]), ("woe", [0.5] * 4)],
+)
+def test_a_model_that_looks_at_history_is_asked_again_where_history_is_another(line, kind, scores):
+    """A training row has changed and no test row has: what was stored was given to another past."""
+    another_past = PEOPLE.set_column(1, "income", pa.array([50.0] + [float(row) for row in range(1, 8)]))
+    applied = (example(TransformerVersion, transformer_type=kind),)
+
+    assert compared(line, PEOPLE, another_past, applied).scores.tolist() == scores
+    assert compared(line, PEOPLE, PEOPLE, applied).scores.tolist() == [0.5] * 4
 
 
 def test_columns_that_came_and_went_leave_stored_scores_as_they_are(line):

@@ -3,16 +3,19 @@
 A state is one array of 64-bit words, seen as `ints` and as `floats`: a head, the events that wait until they are known,
 and the events in the window. Glossary:
 
-    ready     (waiting,)  first instant at which a row may see the event, in microseconds; ascending, of equal ones as they came
-    wt, wv    (room,)     time and value of the window's events: [head, front) is the front, by time, and [front, end) the back,
-                          as they became known
+    waits     (waiting,)  first instant at which a row may see the event, in microseconds; ascending, of equal ones
+                          as they came
+    wt, wv    (room,)     time and value of the window's events: [head, front) is the front, by time, and
+                          [front, end) the back, as they became known
     s1, s2    (room,)     of the front's event i: sum of x - c, and of its square, over the front's events from i on
     b1, b2                the same sums over the back, each with what its roundings lost
-    c                     the shift, a value of the window itself: the front's newest, or where there is no front the back's first
+    c                     the shift, a value of the window itself: the front's newest, or where there is no front the
+                          back's first
 
 Nothing is ever subtracted from a sum: an event leaves by `head` stepping over it. When the front is used up, the back
-becomes the front, with a shift of its own. As the shift is one of the n values of the window, it is at most sqrt(n) deviations
-from their mean, so that s2 - s1²/n loses at most a factor n to cancellation, and a window of equal values has exactly 0.
+becomes the front, with a shift of its own. As the shift is one of the n values of the window, it is at most sqrt(n)
+deviations from their mean, so that n s2 - s1² loses at most a factor n to cancellation, and a window of equal values has
+exactly 0.
 
 What a state holds follows from the events that were known and from nothing else: before an event enters, the window moves
 to the first instant that can see it. So a row is answered alike, to the last bit, whoever asked in between.
@@ -578,7 +581,7 @@ def rows(
     ints: Array,
     floats: Array,
 ) -> int:
-    """Answer and record rows of one entity in the order of their times; less than `stop` where there was no room for more."""
+    """Answer and record rows of one entity in the order of their times; the row before which there was no room."""
     if ints[KIND] == ZSCORE:
         done = _zscore(times, available, values, answers, start, stop, RECORD, ints, floats)
     else:

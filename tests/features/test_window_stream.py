@@ -16,7 +16,7 @@ from platform_assets.features.window_entity import OutOfOrderError
 from platform_assets.features.window_state import WindowStateError
 from platform_assets.features.windows import WindowStream, WindowTransformer
 from tests.features.window_factory import SPECS, history, spec, streams, table
-from tests.features.window_reference import DAY, Row
+from tests.features.window_reference import DAY, Row, expected
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -174,6 +174,26 @@ def test_many_rows_in_chunks_and_one_at_a_time(said: TransformerSpec) -> None:
         assert [
             handles[row.entity].update(row.time, (row.value,), *known(said, row))[0] for row in rows
         ] == right
+
+
+@pytest.mark.parametrize("days_late", [1, 4, 6, 8, 9])
+def test_what_becomes_known_late_takes_its_place(days_late: int) -> None:
+    """Also among events that have been summed already: as of the reference, in chunks and after every save, to the bit."""
+    said = spec(available=True, windowDays=10)
+    rows = [
+        Row("a", k * DAY, float(k * k % 13), k * DAY + (k % 3 == 1) * days_late * DAY - k % 2)
+        for k in range(80)
+    ]
+    found = whole(said, rows)
+    stream, one_at_a_time = WindowStream(said), []
+    for row in rows:
+        stream = WindowStream(said, stream.to_bytes())
+        asked = stream.query("a", row.time, [row.value], row.available)
+        one_at_a_time += stream.update("a", row.time, [row.value], row.available)
+        assert asked == tuple(one_at_a_time[-1:])
+
+    assert one_at_a_time == found
+    assert found == pytest.approx(expected(said, rows), abs=1e-12)
 
 
 def test_what_is_not_needed_any_more_is_forgotten() -> None:

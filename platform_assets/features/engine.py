@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from platform_assets.features.transformer_spec import FeatureTransformer
+    from platform_assets.features.windows import WindowStream
 
 METADATA_KEY: Final = b"platform_assets.transformer"
 """Under it a file of features says what made them, as canonical JSON."""
@@ -103,7 +104,6 @@ def run_transformer(
     run = _Run(
         transformer,
         rows,
-        row_bytes,
         budget or budget_for(memory_limit_bytes, row_bytes),
         max(1, threads),
         on_progress,
@@ -172,7 +172,6 @@ def fit_to_file(
 class _Run:
     transformer: "FeatureTransformer"
     rows: RowFiles
-    row_bytes: float
     budget: Budget
     threads: int
     on_progress: OnProgress
@@ -193,7 +192,7 @@ class _Run:
                 on_progress=self.on_progress,
             )
         chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
-        self._write(output, _evened(chunks, self.budget.batch_rows), fitted.transform, fitted)
+        self._write(output, chunks, fitted.transform, fitted)
 
     def by_history(self, output: Output) -> None:
         """Features of each row by those of its entity before it."""
@@ -205,8 +204,8 @@ class _Run:
         if look_along(self.rows, spec, batch_rows=batch_rows, threads=self.threads, told=told):
             self._refuse_full_disk(output, sorted_bytes=0)
             self.sorting = "already sorted"
-            chunks = _evened(self.rows.chunks(batch_rows=batch_rows, threads=self.threads), batch_rows)
-            self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
+            chunks = self.rows.chunks(batch_rows=batch_rows, threads=self.threads)
+            self._write(output, chunks, stream.process, WindowTransformer(spec), stream)
             return
         self._refuse_full_disk(output, sorted_bytes=self._sorted_bytes())
         sorting = SortedRows(
@@ -216,8 +215,7 @@ class _Run:
             budget=self.budget.sort,
         )
         chunks = self._timed(sorting.chunks(batch_rows=batch_rows, told=self._counted("sorting")))
-        even = whole_instants(_evened(chunks, batch_rows), stream)
-        self._write(output, even, stream.process, WindowTransformer(spec))
+        self._write(output, chunks, stream.process, WindowTransformer(spec), stream)
         self.sorted_runs = sorting.runs
         self.sorting = "on disk" if sorting.runs else "in memory"
 
@@ -227,6 +225,7 @@ class _Run:
         chunks: Iterator["pa.Table"],
         process: Callable[["pa.Table"], "pa.Table"],
         fitted: FittedTransformer,
+        stream: "WindowStream | None" = None,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -244,9 +243,9 @@ class _Run:
             pa.OSFile(str(output.incoming), "wb") as sink,
             pq.ParquetWriter(sink, schema, use_dictionary=repeats) as writer,
             written_behind(partial(_write_group, writer), threads=self.threads) as write,
-            read_ahead(chunks, threads=self.threads) as ready,
+            read_ahead(_evened(chunks, self.budget.batch_rows), threads=self.threads) as ready,
         ):
-            for chunk in ready:
+            for chunk in ready if stream is None else whole_instants(ready, stream):
                 with placed(self.rows, done):
                     features = process(chunk)
                 done += chunk.num_rows

@@ -111,7 +111,7 @@ def test_a_command_joins_a_group_by_one_argument():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["rn"], "No such command 'rn'. Did you mean 'run'? See platform-assets --help"),
+        (["rn"], "No such command 'rn'. Did you mean 'run' or 'features run'? See platform-assets --help"),
         (["statsu"], "Did you mean 'status' or 'breaker status' or 'drift status'?"),
         (["leger"], "Did you mean 'ledger'?"),
         (["verify"], "No such command 'verify'. Did you mean 'ledger verify'?"),

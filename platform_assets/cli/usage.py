@@ -106,7 +106,7 @@ class Commands(TyperGroup):
     def _meant(self, name: str) -> str:
         """Commands with a name like this one, those without a group first."""
         paths = sorted(_paths(self), key=len)
-        alike = get_close_matches(name, sorted({path[-1] for path in paths}), n=2, cutoff=_ALIKE)
+        alike = get_close_matches(name, sorted({path[-1] for path in paths}), n=1, cutoff=_ALIKE)
         return " or ".join(f"'{' '.join(path)}'" for path in paths if path[-1] in alike)
 
 

@@ -3,7 +3,8 @@
     prebins(spec, sample).fitted(counts)        counts = prebins.count(rows) + prebins.count(more rows) + …
 
 Fine bins are laid by a sample; all rows are counted into them, in any number of pieces and on any number of machines;
-and the counts alone decide which of them are put together (`woe_bins`). `fit_woe` does the three on one table.
+and the counts alone decide which of them are put together (`woe_bins`, which has the formulas, too). `fit_woe` does the
+three on one table.
 
 A number belongs to an interval (lower, upper]; infinite ones to those at the ends; NaN and null are missing. A category
 is a text, or a boolean. One that fewer fitted rows have than `rareShare`, or than `FEWEST_ROWS`, is not named: what is

@@ -119,7 +119,7 @@ def quantile_edges(values: Floats, prebins: int) -> Floats:
         halves = np.floor(middle) + 0.5
         middle = np.where(halves < above, halves, middle)
     # Of two floats with none between them, the lower one ends its bin.
-    edges: Floats = np.where((below <= middle) & (middle < above), middle, below)
+    edges: Floats = np.where((below <= middle) & (middle < above), middle, below) + 0.0  # no -0
     return edges
 
 

@@ -127,7 +127,7 @@ class CategoryPrebins:
     def fitted(self, counts: CategoryCounts, odds: Odds, settings: WoeSpec, output: str) -> WoeColumn:
         """The bins that keep the most information: along the share of events they are neighbours (Breiman et al. 1984)."""
         special = special_texts(settings.special_values)
-        fewest = max(FEWEST_ROWS, settings.rare_share * odds.rows)
+        fewest = max(FEWEST_ROWS, least_rows(settings.rare_share, odds.rows))
         others = {
             name: counted
             for name, counted in counts.by_name.items()

@@ -84,7 +84,8 @@ def check_classes(name: str, others: Iterable[str]) -> None:
 
 def special_numbers(values: Iterable[Value]) -> list[float]:
     """Those of a spec's values that are numbers, each once, in their order."""
-    numbers = [float(value) for value in values if isinstance(value, int) or _NUMBER.fullmatch(value)]
+    # Adding 0 makes 0 of -0.
+    numbers = [float(value) + 0.0 for value in values if isinstance(value, int) or _NUMBER.fullmatch(value)]
     return list(dict.fromkeys(number for number in numbers if abs(number) <= LARGEST_EXACT))
 
 

@@ -118,6 +118,15 @@ class TestTheTable:
         assert of_kind(woe, "income", "missing")[0].rows == 102
         assert of_kind(woe, "home", "missing")[0].rows == 13
 
+    def test_special_values_do_not_move_the_prebins(self):
+        """However many rows have the code: fine bins are those of the rows that were measured."""
+        measured = np.arange(1.0, 201.0)
+        coded = pa.table({"x": np.concatenate([measured, np.full(5_000, 100.0)])})
+        spec = woe_spec(["x"], specialValues=[100])
+
+        plain = prebins(woe_spec(["x"]), pa.table({"x": measured[measured != 100]}))
+        assert prebins(spec, coded).columns[0].edges.tolist() == plain.columns[0].edges.tolist()
+
     def test_a_category_of_few_is_not_named(self):
         """Fewer than ten fitted rows may be one person's: neither bytes nor labels tell it, whatever rareShare is."""
         woe = fit_woe(woe_spec(["home"], rareShare=0), loans())

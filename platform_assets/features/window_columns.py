@@ -14,8 +14,8 @@ from platform_assets.features.transformer_spec import TransformerSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LARGEST_VALUE: Final = 1e150
-"""Its square has room in a float64, and so has the sum of many."""
+LARGEST_VALUE: Final = 1e140
+"""Its square has room in a float64, and so have a million of them, a million times."""
 LARGEST_TIME: Final = 2**62
 """Microseconds from 1970 on, either way: 146,000 years."""
 NEVER: Final = 2**63 - 1
@@ -167,6 +167,8 @@ def times_of(column: "pa.ChunkedArray", name: str) -> Integers:
     import pyarrow as pa
     from pyarrow import types
 
+    from platform_assets.features import window_kernels
+
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
@@ -191,11 +193,10 @@ def times_of(column: "pa.ChunkedArray", name: str) -> Integers:
         # Rounded down, also before 1970, so that no time becomes a later one.
         return np.asarray(count // 1_000)
     limit = LARGEST_TIME // _MICROSECONDS[unit]
-    beyond = (count > limit) | (count < -limit)
-    if beyond.any():
+    at = window_kernels.first_outside(count, limit)
+    if at >= 0:
         raise FeatureError(
-            f"column {name}: {int(beyond.sum())} of {len(count)} times are more than 146,000 years from 1970"
-            f" (first: row {int(beyond.argmax()) + 1}); correct them, or the unit"
+            f"column {name}: the time of row {at + 1} is more than 146,000 years from 1970; correct it, or the unit"
         )
     return np.asarray(count if unit == "us" else count * _MICROSECONDS[unit])
 
@@ -262,7 +263,7 @@ def _values(column: "pa.ChunkedArray", name: str) -> Floats:
     at = window_kernels.first_beyond(values, LARGEST_VALUE)
     if at >= 0:
         raise FeatureError(
-            f"column {name}: the value of row {at + 1} is infinite or beyond 1e150; no window has a mean with it: make it"
+            f"column {name}: the value of row {at + 1} is infinite or beyond 1e140; no window has a mean with it: make it"
             " null where nothing was measured"
         )
     return values

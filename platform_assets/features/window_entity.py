@@ -93,7 +93,7 @@ class EntityWindow:
         for number in given:
             if number > LARGEST_VALUE or number < -LARGEST_VALUE:
                 raise FeatureError(
-                    f"column {self._names[given.index(number)]}: the value is infinite or beyond 1e150; no window has a mean"
+                    f"column {self._names[given.index(number)]}: the value is infinite or beyond 1e140; no window has a mean"
                     " with it: give None where nothing was measured"
                 )
         answers: list[float | None] = []

@@ -47,7 +47,8 @@ def group(rows: WindowRows, *, sort: bool) -> GroupedRows:
 
     Args:
         rows: In any order.
-        sort: Whether an entity's rows are sorted by their times, those of one instant as they came; else they stay as they came.
+        sort: Whether an entity's rows are sorted by their times, those of one instant as they came; else they stay
+            in the order that they came in.
     """
     from platform_assets.features import window_kernels as kernels
 

@@ -3,16 +3,19 @@
 A state is one array of 64-bit words, seen as `ints` and as `floats`: a head, the events that wait until they are known,
 and the events in the window. Glossary:
 
-    ready     (waiting,)  first instant at which a row may see the event, in microseconds; ascending, of equal ones as they came
-    wt, wv    (room,)     time and value of the window's events: [head, front) is the front, by time, and [front, end) the back,
-                          as they became known
+    waits     (waiting,)  first instant at which a row may see the event, in microseconds; ascending, of equal ones
+                          as they came
+    wt, wv    (room,)     time and value of the window's events: [head, front) is the front, by time, and
+                          [front, end) the back, as they became known
     s1, s2    (room,)     of the front's event i: sum of x - c, and of its square, over the front's events from i on
     b1, b2                the same sums over the back, each with what its roundings lost
-    c                     the shift, a value of the window itself: the front's newest, or where there is no front the back's first
+    c                     the shift, a value of the window itself: the front's newest, or where there is no front the
+                          back's first
 
 Nothing is ever subtracted from a sum: an event leaves by `head` stepping over it. When the front is used up, the back
-becomes the front, with a shift of its own. As the shift is one of the n values of the window, it is at most sqrt(n) deviations
-from their mean, so that s2 - s1²/n loses at most a factor n to cancellation, and a window of equal values has exactly 0.
+becomes the front, with a shift of its own. As the shift is one of the n values of the window, it is at most sqrt(n)
+deviations from their mean, so that n s2 - s1² loses at most a factor n to cancellation, and a window of equal values has
+exactly 0.
 
 What a state holds follows from the events that were known and from nothing else: before an event enters, the window moves
 to the first instant that can see it. So a row is answered alike, to the last bit, whoever asked in between.
@@ -24,7 +27,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numba import boolean, float64, int32, int64, njit, types
+from numba import boolean, float64, int32, int64, njit, types, uint8
 from numpy.typing import NDArray
 
 from platform_assets.features.window_columns import NEVER
@@ -37,12 +40,12 @@ BEGINNING: Final = np.iinfo(np.int64).min
 """Before any time."""
 
 # Words of the head: what was decided, ...
-KIND, SPAN, INCLUSIVE, FREEDOM, LEAST, NTH, TOLERANCE = range(7)
+KIND, SPAN, INCLUSIVE, FREEDOM, LEAST, NTH, TOLERANCE, LATE = range(8)
 # ... how much room there is and where things are, ...
-ROOM, WAITING, HEAD, FRONT, END, FIRST, LAST, STALE, UNSORTED, OLDEST, NEWEST_ROW = range(7, 18)
+ROOM, WAITING, HEAD, FRONT, END, FIRST, LAST, STALE, UNSORTED, OLDEST, NEWEST_ROW = range(8, 19)
 # ... the shift and the sums of the back, the best event of a lag by days, and a row of one's own.
-SHIFT, B1, B1_LOST, B2, B2_LOST, BEST_TIME, BEST_AVAILABLE, BEST_VALUE = range(18, 26)
-ROW_TIME, ROW_AVAILABLE, ROW_VALUE, ROW_ANSWER, STATUS = range(26, 31)
+SHIFT, B1, B1_LOST, B2, B2_LOST, BEST_TIME, BEST_AVAILABLE, BEST_VALUE = range(19, 27)
+ROW_TIME, ROW_AVAILABLE, ROW_VALUE, ROW_ANSWER, STATUS = range(27, 32)
 WORDS: Final = 32
 """Of the head."""
 WAITING_ARRAYS, ROOM_ARRAYS = 4, 4
@@ -54,6 +57,8 @@ DONE, NEEDS_ROOM, NEEDS_COPY, TOO_EARLY = range(4)
 """What became of a row: `NEEDS_COPY` of a question that cannot be answered without changing the state."""
 
 _BLOCK: Final = 4096
+_LEAST_SPREAD: Final = 1e-280
+"""What is less is 0: its root has lost its digits."""
 
 
 def _read(kind: Any) -> types.Array:
@@ -207,7 +212,13 @@ def _zscore(
     floats: Array,
 ) -> int:
     """Answer rows of one entity, in the order of their times; the row before which it stopped, and why in `STATUS`."""
-    span, inclusive, freedom, least = ints[SPAN], ints[INCLUSIVE], ints[FREEDOM], ints[LEAST]
+    span, inclusive, freedom, least, late = (
+        ints[SPAN],
+        ints[INCLUSIVE],
+        ints[FREEDOM],
+        ints[LEAST],
+        ints[LATE],
+    )
     room, waiting = ints[ROOM], ints[WAITING]
     waits, waits_time = ints[WORDS : WORDS + waiting], ints[WORDS + waiting : WORDS + 2 * waiting]
     waits_available = ints[WORDS + 2 * waiting : WORDS + 3 * waiting]
@@ -276,12 +287,16 @@ def _zscore(
                 head = front
                 while head < end and wt[head] < since:
                     head += 1
-                front = end
+                # What becomes known late is mostly new: where there may be such, the newer half stays in the back.
+                front = head + (end - head + 1) // 2 if late else end
                 oldest, stale = NEVER, 0
                 b1 = b1_lost = b2 = b2_lost = 0.0
                 if head < end:
-                    shift = wv[end - 1]
-                    sum_front(head, end, ints, floats)
+                    shift = wv[front - 1]
+                    sum_front(head, front, ints, floats)
+                    for k in range(front, end):
+                        b1, b1_lost, b2, b2_lost = _added(wv[k] - shift, b1, b1_lost, b2, b2_lost)
+                        oldest = min(oldest, wt[k])
             if not due:
                 break
             time, value = waits_time[first], waits_value[first]
@@ -315,20 +330,20 @@ def _zscore(
         if status != DONE:
             break
         n = end - head
-        scale = mean = np.nan
+        total, scale, size = 0.0, np.nan, float(n)
         if n >= least:
-            sum1, sum2 = b1 + b1_lost, b2 + b2_lost
+            total, squares = b1 + b1_lost, b2 + b2_lost
             if head < front:
                 if stale:
                     sum_front(head, front, ints, floats)
                     stale = 0
-                sum1, sum2 = sum1 + s1[head], sum2 + s2[head]
-            mean = sum1 / n
-            squares = sum2 - sum1 * mean
-            if squares > 0.0:
-                scale = np.sqrt(squares / (n - freedom))
+                total, squares = total + s1[head], squares + s2[head]
+            # n² times the variance over n; with one division and one root, n (x - c) - s1 over n deviations.
+            spread = size * squares - total * total
+            if spread > _LEAST_SPREAD:
+                scale = np.sqrt((n - freedom) / (size * spread))
         for k in range(i, j):
-            answers[k] = ((values[k] - shift) - mean) / scale
+            answers[k] = (size * (values[k] - shift) - total) * scale
         if not inclusive:
             known = t if always else available[i]
             if record and values[i] == values[i] and known != NEVER:
@@ -453,6 +468,108 @@ def _lag(
     return i
 
 
+@_compiled(int64(_read(float64)))
+def _missing(values: Array) -> int:
+    """How many are NaN."""
+    missing = 0
+    for value in values:
+        missing += int(np.isnan(value))
+    return missing
+
+
+@_compiled(types.void(_read(int64), _read(float64), float64[::1], int64, int64, int64, int64))
+def _lag_of_days(
+    times: Array, values: Array, answers: Array, start: int, stop: int, span: int, tolerance: int
+) -> None:
+    """Answer rows of one entity that has neither past nor future, each known at its time: as `_lag`, and nothing waits."""
+    best_time, best = BEGINNING, np.nan
+    k = start
+    for i in range(start, stop):
+        latest = times[i] - span
+        while times[k] <= latest:
+            if values[k] == values[k]:
+                best_time, best = times[k], values[k]
+            k += 1
+        answers[i] = best if tolerance < 0 or best_time >= latest - tolerance else np.nan
+
+
+@_compiled(
+    int64(
+        _read(int64),
+        _read(float64),
+        float64[::1],
+        int64,
+        int64,
+        int64,
+        int64,
+        int64,
+        float64[::1],
+        float64[::1],
+    )
+)
+def _zscore_of_known(
+    times: Array,
+    values: Array,
+    answers: Array,
+    start: int,
+    stop: int,
+    span: int,
+    freedom: int,
+    least: int,
+    s1: Array,
+    s2: Array,
+) -> int:
+    """Answer rows of one entity that has neither past nor future, all with a value, each known at its time, by earlier ones.
+
+    The same additions as of `_zscore`, so the same bits; but nothing waits and nothing is copied: the rows are the events.
+    0, or how many events of a front `s1` and `s2` had no room for; then nothing is answered.
+    """
+    head = front = end = first = start
+    shift = b1 = b1_lost = b2 = b2_lost = 0.0
+    limit = NEVER  # The window turns when this has left: the front's newest, or the back's first where there is no front.
+    for i in range(start, stop):
+        t = times[i]
+        while True:
+            due = times[end] < t
+            since = (times[end] + 1 if due else t) - span
+            if limit < since:
+                head = max(head, front)
+                while head < end and times[head] < since:
+                    head += 1
+                front = end
+                b1 = b1_lost = b2 = b2_lost = 0.0
+                limit = NEVER
+                if head < end:
+                    limit = times[end - 1]
+                    shift = values[end - 1]
+                    if end - head > s1.size:
+                        return int(end - head)
+                    first = head
+                    sum1 = sum2 = lost1 = lost2 = 0.0
+                    for k in range(end - 1, head - 1, -1):
+                        sum1, lost1, sum2, lost2 = _added(values[k] - shift, sum1, lost1, sum2, lost2)
+                        s1[k - first], s2[k - first] = sum1 + lost1, sum2 + lost2
+            if not due:
+                break
+            if head == end:
+                shift, limit = values[end], times[end]
+            b1, b1_lost, b2, b2_lost = _added(values[end] - shift, b1, b1_lost, b2, b2_lost)
+            end += 1
+        while head < front and times[head] < since:
+            head += 1
+        n = end - head
+        answer = np.nan
+        if n >= least:
+            total, squares, size = b1 + b1_lost, b2 + b2_lost, float(n)
+            if head < front:
+                total, squares = total + s1[head - first], squares + s2[head - first]
+            spread = size * squares - total * total
+            if spread > _LEAST_SPREAD:
+                answer = (size * (values[i] - shift) - total) * np.sqrt((n - freedom) / (size * spread))
+        answers[i] = answer
+    return 0
+
+
 @_compiled(int64(*_ROWS, int64, int64, *_STATE))
 def rows(
     times: Array,
@@ -464,7 +581,7 @@ def rows(
     ints: Array,
     floats: Array,
 ) -> int:
-    """Answer and record rows of one entity in the order of their times; less than `stop` where there was no room for more."""
+    """Answer and record rows of one entity in the order of their times; the row before which there was no room."""
     if ints[KIND] == ZSCORE:
         done = _zscore(times, available, values, answers, start, stop, RECORD, ints, floats)
     else:
@@ -490,10 +607,25 @@ def entities(
 
     Entity k has the rows from `bounds[k]` to `bounds[k + 1]`. A row within an entity goes on from the state.
     """
+    timely_days = ints[KIND] == LAG_DAYS and available.size == 0
+    plain_zscores = ints[KIND] == ZSCORE and available.size == 0 and not ints[INCLUSIVE]
+    s1, s2 = np.empty(_BLOCK), np.empty(_BLOCK)
     for k in range(entity, bounds.size - 1):
         start, stop = max(bounds[k], row), bounds[k + 1]
+        if timely_days:
+            _lag_of_days(times, values, answers, start, stop, ints[SPAN], ints[TOLERANCE])
+            continue
         if start == bounds[k]:
             clear(ints)
+            if plain_zscores and not _missing(values[start:stop]):
+                while True:
+                    lacking = _zscore_of_known(
+                        times, values, answers, start, stop, ints[SPAN], ints[FREEDOM], ints[LEAST], s1, s2
+                    )
+                    if not lacking:
+                        break
+                    s1, s2 = np.empty(2 * lacking), np.empty(2 * lacking)
+                continue
         done = rows(times, available, values, answers, start, stop, ints, floats)
         if done < stop:
             return done
@@ -541,39 +673,83 @@ def first_beyond(values: Array, limit: float) -> int:
 @_compiled([boolean(_read(kind)) for kind in (int64, int32)])
 def ascends(values: Array) -> bool:
     """Whether no value is less than the one before it."""
-    for start in range(1, values.size, _BLOCK):
+    for start in range(0, values.size - 1, _BLOCK):
+        before, after = values[start : start + _BLOCK], values[start + 1 : start + _BLOCK + 1]
         falls = 0
-        for i in range(start, min(start + _BLOCK, values.size)):
-            falls += int(values[i] < values[i - 1])
+        for i in range(after.size):
+            falls += int(after[i] < before[i])
         if falls:
             return False
     return True
 
 
+@_compiled(int64(_read(int64), int64))
+def first_outside(values: Array, limit: int) -> int:
+    """Position of the first integer further from 0 than `limit`; -1 if there is none."""
+    for start in range(0, values.size, _BLOCK):
+        block = values[start : start + _BLOCK]
+        outside = 0
+        for i in range(block.size):
+            outside += int(block[i] > limit) | int(block[i] < -limit)
+        if outside:
+            for i in range(block.size):
+                if block[i] > limit or block[i] < -limit:
+                    return start + i
+    return -1
+
+
 @_compiled([int64[::1](_read(kind)) for kind in (int64, int32)])
 def bounds_of(keys: Array) -> Array:
     """Where a run of equal keys begins, and the end."""
-    count = np.int64(keys.size > 0)
-    for i in range(1, keys.size):
-        count += np.int64(keys[i] != keys[i - 1])
-    found = np.empty(count + 1, np.int64)
+    found = np.empty(1024, np.int64)
     found[0] = 0
-    k = 1
-    for i in range(1, keys.size):
-        if keys[i] != keys[i - 1]:
-            found[k] = i
-            k += 1
-    found[count] = keys.size
-    return found
+    k = int(keys.size > 0)
+    for start in range(0, keys.size - 1, _BLOCK):
+        before, after = keys[start : start + _BLOCK], keys[start + 1 : start + _BLOCK + 1]
+        changes = 0
+        for i in range(after.size):
+            changes += int(after[i] != before[i])
+        if not changes:
+            continue
+        if k + changes >= found.size:
+            more = np.empty(2 * (k + changes), np.int64)
+            more[:k] = found[:k]
+            found = more
+        for i in range(after.size):
+            if after[i] != before[i]:
+                found[k] = start + 1 + i
+                k += 1
+    found[k] = keys.size
+    return found[: k + 1].copy()
+
+
+@_compiled(int64(_read(float64), uint8[::1]))
+def valid_bits(values: Array, bits: Array) -> int:
+    """Set a bit for each value that is no NaN, as Arrow has them; how many are NaN."""
+    for k in range(values.size // 8):
+        block = values[8 * k : 8 * k + 8]
+        byte = 0
+        for i in range(8):
+            byte |= int(block[i] == block[i]) << i
+        bits[k] = byte
+    for i in range(values.size // 8 * 8, values.size):
+        bits[i // 8] |= np.uint8(int(values[i] == values[i]) << (i % 8))
+    return _missing(values)
 
 
 @_compiled(int64(_read(int64), int64[::1]))
 def first_fall(times: Array, bounds: Array) -> int:
     """First row whose time is before that of the row before it, of the same entity; -1 if there is none."""
     for k in range(bounds.size - 1):
-        for i in range(bounds[k] + 1, bounds[k + 1]):
-            if times[i] < times[i - 1]:
-                return i
+        start, stop = bounds[k], bounds[k + 1]
+        before, after = times[start : stop - 1], times[start + 1 : stop]
+        falls = 0
+        for i in range(after.size):
+            falls += int(after[i] < before[i])
+        if falls:
+            for i in range(after.size):
+                if after[i] < before[i]:
+                    return int(start + 1 + i)
     return -1
 
 

@@ -194,25 +194,20 @@ class Decided:
         """What this spec, which is of type zscore or lag, says."""
         from platform_assets.features import window_kernels as kernels
 
+        late = int(spec.available_column is not None)
         match spec.of_type():
             case ZscoreSpec() as zscore:
-                span = spec.window_days * DAY_US - int(zscore.include_current)
+                current = int(zscore.include_current)
+                span = spec.window_days * DAY_US - current
                 freedom = int(zscore.deviation == "sample")
-                words = (
-                    kernels.ZSCORE,
-                    span,
-                    int(zscore.include_current),
-                    freedom,
-                    zscore.min_periods,
-                    0,
-                    -1,
-                )
+                words = (kernels.ZSCORE, span, current, freedom, zscore.min_periods, 0, -1, late)
             case LagSpec(days=days, rows=rows) as lag:
                 tolerance = -1 if lag.tolerance is None else lag.tolerance * DAY_US
                 if rows is None:
-                    words = (kernels.LAG_DAYS, (days or spec.window_days) * DAY_US, 0, 0, 0, 1, tolerance)
+                    span = (days or spec.window_days) * DAY_US
+                    words = (kernels.LAG_DAYS, span, 0, 0, 0, 1, tolerance, late)
                 else:
-                    words = (kernels.LAG_ROWS, 1, 0, 0, 0, rows, tolerance)
+                    words = (kernels.LAG_ROWS, 1, 0, 0, 0, rows, tolerance, late)
             case _:
                 raise FeatureError(
                     f"transformerType: {spec.transformer_type} has no window; zscore and lag have"

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 """Of a fitted transformer's JSON."""
 _EVENTS_AT_FIRST: Final = 1024
+_TEXTS, _INTEGERS = 1, 2
+"""What keys are, as `window_state` writes it."""
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -157,7 +159,8 @@ class WindowStream:
         self._ordered = keep == "newest"
         if state is not None and saved.ordered != self._ordered:
             raise FeatureError(
-                f"window state: it was made with keep={'newest' if saved.ordered else 'all'}, which differs; go on as it began"
+                f"window state: it was made with keep={'newest' if saved.ordered else 'all'}, which differs; go on as it"
+                " began"
             )
         self._key_kind = saved.key_kind
         self._entities = {
@@ -253,9 +256,9 @@ class WindowStream:
         """The features of the next rows, which are recorded: a float64 column for each of `spec.outputs`.
 
         Args:
-            batch: Rows of an entity in the order of their times, within the batch and since the batch before; those of several
-                entities may alternate if all are kept. With includeCurrent an instant of an entity is not divided among
-                batches; see `complete_rows`.
+            batch: Rows of an entity in the order of their times, within the batch and since the batch before; those
+                of several entities may alternate if all are kept. With includeCurrent an instant of an entity is not
+                divided among batches; see `complete_rows`.
 
         Raises:
             OutOfOrderError: they come in another order; nothing was recorded.
@@ -317,7 +320,7 @@ class WindowStream:
             self._refuse(grouped.row(fall), "is earlier than a row of its entity before it")
         kind = grouped.rows.entity.type
         kind = kind.value_type if types.is_dictionary(kind) else kind
-        key_kind = 2 if types.is_integer(kind) else 1
+        key_kind = _INTEGERS if types.is_integer(kind) else _TEXTS
         if self._ordered:
             if grouped.order is not None:
                 codes = grouped.rows.codes
@@ -326,10 +329,11 @@ class WindowStream:
                 )
             if self._key_kind not in {0, key_kind} and self._entities:
                 raise FeatureError(
-                    f"column {self._spec.entity_key}: is of type {kind}, and was {'text' if key_kind == 2 else 'integers'}"  # noqa: PLR2004
+                    f"column {self._spec.entity_key}: is of type {kind}, and was"
+                    f" {'text' if key_kind == _INTEGERS else 'integers'}"
                     " in the batch before; keep to one, they are ordered differently"
                 )
-            convert: Any = int if key_kind == 2 else str  # noqa: PLR2004
+            convert: Any = int if key_kind == _INTEGERS else str
             known = [convert(name) for name in self._entities]
             before = known[0] if known else None
             for k, name in enumerate(keys):
@@ -410,8 +414,19 @@ def _table(spec: TransformerSpec, grouped: GroupedRows, answers: Sequence[Floats
 
     return pa.table(
         {
-            # NaN becomes null.
-            name: pa.array(grouped.as_they_came(answered), from_pandas=True)
+            name: _with_nulls(grouped.as_they_came(answered))
             for name, answered in zip(spec.outputs.values(), answers, strict=True)
         }
     )
+
+
+def _with_nulls(answers: Floats) -> "pa.Array":
+    """The answers themselves, NaN being null."""
+    import pyarrow as pa
+
+    from platform_assets.features import window_kernels
+
+    bits = np.zeros((len(answers) + 7) // 8, np.uint8)
+    missing = window_kernels.valid_bits(answers, bits)
+    buffers = [pa.py_buffer(bits) if missing else None, pa.py_buffer(answers)]
+    return pa.Array.from_buffers(pa.float64(), len(answers), buffers, missing)

@@ -34,6 +34,7 @@ from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.scale_out import measure_scale_out
 from tests.benchmarks.sketch import measure_sketch
+from tests.benchmarks.windows import measure_windows
 from tests.benchmarks.woe import measure_woe
 from tests.cluster.deployment import reachable_host
 
@@ -74,6 +75,7 @@ def main() -> int:
         "pods": measure_pods,
         "scale_out": measure_scale_out,
         "woe": lambda folder: measure_woe(folder, rows=options.woe_rows),
+        "windows": measure_windows,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
@@ -93,8 +95,8 @@ def main() -> int:
         try:
             peers_python()
         except BenchmarkError as problem:
-            print(f"woe is left out: {problem}", file=sys.stderr)
-            del benchmarks["woe"]
+            print(f"woe and windows are left out: {problem}", file=sys.stderr)
+            del benchmarks["woe"], benchmarks["windows"]
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="platform-assets-bench-") as temporary:

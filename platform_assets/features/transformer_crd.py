@@ -244,14 +244,7 @@ _WOE_RULES: Final = (
         "specialValues",
     ),
 )
-_LAG_RULES: Final = (
-    _Rule("!(has(self.days) && has(self.rows))", "counts days or rows; keep one"),
-    _Rule(
-        "!(has(self.tolerance) && has(self.rows))",
-        "tolerance: rows are counted, however old they are; remove it, or count days",
-        "tolerance",
-    ),
-)
+_LAG_RULES: Final = (_Rule("!(has(self.days) && has(self.rows))", "counts days or rows; keep one"),)
 
 
 def _spec_rules() -> Iterator[_Rule]:

@@ -157,14 +157,12 @@ class LagSpec(TransformerSection):
     rows: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
     """The value so many known values before this row."""
     tolerance: Annotated[int, Field(ge=1, le=36_500), WHOLE] | None = None
-    """How many days older it may be; however old where none stands."""
+    """How many days older than that it may be, or by rows, than the row itself; however old where none stands."""
 
     @model_validator(mode="after")
     def _counts_one_thing(self) -> Self:
         if self.days is not None and self.rows is not None:
             raise ValueError("counts days or rows; keep one")
-        if self.tolerance is not None and self.rows is not None:
-            raise ValueError("tolerance: rows are counted, however old they are; remove it, or count days")
         return self
 
 

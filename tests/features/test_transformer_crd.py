@@ -133,7 +133,6 @@ def test_every_rule_has_an_object_that_it_refuses():
             "looks along the history of an entity",
             "needs timestampColumn",
             "counts days or rows",
-            "rows are counted, however old they are",
             "specialValues: a value stands twice",
             "columns: a name stands twice",
             "it cannot be transformed, too",

@@ -74,6 +74,7 @@ RIGHT: Final[dict[str, Object]] = {
     ),
     "all of lag": transformer("lag", lag={"days": 7, "tolerance": 3}),
     "a lag by rows": transformer("lag", lag={"rows": 1}),
+    "a lag by rows that are not too old": transformer("lag", lag={"rows": 1, "tolerance": 1}),
     "an empty section": transformer(woe={}),
     "known when it happened": transformer("lag", availableColumn="time"),
     "nulls": transformer(
@@ -128,7 +129,6 @@ WRONG: Final[dict[str, Object]] = {
     "availableColumn without timestampColumn": transformer(availableColumn="known"),
     # Lag.
     "lag by days and rows": transformer("lag", lag={"days": 1, "rows": 1}),
-    "tolerance of rows": transformer("lag", lag={"rows": 1, "tolerance": 1}),
     "lag by no day": transformer("lag", lag={"days": 0}),
     # Woe.
     "a special value twice": transformer(woe={"specialValues": [-999, "-999"]}),

@@ -171,7 +171,10 @@ def bound(yaml_file: Yaml, model: type[M]) -> Manifest[M]:
     try:
         return Manifest(path, model.model_validate(yaml_file.content), lines)
     except PydanticValidationError as problem:
-        found = [_complaint(path, lines, error["loc"], _sentence(error)) for error in problem.errors()]
+        found = [
+            _complaint(path, lines, *_located(lines, error["loc"], _sentence(error)))
+            for error in problem.errors()
+        ]
         raise ManifestError("\n".join(found)) from None
 
 
@@ -290,6 +293,15 @@ class _Reading:
 
     def _error(self, line: int, at: FieldPath, problem: str) -> ManifestError:
         return ManifestError(f"{self.path}:{line}: {_dotted(at)}: {problem}")
+
+
+def _located(lines: Mapping[FieldPath, int], field: FieldPath, problem: str) -> tuple[FieldPath, str]:
+    """Field and problem; where a check of a whole section begins with the part that it is about, that part."""
+    name, separator, rest = problem.partition(": ")
+    part = (*field, *name.split("."))
+    if not separator or part[: len(field) + 1] not in lines:
+        return field, problem
+    return part, rest
 
 
 def _complaint(path: Path, lines: dict[FieldPath, int], field: FieldPath, problem: str) -> str:

@@ -172,12 +172,13 @@ def override_config(spec: BaseModel, names: Iterable[str]) -> type[dg.Config]:
     fields: dict[str, Any] = {}
     for name in names:
         value = getattr(spec, name)
-        # Dagster's configuration knows lists and no tuples.
-        fields[name] = (
-            (list[get_args(kinds[name])[0]], list(value))  # type: ignore[misc]
-            if isinstance(value, tuple)
-            else (kinds[name], value)
-        )
+        # Dagster's configuration knows lists and no tuples, and objects but no sections.
+        if isinstance(value, tuple):
+            fields[name] = (list[get_args(kinds[name])[0]], list(value))  # type: ignore[misc]
+        elif isinstance(value, BaseModel):
+            fields[name] = (dict[str, Any], value.model_dump(mode="json"))
+        else:
+            fields[name] = (kinds[name], value)
     return create_model("Overrides", __base__=dg.Config, **fields)
 
 

@@ -209,8 +209,8 @@ class Whole(Section):
 
 
 def test_a_complaint_about_a_whole_section_does_not_repeat_it(path: Path) -> None:
-    """The message says which part is wrong; a long value would hide it."""
-    path.write_text(f"names: [{', '.join(['same'] * 40)}]\n")
+    """The message says which part is wrong, on its line; a long value would hide it."""
+    path.write_text(f"# all of them\nnames: [{', '.join(['same'] * 40)}]\n")
     with pytest.raises(ManifestError) as caught:
         read_manifest(path, Whole)
-    assert str(caught.value) == f"{path}:1: (top level): names: one stands twice"
+    assert str(caught.value) == f"{path}:2: names: one stands twice"

@@ -159,7 +159,11 @@ def _replay(files: list[Path], watching: "Watch", clock: "ManualClock", speed: f
     for change in replay(files, watching, clock, refused=tell, speed=speed):
         verdict = change.verdict
         what = "share differs by" if change.column.endswith(MISSING) else "KS"
-        distance = "" if verdict is None else f"  {what} {verdict.ks:.4f}, threshold {verdict.threshold:.4f}"
+        distance = (
+            ""
+            if verdict is None
+            else f"  {what} {verdict.ks:.4f}, threshold {verdict.threshold:.4f}, PSI {verdict.psi:.3f}"
+        )
         # Not by strftime, which writes the year 900 as 900.
         time = moment(clock.now_ms).isoformat(" ", "seconds")[:19]
         print(f"{time}  {change.column:<16} {change.state:<10}{distance}")
@@ -191,6 +195,7 @@ def status(line: LineName, as_json: AsJson = False) -> None:
     """The drift states of a line, since when, and the newest alarm."""
     from platform_assets.drift.record import newest_alarm, newest_changes, onsets
     from platform_assets.drift.source_names import named_mix, own_mix
+    from platform_assets.sketch.stability import band
     from resources.object_store import ObjectStoreError
 
     outside = outside_systems()
@@ -203,6 +208,7 @@ def status(line: LineName, as_json: AsJson = False) -> None:
             "not_clear_since": begun[column].time if column in begun else None,
             "release_id": entry.body["release_id"],
             "ks": entry.body.get("ks"),
+            "psi": entry.body.get("psi"),
         }
         for column, entry in sorted(changes.items())
     }
@@ -224,7 +230,8 @@ def status(line: LineName, as_json: AsJson = False) -> None:
         print_json(shown)
         return
     for column, found in columns.items():
-        print(f"{column:<16} {found['state']:<10} since {found['since']:%Y-%m-%d %H:%M:%S} UTC")
+        psi = "" if found["psi"] is None else f"  PSI {found['psi']:.3f}, {band(found['psi'])}"
+        print(f"{column:<16} {found['state']:<10} since {found['since']:%Y-%m-%d %H:%M:%S} UTC{psi}")
     if mix:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in mix.items())
         print(f"sources in the window of the newest alarm: {shares}")

@@ -22,6 +22,10 @@ from resources.settings import PlatformSettings
 from resources.signals import Ended
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import JsonValue
+
     from platform_assets.lines.line import Line
     from platform_assets.lines.runner import RunOutcome
     from platform_assets.outside_systems import OutsideSystems
@@ -151,10 +155,12 @@ def predict(
         answers = prediction_events(predictions, watched, event_time=datetime.now(UTC), source=source)
         deliver(answers, events, token=os.environ.get(TOKEN_VARIABLE))
     if as_json:
-        print_json([asdict(prediction) for prediction in predictions])
+        print_json([prediction.to_json() for prediction in predictions])
         return
     for text, prediction in zip(instances, predictions, strict=True):
         print(f"{prediction.label}  {prediction.score:.3f}  {text}")
+        for line_of_it in _explained(prediction.explanation):
+            print(f"   {line_of_it}")
     print(
         f"answered by {line} version {predictions[0].model_version}, release {predictions[0].release_id}",
         file=sys.stderr,
@@ -225,6 +231,16 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
         return
     for row in rows:
         print(f"{'run  ' if row['runs'] else 'reuse'}  {row['asset']}: {row['reason']}")
+
+
+def _explained(explanation: "Mapping[str, JsonValue]") -> "Iterator[str]":
+    """A line for each figure, and one for each entry of a list."""
+    for name, value in explanation.items():
+        for at, each in enumerate(value if isinstance(value, list) else [value]):
+            told = (
+                ", ".join(f"{key} {item}" for key, item in each.items()) if isinstance(each, dict) else each
+            )
+            yield f"{name if at == 0 else '':<9} {told}"
 
 
 def _status(line: "Line", outside: "OutsideSystems") -> dict[str, Any]:

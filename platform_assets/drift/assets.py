@@ -7,11 +7,13 @@ import dagster as dg
 
 from platform_assets.drift.compaction import compact
 from platform_assets.drift.decay import labelled_days, model_decay_rate
+from platform_assets.drift.monitor import MISSING
 from platform_assets.drift.record import states
 from platform_assets.drift.table import newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.pictures import as_markdown_image
+from platform_assets.sketch.stability import band
 from platform_assets.step import foreseen_failures
 from resources.locks import LockError
 from resources.object_store import ObjectStore, ObjectStoreError
@@ -61,6 +63,7 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
                 return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
             rows = newest_days(warehouse, published, _DAYS_SHOWN)
             metadata |= {"dagster/row_count": published.rows, "snapshot_id": published.snapshot_id}
+            metadata |= stability_metadata(rows)
             metadata |= day_pictures(rows)
             metadata |= decay_metadata(store, outside.env, line)
             return dg.MaterializeResult(
@@ -83,6 +86,35 @@ def drift_schedule() -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="The tables and pictures of drift are never older than an hour.",
     )
+
+
+def stability_metadata(rows: "pa.Table") -> dict[str, dg.MetadataValue[Any]]:
+    """The newest population stability index of each column of the newest model version, and its band."""
+    import pyarrow.compute as pc
+
+    rows = rows.filter(pc.is_valid(rows["psi"]))
+    if not rows.num_rows:
+        return {}
+    newest = rows.filter(pc.equal(rows["model_version"], pc.max(rows["model_version"]))).sort_by("minute")
+    by_column = {row["column"]: row for row in newest.to_pylist()}
+    return {
+        "population_stability": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "column": column,
+                        "psi": row["psi"],
+                        "band": band(row["psi"]),
+                        "psi_by_chance": row["psi_by_chance"],
+                        "events": row["events"],
+                        "minute": row["minute"].isoformat(),
+                    }
+                )
+                for column, row in sorted(by_column.items())
+                if not column.endswith(MISSING)
+            ]
+        )
+    }
 
 
 def day_pictures(rows: "pa.Table") -> dict[str, dg.MetadataValue[Any]]:

@@ -19,6 +19,7 @@ from platform_assets.sketch.binning import Bins, CategoryBinning, Missing
 from platform_assets.sketch.count_window import CountWindow, threshold
 from platform_assets.sketch.shares import share_bound
 from platform_assets.sketch.sketch import ColumnProfile, compare
+from platform_assets.sketch.stability import Stability
 
 
 class Measured(NamedTuple):
@@ -31,6 +32,10 @@ class Measured(NamedTuple):
     p_value: float
     sample_rate: float
     threshold: float
+    psi: float = math.nan
+    """Population stability index of the newest events; not measured of other windows, which may hold a few."""
+    psi_by_chance: float = math.nan
+    """What it seldom exceeds while nothing drifts."""
 
 
 class CountVerdict(NamedTuple):
@@ -78,6 +83,8 @@ class ColumnWatch:
             state=state,
         )
         self._window = CountWindow(profile, self._size)
+        self._stability = Stability(profile)
+        self._psi_by_chance = self._stability.by_chance(self._size)
         self._newest = np.empty(0, _EVENT)
         self._told = True
 
@@ -147,7 +154,9 @@ class ColumnWatch:
         return CountVerdict(
             start_ms=int(held["event_time_ms"].min()),
             end_ms=int(held["event_time_ms"].max()) + 1,
-            measured=self._measured(window, self._alarm.bound),
+            measured=self._measured(window, self._alarm.bound)._replace(
+                psi=self._stability.psi(window.counts[:-1]), psi_by_chance=self._psi_by_chance
+            ),
             mix={str(source): number / counts.total() for source, number in counts.most_common()},
         )
 

@@ -2,6 +2,7 @@
 
 drift_ks_ratio, drift_ks_lower_ratio, drift_ks_upper_ratio, drift_threshold_ratio, drift_p_value_ratio,
 drift_window_events, drift_sample_rate_ratio         {line, model_version, column, window}
+drift_psi_ratio, drift_psi_by_chance_ratio           {line, model_version, column, window}: of the window count
 drift_alarm_state                                    {line, model_version, column}: 0 clear, 1 alarm, 2 confirmed
 drift_event_to_verdict_seconds                       {line, model_version}: histogram
 drift_events_total                                   {line, model_version, outcome}
@@ -36,6 +37,11 @@ _MEASURES: Final = {
     "drift_p_value_ratio": ("p_value", "Chance of such a distance where nothing has drifted"),
     "drift_window_events": ("events", "Events in the window"),
     "drift_sample_rate_ratio": ("sample_rate", "Share of the window's events that was looked at"),
+    "drift_psi_ratio": ("psi", "Population stability index: from 0.1 moderate, from 0.25 major"),
+    "drift_psi_by_chance_ratio": (
+        "psi_by_chance",
+        "What the index exceeds in one of twenty windows while nothing drifts",
+    ),
 }
 
 
@@ -65,6 +71,8 @@ class _WatchCollector(Collector):
         for name, (field, told) in _MEASURES.items():
             family = GaugeMetricFamily(name, told, labels=_VERDICT_LABELS)
             for each in verdicts:
+                if name.startswith("drift_psi") and each.window != "count":
+                    continue
                 labels = [each.line, str(each.model_version), each.column, each.window]
                 family.add_metric(labels, float(getattr(each, field)))
             yield family

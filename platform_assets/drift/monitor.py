@@ -83,6 +83,10 @@ class WindowVerdict:
     """What `ks_lower` may reach. Only in the window `count` does more than that raise an alarm."""
     state: State
     """Of the column when this was found."""
+    psi: float = math.nan
+    """Population stability index, in the window `count`; it raises no alarm."""
+    psi_by_chance: float = math.nan
+    """What it exceeds in one of twenty windows while nothing drifts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +443,8 @@ class Monitor:
             sample_rate=measured.sample_rate,
             threshold=measured.threshold,
             state=state,
+            psi=measured.psi,
+            psi_by_chance=measured.psi_by_chance,
         )
 
     def _latency_changes(self) -> list[StateChange]:

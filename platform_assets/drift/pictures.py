@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from platform_assets.drift.decay import DecayRate
 from platform_assets.drift.monitor import MISSING
 from platform_assets.pictures import COLOURS, GREY, as_png, new_figure, tidy
+from platform_assets.sketch.stability import MAJOR, MODERATE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 _LINE, _ALARM = COLOURS[0], COLOURS[1]
 _ALARMED_WINDOW: Final = "count"
 """The window that raises alarms."""
+_SCORE: Final = "score"
 _PANEL_INCHES: Final = 2.1
 _MINUTE: Final = np.timedelta64(1, "m")
 
 
 def drift_picture(rows: "pa.Table", day: date) -> bytes:
-    """A day of the drift table: each minute's worst distance with its interval, a panel a column.
+    """A day of the drift table: each minute's worst distance with its interval, a panel a column; below, the score's PSI.
 
     Args:
         rows: The rows of that day. Of their windows the one that raises alarms is shown, or else the first;
@@ -39,10 +41,14 @@ def drift_picture(rows: "pa.Table", day: date) -> bytes:
     windows = sorted(frame["window"].unique(), key=lambda window: (window != _ALARMED_WINDOW, window))
     frame = frame[frame["window"] == windows[0]].drop_duplicates(["minute", "column"], keep="last")
     columns = sorted(frame["column"].unique())
+    of_score = frame[(frame["column"] == _SCORE) & frame["psi"].notna()]
     figure = new_figure()
-    figure.set_figheight(max(2, len(columns)) * _PANEL_INCHES)
-    panels = figure.subplots(len(columns), sharex=True, squeeze=False)[:, 0]
-    for axes, column in zip(panels, columns, strict=True):
+    number = len(columns) + (not of_score.empty)
+    figure.set_figheight(max(2, number) * _PANEL_INCHES)
+    panels = figure.subplots(number, sharex=True, squeeze=False)[:, 0]
+    if not of_score.empty:
+        _stability_panel(panels[-1], {name: of_score[name].to_numpy() for name in of_score})
+    for axes, column in zip(panels, columns, strict=False):
         cells = frame[frame["column"] == column]
         _distance_panel(axes, {name: cells[name].to_numpy() for name in cells})
         what = "Share difference" if column.endswith(MISSING) else "KS distance"
@@ -113,6 +119,23 @@ def _distance_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
         if before != after:
             axes.axvline(minute, color=GREY, linewidth=1)
             axes.annotate(f" version {after}", (minute, 0.98), va="top", color=GREY)
+
+
+def _stability_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
+    tidy(axes)
+    minutes = cells["minute"].astype("datetime64[s]")
+    gaps = np.flatnonzero(np.diff(minutes) > _MINUTE) + 1
+    at = np.insert(minutes, gaps, np.datetime64("NaT"))
+    psi, chance = (
+        np.insert(cells[name].astype(np.float64), gaps, np.nan) for name in ("psi", "psi_by_chance")
+    )
+    axes.plot(at, psi, color=_LINE, linewidth=1.4, marker=".", markersize=3)
+    axes.plot(at, chance, color=GREY, linestyle=":", linewidth=1.2, label="chance seldom exceeds")
+    for bound, name in ((MODERATE, "moderate"), (MAJOR, "major")):
+        axes.axhline(bound, color=GREY, linewidth=0.8, linestyle="--")
+        axes.annotate(f" {name}", (1, bound), xycoords=("axes fraction", "data"), va="center", color=GREY)
+    top = max(1.5 * MAJOR, 1.1 * float(np.nanmax(psi)))
+    axes.set(ylabel=f"PSI of {_SCORE}", ylim=(-0.02 * top, top))
 
 
 def _stretches(minutes: NDArray[np.datetime64]) -> list[tuple[Any, Any]]:

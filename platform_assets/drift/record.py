@@ -109,6 +109,6 @@ def _evidence(change: "StateChange") -> dict[str, Any]:
 
 def _finite(change: "StateChange") -> Iterator[tuple[str, float | None]]:
     """Numbers as JSON can hold them; None for what could not be measured."""
-    for name in ("ks", "ks_lower", "ks_upper", "p_value", "threshold"):
+    for name in ("ks", "ks_lower", "ks_upper", "p_value", "threshold", "psi"):
         value = float(getattr(change.verdict, name))
         yield name, value if math.isfinite(value) else None

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["verdicts", "labels"]
 
-MEASURED: Final = ("ks", "ks_lower", "ks_upper", "p_value", "sample_rate", "threshold")
+MEASURED: Final = (
+    *("ks", "ks_lower", "ks_upper", "p_value", "sample_rate", "threshold"),
+    *("psi", "psi_by_chance"),
+)
 LARGEST_BUFFER: Final = 200_000
 """Rows; some 100 MB. What comes beyond, while the store cannot be reached, is dropped and counted."""
 RETENTION_DAYS: Final = 90
@@ -193,6 +196,8 @@ def segments_of_day(store: ObjectStore, kind: Kind, *, env: str, line: str, day:
 def read_segments(store: ObjectStore, keys: Sequence[str]) -> "Iterator[pa.Table]":
     """The rows of each segment of a day, oldest first, and of none that another of them has taken up.
 
+    What a segment of an earlier release does not tell is null.
+
     Raises:
         ObjectMissingError: One was removed meanwhile: by retention, or because another has taken it up. Ask for the
             day's keys again.
@@ -202,7 +207,7 @@ def read_segments(store: ObjectStore, keys: Sequence[str]) -> "Iterator[pa.Table
     for key in keys:
         if _name(key) not in taken_up:
             rows = merged[key] if key in merged else _read(store, key)
-            yield rows.replace_schema_metadata(None)
+            yield _as_now(rows, _schema("verdicts" if _name(key).startswith("verdicts-") else "labels"))
 
 
 def names_taken_up(store: ObjectStore, keys: Sequence[str]) -> set[str]:
@@ -273,6 +278,16 @@ def _taken_up(made_of: Mapping[str, frozenset[str]]) -> set[str]:
         if names < others or (names == others and one > another)
     }
     return within.union(*made_of.values())
+
+
+def _as_now(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = [
+        rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _read(store: ObjectStore, key: str) -> "pa.Table":

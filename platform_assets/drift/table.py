@@ -1,7 +1,8 @@
 """The drift table of a line: every verdict, rolled up to a row a minute.
 
 A row stands for one (minute, model_version, column, window). Its distance, interval and threshold are those
-of the minute's worst verdict; `events` is how many that one has seen.
+of the minute's worst verdict; `events` is how many that one has seen, and `psi` its population stability index, which is
+measured in the window `count`.
 
 Days before the newest stored one are kept as they were published, whether their segments are still there or
 not; later days are rolled up anew. So is the day before, whose last verdicts may have come after midnight.
@@ -33,7 +34,7 @@ _AGGREGATES: Final = {
     "verdicts": "sum",
     "in_alarm": "any",
     # Of the verdict with the largest distance, which is sorted to the front.
-    **dict.fromkeys(("events", "ks", "ks_lower", "ks_upper", "threshold"), "first"),
+    **dict.fromkeys(("events", "ks", "ks_lower", "ks_upper", "threshold", "psi", "psi_by_chance"), "first"),
     "p_value": "min",
     "sample_rate": "min",
     **dict.fromkeys(("sampled_out", "late", "duplicate"), "sum"),

@@ -307,7 +307,7 @@ def _node(entry: _Entry, scope: Any, *, where: str, origin: str) -> dict[str, An
 
 
 def _plain(found: Any, *, where: str, origin: str) -> Any:
-    if isinstance(found, tuple):
+    if isinstance(found, tuple | list) and all(isinstance(each, str | int | float) for each in found):
         return list(found)
     if not isinstance(found, str | int | float):
         raise CardError(

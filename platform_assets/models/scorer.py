@@ -1,7 +1,7 @@
 """A trained model that answers. One way to score for validation and serving."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -53,3 +53,21 @@ class Scorer(Protocol):
 def chosen_rows(rows: "pa.Table", chosen: "NDArray[np.bool_] | None") -> "pa.Table":
     """The rows that are chosen; all of them if None."""
     return rows if chosen is None else rows.filter(chosen)
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A scorer that can say why it answers as it does."""
+
+    def explain(self, instances: Sequence[JsonValue]) -> list[Mapping[str, JsonValue]]:
+        """What led to each answer, texts and figures by name; empty where there is nothing to say.
+
+        Raises:
+            PlatformError: as `Scorer.score_instances`.
+        """
+        ...
+
+
+def explanations(scorer: Scorer, instances: Sequence[JsonValue]) -> list[Mapping[str, JsonValue]]:
+    """What a scorer says of its answers; nothing of each where it explains none."""
+    return scorer.explain(instances) if isinstance(scorer, Explaining) else [{} for _ in instances]

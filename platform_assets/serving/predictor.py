@@ -1,7 +1,7 @@
 """Answers from the deployed release: the pointer is resolved once, then everything is read by version."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -12,7 +12,7 @@ from platform_assets.governance import release as releases
 from platform_assets.governance.release import Release
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.models.instances import refuse_untexts
-from platform_assets.models.scorer import Scorer
+from platform_assets.models.scorer import Scorer, explanations
 from platform_assets.references import ModelVersion
 from platform_assets.serving.inference_service import ServingError
 from resources.object_store import ObjectStore
@@ -30,6 +30,13 @@ class Prediction:
     line: str
     model_version: int
     release_id: str
+    explanation: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What led to it, as the task tells it: of a scorecard `points`, `decision` and `reasons`. Of most models nothing."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As people and programs are told it: the explanation's parts stand beside the score."""
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "explanation"}
+        return {**own, **self.explanation, **own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,9 @@ class Predictor:
                 line=self.release.line,
                 model_version=self.release.card.registered.number,
                 release_id=self.release.release_id,
+                explanation=explanation,
             )
-            for score in self.scorer.score_instances(instances)
+            for score, explanation in zip(
+                self.scorer.score_instances(instances), explanations(self.scorer, instances), strict=True
+            )
         ]

@@ -4,10 +4,10 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from platform_assets.fingerprint import canonical_sha256, code_version, fingerprint
 from platform_assets.governance import release as releases
@@ -158,6 +158,7 @@ def validation_asset(
                 training_sources=training_sources(model, outside.warehouse),
                 production=production,
                 now=datetime.now(UTC),
+                of_model=evaluator.of_model(lambda file: store.get(f"{model.object_prefix}/{file}"), spec),
             )
             subject = f"{line}_model@{model.version}"
             for result in report.gates:
@@ -165,7 +166,7 @@ def validation_asset(
                 yield _check(result)
             report_key, digest = _kept(store, folder, "report", "json", _json(report), model)
             profile_key, _ = _kept(store, folder, "reference-profile", "bin", profile.to_bytes(), model)
-            pictures = report_pictures(scored, model, evaluator.baseline_name, production)
+            pictures = report_pictures(scored, model, evaluator.baseline_name(spec), production)
             pictures |= evaluator.pictures(own_test_rows(scored, model), report.measures, spec)
             for picture, png in pictures.items():
                 _put(store, f"{folder}/{picture}.png", png, model)
@@ -322,6 +323,17 @@ def _put(store: ObjectStore, key: str, content: bytes, model: ModelVersion) -> N
     )
 
 
+def _is_table(measure: JsonValue) -> TypeGuard[list[dict[str, str | int | float | bool | None]]]:
+    return (
+        isinstance(measure, list)
+        and bool(measure)
+        and all(
+            isinstance(row, dict) and not any(isinstance(cell, dict | list) for cell in row.values())
+            for row in measure
+        )
+    )
+
+
 def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
     from platform_assets.pictures import as_markdown_image
 
@@ -333,6 +345,11 @@ def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str,
         "gates": dg.MetadataValue.table([dg.TableRecord(row) for row in gates]),
         "not_compared": dg.MetadataValue.json(report.not_compared),
         "missing_values": dg.MetadataValue.json([each.model_dump() for each in report.missing_values]),
+        **{
+            name: dg.MetadataValue.table([dg.TableRecord(row) for row in value])
+            for name, value in report.measures.items()
+            if _is_table(value)
+        },
         **{
             picture.replace("-", "_"): dg.MetadataValue.md(as_markdown_image(png, picture))
             for picture, png in pictures.items()

@@ -4,7 +4,7 @@ Metrics of two classes with their intervals, slices by source, comparison with p
 the same for all tasks.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
@@ -43,13 +43,12 @@ class Evaluator(Protocol[S_contra]):
         ...
 
     @property
-    def baseline_name(self) -> str:
-        """What the baseline is called, such as `logistic regression`."""
-        ...
-
-    @property
     def rules(self) -> Mapping[str, Rule]:
         """The task's own rules of gates, by name, beside those that all tasks share."""
+        ...
+
+    def baseline_name(self, spec: S_contra) -> str:
+        """What the baseline of a line is called, such as `logistic regression`."""
         ...
 
     def threshold(self, spec: S_contra) -> float:
@@ -93,6 +92,20 @@ class Evaluator(Protocol[S_contra]):
             spec: The line's spec.
             reference: Validation rows of the same sources, what stability is measured against.
             threshold: A score of at least this predicts label 1.
+        """
+        ...
+
+    def of_model(self, read: Callable[[str], bytes], spec: S_contra) -> Mapping[str, JsonValue]:
+        """What the model's own files tell of it, by name; stored in the report beside the measures.
+
+        A list of flat objects is shown as a table.
+
+        Args:
+            read: Content of a file of the model's folder by name; of a large model none need be read.
+            spec: The line's spec.
+
+        Raises:
+            PlatformError: a file is missing or damaged.
         """
         ...
 

@@ -27,7 +27,7 @@ MIN_DRIFT_ROWS: Final = 1000
 
 DEMANDED: Final = "true"
 
-_AUC_DECIMALS: Final = 12
+AUC_DECIMALS: Final = 12
 """0.95 - 0.94 is 0.010000000000000009: what lies behind these decimals is not the model's."""
 
 _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
@@ -185,7 +185,7 @@ def _auc_drop_from_production(inputs: GateInputs, condition: Condition) -> Decis
         return Decision(holds=True, observed=None, reason="no production version to compare with")
     auc = finite("the AUC on the test split", inputs.test_metrics.auc)
     production = finite("the AUC of the production version on the test split", inputs.production_auc)
-    observed = round(production - auc, _AUC_DECIMALS)
+    observed = round(production - auc, AUC_DECIMALS)
     holds = condition.holds(observed)
     return Decision(
         holds,
@@ -227,7 +227,7 @@ def _drop(compared: SourceComparison) -> float:
     production = finite(
         f"the AUC of the production version on the test split of {compared.source}", compared.production_auc
     )
-    return round(production - auc, _AUC_DECIMALS)
+    return round(production - auc, AUC_DECIMALS)
 
 
 def finite(what: str, value: float | None) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class ValidationReport(BaseModel):
     """What watched columns lack, where they lack anything; a change of its share is drift too."""
     gates: tuple[GateResult, ...]
     measures: dict[str, JsonValue] = {}
-    """What the task has measured besides, on the rows of `metrics`."""
+    """What the task has measured besides, on the rows of `metrics`, and what the model's own files tell of it."""
     created_at: str
     """ISO 8601, UTC."""
 
@@ -97,6 +98,7 @@ def assess(
     training_sources: Sequence[str],
     production: ProductionScores | None,
     now: datetime,
+    of_model: Mapping[str, JsonValue] = MappingProxyType({}),
 ) -> ValidationReport:
     """Measure, compare, and let the gates decide.
 
@@ -109,6 +111,7 @@ def assess(
         training_sources: the sources of the rows that the candidate was trained on.
         production: what the active release makes of the test rows; None where the line has none.
         now: written into the report.
+        of_model: what the model's own files tell of it, see `Evaluator.of_model`.
 
     Raises:
         ValidationError: the test rows of the line's own sources cannot be measured.
@@ -122,7 +125,8 @@ def assess(
     labels, scores, threshold = test["label"][own], test["score"][own], _threshold(model, evaluator, spec)
     metrics = binary_metrics(labels, scores, threshold=threshold, seed=_BOOTSTRAP_SEED)
     simple = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
-    baselines = [_baseline(evaluator.baseline_name, simple)]
+    baseline_name = evaluator.baseline_name(spec)
+    baselines = [_baseline(baseline_name, simple)]
     in_production = None
     if production is not None and (problem := production.problem(own_sources)):
         baselines.append(Baseline(name="version in production", not_measured_because=problem))
@@ -137,19 +141,20 @@ def assess(
     first = model.features.dataset.first_sources
     others = [source for source in training_sources if first and source not in first]
     other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
-    measures = dict(
-        evaluator.measures(
+    measures = {
+        **evaluator.measures(
             own_test_rows(scored, model),
             spec,
             reference=own_rows_of_split(scored, model, "validation"),
             threshold=threshold,
-        )
-    )
+        ),
+        **of_model,
+    }
     results = evaluate(
         gates,
         GateInputs(
             test_metrics=metrics,
-            baseline_name=evaluator.baseline_name,
+            baseline_name=baseline_name,
             baseline_auc=simple.auc,
             has_production=production is not None,
             production_auc=in_production.auc if in_production else None,

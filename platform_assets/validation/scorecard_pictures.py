@@ -1,7 +1,7 @@
-"""Pictures of a scorecard and of fairness, as PNG bytes in the style of `pictures`."""
+"""Pictures of a score, of its points and of fairness, as PNG bytes in the style of `pictures`."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_GROUPS = 18
 """More have no room; the report has them all."""
+_MOST_CHARACTERISTICS = 20
 
 
 def gains_picture(labels: Labels, scores_by_name: Mapping[str, Scores]) -> bytes:
@@ -50,6 +51,42 @@ def gains_picture(labels: Labels, scores_by_name: Mapping[str, Scores]) -> bytes
     axes.axvline(LIFT_SHARE, color=GREY, linewidth=0.8, linestyle="--")
     axes.legend(loc="lower right")
     return as_png(figure)
+
+
+def points_picture(points: Sequence[Mapping[str, Any]]) -> bytes:
+    """The points of each bin of each characteristic, those that decide most at the top; a larger mark has more rows.
+
+    Args:
+        points: Rows with `characteristic`, `points` and `share`. A bin without rows is not drawn.
+
+    Returns:
+        A PNG of 640 × 420 pixels.
+    """
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for each in (each for each in points if each["share"]):
+        by_name.setdefault(each["characteristic"], []).append(each)
+    spans = {name: _span([each["points"] for each in bins]) for name, bins in by_name.items()}
+    names = sorted(by_name, key=lambda name: (spans[name][0] - spans[name][1], name))[:_MOST_CHARACTERISTICS]
+    figure = new_figure()
+    axes = figure.add_subplot(xlabel="Points of a bin; a mark's area is its share of the rows")
+    tidy(axes)
+    for at, name in enumerate(names):
+        axes.plot(spans[name], [at, at], color=GREY, linewidth=1)
+        axes.scatter(
+            [each["points"] for each in by_name[name]],
+            [at] * len(by_name[name]),
+            s=[12 + 240 * each["share"] for each in by_name[name]],
+            color=COLOURS[0],
+            alpha=0.7,
+            linewidths=0,
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    return as_png(figure)
+
+
+def _span(points: Sequence[int]) -> tuple[int, int]:
+    return min(points), max(points)
 
 
 def fairness_picture(found: "Fairness") -> bytes:

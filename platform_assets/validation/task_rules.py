@@ -5,23 +5,60 @@
 | ks, gini | `ks`, `gini` |
 | psi | `stability` |
 | parity_ratio, parity_difference, equalized_odds_difference | `fairness` |
+| auc_behind_challenger | `challenger` |
+| coefficients_agree | `coefficients` |
 
 The rules of fairness decide on the end of an interval that speaks for the model (see `fairness`): they fail what chance does
 not explain, so a small group passes by being small. `min_rows` is what says how small is too small, and where no two
-groups have so many rows a rule is an error.
+groups have so many rows a rule is an error. How far a scorecard is behind its challenger is decided on the difference itself,
+as a drop from production is: its interval is paired, so it is narrow, and it is told.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.fairness import Fairness, GroupingFairness
-from platform_assets.validation.gate import Condition, Decision, GateInputs, Rule, finite, is_or_is_not
+from platform_assets.validation.gate import (
+    AUC_DECIMALS,
+    DEMANDED,
+    Condition,
+    Decision,
+    GateInputs,
+    Rule,
+    finite,
+    is_or_is_not,
+)
 from platform_assets.validation.scorecard import Interval, Stability
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Challenger(BaseModel):
+    """A stronger model that is harder to read, on the same rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    auc: float
+    ahead: Interval
+    """Its AUC minus the model's, with the 95 % interval of the paired rows."""
+
+
+class CoefficientSign(BaseModel):
+    """Whether a coefficient says what its characteristic says."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    characteristic: str
+    coefficient: float
+    agrees: bool
+
+
+_SIGNS: Final = TypeAdapter(tuple[CoefficientSign, ...])
 
 
 def _measured(inputs: GateInputs, name: str, model: type[M]) -> M:
@@ -84,6 +121,42 @@ def _between_groups(
     return decide
 
 
+def _auc_behind_challenger(inputs: GateInputs, condition: Condition) -> Decision:
+    challenger = _measured(inputs, "challenger", Challenger)
+    auc = finite("the AUC on the test split", inputs.test_metrics.auc)
+    observed = round(finite("the AUC of the challenger", challenger.auc) - auc, AUC_DECIMALS)
+    holds = condition.holds(observed)
+    interval = f"95 % interval {challenger.ahead.low:.3f} to {challenger.ahead.high:.3f}"
+    return Decision(
+        holds,
+        observed,
+        f"the AUC is {observed:.4f} behind {challenger.name}, {auc:.4f} to {challenger.auc:.4f}, which "
+        f"{is_or_is_not(holds)} {condition} ({interval}, n = {inputs.test_metrics.n})",
+    )
+
+
+def _coefficients_agree(inputs: GateInputs, condition: Condition) -> Decision:
+    measured = inputs.measures.get("coefficients")
+    if measured is None:
+        raise ValidationError("coefficients was not measured")
+    try:
+        signs = _SIGNS.validate_python(measured)
+    except PydanticValidationError:
+        raise ValidationError("coefficients are none") from None
+    if not signs:
+        raise ValidationError("the model has no coefficients")
+    wrong = [each for each in signs if not each.agrees]
+    holds = condition.holds(float(not wrong))
+    if not wrong:
+        reason = f"all {len(signs)} coefficients have the sign of their characteristic"
+    else:
+        named = ", ".join(f"{each.characteristic} ({each.coefficient:+.3f})" for each in wrong)
+        reason = (
+            f"{len(wrong)} of {len(signs)} coefficients say the opposite of their characteristic: {named}"
+        )
+    return Decision(holds, float(len(wrong)), reason)
+
+
 SCORECARD_RULES: Final[Mapping[str, Rule]] = {
     "ks": Rule(_separation("ks"), operators=(">", ">="), version=1),
     "gini": Rule(_separation("gini"), operators=(">", ">="), version=1),
@@ -113,3 +186,8 @@ FAIRNESS_RULES: Final[Mapping[str, Rule]] = {
         fields=("fairness",),
     ),
 }
+POINTS_RULES: Final[Mapping[str, Rule]] = {
+    "auc_behind_challenger": Rule(_auc_behind_challenger, operators=("<", "<="), version=1),
+    "coefficients_agree": Rule(_coefficients_agree, operators=(DEMANDED,), version=1),
+}
+"""Of models in points."""

@@ -1,6 +1,7 @@
 """The drift asset: the table, a picture a day, the states; and a line that nobody watched is no error."""
 
 import base64
+import math
 from datetime import UTC, datetime, timedelta
 from unittest.mock import Mock
 
@@ -52,10 +53,11 @@ def log(outside):
     return DriftLog(outside.object_store, env=ENV, line=LINE)
 
 
-def verdict(at, state="clear"):
+def verdict(at, state="clear", psi=math.nan):
     """A verdict on the score."""
     return WindowVerdict(
-        LINE, 1, "score", "count", at - timedelta(seconds=9), at, 250, 0.3, 0.29, 0.31, 1e-6, 1.0, 0.14, state
+        *(LINE, 1, "score", "count", at - timedelta(seconds=9), at, 250),
+        *(0.3, 0.29, 0.31, 1e-6, 1.0, 0.14, state, psi, 0.08),
     )
 
 
@@ -114,6 +116,19 @@ def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeyp
     assert sorted(pictures) == [f"drift 2026-11-{day}" for day in (24, 25)]
     encoded = pictures["drift 2026-11-25"].partition("base64,")[2].rstrip(")")
     assert base64.b64decode(encoded).startswith(b"\x89PNG")
+
+
+def test_the_stability_of_the_score_is_told_with_its_band(materialize, log):
+    """The newest of each column; nothing where it was never measured."""
+    log.add([verdict(NOON)], Counters(), LatencyHistogram())
+    log.flush()
+    assert "population_stability" not in materialize()
+    for minute, psi in ((1, 0.3), (2, 0.12)):
+        log.add([verdict(NOON + timedelta(minutes=minute), psi=psi)], Counters(), LatencyHistogram())
+    log.flush()
+    (row,) = materialize()["population_stability"].records
+    told = {name: row.data[name] for name in ("column", "psi", "band", "psi_by_chance")}
+    assert told == {"column": "score", "psi": 0.12, "band": "moderate", "psi_by_chance": 0.08}
 
 
 def test_decay_is_shown_once_there_are_labels(materialize, log):

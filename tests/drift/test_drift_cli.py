@@ -1,6 +1,7 @@
 """`platform-assets drift …`, as people and scripts use it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -206,3 +207,16 @@ def test_status_tells_states_and_the_newest_alarm(run):
     assert told["newest_alarm"]["entry"] == alarm.hash
     assert told["newest_alarm"]["ks"] == 0.3
     assert run("status", LINE).splitlines()[0].split()[:2] == ["score", "confirmed"]
+
+
+def test_status_tells_the_stability_of_a_column_with_its_band(run):
+    """Where it was measured at its newest change; what was recorded before there was an index has none."""
+    ledger = OutsideSystems(PlatformSettings()).ledger
+    moved = replace(verdict(NOON, "alarm"), psi=0.31)
+    record_change(ledger, LINE, "a1b2", StateChange("score", "alarm", moved), salt=SALT)
+    record_change(ledger, LINE, "a1b2", StateChange("words", "alarm", verdict(NOON, "alarm")), salt=SALT)
+    told = json.loads(run("status", LINE, "--json"))["columns"]
+    score, words = run("status", LINE).splitlines()[:2]
+    assert (told["score"]["psi"], told["words"]["psi"]) == (0.31, None)
+    assert score.endswith("UTC  PSI 0.310, major")
+    assert words.endswith("UTC")

@@ -13,7 +13,7 @@ DAY = date(2026, 11, 22)
 ALARM_PINK, LINE_BLUE = (246, 222, 204), (0, 114, 178)
 
 
-def rows(*minutes, column="score", window="count", version=1, in_alarm=False, threshold=0.2):
+def rows(*minutes, column="score", window="count", version=1, in_alarm=False, threshold=0.2, psi=None):
     """Rows of the drift table at these minutes of the day."""
     return [
         {
@@ -26,6 +26,8 @@ def rows(*minutes, column="score", window="count", version=1, in_alarm=False, th
             "ks_lower": 0.25,
             "ks_upper": 0.35,
             "threshold": threshold,
+            "psi": psi,
+            "psi_by_chance": None if psi is None else 0.08,
         }
         for minute in minutes
     ]
@@ -61,6 +63,13 @@ def test_a_panel_for_each_column():
         picture(*(rows(0, 1, 2, column=str(number)) for number in range(count))).height for count in (2, 3)
     ]
     assert heights[1] == pytest.approx(heights[0] * 1.5, rel=0.01)
+
+
+def test_the_score_has_a_panel_of_its_psi():
+    """Below the distances; of no other column, and not where it was never measured."""
+    plain = picture(rows(0, 1, 2), rows(0, 1, 2, column="Income", psi=0.3))
+    measured = picture(rows(0, 1, 2, psi=0.3), rows(0, 1, 2, column="Income", psi=0.3))
+    assert measured.height == pytest.approx(plain.height * 1.5, rel=0.01)
 
 
 def test_no_line_goes_across_a_gap():

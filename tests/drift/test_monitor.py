@@ -16,6 +16,7 @@ from platform_assets.drift.event import EventBatch, milliseconds, moment
 from platform_assets.drift.monitor import Counters, Monitor
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.sketch.sketch import ReferenceProfile
+from platform_assets.sketch.stability import Stability
 
 START_MS = milliseconds(datetime(2026, 1, 31, 12, tzinfo=UTC))
 WINDOW = 50
@@ -297,6 +298,22 @@ def test_verdicts_say_what_they_are_about():
         assert each.ks_lower <= each.ks <= each.ks_upper
         assert 0 <= each.p_value <= 1
         assert each.threshold >= monitor.policy.tolerance_ks
+
+
+def test_the_newest_events_have_a_stability_index():
+    """Of the window that counts events, as the sketch has it; of windows of any few events there is none."""
+    clock = Clock()
+    monitor = make_monitor(clock)
+    moved = np.random.default_rng(1).normal(2, size=WINDOW)
+    feed(monitor, clock, moved)
+    monitor.receive(make_batch([clock.now_ms - START_MS], [0.0]))
+    verdicts = monitor.tick().verdicts
+    (counted,) = (each for each in verdicts if each.window == "count")
+    profile = make_profile().columns["score"]
+    held = np.bincount(profile.index([*moved[1:], 0.0]), minlength=profile.bins)
+    assert counted.psi == pytest.approx(Stability(profile).psi(held))
+    assert counted.psi > counted.psi_by_chance > 0
+    assert all(np.isnan(each.psi) for each in verdicts if each.window != "count")
 
 
 def test_early_windows_leave_no_gap_however_large_the_batch():

@@ -66,6 +66,7 @@ def test_an_entry_says_what_was_seen(ledger):
         "ks_upper": 0.32,
         "p_value": 1e-9,
         "threshold": 0.14,
+        "psi": None,
     }
 
 

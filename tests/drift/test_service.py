@@ -196,6 +196,9 @@ def test_metrics_tell_what_the_monitor_found(client, watch):
     for name, value in (("", words.ks), ("_lower", words.ks_lower), ("_upper", words.ks_upper)):
         assert found[f"drift_ks{name}_ratio", "words", "1", "count"] == pytest.approx(value)
     assert found["drift_p_value_ratio", "words", "1", "count"] == pytest.approx(words.p_value)
+    assert found["drift_psi_ratio", "words", "1", "count"] == pytest.approx(words.psi)
+    assert words.psi > found["drift_psi_by_chance_ratio", "words", "1", "count"] > 0
+    assert {name[3] for name in found if name[0] == "drift_psi_ratio"} == {"count"}
     assert found["drift_alarm_state", "words", "1"] == 2
     assert found["drift_alarm_state", "score", "1"] == 0
     outcomes = ("absorbed", "sampled_out", "late_beyond_horizon", "duplicate")

@@ -1,11 +1,14 @@
 """The drift table: nothing that a monitor said is lost or counted twice on the way to it."""
 
+import io
 import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.datasets.snapshots import content_hash
@@ -46,7 +49,9 @@ def log(store):
     return DriftLog(store, env=ENV, line=LINE)
 
 
-def verdict(at, *, column="score", window="count", ks=0.1, state="clear", p_value=0.5, version=1):
+def verdict(
+    at, *, column="score", window="count", ks=0.1, state="clear", p_value=0.5, version=1, psi=math.nan
+):
     """A verdict whose window ends at this time."""
     return WindowVerdict(
         line=LINE,
@@ -63,6 +68,8 @@ def verdict(at, *, column="score", window="count", ks=0.1, state="clear", p_valu
         sample_rate=1.0,
         threshold=0.2,
         state=state,
+        psi=psi,
+        psi_by_chance=math.nan if math.isnan(psi) else 0.08,
     )
 
 
@@ -108,6 +115,29 @@ def test_a_minute_shows_its_worst_verdict(log, store, warehouse):
     }
     assert (first["in_alarm"], second["in_alarm"]) == (True, False)
     assert (second["verdicts"], second["ks"]) == (1, 0.3)
+
+
+def test_a_minute_shows_the_stability_of_its_worst_verdict(log, store, warehouse):
+    """In the window that measures it; of the others it is null."""
+    add(log, verdict(MIDNIGHT, ks=0.1, psi=0.5), verdict(MIDNIGHT, window="l1", ks=0.9))
+    add(log, verdict(MIDNIGHT + timedelta(seconds=20), ks=0.4, psi=0.3))
+    log.flush()
+    shown = {row["window"]: (row["psi"], row["psi_by_chance"]) for row in published(store, warehouse)}
+    assert shown == {"count": (0.3, 0.08), "l1": (None, None)}
+
+
+def test_segments_of_before_the_stability_index_are_read(log, store, warehouse):
+    """What they do not tell is null; they stand beside others of their day."""
+    add(log, verdict(MIDNIGHT, ks=0.1, psi=0.5))
+    (key,) = log.flush()
+    rows = pq.read_table(pa.BufferReader(store.get(key))).drop_columns(["psi", "psi_by_chance"])
+    sink = io.BytesIO()
+    pq.write_table(rows, sink)
+    store.delete(key)
+    store.put(key, sink.getvalue(), gdpr_class="internal", retention_days=90, source_commit="c")
+    add(log, verdict(MIDNIGHT + timedelta(minutes=1), psi=0.2))
+    log.flush()
+    assert [row["psi"] for row in published(store, warehouse)] == [None, 0.2]
 
 
 def test_a_row_for_each_column_window_and_version(log, store, warehouse):

@@ -264,7 +264,7 @@ def test_pictures_show_what_the_gates_measure(monkeypatch):
             pictures, name, lambda *given, real=real, name=name: drawn.update({name: given}) or real(*given)
         )
     model = make_model("imdb")
-    named = report_pictures(scored, model, TASK.evaluator.baseline_name, in_production(scored))
+    named = report_pictures(scored, model, TASK.evaluator.baseline_name(SPEC), in_production(scored))
     _, curves = drawn["roc_picture"]
 
     assert all(png.startswith(b"\x89PNG") for png in named.values())
@@ -278,5 +278,7 @@ def test_pictures_show_what_the_gates_measure(monkeypatch):
         "shift": 500,
         "test, rt": 400,
     }
-    report_pictures(scored, model, TASK.evaluator.baseline_name, in_production(scored, imdb="it knows them"))
+    report_pictures(
+        scored, model, TASK.evaluator.baseline_name(SPEC), in_production(scored, imdb="it knows them")
+    )
     assert set(drawn["roc_picture"][1]) == {"model", "TF-IDF baseline"}

@@ -20,6 +20,7 @@ from platform_assets.references import HISTORICAL
 from platform_assets.tasks.tabular_classification.encoding import UNKNOWN, Encoding
 from platform_assets.tasks.tabular_classification.inputs import ModelInputs, inputs_recipe, state_hash
 from platform_assets.tasks.tabular_classification.spec import (
+    NO_WEIGHT,
     RESERVED,
     ROW_ID,
     ColumnsSpec,
@@ -106,6 +107,19 @@ def _refusals(
 ) -> Iterator[str]:
     wanted, features = transformers[name], spec.features
     historical = wanted.transformer_type in HISTORICAL
+    if spec.model == "scorecard":
+        weighed = {
+            column
+            for each in transformers.values()
+            if each.transformer_type == "woe"
+            for column in each.columns
+        }
+        if wanted.transformer_type != "woe":
+            yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
+        # Of a version that is pinned and declared no more, nobody knows here what it takes; training does.
+        known = len(transformers) == len(spec.transformers)
+        if raw := [column for column in features if known and column not in weighed]:
+            yield f"{raw[0]}: {NO_WEIGHT}"
     for column in wanted.columns:
         if column not in features:
             yield f"{name} transforms {column}, which is no feature of this line; known are {', '.join(features)}"

@@ -23,6 +23,7 @@ from pydantic import ValidationError as PydanticValidationError
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import NONE_FITTED
 from platform_assets.features.transformer import FittedTransformer, read_fitted
+from platform_assets.features.woe import Woe
 from platform_assets.references import HISTORICAL
 from platform_assets.tasks.tabular_classification.encoding import (
     ENCODING_FILE,
@@ -120,11 +121,8 @@ class ModelInputs:
         Raises:
             InstanceError: as `read`.
         """
-        import pyarrow as pa
-
         read = self._fields.read(instances)
         parts = [self.encoding.encoded(read)]
-        kinds = {column.name: column.kind for column in self._fields.columns}
         for each in self.transformers.values():
             if each.spec.transformer_type in HISTORICAL:
                 parts.append(
@@ -134,14 +132,22 @@ class ModelInputs:
                     )
                 )
                 continue
-            raw = {
-                name: pa.array(
-                    [row.get(name) for row in read], pa.float64() if kinds[name] == "number" else pa.string()
-                )
-                for name in each.spec.columns
-            }
-            parts.append(_matrix(each, pa.table(raw)))
+            parts.append(_matrix(each, self._raw(each, read)))
         return np.hstack(parts)
+
+    def positions(self, instances: Sequence[JsonValue]) -> dict[str, NDArray[np.int32]]:
+        """The position of each instance's bin, shape (instances,), by name of the weight of evidence.
+
+        Raises:
+            InstanceError: as `read`.
+        """
+        read = self._fields.read(instances)
+        return {
+            each.spec.outputs[name]: found
+            for each in self.transformers.values()
+            if isinstance(each, Woe)
+            for name, found in each.indices(self._raw(each, read)).items()
+        }
 
     def read(self, instances: Sequence[JsonValue]) -> list[dict[str, float | str]]:
         """The values that are there of each instance, by column of the source; see `Encoding.read`.
@@ -201,6 +207,20 @@ class ModelInputs:
         ]
         return Encoding(columns=(*self.encoding.columns, *self.replaced, *given))
 
+    def _raw(self, transformer: FittedTransformer, read: Sequence[Mapping[str, float | str]]) -> "pa.Table":
+        """The columns that a transformer reads, of instances as they were read."""
+        import pyarrow as pa
+
+        kinds = {column.name: column.kind for column in self._fields.columns}
+        return pa.table(
+            {
+                name: pa.array(
+                    [row.get(name) for row in read], pa.float64() if kinds[name] == "number" else pa.string()
+                )
+                for name in transformer.spec.columns
+            }
+        )
+
     def _outputs(self) -> Iterator[str]:
         return (name for each in self.transformers.values() for name in each.spec.outputs.values())
 
@@ -244,6 +264,15 @@ def model_features(recipe: Mapping[str, JsonValue]) -> dict[str, Kind]:
     for each in applied.values():
         found |= dict.fromkeys(each["outputs"].values(), "number")
     return dict(sorted(found.items()))
+
+
+def no_weights(recipe: Mapping[str, JsonValue]) -> list[str]:
+    """What a model of this recipe reads that is no weight of evidence, sorted by name."""
+    applied: Any = recipe.get("transformers", {})
+    weights = {
+        name for each in applied.values() if each["type"] == "woe" for name in each["outputs"].values()
+    }
+    return [name for name in model_features(recipe) if name not in weights]
 
 
 def state_hash(state: Mapping[str, bytes]) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
@@ -16,6 +17,13 @@ from platform_assets.models.errors import TrainingError
 from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE
 from platform_assets.tasks.tabular_classification.inputs import ModelInputs
 from platform_assets.tasks.tabular_classification.logistic import Logistic
+from platform_assets.tasks.tabular_classification.points import (
+    POINTS_FILE,
+    PointsTable,
+    explained,
+    points_table,
+)
+from platform_assets.tasks.tabular_classification.scorecard import Scorecard
 from platform_assets.tasks.tabular_classification.spec import ColumnsSpec
 from platform_assets.tasks.tabular_classification.trees import Trees
 
@@ -31,7 +39,7 @@ class Classifier(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: Literal["logistic", "gradient_boosting"]
+    model: Literal["logistic", "gradient_boosting", "scorecard"]
     threshold: float = Field(gt=0, lt=1)
     features: tuple[str, ...]
     """Names of the columns that it reads, in its order."""
@@ -40,16 +48,30 @@ class Classifier(BaseModel):
         """As canonical JSON."""
         return rfc8785.dumps(self.model_dump(mode="json"))
 
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """What was written.
+
+        Raises:
+            TrainingError: it is something else.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except PydanticValidationError:
+            raise TrainingError(f"{CLASSIFIER_FILE}: is no model of a table; train it again") from None
+
 
 @dataclass(frozen=True, slots=True)
 class TabularScorer:
     """The model in a folder, loaded once. An instance is an object of some of the columns; see `ModelInputs.read`."""
 
-    model: Trees | Logistic
+    model: Trees | Logistic | Scorecard
     inputs: ModelInputs
     features: tuple[str, ...]
     """What the model reads, in its order."""
     threshold: float
+    points: PointsTable | None = None
+    """Of a scorecard."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -59,17 +81,19 @@ class TabularScorer:
             PlatformError: a file is missing, damaged, or of another model.
         """
         try:
-            classifier = Classifier.model_validate_json((folder / CLASSIFIER_FILE).read_bytes())
+            classifier = Classifier.from_bytes((folder / CLASSIFIER_FILE).read_bytes())
             inputs = ModelInputs.load(folder)
-        except (OSError, PydanticValidationError):
+        except OSError:
             raise TrainingError(
                 f"{folder}: holds no whole model of a table ({CLASSIFIER_FILE}, {ENCODING_FILE}); train it again"
             ) from None
         if sorted(inputs.names) != sorted(classifier.features):
             raise TrainingError(f"{folder}: the encoding is of other columns than the model; train it again")
-        kind = Logistic if classifier.model == "logistic" else Trees
-        model = kind.load(folder, features=len(classifier.features))
-        return cls(model, inputs, classifier.features, classifier.threshold)
+        model = _MODELS[classifier.model].load(folder, features=len(classifier.features))
+        points = (
+            _own_points(folder, model, inputs, classifier.threshold) if isinstance(model, Scorecard) else None
+        )
+        return cls(model, inputs, classifier.features, classifier.threshold, points)
 
     def score_features(self, features: "pa.Table") -> NDArray[np.float64]:
         """See `Scorer.score_features`; reads the columns by their names."""
@@ -87,6 +111,15 @@ class TabularScorer:
         """See `Scorer.watched`: every value that is there, as it was given."""
         return list(self.inputs.read(instances))
 
+    def explain(self, instances: Sequence[JsonValue]) -> list[Mapping[str, JsonValue]]:
+        """See `Explaining.explain`: of a scorecard the points, the decision and its reasons, of others nothing."""
+        if self.points is None:
+            return [{} for _ in instances]
+        labels = (self.score_instances(instances) >= self.threshold).astype(int).tolist()
+        positions = self.inputs.positions(instances)
+        by_row = np.stack([positions[each.feature] for each in self.points.characteristics], axis=1)
+        return explained(self.points, by_row.tolist(), labels)
+
     def _ordered(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         return encoded[:, [self.inputs.names.index(name) for name in self.features]]
 
@@ -95,6 +128,27 @@ class TabularScorer:
 
         scores: NDArray[np.float64] = expit(self.model.log_odds(features))
         return scores
+
+
+_MODELS: Final[Mapping[str, type[Trees] | type[Logistic] | type[Scorecard]]] = MappingProxyType(
+    {"gradient_boosting": Trees, "logistic": Logistic, "scorecard": Scorecard}
+)
+
+
+def _own_points(folder: Path, model: Scorecard, inputs: ModelInputs, threshold: float) -> PointsTable:
+    """The table in a model's folder, which follows from the rest of it.
+
+    Raises:
+        TrainingError: it is missing or damaged, or is of another model.
+    """
+    try:
+        content = (folder / POINTS_FILE).read_bytes()
+    except OSError:
+        raise TrainingError(f"{POINTS_FILE}: the scorecard has no table of points; train it again") from None
+    table = PointsTable.from_bytes(content)
+    if points_table(model, inputs.transformers, threshold=threshold, event=table.event).to_bytes() != content:
+        raise TrainingError(f"{POINTS_FILE}: is not the table of this scorecard; train it again")
+    return table
 
 
 def example_instance(spec: ColumnsSpec) -> str:

@@ -18,6 +18,12 @@ ROW_ID: Final = "row_id"
 """The subject's column where no column is a key."""
 FAIRNESS_GATES: Final = ("parity_ratio", "parity_difference", "equalized_odds_difference")
 """Rules of gates that need `fairness`."""
+SCORECARD_GATES: Final = ("auc_behind_challenger", "coefficients_agree")
+"""Rules of gates that need `model: scorecard`."""
+NO_WEIGHT: Final = (
+    "a scorecard reads weights of evidence and nothing else; name the column in a transformer of the type woe, or say "
+    "feature: false"
+)
 TRANSFORMER: Final = r"^[a-z][a-z0-9_]{0,62}@(v[1-9][0-9]{0,8}|latest)$"
 """A fitted transformer as a line names it."""
 _ONCE: Final = ("key", "target", "time", "available", "group")
@@ -173,12 +179,35 @@ class TableDatasetSpec(DatasetSpec, ColumnsSpec):
         return self
 
 
-class TabularParameters(Section):
-    """How a model of a table is trained; what says so is of gradient boosting only."""
+class ScorecardSpec(Section):
+    """How the log-odds of a scorecard are told in points: more points, fewer events."""
 
-    model: Literal["logistic", "gradient_boosting"] = "gradient_boosting"
+    base_score: Annotated[float, Field(ge=-100_000, le=100_000)] = 600.0
+    """Points of a row at `base_odds`."""
+    base_odds: Annotated[float, Field(gt=0, le=1_000_000)] = 50.0
+    """Rows of label 0 for each one of label 1, where `base_score` is given."""
+    points_to_double_odds: Annotated[float, Field(gt=0, le=10_000)] = 20.0
+    """So many points more, and there are twice as many rows of label 0 for each one of label 1."""
+    refuse_wrong_signs: bool = False
+    """Whether training fails where a coefficient says the opposite of its characteristic; else it is told."""
+
+
+_SCORECARD_AS_ADDED: Final = {
+    "base_score": 600.0,
+    "base_odds": 50.0,
+    "points_to_double_odds": 20.0,
+    "refuse_wrong_signs": False,
+}
+
+
+class TabularParameters(Section):
+    """How a model of a table is trained; what says so is of gradient boosting, or of scorecards, only."""
+
+    model: Literal["logistic", "gradient_boosting", "scorecard"] = "gradient_boosting"
     regularisation: Annotated[float, Field(gt=0)] = 1.0
-    """L2 penalty: of the coefficients of a logistic regression, or of the values of a tree's leaves."""
+    """L2 penalty: of the coefficients of a logistic regression or scorecard, or of the values of a tree's leaves."""
+    scorecard: Annotated[ScorecardSpec, AddedLater(_SCORECARD_AS_ADDED)] = ScorecardSpec()
+    """Scorecard: its scale."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = THRESHOLD
     """A score of at least this predicts label 1. Where one label is rare its share is a good start, for whoever is
     likelier than the average."""
@@ -200,7 +229,7 @@ class TabularParameters(Section):
 
     @model_validator(mode="after")
     def _says_nothing_in_vain(self) -> Self:
-        if self.model == "logistic":
+        if self.model != "gradient_boosting":
             for name in (
                 "learning_rate",
                 "max_iterations",
@@ -211,8 +240,10 @@ class TabularParameters(Section):
                 unsaid = TabularParameters.model_fields[name].get_default(call_default_factory=True)
                 if getattr(self, name) != unsaid:
                     raise ValueError(
-                        f"{name}: a logistic model has none; remove it, or choose gradient_boosting"
+                        f"{name}: a {self.model} model has none; remove it, or choose gradient_boosting"
                     )
+        if self.model != "scorecard" and self.scorecard != ScorecardSpec():
+            raise ValueError(f"scorecard: a {self.model} model has no points; remove it, or choose scorecard")
         return self
 
 
@@ -274,15 +305,34 @@ class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TransformersSpec, Tabu
                 raise ValueError(f"monotonic.{name}: is no numeric or ordinal feature")
         for name, groups in (self.fairness.groups if self.fairness else {}).items():
             _check_groups(f"fairness.groups.{name}", groups, self.columns)
-        if self.model == "logistic" and "beats_baseline" in self.gates:
-            raise ValueError(
-                "gates.beats_baseline: the baseline is a logistic regression, and so is the model; remove it"
-            )
+        self._check_gates_of_the_model()
         if unmeasured := [] if self.fairness else [name for name in self.gates if name in FAIRNESS_GATES]:
             raise ValueError(
                 f"gates.{unmeasured[0]}: nothing is compared; say under `fairness` which groups are"
             )
         return self
+
+    def _check_gates_of_the_model(self) -> None:
+        if self.model == "scorecard" and not self.transformers:
+            raise ValueError(
+                "model: a scorecard reads weights of evidence and nothing else; name what fits them under transformers, as "
+                "[credit_woe@latest]"
+            )
+        if self.model == "logistic" and "beats_baseline" in self.gates:
+            raise ValueError(
+                "gates.beats_baseline: the baseline is a logistic regression, and so is the model; remove it"
+            )
+        if self.model == "scorecard" and "beats_baseline" in self.gates:
+            raise ValueError(
+                "gates.beats_baseline: what a scorecard is compared with is its challenger, gradient boosting on the raw "
+                'columns, which it need not beat; say how far it may stay behind, as auc_behind_challenger: "<= 0.03"'
+            )
+        if self.model != "scorecard" and (
+            of_others := [name for name in self.gates if name in SCORECARD_GATES]
+        ):
+            raise ValueError(
+                f"gates.{of_others[0]}: is measured of scorecards only; remove it, or choose model: scorecard"
+            )
 
 
 def _check_groups(where: str, groups: GroupsSpec, columns: Mapping[str, ColumnSpec]) -> None:

@@ -19,11 +19,19 @@ from platform_assets.models.hardware import Hardware
 from platform_assets.models.trainer import ProgressCallback, TrainingConfig, TrainingResult
 from platform_assets.processors import available_cpus
 from platform_assets.tasks.tabular_classification.encoding import Kind
-from platform_assets.tasks.tabular_classification.inputs import model_features
+from platform_assets.tasks.tabular_classification.inputs import ModelInputs, model_features, no_weights
 from platform_assets.tasks.tabular_classification.logistic import Logistic, fit_logistic
+from platform_assets.tasks.tabular_classification.points import POINTS_FILE, points_table
+from platform_assets.tasks.tabular_classification.scorecard import Scorecard, fit_scorecard
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier, TabularScorer
-from platform_assets.tasks.tabular_classification.spec import TabularParameters, TabularTrainingSpec
+from platform_assets.tasks.tabular_classification.spec import (
+    NO_WEIGHT,
+    ColumnsSpec,
+    TabularParameters,
+    TabularTrainingSpec,
+)
 from platform_assets.tasks.tabular_classification.trees import Trees, grow
+from platform_assets.tasks.tabular_classification.values import text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +56,7 @@ class TabularTrainingConfig(TrainingConfig, TabularParameters):
 
 
 class TabularTrainer:
-    """Gradient-boosted trees or a logistic regression, on the CPUs of one machine."""
+    """Gradient-boosted trees, a logistic regression or a scorecard, on the CPUs of one machine."""
 
     description: Final = "A model of a table; equal configuration and data give equal weights."
     kinds: Final = ("scikitlearn",)
@@ -62,7 +70,10 @@ class TabularTrainer:
             "table model",
             *(
                 f"{_FOLDER}.{name}"
-                for name in ("trainer", "trees", "logistic", "scorer", "encoding", "inputs")
+                for name in (
+                    *("trainer", "trees", "logistic", "scorecard", "points"),
+                    *("scorer", "encoding", "inputs"),
+                )
             ),
         )
 
@@ -71,7 +82,13 @@ class TabularTrainer:
         return {}
 
     def config(self, spec: TabularTrainingSpec, recipe: Mapping[str, JsonValue]) -> TabularTrainingConfig:
-        """See `Trainer.config`."""
+        """See `Trainer.config`.
+
+        Raises:
+            TrainingError: a scorecard would read something else than weights of evidence.
+        """
+        if spec.model == "scorecard" and (other := no_weights(recipe)):
+            raise TrainingError(f"{other[0]}: {NO_WEIGHT}")
         return TabularTrainingConfig(
             **spec.model_dump(include=set(self.fields)),
             features=tuple(
@@ -97,14 +114,24 @@ class TabularTrainer:
         kinds = [feature.kind for feature in config.features]
         threads = config.threads or available_cpus()
         started = time.monotonic()
-        model: Trees | Logistic
-        if config.model == "logistic":
-            model = fit_logistic(features, labels, kinds, names, regularisation=config.regularisation)
-            steps, losses = model.iterations, {model.iterations: _loss(model.log_odds(features), labels)}
-        else:
+        model: Trees | Logistic | Scorecard
+        if config.model == "gradient_boosting":
             with threadpool_limits(threads):
                 model = grow(features, labels, kinds, names, config)
             steps, losses = model.roots.size, _staged_losses(model, features, labels)
+        else:
+            model = (
+                fit_logistic(features, labels, kinds, names, regularisation=config.regularisation)
+                if config.model == "logistic"
+                else fit_scorecard(
+                    features,
+                    labels,
+                    names,
+                    regularisation=config.regularisation,
+                    scale=config.scorecard,
+                )
+            )
+            steps, losses = model.iterations, {model.iterations: _loss(model.log_odds(features), labels)}
         seconds = time.monotonic() - started
         if on_progress:
             rate = len(labels) * steps / max(seconds, 1e-9)
@@ -126,10 +153,20 @@ class TabularTrainer:
             hardware=Hardware("cpu", "float64", threads, f"CPU with {threads} threads"),
         )
 
-    def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:  # noqa: ARG002
-        """See `Trainer.complete`: the encoding and fitted transformers go beside the weights."""
+    def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:
+        """See `Trainer.complete`: the encoding and fitted transformers go beside the weights, and a scorecard's points."""
         for name, content in state.items():
             (output / name).write_bytes(content)
+        classifier = Classifier.from_bytes((output / CLASSIFIER_FILE).read_bytes())
+        if classifier.model == "scorecard":
+            columns = ColumnsSpec.model_validate({"columns": recipe["columns"]})
+            table = points_table(
+                Scorecard.load(output, features=len(classifier.features)),
+                ModelInputs.load(output).transformers,
+                threshold=classifier.threshold,
+                event=text_of(columns.columns[columns.target].positive),
+            )
+            (output / POINTS_FILE).write_bytes(table.to_bytes())
 
     def load(self, folder: Path, *, gpu: int = 0, mixed_precision: bool = False) -> TabularScorer:  # noqa: ARG002
         """See `Trainer.load`; always on the CPU."""

@@ -1,6 +1,6 @@
 """What of judging a text classifier is its own: a baseline of words, and the lengths that drift watches."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -31,7 +31,6 @@ class TextEvaluator:
 
     fields: Final = ()
     headline: Final = "auc"
-    baseline_name: Final = "TF-IDF baseline"
     rules: Final[Mapping[str, Rule]] = MappingProxyType({})
 
     @cached_property
@@ -43,6 +42,10 @@ class TextEvaluator:
     def scoring_code(self) -> str:
         """See `Evaluator.scoring_code`."""
         return code_version("text scoring", "platform_assets.validation.scoring", *_SCORING)
+
+    def baseline_name(self, spec: TextTrainingSpec) -> str:  # noqa: ARG002 - the same for every line
+        """See `Evaluator.baseline_name`."""
+        return "TF-IDF baseline"
 
     def threshold(self, spec: TextTrainingSpec) -> float:  # noqa: ARG002 - the same for every line
         """See `Evaluator.threshold`."""
@@ -80,6 +83,10 @@ class TextEvaluator:
         threshold: float,  # noqa: ARG002
     ) -> Mapping[str, JsonValue]:
         """See `Evaluator.measures`: none."""
+        return {}
+
+    def of_model(self, read: Callable[[str], bytes], spec: TextTrainingSpec) -> Mapping[str, JsonValue]:  # noqa: ARG002
+        """See `Evaluator.of_model`: nothing."""
         return {}
 
     def pictures(

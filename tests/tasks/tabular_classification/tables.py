@@ -10,6 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.datasets.ingestion import PreparedRows, read_sources
+from platform_assets.features.featurizer import NONE_FITTED
+from platform_assets.features.transformer import FittedTransformer, fit
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.models.checkpoints import FolderCheckpoints
 from platform_assets.models.trainer import TrainingResult
 from platform_assets.tasks.tabular_classification.scorer import TabularScorer
@@ -87,11 +90,32 @@ def of_split(table: pa.Table, *splits: str) -> pa.Table:
     return table.filter(pc.is_in(table["split"], pa.array(splits)))
 
 
+def fitted_woe(rows: pa.Table, *columns: str, **woe: Any) -> dict[str, FittedTransformer]:
+    """Weights of evidence of these columns, fitted on the training rows, as the transformer `loans_woe`."""
+    spec = TransformerSpec.model_validate(
+        {
+            "inputSource": "asset://loans_dataset",
+            "transformerType": "woe",
+            "columns": list(columns or ("Income", "Home", "Grade")),
+            "target": "label",
+            "woe": {"maxBins": 5} | woe,
+        }
+    )
+    return {"loans_woe": fit(spec, of_split(rows, "train"))}
+
+
 def trained(
-    rows: pa.Table, spec: TabularTrainingSpec, output: Path, *, threads: int | None = None
+    rows: pa.Table,
+    spec: TabularTrainingSpec,
+    output: Path,
+    *,
+    threads: int | None = None,
+    transformers: Mapping[str, FittedTransformer] = NONE_FITTED,
 ) -> tuple[TrainingResult, TabularScorer, pa.Table]:
     """A model of prepared rows: what training says, the scorer, and the features."""
-    features = TASK.featurizer.apply(rows, spec, subject_column=TASK.ingestion.subject(spec).name)
+    features = TASK.featurizer.apply(
+        rows, spec, subject_column=TASK.ingestion.subject(spec).name, transformers=transformers
+    )
     config = TASK.trainer.config(spec, features.recipe).model_copy(update={"threads": threads})
     result = TASK.trainer.fit(
         features.table, config, output=output, checkpoints=FolderCheckpoints(output.parent / "checkpoints")

@@ -198,8 +198,11 @@ class ToyTrainer:
 class ToyEvaluator:
     """Judges, with a measure and a rule of its own."""
 
-    code, scoring_code, fields, headline, baseline_name = CODE, CODE, (), "auc", "coin"
+    code, scoring_code, fields, headline = CODE, CODE, (), "auc"
     rules = RULES
+
+    def baseline_name(self, spec):
+        return "coin"
 
     def threshold(self, spec):
         return 0.5
@@ -215,6 +218,9 @@ class ToyEvaluator:
 
     def measures(self, scored, spec, *, reference, threshold):
         return {"odd_share": float(scored["label"].to_numpy().mean())}
+
+    def of_model(self, read, spec):
+        return {}
 
     def pictures(self, scored, measures, spec):
         return {"pixel": PICTURE}

@@ -202,7 +202,8 @@ class _History:
             known = (self._times[own] <= now) & (self._available[own] <= now)
         else:
             known = (self._times[own] < now) & (self._available[own] < now)
-        return own[known | (own == at)]
+        chosen: NDArray[np.int64] = own[known | (own == at)]
+        return chosen
 
 
 def _known(times: "pa.ChunkedArray") -> NDArray[np.int64]:

@@ -28,11 +28,11 @@ _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The FeatureTransformer.")]
 Input = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--input",
         metavar="FILE",
-        help="Rows: a Parquet file of any size, a folder of them, or a small csv or JSON Lines file. "
+        help="Rows: a Parquet file of any size, a folder of them, a small csv or JSON Lines file, or a URI. "
         "Default: the spec's inputSource.",
     ),
 ]
@@ -97,9 +97,7 @@ def run(
     print(
         f"{output}: {done.rows:,} rows in {done.seconds:.1f} s ({done.ns_a_row:,.0f} ns a row), {_peak()}{sorting}{runs}"
     )
-    width = max(map(len, done.nulls))
-    for name, count in done.nulls.items():
-        print(f"  {name:<{width}}  {count:,} null ({_share(count, done.rows)})")
+    _print_nulls(done.nulls, done.rows)
 
 
 @app.command("fit")
@@ -116,6 +114,7 @@ def fit(
     Nothing is fitted of zscore and lag: they need no state to begin with.
     """
     from platform_assets.features.engine import fit_to_file
+    from platform_assets.features.woe import Woe
 
     transformer = _transformer(spec)
     _refuse_fit(transformer)
@@ -125,6 +124,7 @@ def fit(
         found = fit_to_file(
             transformer, rows, output, memory_limit_bytes=limit, threads=threads, on_progress=told
         )
+    assert isinstance(found, Woe)
     values = {column.name: column.iv for column in found.columns}
     if as_json:
         print_json(
@@ -171,7 +171,7 @@ def explain(
 def _explain_woe(
     transformer: "FeatureTransformer",
     state: "FittedTransformer | None",
-    source: Path | None,
+    source: str | None,
     picture: Path | None,
     limit_bytes: int,
     threads: int,
@@ -221,7 +221,7 @@ def _explain_woe(
 
 def _explain_windows(
     transformer: "FeatureTransformer",
-    source: Path | None,
+    source: str | None,
     limit_bytes: int,
     threads: int,
     scratch: Path | None,
@@ -250,10 +250,7 @@ def _explain_windows(
             f"  days between rows of an entity: {found.mean_gap_days:.3g} on average, {found.longest_gap_days:.3g} at most;"
             f" {found.ties:,} rows are of the same instant as the one before"
         )
-    for name, because in found.nulls.items():
-        count = sum(because.values())
-        told_because = "".join(f"; {reason}: {rows:,}" for reason, rows in because.items() if rows)
-        print(f"  {name}: {count:,} null ({_share(count, found.rows)}){told_because}")
+    _print_nulls(found.nulls, found.rows)
 
 
 def _transformer(spec: Path) -> "FeatureTransformer":
@@ -292,14 +289,11 @@ def _refuse_fit(transformer: "FeatureTransformer") -> None:
         )
 
 
-def _rows(source: Path | None, transformer: "FeatureTransformer") -> "RowFiles":
-    """The rows of a file, or of the spec's own source where that is none of the platform's datasets."""
-    from platform_assets.features.row_files import open_rows
+def _rows(source: str | None, transformer: "FeatureTransformer") -> "RowFiles":
+    """The rows of a source, or of the spec's own."""
     from platform_assets.features.row_sources import rows_of_source
 
-    if source is not None:
-        return open_rows(source, transformer.spec)
-    return rows_of_source(transformer)
+    return rows_of_source(source or transformer.spec.input_source, transformer.spec)
 
 
 @contextmanager
@@ -358,3 +352,11 @@ def _print_values(values: dict[str, float]) -> None:
     width = max(map(len, values))
     for name, value in sorted(values.items(), key=lambda each: -each[1]):
         print(f"  {name:<{width}}  information value {value:.4f}")
+
+
+def _print_nulls(nulls: dict[str, dict[str, int]], rows: int) -> None:
+    width = max(map(len, nulls))
+    for name, because in nulls.items():
+        count = sum(because.values())
+        reasons = "".join(f"; {reason}: {number:,}" for reason, number in because.items() if number)
+        print(f"  {name:<{width}}  {count:,} null ({_share(count, rows)}){reasons}")

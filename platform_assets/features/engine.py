@@ -9,8 +9,9 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import rfc8785
 
@@ -23,12 +24,14 @@ from platform_assets.features.overlap import read_ahead, written_behind
 from platform_assets.features.row_files import OnRows, RowFiles, open_rows
 from platform_assets.features.row_order import keys_of, look_along, read_checked, whole_instants
 from platform_assets.features.transformer import FittedTransformer, kernel_version
+from platform_assets.features.window_report import NO_ANSWER, NO_VALUE
 from platform_assets.reading.errors import shown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from platform_assets.features.transformer_spec import FeatureTransformer
+    from platform_assets.features.windows import WindowStream
 
 METADATA_KEY: Final = b"platform_assets.transformer"
 """Under it a file of features says what made them, as canonical JSON."""
@@ -49,8 +52,8 @@ class RunSummary:
     """Sorted ones that were written to disk."""
     sort_seconds: float
     """Spent on bringing rows into order, reading them included; computing and writing go on at the same time."""
-    nulls: dict[str, int]
-    """Rows without a value by feature."""
+    nulls: dict[str, dict[str, int]]
+    """Rows without a value by feature and reason; `window_report` tells windows apart further."""
 
     @property
     def ns_a_row(self) -> float:
@@ -96,15 +99,15 @@ def run_transformer(
             f"{rows.name}: has a column {shown_name(taken[0])} already, which is the name of a feature; rename it, or "
             "give the feature another name by outputNames"
         )
+    _refuse_unwritable(rows)
     row_bytes = rows.row_bytes() + _FEATURE_BYTES * len(spec.columns)
     run = _Run(
         transformer,
         rows,
-        row_bytes,
         budget or budget_for(memory_limit_bytes, row_bytes),
         max(1, threads),
         on_progress,
-        nulls=dict.fromkeys(spec.outputs.values(), 0),
+        nulls={name: {} for name in spec.outputs.values()},
     )
     with whole_output(target, scratch=scratch) as output:
         if spec.transformer_type == "woe":
@@ -169,11 +172,10 @@ def fit_to_file(
 class _Run:
     transformer: "FeatureTransformer"
     rows: RowFiles
-    row_bytes: float
     budget: Budget
     threads: int
     on_progress: OnProgress
-    nulls: dict[str, int]
+    nulls: dict[str, dict[str, int]]
     sorting: Sorting = "not needed"
     sorted_runs: int = 0
     sort_seconds: float = 0.0
@@ -190,7 +192,7 @@ class _Run:
                 on_progress=self.on_progress,
             )
         chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
-        self._write(output, _evened(chunks, self.budget.batch_rows), fitted.transform, fitted)
+        self._write(output, chunks, fitted.transform, fitted)
 
     def by_history(self, output: Output) -> None:
         """Features of each row by those of its entity before it."""
@@ -202,8 +204,8 @@ class _Run:
         if look_along(self.rows, spec, batch_rows=batch_rows, threads=self.threads, told=told):
             self._refuse_full_disk(output, sorted_bytes=0)
             self.sorting = "already sorted"
-            chunks = _evened(self.rows.chunks(batch_rows=batch_rows, threads=self.threads), batch_rows)
-            self._write(output, whole_instants(chunks, stream), stream.process, WindowTransformer(spec))
+            chunks = self.rows.chunks(batch_rows=batch_rows, threads=self.threads)
+            self._write(output, chunks, stream.process, WindowTransformer(spec), stream)
             return
         self._refuse_full_disk(output, sorted_bytes=self._sorted_bytes())
         sorting = SortedRows(
@@ -213,8 +215,7 @@ class _Run:
             budget=self.budget.sort,
         )
         chunks = self._timed(sorting.chunks(batch_rows=batch_rows, told=self._counted("sorting")))
-        even = whole_instants(_evened(chunks, batch_rows), stream)
-        self._write(output, even, stream.process, WindowTransformer(spec))
+        self._write(output, chunks, stream.process, WindowTransformer(spec), stream)
         self.sorted_runs = sorting.runs
         self.sorting = "on disk" if sorting.runs else "in memory"
 
@@ -224,6 +225,7 @@ class _Run:
         chunks: Iterator["pa.Table"],
         process: Callable[["pa.Table"], "pa.Table"],
         fitted: FittedTransformer,
+        stream: "WindowStream | None" = None,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -240,21 +242,32 @@ class _Run:
         with (
             pa.OSFile(str(output.incoming), "wb") as sink,
             pq.ParquetWriter(sink, schema, use_dictionary=repeats) as writer,
-            written_behind(
-                lambda table: writer.write_table(table, table.num_rows), threads=self.threads
-            ) as write,
-            read_ahead(chunks, threads=self.threads) as ready,
+            written_behind(partial(_write_group, writer), threads=self.threads) as write,
+            read_ahead(_evened(chunks, self.budget.batch_rows), threads=self.threads) as ready,
         ):
-            for chunk in ready:
+            for chunk in ready if stream is None else whole_instants(ready, stream):
                 with placed(self.rows, done):
                     features = process(chunk)
                 done += chunk.num_rows
                 for name in names:
                     column = features.column(name)
-                    self.nulls[name] += column.null_count
+                    self._count_nulls(chunk, name, column)
                     chunk = chunk.append_column(schema.field(name), column)  # noqa: PLW2901 - grows by its features
                 write(chunk.replace_schema_metadata(schema.metadata))
                 told(chunk.num_rows)
+
+    def _count_nulls(self, rows: "pa.Table", name: str, feature: "pa.ChunkedArray") -> None:
+        import pyarrow.compute as pc
+
+        if not feature.null_count:
+            return
+        found = self.nulls[name]
+        missing = 0
+        if self.transformer.spec.transformer_type == "zscore":
+            source = next(each for each, output in self.transformer.spec.outputs.items() if output == name)
+            missing = int(pc.sum(rows.column(source).is_null(nan_is_null=True)).as_py() or 0)
+            found[NO_VALUE] = found.get(NO_VALUE, 0) + missing
+        found[NO_ANSWER] = found.get(NO_ANSWER, 0) + feature.null_count - missing
 
     def _made_by(self, fitted: FittedTransformer) -> bytes:
         spec = self.transformer.spec
@@ -304,6 +317,11 @@ class _Run:
         return told
 
 
+def _write_group(writer: Any, rows: "pa.Table") -> None:
+    """As one row group."""
+    writer.write_table(rows, rows.num_rows)
+
+
 def _evened(chunks: Iterator["pa.Table"], batch_rows: int) -> Iterator["pa.Table"]:
     """The rows in chunks of this size, which become row groups; the last may be smaller."""
     import pyarrow as pa
@@ -329,3 +347,20 @@ def _refuse_overwriting(rows: RowFiles, target: Path) -> None:
         raise FeatureError(
             f"{target}: lies in the folder whose files are the input, and would be part of it next time; name another"
         )
+
+
+def _refuse_unwritable(rows: RowFiles) -> None:
+    """Of formats other than Parquet: columns that it has no type for."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if rows.table is None:
+        return
+    for column in rows.schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([column])).close()
+        except pa.ArrowException:
+            raise FeatureError(
+                f"{rows.name}: column {shown_name(column.name)} is of type {column.type}, which Parquet has no form for; "
+                "leave it out, or keep to one type"
+            ) from None

@@ -48,7 +48,7 @@ def fit_on_rows(
         from platform_assets.features.windows import WindowTransformer
 
         return WindowTransformer(spec)
-    from platform_assets.features.woe import prebins
+    from platform_assets.features.woe import WoeCounts, prebins
 
     assert spec.target is not None
     rows.refuse_missing([*spec.columns, spec.target])
@@ -56,7 +56,7 @@ def fit_on_rows(
         raise FeatureError(f"{rows.name}: has 0 rows; weights are fitted to rows of both classes")
     on_progress(SAMPLING, 0, rows.rows)
     fine = prebins(spec, _sample(spec, rows, batch_rows, threads, on_progress))
-    counts = []
+    counts: list[WoeCounts] = []
     seen = 0
     chunks = rows.chunks([*spec.columns, spec.target], batch_rows=batch_rows, threads=threads)
     with read_ahead(chunks, threads=threads) as ready:

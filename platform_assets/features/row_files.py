@@ -40,6 +40,8 @@ class RowFiles:
     rows: int
     size_bytes: int
     """On disk."""
+    unpacked_bytes: int = 0
+    """Before they were compressed, but encoded."""
     folder: Path | None = None
     """Whose files they are, where one was named."""
     table: "pa.Table | None" = field(default=None, repr=False)
@@ -68,9 +70,21 @@ class RowFiles:
             yield from _chunks_of(file, self.schema, names, batch_rows, threads)
 
     def row_bytes(self) -> float:
-        """What a row takes in memory, as the first ones do."""
+        """What a row takes in memory, as the first ones do; more where later ones are larger."""
+        import pyarrow as pa
+
         first = next(self.chunks(batch_rows=_SAMPLE_ROWS), None)
-        return first.nbytes / first.num_rows if first is not None and first.num_rows else 0.0
+        if first is None or not first.num_rows:
+            return 0.0
+        by_row, once = 0, 0
+        for column in first.columns:
+            if pa.types.is_dictionary(column.type):
+                # However many rows there are, its values lie there once.
+                by_row += sum(chunk.indices.nbytes for chunk in column.chunks)
+                once += max((chunk.dictionary.nbytes for chunk in column.chunks), default=0)
+            else:
+                by_row += column.nbytes
+        return float(max(by_row / first.num_rows + once / self.rows, self.unpacked_bytes / self.rows))
 
     def refuse_missing(self, names: Sequence[str]) -> None:
         """Refuse names of columns that are not there.
@@ -107,9 +121,9 @@ def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if len(files) == 1 and files[0].suffix.lower() != PARQUET:
         return _read_whole(files[0], spec)
-    schema, rows, size_bytes = None, 0, 0
+    schema, rows, size_bytes, unpacked_bytes = None, 0, 0, 0
     for file in files:
-        found, count = _footer(file)
+        found, count, unpacked = _footer(file)
         if schema is None:
             schema = found
         elif difference := _difference(schema, found):
@@ -117,8 +131,9 @@ def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
                 f"{file}: {difference}; the files of {name} are to have the same columns of the same types"
             )
         rows, size_bytes = rows + count, size_bytes + file.stat().st_size
+        unpacked_bytes += unpacked
     folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
-    return RowFiles(name, tuple(files), schema, rows, size_bytes, folder)
+    return RowFiles(name, tuple(files), schema, rows, size_bytes, unpacked_bytes, folder)
 
 
 def rows_of_table(table: "pa.Table", *, name: str) -> RowFiles:
@@ -188,8 +203,8 @@ def _readable(file: Path) -> Iterator[None]:
         ) from None
 
 
-def _footer(file: Path) -> tuple["pa.Schema", int]:
-    """Schema and number of rows."""
+def _footer(file: Path) -> tuple["pa.Schema", int, int]:
+    """Schema, number of rows, and their bytes before they were compressed."""
     import pyarrow.parquet as pq
 
     if file.suffix.lower() != PARQUET:
@@ -204,7 +219,9 @@ def _footer(file: Path) -> tuple["pa.Schema", int]:
         with pq.ParquetFile(file) as parquet:
             schema = parquet.schema_arrow
             refuse_repeated_names(schema.names, name=str(file), is_named=True)
-            return schema, parquet.metadata.num_rows
+            groups = range(parquet.metadata.num_row_groups)
+            unpacked = sum(parquet.metadata.row_group(at).total_byte_size for at in groups)
+            return schema, parquet.metadata.num_rows, unpacked
 
 
 def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
@@ -258,7 +275,9 @@ def _chunks_of(
     wanted = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
     with _readable(file), pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
         options: dict[str, Any] = {"batch_size": batch_rows, "use_threads": threads > 1}
-        batches = parquet.iter_batches(columns=names, **options)
+        # All of them by no name: Parquet's names of nested columns are paths, which others may equal.
+        chosen = None if names == schema.names else names
+        batches = parquet.iter_batches(columns=chosen, **options)
         columns = [parquet.schema.column(at) for at in range(len(parquet.schema))]
         if not (old := [c.path for c in columns if c.physical_type == _OLD_TIME and c.path in names]):
             for batch in batches:

@@ -56,7 +56,8 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, thread
                     before, first = nulls[name]
                     nulls[name] = before + count, first or seen + _first_null(chunk.column(name))
             if not any(count for count, _ in nulls.values()) and disorder.row is None:
-                disorder.look(keys(chunk))
+                with placed(rows, seen):
+                    disorder.look(keys(chunk))
             seen += chunk.num_rows
             told(chunk.num_rows)
     for name, (count, first) in nulls.items():

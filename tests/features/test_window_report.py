@@ -1,0 +1,78 @@
+"""What windows hold, and why values are null."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from platform_assets.features.transformer import fit
+from platform_assets.features.window_report import EQUAL, NO_VALUE, NOT_YET, TOO_FEW, TOO_OLD, window_report
+from tests.features.transformers import DAY_US, TINY, event_rows, transformer, write_rows
+
+
+def rows_at(*days_and_values):
+    """Rows of one entity."""
+    days, values = zip(*days_and_values, strict=True)
+    return pa.table(
+        {
+            "entity": pa.array([7] * len(days)),
+            "time": pa.array([int(day * DAY_US) for day in days], pa.timestamp("us")),
+            "amount": pa.array(values, pa.float64()),
+        }
+    )
+
+
+def test_each_null_has_a_reason(tmp_path):
+    """Of z-scores: no value, too few in the window, or all of one value."""
+    rows = rows_at((0, 1.0), (1, 1.0), (2, 5.0), (3, None), (4, 2.0), (40, 3.0))
+    made = transformer("zscore", zscore={"minPeriods": 2}, windowDays=10)
+    found = window_report(made, write_rows(tmp_path / "rows.parquet", rows), budget=TINY)
+    assert found.nulls == {"amount_zscore": {NO_VALUE: 1, TOO_FEW: 3, EQUAL: 1}}
+    assert (found.rows, found.entities, found.fewest_rows, found.most_rows) == (6, 1, 6, 6)
+    assert (found.mean_gap_days, found.longest_gap_days, found.ties) == (8, 36, 0)
+
+
+def test_lags_are_not_yet_there_or_too_old(tmp_path):
+    """By days with a tolerance."""
+    rows = rows_at((0, 1.0), (1, 1.0), (2, 5.0), (30, 3.0))
+    made = transformer("lag", lag={"days": 2, "tolerance": 3})
+    found = window_report(made, write_rows(tmp_path / "rows.parquet", rows), budget=TINY)
+    assert found.nulls == {"amount_lag": {NOT_YET: 2, TOO_OLD: 1}}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("zscore", {}),
+        ("zscore", {"zscore": {"includeCurrent": True, "minPeriods": 3}}),
+        ("lag", {"lag": {"days": 3, "tolerance": 1}}),
+    ],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_counts_are_those_of_one_table(tmp_path, kind, spec, ordered, threads):
+    """Through chunks, and sorted on disk where the rows are in no order; scratch is gone in the end."""
+    rows = event_rows(600, ordered=ordered)
+    (tmp_path / "scratch").mkdir()
+    made = transformer(kind, **spec)
+    source = write_rows(tmp_path / "rows.parquet", rows)
+    found = window_report(made, source, budget=TINY, scratch=tmp_path / "scratch", threads=threads)
+
+    nulls = fit(made.spec, rows).transform(rows)[f"amount_{kind}"].null_count
+    assert sum(found.nulls[f"amount_{kind}"].values()) == nulls
+    sizes = rows["entity"].value_counts().field("counts").to_pylist()
+    assert (found.entities, found.fewest_rows, found.most_rows) == (len(sizes), min(sizes), max(sizes))
+    gaps = []
+    for entity in set(rows["entity"].to_pylist()):
+        of_entity = np.asarray(rows["entity"]) == entity
+        gaps.append(np.diff(np.sort(np.asarray(rows["time"].cast(pa.int64()))[of_entity])) / DAY_US)
+    gaps = np.concatenate(gaps)
+    assert found.mean_gap_days == pytest.approx(gaps.mean())
+    assert (found.longest_gap_days, found.ties) == (gaps.max(), (gaps == 0).sum())
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_no_rows(tmp_path):
+    """Nothing is counted."""
+    source = write_rows(tmp_path / "rows.parquet", event_rows().slice(0, 0))
+    found = window_report(transformer("lag"), source)
+    assert (found.rows, found.entities, found.mean_gap_days) == (0, 0, None)

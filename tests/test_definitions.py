@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.definitions import build_definitions
+from platform_assets.definitions import build_definitions, defs
 from platform_assets.features.declared import load_transformers
+from platform_assets.features.transformer_spec import TRANSFORMERS_FOLDER
 from platform_assets.lines.line import Line, load_line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import STAGES
@@ -60,6 +61,19 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
         "retention_every_night",
         "drift_every_hour",
     ]
+
+
+def test_a_second_transformer_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever adds one writes YAML into a folder that the settings name, and nothing else."""
+    shipped = TRANSFORMERS_FOLDER / "credit_woe.yaml"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "income.yaml").write_text(shipped.read_text().replace("credit-woe", "income-woe"))
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PLATFORM_TRANSFORMERS", json.dumps([str(tmp_path / "mine")]))
+
+    groups = {spec.key.to_user_string(): spec.group_name for spec in defs().resolve_all_asset_specs()}
+
+    assert {name for name, group in groups.items() if group == "features"} == {"credit_woe", "income_woe"}
 
 
 def checks_of(line: Line) -> set[str]:

@@ -14,6 +14,7 @@ from platform_assets.cli.completion import line_names
 from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
+    from platform_assets.features.declared import Transformers
     from platform_assets.lines.line import Line, Lines
     from platform_assets.outside_systems import OutsideSystems
 
@@ -35,11 +36,10 @@ def outside_systems() -> "OutsideSystems":
 
 def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "Lines":
     """The lines of the given spec, of the settings' specs, or all that ship; with the transformers that they use."""
-    from platform_assets.features.declared import load_transformers
     from platform_assets.lines.line import load_lines, with_transformers
 
     lines = load_lines((spec,) if spec else settings.specs)
-    return with_transformers(lines, load_transformers(settings.transformers))[0]
+    return with_transformers(lines, _transformers(settings))[0]
 
 
 def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "Line":
@@ -48,12 +48,11 @@ def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None)
     Raises:
         LineError: there is no such line, there are several, or its spec is wrong.
     """
-    from platform_assets.features.declared import load_transformers
     from platform_assets.lines.line import LineError, load_line
 
     if spec is not None:
         # A transformer may read the dataset of a line that this command does not look at.
-        line = load_line(spec).using(load_transformers(settings.transformers))
+        line = load_line(spec).using(_transformers(settings))
         if name not in (None, line.name):
             raise LineError(f"{spec} declares the line {line.name}, not {name}")
         return line
@@ -67,6 +66,14 @@ def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None)
             f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
         )
     return chosen[0]
+
+
+def _transformers(settings: PlatformSettings) -> "Transformers":
+    """Those of files, and on a cluster those that are registered as objects."""
+    from platform_assets.features.declared import declared_transformers
+    from platform_assets.outside_systems import OutsideSystems
+
+    return declared_transformers(OutsideSystems(settings))
 
 
 @contextmanager

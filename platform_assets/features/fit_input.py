@@ -1,14 +1,14 @@
 """What a transformer is fitted on: the rows of a dataset version, or those of a file; and which of them."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.sources import Source, open_source, read_frame, without_secrets
+from platform_assets.datasets.sources import RDATASET, Source, open_source, read_frame, without_secrets
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.row_files import rows_of_bytes
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.subject_columns import ids_of
 from platform_assets.governance.subjects import hash_of
@@ -25,7 +25,6 @@ FILE_NAMESPACE: Final = "file"
 """Of the keys of a file, which says of nobody's namespace: they are hashed apart from all others."""
 _FILE_CLASS: Final[GdprClass] = "personal"
 _FILE_RETENTION_DAYS: Final = 3650
-_TEXTS: Final = ".csv"
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,19 @@ class FitInput:
         """Of whatever is made of it."""
         return self.dataset.retention_days if self.dataset else _FILE_RETENTION_DAYS
 
-    def read(self, warehouse: Warehouse) -> "pa.Table":
+    def read(self, spec: TransformerSpec, warehouse: Warehouse) -> "pa.Table":
         """All its rows.
 
         Raises:
             WarehouseError: the snapshot is gone.
-            DatasetError: the file is none, or is damaged.
+            DatasetError: a selection finds no row.
+        FeatureError: the file is none, or is damaged.
         """
         if self.dataset is not None:
             snapshot = self.dataset.snapshot
             return warehouse.read(snapshot.table, snapshot.snapshot_id)
         assert self.source is not None
-        return file_rows(self.source)
+        return file_rows(self.source, spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,25 +182,23 @@ def subject_ids(rows: "pa.Table", column: str) -> list[str | None]:
     return found
 
 
-def file_rows(source: Source) -> "pa.Table":
-    """The rows of a file. Columns of text files have the types that all their values fit.
+def file_rows(source: Source, spec: TransformerSpec) -> "pa.Table":
+    """The rows of a file, as `features fit` reads them: columns of text files have the types that the spec needs.
 
     Raises:
-        DatasetError: the file is not what its ending says, or is damaged.
+        DatasetError: a selection finds no row.
+        FeatureError: the file is not what its ending says, or is damaged.
     """
     import pyarrow as pa
 
-    frame = read_frame(source)
-    if source.suffix == _TEXTS and not source.selection:
-        import pyarrow.csv
-
-        try:
-            return pyarrow.csv.read_csv(io.BytesIO(source.content))
-        except pa.ArrowInvalid:
-            raise DatasetError(f"{source.uri}: cannot be read as a table") from None
+    if source.suffix != RDATASET and not source.selection:
+        table = rows_of_bytes(source.content, source.suffix, spec, name=source.uri).table
+        assert table is not None
+        return table
     try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        table = pa.Table.from_pandas(read_frame(source), preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         raise DatasetError(
             f"{source.uri}: a column holds values of several types; give each one type"
         ) from None
+    return table.replace_schema_metadata()

@@ -151,16 +151,15 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
             break
         pieces.append(piece)
     taken = np.concatenate(pieces) if pieces else np.empty(0, np.int64)
-    owners = np.repeat(np.arange(len(pieces)), [piece.size for piece in pieces])
-    # Each row's past, for itself: entities of one row each that share nothing.
+    owners = np.repeat(np.arange(len(pieces)), np.array([piece.size for piece in pieces], np.int64))
+    # Each row's past by itself, as if every row were asked of an entity of its own.
     alone = rows.take(pa.array(taken))
     place = alone.column_names.index(spec.entity_key)
     alone = alone.set_column(place, spec.entity_key, pa.array(owners).cast(pa.string()))
     again = _bits(fitted, alone)
     chosen = _sample(rows.num_rows)[: len(pieces)]
-    # Of equal rows the last is the one that is asked about: `of` puts it there.
-    last = np.cumsum([piece.size for piece in pieces]) - 1 if pieces else np.empty(0, np.int64)
-    differing = int((made[chosen] != again[last]).any(axis=1).sum()) if pieces else 0
+    asked = np.flatnonzero(taken == chosen[owners])
+    differing = int((made[chosen] != again[asked]).any(axis=1).sum())
     return Finding(
         label,
         "past only",
@@ -195,7 +194,7 @@ class _History:
         self._places[self._order] = np.arange(self._order.size)
 
     def of(self, at: int) -> NDArray[np.int64]:
-        """Positions of the rows that a row may know, as they come, and the row itself last."""
+        """Positions of the rows that a row may know, and of itself, as they come: sums go in this order."""
         place = self._places[at]
         own = self._order[self._begins[place] : self._ends[place]]
         now = self._times[at]
@@ -203,8 +202,8 @@ class _History:
             known = (self._times[own] <= now) & (self._available[own] <= now)
         else:
             known = (self._times[own] < now) & (self._available[own] < now)
-        past = own[known & (own != at)]
-        return np.append(past, at)
+        chosen: NDArray[np.int64] = own[known | (own == at)]
+        return chosen
 
 
 def _known(times: "pa.ChunkedArray") -> NDArray[np.int64]:

@@ -51,11 +51,8 @@ class LeakReport:
 
     @property
     def reason(self) -> str:
-        """What decided; of a pass, how much was looked at."""
-        decisive = [each.reason for each in self.findings if each.outcome == self.outcome]
-        if self.outcome == "pass":
-            return f"{len(self.findings)} findings on {len({each.transformer for each in self.findings})} transformers"
-        return "; ".join(decisive)
+        """What decided, in counts."""
+        return "; ".join(each.reason for each in self.findings if each.outcome == self.outcome)
 
     def verdict(self, subject: str) -> Verdict:
         """On features `<line>_features@<version>`."""
@@ -163,7 +160,7 @@ def rows_of_version(
         if version.snapshot is not None:
             return _rows_of_snapshot(version, fitted, warehouse)
         source = open_source(fitted.spec.input_source)
-        return file_rows(source) if source.sha256 == version.input_hash else None
+        return file_rows(source, fitted.spec) if source.sha256 == version.input_hash else None
     except (FeatureError, DatasetError):
         return None
 
@@ -196,6 +193,6 @@ def _rows_of_file(version: TransformerVersion, fitted: FittedTransformer) -> Fit
             raise _UnjudgedError(
                 f"{version.input_source} is no longer the file that it was fitted on; materialize it again"
             )
-        return FittedRows(file_rows(source), key)
+        return FittedRows(file_rows(source, fitted.spec), key)
     except DatasetError as problem:
         raise _UnjudgedError(str(problem)) from None

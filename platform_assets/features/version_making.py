@@ -62,7 +62,7 @@ def make_version(
         FeatureError: the rows do not fit its spec, or a lost version cannot be put back.
     """
     spec, given = declared.spec, FitInput.of(declared.spec, dataset)
-    rows = given.read(outside.warehouse)
+    rows = given.read(spec, outside.warehouse)
     chosen = rows_to_fit(spec, rows)
     wanted = data_version(spec, given.content_hash)
     known = recorded(outside.ledger, declared.name, wanted)

@@ -104,6 +104,11 @@ def lineage_url(ui: str, line: str) -> str:
     return f"{ui}/locations/__repository__@platform_assets.definitions/asset-groups/{line}/lineage"
 
 
+def job_url(ui: str, job: str) -> str:
+    """The page with the graph of a job, from which all of it can be materialized."""
+    return f"{ui}/locations/__repository__@platform_assets.definitions/jobs/{job}"
+
+
 def open_picture(page: Page, asset_url: str, name: str) -> Locator:
     """The image `name` in an asset's metadata, where the UI shows Markdown only on demand."""
     page.goto(asset_url)

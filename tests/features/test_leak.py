@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.features import leak
@@ -161,6 +161,16 @@ def histories(draw: st.DrawFn) -> pa.Table:
 )
 @settings(max_examples=25, deadline=None)
 @given(rows=histories())
+@example(
+    rows=pa.table(
+        {
+            "who": ["a"] * 3,
+            "at": pa.array([0] * 3, pa.timestamp("us", tz="UTC")),
+            "known": pa.array([0] * 3, pa.timestamp("us", tz="UTC")),
+            "value": [1e6, 1e6 + 1, 1e6],
+        }
+    )
+)
 def test_windows_look_at_the_past_only(
     section: dict[str, Any], available: str | None, rows: pa.Table
 ) -> None:
@@ -170,6 +180,13 @@ def test_windows_look_at_the_past_only(
     found = past_only("some@v1", fit(spec, rows), rows)
 
     assert (found.outcome, found.counts["sampled_rows"]) == ("pass", rows.num_rows)
+
+
+def test_no_rows_are_no_leak() -> None:
+    """There is nothing that could be known too early."""
+    rows = pa.table({"who": pa.array([], pa.string()), "at": times(), "value": pa.array([], pa.float64())})
+
+    assert past_only("some@v1", fit(spec_of(), rows), rows).outcome == "pass"
 
 
 class _AllRowsMean:

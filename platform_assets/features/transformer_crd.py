@@ -1,7 +1,7 @@
 """The CustomResourceDefinition of FeatureTransformers: what a laptop refuses in a file, a cluster refuses in an object.
 
 Types, bounds, defaults and descriptions come from the models of `transformer_spec.py`. What the validators of the models
-demand across fields stands here again, as rules in CEL with the same words; a test holds an API server's answers
+demand across fields stands here again, as rules in CEL in equal wording; a test holds an API server's answers
 and the models' against each other.
 """
 

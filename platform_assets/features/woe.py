@@ -8,7 +8,8 @@ three on one table.
 
 A number belongs to an interval (lower, upper]; infinite ones to those at the ends; NaN and null are missing. A category
 is a text, or a boolean. One that fewer fitted rows have than `rareShare`, or than `FEWEST_ROWS`, is not named: what is
-fitted outlives an erasure (docs/adr/0028). It shares a bin with all categories that come later.
+fitted outlives an erasure (docs/adr/0028). It shares a bin with all categories that come later. Special, rare and missing
+values of fewer than `FEWEST_ROWS` weigh nothing, and are counted among the largest bin.
 """
 
 import json

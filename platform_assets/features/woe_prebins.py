@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FEWEST_ROWS: Final = 10
-"""Fitted rows of a category that is named. What fewer have may be what a single person wrote."""
+"""Fitted rows of a category that is named, and of a weight: what rests on fewer may tell of a single person."""
 MOST_CATEGORIES: Final = 1_000_000
 """Different ones of a column while rows are counted."""
 
@@ -85,7 +85,10 @@ class NumberPrebins:
     def fitted(self, counts: NumberCounts, odds: Odds, settings: WoeSpec, output: str) -> WoeColumn:
         """The bins that keep the most information."""
         prebins = self.edges.size + 1
-        regular = counts.by_bin[:prebins]
+        if not counts.by_bin[:-1].any():
+            raise no_value(self.name)
+        by_bin = _few_among_the_largest(counts.by_bin, prebins)
+        regular = by_bin[:prebins]
         # What has no rows goes with what is above it.
         full = np.flatnonzero(regular.any(axis=1))
         merged = _merged(regular[full], odds, settings, settings.monotonic)
@@ -96,9 +99,9 @@ class NumberPrebins:
             zip(interval_labels(edges), _sums(regular[full], merged.ends), strict=True)
         ):
             bins.add("interval", label, counted, lower=ends[at], upper=ends[at + 1])
-        for value, counted in zip(self.special, counts.by_bin[prebins:-1], strict=True):
+        for value, counted in zip(self.special, by_bin[prebins:-1], strict=True):
             bins.add("special", f"special {value!r}".removesuffix(".0"), counted, lower=value, upper=value)
-        bins.add_missing(counts.by_bin[-1], settings)
+        bins.add_missing(by_bin[-1], settings)
         return bins.column(output, "numeric", merged)
 
 
@@ -133,12 +136,20 @@ class CategoryPrebins:
             for name, counted in counts.by_name.items()
             if name is not None and name not in special
         }
-        rare = [counted for counted in others.values() if sum(counted) < fewest]
-        named = sorted(
-            (counted[1] / sum(counted), name) for name, counted in others.items() if sum(counted) >= fewest
+        missing = counts.by_name.get(None, (0, 0))
+        if sum(missing) == odds.rows:
+            raise no_value(self.name)
+        named = sorted(name for name, counted in others.items() if sum(counted) >= fewest)
+        rare = np.array([(0, 0), *(counted for name, counted in others.items() if name not in named)]).sum(
+            axis=0
         )
-        names = [name for _, name in named]
-        of_names = np.array([others[name] for name in names], np.int64).reshape(-1, 2)
+        of_special = [counts.by_name.get(name, (0, 0)) for name in special]
+        by_bin = _few_among_the_largest(
+            np.array([*(others[name] for name in named), *of_special, rare, missing], np.int64), len(named)
+        )
+        shares = by_bin[: len(named), 1] / by_bin[: len(named)].sum(axis=1)
+        order = sorted(range(len(named)), key=lambda at: (shares[at], named[at]))
+        names, of_names = [named[at] for at in order], by_bin[order]
         ends = _few_ends(of_names.sum(axis=1), max(PREBINS, 2 * settings.max_bins))
         merged = _merged(_sums(of_names, ends), odds, settings, "none")
         bins = _Bins(self.name, odds)
@@ -148,10 +159,10 @@ class CategoryPrebins:
             counted = of_names[begin : ends[end - 1]].sum(axis=0)
             bins.add("categories", names_label(group), counted, categories=group)
             begin = ends[end - 1]
-        for name in special:
-            bins.add("special", f"special {name}", counts.by_name.get(name, (0, 0)), categories=(name,))
-        bins.add("rare", "rare or new", np.array([(0, 0), *rare]).sum(axis=0))
-        bins.add_missing(counts.by_name.get(None, (0, 0)), settings)
+        for name, counted in zip(special, by_bin[len(named) : -2], strict=True):
+            bins.add("special", f"special {name}", counted, categories=(name,))
+        bins.add("rare", "rare or new", by_bin[-2])
+        bins.add_missing(by_bin[-1], settings)
         return bins.column(output, "categorical", merged)
 
 
@@ -199,10 +210,12 @@ class _Bins:
         categories: tuple[str, ...] = (),
         neutral: bool = False,
     ) -> None:
-        """A bin with these rows; one that is neutral has no weight."""
+        """A bin with these rows; one that is neutral, or of few rows, has no weight."""
         non_events, events = map(int, counted)
         try:
-            weight = 0.0 if neutral else self._odds.weight(non_events, events)
+            weight = (
+                0.0 if neutral or non_events + events < FEWEST_ROWS else self._odds.weight(non_events, events)
+            )
         except ValueError:
             raise FeatureError(
                 f"column {self._name}: of the bin of kind {kind} number {len(self._bins) + 1} all {non_events + events} "
@@ -227,13 +240,7 @@ class _Bins:
         self.add("missing", "missing", counted, neutral=settings.missing != "bin")
 
     def column(self, output: str, kind: Kind, merged: Merged) -> WoeColumn:
-        """All of them.
-
-        Raises:
-            FeatureError: none but missing rows are there.
-        """
-        if sum(found.rows for found in self._bins) == self._bins[-1].rows:
-            raise no_value(self._name)
+        """All of them."""
         return WoeColumn(
             name=self._name,
             output=output,
@@ -242,6 +249,26 @@ class _Bins:
             iv=math.fsum(found.iv for found in self._bins),
             bins=tuple(self._bins),
         )
+
+
+def _few_among_the_largest(counts: Counts, regular: int) -> Counts:
+    """Counts in which special, rare and missing values of fewer than `FEWEST_ROWS` rows are counted among the largest bin.
+
+    They get no weight, which would tell of a single person; and left out, they would be what the sums over a column's bins
+    lack.
+
+    Args:
+        counts: Non-events and events of each bin, shape (bins, 2).
+        regular: How many bins, of intervals or of named categories, stand before the others.
+    """
+    rows = counts.sum(axis=1)
+    largest = int(rows[:regular].argmax() if rows[:regular].any() else rows.argmax())
+    few = np.flatnonzero(rows < FEWEST_ROWS)
+    few = few[(few >= regular) & (few != largest)]
+    moved = counts.copy()
+    moved[largest] += counts[few].sum(axis=0)
+    moved[few] = 0
+    return moved
 
 
 def no_value(name: str) -> FeatureError:
@@ -261,7 +288,7 @@ def _merged(
         counts,
         odds,
         max_bins=settings.max_bins,
-        min_rows=least_rows(settings.min_bin_share, odds.rows),
+        min_rows=max(FEWEST_ROWS, least_rows(settings.min_bin_share, odds.rows)),
         monotonic=monotonic,
     )
 

@@ -109,14 +109,28 @@ class TestTheTable:
         assert min(one.rows for one in of_kind(woe, "income", "interval")) >= 240
 
     def test_special_rare_and_missing_values_have_bins_of_their_own(self):
-        """A code, two houseboats, and what is not there."""
+        """A code, a dozen houseboats and caravans, and what is not there."""
         woe = fit_woe(woe_spec(specialValues=[-999]), loans())
 
         (code,) = of_kind(woe, "income", "special")
         assert (code.label, code.lower, code.upper, code.rows) == ("special -999", -999.0, -999.0, 65)
-        assert of_kind(woe, "home", "rare")[0].rows == 2
+        assert of_kind(woe, "home", "rare")[0].rows == 12
         assert of_kind(woe, "income", "missing")[0].rows == 102
         assert of_kind(woe, "home", "missing")[0].rows == 13
+
+    def test_what_few_rows_have_weighs_nothing(self):
+        """Nine without an income are told by no number: not by a weight, nor by what the sums over all bins lack."""
+        rows = loans().set_column(0, "income", [[None] * 9 + [float(at) for at in range(1_991)]])
+        ten = loans().set_column(0, "income", [[None] * 10 + [float(at) for at in range(1_990)]])
+        few, enough = fit_woe(woe_spec(["income"]), rows), fit_woe(woe_spec(["income"]), ten)
+
+        missing = of_kind(few, "income", "missing")[0]
+        assert (missing.rows, missing.events, missing.woe, missing.iv) == (0, 0, 0.0, 0.0)
+        assert sum(each.rows for each in column(few, "income").bins) == 2_000
+        assert sum(each.events for each in column(few, "income").bins) == few.events
+        assert few.transform(rows.slice(0, 1))["income_woe"].to_pylist() == [0.0]
+        assert of_kind(enough, "income", "missing")[0].rows == 10
+        assert of_kind(enough, "income", "missing")[0].woe != 0
 
     def test_special_values_do_not_move_the_prebins(self):
         """However many rows have the code: fine bins are those of the rows that were measured."""
@@ -223,7 +237,7 @@ class TestTransform:
         """And nothing where there were none."""
         new = pa.table({"home": ["castle"]})
         some = fit_woe(woe_spec(["home"]), loans())
-        none = fit_woe(woe_spec(["home"]), loans().slice(2))
+        none = fit_woe(woe_spec(["home"]), loans().slice(12))
 
         assert some.transform(new)["home_woe"].to_pylist() == [of_kind(some, "home", "rare")[0].woe]
         assert column(some, "home").fallback_weight == of_kind(some, "home", "rare")[0].woe != 0

@@ -23,7 +23,7 @@ def woe_spec(columns: Sequence[str] = ("income", "home"), **settings: Any) -> Tr
 
 
 def loans(rows: int = 2_000, seed: int = 0) -> pa.Table:
-    """Applications: the richer the fewer events; income has gaps and codes, and two have a home like no other's."""
+    """Applications: the richer the fewer events; income has gaps and codes, and twelve have a home that few have."""
     random = np.random.default_rng(seed)
     income = random.lognormal(3, 0.5, rows).round(2)
     home = np.array(["rent", "owner", "parents", "other"], object)[
@@ -33,6 +33,6 @@ def loans(rows: int = 2_000, seed: int = 0) -> pa.Table:
     bad = random.random(rows) < 1 / (1 + np.exp(-odds))
     income[::19] = np.nan
     income[::31] = -999
-    home[:2] = "houseboat"
-    home[2:40:3] = None
+    home[:6], home[6:12] = "houseboat", "caravan"
+    home[12:50:3] = None
     return pa.table({"income": income, "home": home, "bad": bad.astype(np.int64)})

@@ -23,7 +23,6 @@ from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.woe import Woe
 from platform_assets.features.woe_table import WoeBin, WoeColumn
 from platform_assets.models.errors import TrainingError
-from platform_assets.tasks.tabular_classification.encoding import FEWEST_ROWS
 from platform_assets.tasks.tabular_classification.scorecard import Scorecard, rounded
 
 POINTS_FILE: Final = "points.json"
@@ -44,7 +43,7 @@ class Bin(BaseModel):
     share: float
     """Of these rows, 0 … 1."""
     event_rate: float | None
-    """None of fewer than `FEWEST_ROWS` rows: a card is public, and the outcome of one applicant is not."""
+    """None where there are no rows; those of fewer than ten are not counted here (`features/woe_prebins.py`)."""
     woe: float
     """Weight of evidence."""
     points: int
@@ -209,7 +208,7 @@ def _with_points(fitted: WoeBin, rows: int, points: int) -> Bin:
         attainable=fitted.kind in ("interval", "categories") or (fitted.kind == "rare" and fitted.rows > 0),
         rows=fitted.rows,
         share=fitted.rows / rows,
-        event_rate=fitted.events / fitted.rows if fitted.rows >= FEWEST_ROWS else None,
+        event_rate=fitted.events / fitted.rows if fitted.rows else None,
         woe=fitted.woe,
         points=points,
     )

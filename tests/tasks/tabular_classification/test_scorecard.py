@@ -156,7 +156,7 @@ def test_the_table_is_that_of_the_fitted_bins(loans, woe, scorer):
 
 
 def test_the_outcome_of_a_few_rows_is_not_told(loans):
-    """Nine rows without an income have a share of their own, and no rate of events."""
+    """A card is public: nine rows without an income have neither a weight nor a rate of events."""
     income = loans["Income"].to_pylist()
     train = np.flatnonzero(loans["split"].to_numpy() == "train").tolist()
     for at in train:
@@ -173,7 +173,8 @@ def test_the_outcome_of_a_few_rows_is_not_told(loans):
         iterations=1,
     )
     (found,) = points_table(model, woe, threshold=0.5, event="bad").characteristics
-    assert (column.bins[-1].rows, found.bins[-1].rows, found.bins[-1].event_rate) == (9, 9, None)
+    assert (column.bins[-1].rows, column.bins[-1].woe) == (0, 0.0)
+    assert (found.bins[-1].rows, found.bins[-1].event_rate) == (0, None)
     assert all(each.event_rate is not None for each in found.bins[:-1])
 
 

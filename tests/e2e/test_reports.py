@@ -47,6 +47,8 @@ def drift_png() -> bytes:
             "ks_lower": (ks if column == "score" else 0.07) - 0.02,
             "ks_upper": (ks if column == "score" else 0.07) + 0.02,
             "threshold": 0.14,
+            "psi": ks * ks if column == "score" else 0.01,
+            "psi_by_chance": 0.04,
         }
         for minute, ks in enumerate(distances)
         for column in ("score", "income")

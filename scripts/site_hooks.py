@@ -8,12 +8,14 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "k8s/README.md": "k8s.md"}
 """Path in the site by path in the clone."""
-_LINK: Final = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+_CODE_OR_LINK: Final = re.compile(
+    r"^```.*?^```|`[^`\n]*`|(!?)\[([^\]\n]*)\]\(([^)\s#]+)(#[^)\s]*)?\)", re.MULTILINE | re.DOTALL
+)
 
 
 def on_files(files: Any, config: Any) -> Any:
     """The files of the site, with those that stand elsewhere in a clone."""
-    from mkdocs.structure.files import File  # type: ignore[import-not-found,unused-ignore]
+    from mkdocs.structure.files import File
 
     for source, target in PAGES.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_text(encoding="utf-8")))
@@ -36,7 +38,7 @@ def for_site(markdown: str, target: str) -> str:
 
     def link(found: re.Match[str]) -> str:
         image, text, path, anchor = found[1], found[2], found[3], found[4] or ""
-        if "://" in path:
+        if path is None or "://" in path:
             return found[0]
         wanted = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         page = PAGES.get(wanted) or (wanted.removeprefix("docs/") if wanted.startswith("docs/") else None)
@@ -44,4 +46,4 @@ def for_site(markdown: str, target: str) -> str:
             return f"{text} (`{wanted}`)" if wanted not in text else f"`{wanted}`"
         return f"{image}[{text}]({posixpath.relpath(page, posixpath.dirname(target) or '.')}{anchor})"
 
-    return _LINK.sub(link, markdown)
+    return _CODE_OR_LINK.sub(link, markdown)

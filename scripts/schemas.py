@@ -13,12 +13,14 @@ from typing import Any, Final
 
 from platform_assets.datasets.contract import _ContractManifest
 from platform_assets.features.transformer_spec import NAME_FORM, FeatureTransformer
-from platform_assets.tasks.registry import find_task, known_tasks
+from platform_assets.tasks.registry import find_task
 from platform_assets.tasks.training_spec import DEFAULT_TASK
 from scripts.editor_schema import editor_schema
 from scripts.field_reference import reference_page
 
-DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+ROOT: Final = Path(__file__).resolve().parent.parent
+DOCS: Final = ROOT / "docs"
+TASKS: Final = ROOT / "platform_assets" / "tasks"
 _MADE: Final = """\
 Every field, made by `make schemas` of the models that read the file.
 An editor with a YAML language server tells the same while you write: name [{schema}](../schemas/{schema}) in the
@@ -34,10 +36,15 @@ Checks that look at several fields at once are told by the platform, with file, 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema by name of the kind of manifest."""
     return {
-        **{name: _training_spec(name) for name in known_tasks()},
+        **{name: _training_spec(name) for name in _own_tasks()},
         "contract": editor_schema(_ContractManifest, "Contract"),
         "feature-transformer": _transformer(),
     }
+
+
+def _own_tasks() -> list[str]:
+    """Tasks of this repository, not those that somebody has added to the path."""
+    return sorted(file.parent.name.replace("_", "-") for file in TASKS.glob("*/task.py"))
 
 
 def _training_spec(task: str) -> dict[str, Any]:

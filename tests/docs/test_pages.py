@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from platform_assets.cli import app
 from platform_assets.cli.usage import PROGRAM
@@ -83,6 +84,31 @@ def test_every_command_of_the_docs_is_one(shown, tmp_path, monkeypatch):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).touch()
     assert parsed(words), page
+
+
+EXECUTED = (
+    "plan reviews_sentiment",
+    "breaker changes",
+    "ledger verify",
+    "ledger show --kind verdict",
+    "ledger head --json",
+    "retention due",
+    "policy denials",
+    "releases reviews_sentiment",
+    "drift status reviews_sentiment",
+    "export argo reviews_sentiment -o workflow.yaml",
+)
+"""Those that need no trained line, and ask nobody outside."""
+
+
+def test_commands_that_need_nothing_work_on_a_new_home(tmp_path, monkeypatch):
+    """One after the other, as somebody types them who has only just installed the platform."""
+    monkeypatch.chdir(tmp_path)
+    for shown in EXECUTED:
+        words, page = COMMANDS[shown]
+        done = CliRunner().invoke(app, words, env={"PLATFORM_HOME": str(tmp_path / "home")})
+        assert done.exit_code == 0, f"{page}: {shown}: {done.output}"
+    assert (tmp_path / "workflow.yaml").is_file()
 
 
 def test_the_commands_are_found_and_wrong_ones_fail(tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ def editor_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
     Checks across fields are the model's alone.
     """
     schema = model.model_json_schema(by_alias=True, schema_generator=_ForEditors)
-    return {"$schema": DIALECT, "title": title} | _tidied(schema)
+    tidied: dict[str, Any] = _tidied(schema)
+    return {"$schema": DIALECT, "title": title} | tidied
 
 
 class _ForEditors(GenerateJsonSchema):

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 _HEAD: Final = "| field | what it may be | default | meaning |\n|---|---|---|---|"
+_AS_GOOD_AS_ANY: Final = 2**53 - 1
+"""A bound of whole numbers that only keeps them whole elsewhere."""
 Schema = Mapping[str, Any]
 
 
@@ -79,6 +81,10 @@ def _table(section: Schema, path: tuple[str, ...], definitions: Schema) -> str:
     return "\n".join([_HEAD, *rows])
 
 
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -112,7 +118,7 @@ def _form(field: Schema, path: tuple[str, ...], definitions: Schema) -> str:
         heading = _heading(path, section)
         return f"[section {heading}](#{_anchor(heading)})"
     if "const" in field:
-        return f"`{field['const']}`"
+        return f"`{_written(field['const'])}`"
     if "enum" in field:
         return "one of " + ", ".join(f"`{each}`" for each in field["enum"])
     match field.get("type"):
@@ -122,6 +128,8 @@ def _form(field: Schema, path: tuple[str, ...], definitions: Schema) -> str:
             return "by name: " + _form(field["additionalProperties"], path, definitions)
         case "object":
             return "keys and values"
+        case "string" if "examples" in field:
+            return "such as " + " or ".join(f"`{each}`" for each in field["examples"])
         case "string":
             return "text" + (f" as `{field['pattern']}`" if "pattern" in field else "")
         case "integer":
@@ -141,5 +149,7 @@ def _most(field: Schema) -> str:
 
 def _bounds(field: Schema) -> str:
     signs = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
-    found = [f"{sign} {field[key]:,}" for key, sign in signs if key in field]
+    found = [
+        f"{sign} {field[key]:,}" for key, sign in signs if key in field and abs(field[key]) < _AS_GOOD_AS_ANY
+    ]
     return f" {' and '.join(found)}" if found else ""

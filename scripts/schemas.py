@@ -15,6 +15,7 @@ from platform_assets.datasets.contract import _ContractManifest
 from platform_assets.features.transformer_spec import NAME_FORM, FeatureTransformer
 from platform_assets.tasks.registry import find_task
 from platform_assets.tasks.training_spec import DEFAULT_TASK
+from platform_assets.validation.gate import DEMANDED, MIN_DRIFT_ROWS, Rule
 from scripts.editor_schema import editor_schema
 from scripts.field_reference import reference_page
 
@@ -31,6 +32,23 @@ first line of the file, by its path from there, or by a URL:
 ```
 
 Checks that look at several fields at once are told by the platform, with file, line and field."""
+
+_GATES: Final = {
+    "auc": "AUC on the test split.",
+    "beats_baseline": "The AUC is at least that of the task's baseline.",
+    "score_drift_ks": f"KS distance of the scores, validation against test split; each needs {MIN_DRIFT_ROWS:,} rows.",
+    "auc_drop_from_production": "AUC of the version in production, minus that of the model.",
+    "auc_drop_by_source": "The same on every other source in training.",
+    "ks": "Greatest distance between the scores of both labels.",
+    "gini": "2 AUC - 1.",
+    "psi": "Population stability index of the scores, validation against test split.",
+    "parity_ratio": "Between groups of `fairness`: how often each gets the favourable label, lowest by highest.",
+    "parity_difference": "The same, highest minus lowest.",
+    "equalized_odds_difference": "Between groups of `fairness`: the larger difference of true and false positive rates.",
+    "auc_behind_challenger": "AUC of the challenger, minus that of the scorecard.",
+    "coefficients_agree": "No coefficient of a scorecard says the opposite of its characteristic.",
+}
+"""What each gate of any task is about."""
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -54,9 +72,32 @@ def _training_spec(task: str) -> dict[str, Any]:
         "description": "What kind of model the line trains.",
         **({"default": task} if task == DEFAULT_TASK else {}),
     }
+    schema["$defs"]["Gates"] = {
+        "description": "Conditions that deploying may demand; which there are is the task's.",
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "properties": {
+            name: {"description": _GATES[name], **_condition(rule)}
+            for name, rule in find_task(task).rules.items()
+        },
+    }
+    schema["properties"]["gates"] = {"$ref": "#/$defs/Gates"}
     if task != DEFAULT_TASK:
         schema["required"] = [*schema["required"], "task"]
     return schema
+
+
+def _condition(rule: Rule) -> dict[str, Any]:
+    if rule.operators == (DEMANDED,):
+        return {"const": True}
+    operators = sorted(rule.operators, key=len, reverse=True)
+    bound = "0.8" if ">" in operators else "0.1"
+    return {
+        "type": "string",
+        "pattern": rf"^\s*({'|'.join(operators)})\s*[-+.0-9eE]+\s*$",
+        "examples": [f"{each} {bound}" for each in rule.operators],
+    }
 
 
 def _transformer() -> dict[str, Any]:

@@ -34,7 +34,7 @@ class TrainingSpec(ModelSpec):
     """What the model does, for people: in the UI and on the card."""
 
     gates: Annotated[dict[str, str | bool], Field(min_length=1)]
-    """Rule by name, such as `auc: "> 0.92"`; `true` where a gate has a bound of its own. Which there are is the task's."""
+    """Condition by gate, as `auc: "> 0.92"`, or `true`."""
     requires: RequiresSpec
     deployment: DeploymentSpec = DeploymentSpec()
     drift: DriftSpec = DriftSpec()

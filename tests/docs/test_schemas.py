@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, load_contract
 from platform_assets.features.transformer_spec import TRANSFORMERS_FOLDER, FeatureTransformer
+from platform_assets.lines.line import load_line
 from platform_assets.manifest import read_manifest, read_yaml
-from platform_assets.tasks.registry import read_training_spec
 from resources.errors import PlatformError
 from scripts.schemas import DOCS, main, schemas
 from tests.line_factory import ROOT
@@ -112,6 +112,10 @@ WRONG = [
     (TABLE_SPEC, "columns.Home", "categoric"),
     (TABLE_SPEC, "columns.Home", "ordinal"),
     (TABLE_SPEC, "train_data_uri", []),
+    (TABLE_SPEC, "gates", {"auk": "> 0.8"}),
+    (TABLE_SPEC, "gates.auc", "< 0.8"),
+    (TABLE_SPEC, "gates.auc", True),
+    (TABLE_SPEC, "gates.coefficients_agree", False),
     (TABLE_SPEC, "requires", {"deploy": [{"subject": "moon", "rule_set": "x"}]}),
     (CONTRACT, "raw.columns.amount", "decimal"),
     (CONTRACT, "raw.keys", []),
@@ -164,4 +168,4 @@ def _read(original, file):
     elif original == TRANSFORMER:
         read_manifest(file, FeatureTransformer)
     else:
-        read_training_spec(file)
+        load_line(file)  # which looks at its gates, too

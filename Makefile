@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate crds axe kfp peers bench lock clean
+.PHONY: help demo ui test test-long test-cluster test-cluster-long check k8s-render k8s-validate crds schemas docs axe kfp peers bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,12 @@ k8s-validate: $(VENV)/.dev  ## every manifest against the schemas of Kubernetes 
 crds: $(VENV)/.dev  ## write k8s/crds of the models that they are made of
 	$(BIN)/python -m scripts.crds
 
+schemas: $(VENV)/.dev  ## write docs/schemas and docs/reference of the models that read manifests
+	$(BIN)/python -m scripts.schemas
+
+docs: .docs-venv/.done  ## the documentation as a site, .site/index.html; wrong links fail
+	.docs-venv/bin/mkdocs build --strict
+
 axe: .axe-core/axe.min.js  ## the rules that the pages of the report server are tested by; needs npm
 
 kfp: .kfp-venv/.done  ## the environment of the KFP SDK, which holds other packages back
@@ -58,7 +64,7 @@ lock: $(VENV)/.torch  ## resolve constraints.lock anew
 	$(BIN)/python scripts/lock.py
 
 clean:  ## remove the environment and all local state
-	rm -rf $(VENV) .kfp-venv .peers-venv .axe-core .platform
+	rm -rf $(VENV) .kfp-venv .peers-venv .docs-venv .axe-core .site .platform
 
 # torch goes first and by itself: a build for this machine's hardware must be there before anything asks for one.
 $(VENV)/.torch: Makefile
@@ -82,6 +88,11 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
 .peers-venv/.done: tests/benchmarks/peers.txt
 	$(PYTHON) -m venv .peers-venv
 	.peers-venv/bin/pip --disable-pip-version-check install --quiet --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+.docs-venv/.done: docs/requirements.txt
+	$(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/pip --disable-pip-version-check install --quiet --requirement docs/requirements.txt
 	@touch $@
 
 .axe-core/axe.min.js: Makefile

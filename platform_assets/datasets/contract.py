@@ -79,32 +79,50 @@ _Kwargs = Annotated[dict[str, JsonValue], AfterValidator(_canonical)]
 
 
 class _MetaManifest(BaseModel):
+    """For whom an expectation is; further keys are kept."""
+
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
     domain: _Name
+    """The domain that it belongs to: one check and one verdict."""
     owner: _Text | None = None
+    """Who answers for it."""
     severity: Severity | None = None
+    """As beside `type`; `critical` where neither says otherwise."""
 
 
 class _ExpectationManifest(BaseModel):
+    """One expectation, in the terms of Great Expectations."""
+
     model_config = ConfigDict(extra="forbid")
     type: str
+    """Its name there, such as `expect_column_values_to_not_be_null`."""
     kwargs: _Kwargs
+    """Its arguments there."""
     meta: _MetaManifest
     severity: Severity | None = None
+    """Of a failure: `critical` fails the domain."""
 
 
 class _RawManifest(BaseModel):
+    """What every source file must look like, before anything touches it."""
+
     model_config = ConfigDict(extra="forbid")
     columns: Annotated[dict[_Text, RawType], Field(min_length=1)]
+    """Type by column: exactly these, in this order."""
     keys: Annotated[list[str], Field(min_length=1)]
+    """Columns that are never null."""
 
 
 class _ContractManifest(BaseModel):
+    """What a dataset promises."""
+
     model_config = ConfigDict(extra="forbid")
     name: _Name
+    """Of the contract."""
     raw: _RawManifest | None = None
     expectations: Annotated[list[_ExpectationManifest], Field(min_length=1)]
+    """What holds of the table that is published."""
 
 
 @dataclass(frozen=True, slots=True)

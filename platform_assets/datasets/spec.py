@@ -20,8 +20,11 @@ class SplitSharesSpec(Section):
     """How much is set apart, by which draw."""
 
     test: Fraction = 0.1
+    """Share of the rows that gates measure on."""
     validation: Fraction = 0.06
+    """Share of the rows that are held out beside the test split."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 17
+    """Of the draw: the same rows for the same seed."""
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:
@@ -36,6 +39,7 @@ class BlockSplitSpec(SplitSharesSpec):
     """Whole blocks of neighbours are set apart, with guard rows where blocks of two splits meet."""
 
     block_rows: Annotated[int, Field(ge=2)] = 150
+    """Rows of a block."""
     guard_rows: Annotated[int, Field(ge=0)] = 30
     """At least as many as the longest run of related neighbours."""
 
@@ -52,6 +56,7 @@ class DatasetSpec(Section):
     line: Annotated[str, Field(pattern=LINE_PATTERN)]
     """Name of the model line; the key of each of its assets begins with it."""
     train_data_uri: Annotated[Many[Uri], Field(min_length=1)]
+    """Where the labelled rows are. Of several sources the first is what gates measure on."""
     val_data_uri: Uri | None = None
     """Where given it is the test split, and no test split is cut from the training data."""
     shift_data_uri: Uri | None = None
@@ -61,6 +66,8 @@ class DatasetSpec(Section):
     train_rows: Annotated[int, Field(ge=16)] | None = None
     """How many rows to train on, drawn evenly from what the splits leave; empty for all."""
     shift_rows: Annotated[int, Field(ge=1)] | None = 2000
+    """How many rows of `shift_data_uri` are read; empty for all."""
     gdpr_class: GdprClass = "personal"
     """Of the table and of whatever is made of it row by row. What is about people, or by them, is personal."""
     retention_days: Annotated[int, Field(ge=1)] = 3650
+    """After so many days versions and objects may go, never those under legal hold."""

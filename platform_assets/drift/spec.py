@@ -36,6 +36,7 @@ class DriftSpec(ReferenceSpec):
     cool_down_seconds: Annotated[float, Field(ge=0)] = 60.0
     """After an alarm has cleared, no other of the same column for so long."""
     slot_ms: Annotated[int, Field(ge=1)] = 20
+    """The grid of both windows over event time."""
     l1_ms: Annotated[int, Field(ge=1)] = 200
     """The early window over event time."""
     l2_ms: Annotated[int, Field(ge=1)] = 600

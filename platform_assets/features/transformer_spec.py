@@ -317,7 +317,9 @@ class Metadata(TransformerSection):
     name: str
     """As Kubernetes allows it: small letters, digits and hyphens."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the object; nobody here reads them."""
     annotations: dict[str, str] = Field(default_factory=dict)
+    """`platform-assets/description` describes the transformer to people; nobody here reads others."""
 
     @model_validator(mode="before")
     @classmethod
@@ -357,7 +359,9 @@ class FeatureTransformer(TransformerSection):
     """What makes features of columns, declared once and used by many lines."""
 
     api_version: Literal["kubeflow.org/v1"]
+    """Always this."""
     kind: Literal["FeatureTransformer"]
+    """Always this."""
     metadata: Metadata
     spec: TransformerSpec
 

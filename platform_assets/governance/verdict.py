@@ -81,7 +81,9 @@ class Requirement(_Record):
     model_config = ConfigDict(populate_by_name=True, strict=True)
 
     subject_kind: SubjectKind = Field(alias="subject")
+    """What was judged."""
     rule_set: NonBlank
+    """Which verdict of it, such as `contract.schema` or `gate.auc`."""
     max_age_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """None: a verdict never grows too old."""
 

@@ -11,5 +11,8 @@ class CardSpec(Section):
     """What only people can say about the model."""
 
     owner: Annotated[str, Field(min_length=1)]
+    """Who answers for the model."""
     intended_use: Annotated[str, Field(min_length=1)]
+    """What it may be used for."""
     limitations: Annotated[str, Field(min_length=1)]
+    """Where it must not be relied upon."""

@@ -15,9 +15,13 @@ class TolerationSpec(Section):
     """A taint of nodes that the training pod may run on all the same."""
 
     key: Annotated[str, Field(min_length=1)]
+    """Of the taint."""
     operator: Literal["Exists", "Equal"] = "Exists"
+    """`Exists`: whatever its value; `Equal`: with this `value`."""
     value: str | None = None
+    """Of the taint, where the operator compares it."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Of the taint; empty for all effects."""
 
 
 class ResourcesSpec(Section):
@@ -28,8 +32,11 @@ class ResourcesSpec(Section):
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """Machines that train together."""
     mixed_precision: bool = True
+    """Whether networks train in half precision where the hardware has it."""
     cpu: Annotated[str, Field(pattern=r"^([1-9][0-9]*m?|[0-9]+\.[0-9]+)$")] = "2"
+    """Cores, as Kubernetes writes them; libraries start as many threads."""
     memory: Annotated[str, Field(pattern=MEMORY_PATTERN)] = "8Gi"
+    """Of the training pod."""
     max_memory: Annotated[str, Field(pattern=MEMORY_PATTERN)] | None = None
     """A pod that ran out of memory is tried again with twice as much, up to this; default: twice `memory`."""
     shared_memory: Annotated[str, Field(pattern=MEMORY_PATTERN)] | None = None
@@ -37,6 +44,7 @@ class ResourcesSpec(Section):
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes that will do."""
     tolerations: Many[TolerationSpec] = ()
+    """Taints of nodes that the training pod may run on all the same."""
     runtime_class: str | None = None
     """Name of a Kubernetes RuntimeClass, e.g. `nvidia`."""
     priority_class: str | None = None

@@ -22,6 +22,7 @@ class RequiresSpec(Section):
     """The verdicts each act demands; an act that demands nothing is not allowed."""
 
     deploy: Annotated[Many[Requirement], Field(min_length=1)]
+    """What activating a release demands."""
 
 
 class TrainingSpec(ModelSpec):
@@ -30,8 +31,10 @@ class TrainingSpec(ModelSpec):
     task: str = DEFAULT_TASK
     """Name of a folder of `platform_assets/tasks/`, with hyphens."""
     description: str = ""
+    """What the model does, for people: in the UI and on the card."""
 
     gates: Annotated[dict[str, str | bool], Field(min_length=1)]
+    """Condition by gate, as `auc: "> 0.92"`, or `true`."""
     requires: RequiresSpec
     deployment: DeploymentSpec = DeploymentSpec()
     drift: DriftSpec = DriftSpec()

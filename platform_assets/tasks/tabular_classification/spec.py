@@ -116,12 +116,14 @@ class RowSplitSpec(SplitSharesSpec):
     """Rows are drawn at random; all rows of a key go together."""
 
     by: Literal["rows"] = "rows"
+    """The draw: rows at random."""
 
 
 class GroupSplitSpec(SplitSharesSpec):
     """Groups are drawn at random; all rows of a group, or of a key where no column is a group, go together."""
 
     by: Literal["group"]
+    """The draw: groups at random."""
 
 
 class TimeSplitSpec(SplitSharesSpec):
@@ -131,12 +133,14 @@ class TimeSplitSpec(SplitSharesSpec):
     """
 
     by: Literal["time"]
+    """The draw: the newest rows."""
 
 
 class TableBlockSplitSpec(BlockSplitSpec):
     """Whole blocks of neighbours are drawn at random, with guard rows where blocks of two splits meet."""
 
     by: Literal["blocks"]
+    """The draw: blocks of neighbours at random."""
 
 
 def _split_kind(value: Any) -> Any:
@@ -164,6 +168,7 @@ class TableDatasetSpec(DatasetSpec, ColumnsSpec):
     """The kind of subject that the key column names: the namespace of its values. Without a key column a row is
     its own subject, named by the SHA-256 of all its values but the target, whether the spec uses them or not."""
     split: TableSplitSpec = RowSplitSpec()
+    """By rows, groups, time or blocks."""
 
     @model_validator(mode="after")
     def _split_has_its_column(self) -> Self:
@@ -204,6 +209,7 @@ class TabularParameters(Section):
     """How a model of a table is trained; what says so is of gradient boosting, or of scorecards, only."""
 
     model: Literal["logistic", "gradient_boosting", "scorecard"] = "gradient_boosting"
+    """Logistic regression, gradient-boosted trees, or logistic regression on weights of evidence, told in points."""
     regularisation: Annotated[float, Field(gt=0)] = 1.0
     """L2 penalty: of the coefficients of a logistic regression or scorecard, or of the values of a tree's leaves."""
     scorecard: Annotated[ScorecardSpec, AddedLater(_SCORECARD_AS_ADDED)] = ScorecardSpec()
@@ -251,6 +257,7 @@ class GroupsSpec(Section):
     """Groups of rows by the values of one column; rows without a value are the group `missing`."""
 
     column: Annotated[str, Field(min_length=1)]
+    """A numeric, categorical or ordinal column; the model need not read it."""
     bands: Annotated[Many[float], Field(min_length=1)] | None = None
     """Of a numeric column: where the next group begins, ascending."""
 

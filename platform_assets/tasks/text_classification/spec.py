@@ -33,10 +33,13 @@ class EncoderParameters(HyperParameters):
     """How an encoder is fine-tuned; its last layer at `learning_rate`."""
 
     head_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Of the classifier on top of the encoder."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Each encoder layer below the last learns this much slower than the one above it."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the values that are left out at random in training."""
     freeze_embeddings: bool = True
+    """Whether the encoder's embeddings stay as they are."""
 
 
 class TextDriftSpec(DriftSpec):

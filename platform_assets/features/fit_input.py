@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.sources import RDATASET, Source, open_source, read_frame, without_secrets
+from platform_assets.datasets.sources import Source, open_source, without_secrets
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.row_files import rows_of_bytes
+from platform_assets.features.row_sources import rows_of_opened
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.subject_columns import ids_of
 from platform_assets.governance.subjects import hash_of
@@ -70,7 +69,7 @@ class FitInput:
         Raises:
             WarehouseError: the snapshot is gone.
             DatasetError: a selection finds no row.
-        FeatureError: the file is none, or is damaged.
+            FeatureError: the file is none, or is damaged.
         """
         if self.dataset is not None:
             snapshot = self.dataset.snapshot
@@ -189,16 +188,6 @@ def file_rows(source: Source, spec: TransformerSpec) -> "pa.Table":
         DatasetError: a selection finds no row.
         FeatureError: the file is not what its ending says, or is damaged.
     """
-    import pyarrow as pa
-
-    if source.suffix != RDATASET and not source.selection:
-        table = rows_of_bytes(source.content, source.suffix, spec, name=source.uri).table
-        assert table is not None
-        return table
-    try:
-        table = pa.Table.from_pandas(read_frame(source), preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        raise DatasetError(
-            f"{source.uri}: a column holds values of several types; give each one type"
-        ) from None
-    return table.replace_schema_metadata()
+    table = rows_of_opened(source, spec).table
+    assert table is not None
+    return table

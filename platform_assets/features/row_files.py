@@ -1,11 +1,12 @@
 """Rows in files, as chunks: Parquet is streamed, other formats are small and read whole. No value changes on the way."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from platform_assets.features.csv_types import typed
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.reading.errors import ReadingError, shown_name
@@ -16,12 +17,14 @@ from platform_assets.reading.texts import refuse_repeated_names
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from platform_assets.features.transformer import FittedTransformer
+
 OnRows = Callable[[int], object]
 """Is told how many rows have been read since it was told before."""
 PARQUET: Final = ".parquet"
+CSV: Final = ".csv"
 _BUFFER_BYTES: Final = 1 << 20
 """Of a column that is being read; without it a whole row group would lie in memory."""
-_CSV: Final = ".csv"
 _MARK_BYTES: Final = 4
 _HEAD_BYTES: Final = 64
 _SAMPLE_ROWS: Final = 1 << 12
@@ -101,14 +104,17 @@ class RowFiles:
                 )
 
 
-def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
+def open_rows(
+    source: Path | Sequence[Path], spec: TransformerSpec, *, fitted: "FittedTransformer | None" = None
+) -> RowFiles:
     """The rows of a file, of several, or of all Parquet files in a folder, in the order of their names.
 
-    Values of csv are texts. Columns that the spec reads become numbers or times where each of their values is one.
+    Values of csv are texts; columns that the spec reads have types, as `csv_types` tells.
 
     Args:
         source: Where they are.
         spec: What is to be made of them.
+        fitted: Of woe and csv: what says which columns are numbers.
 
     Raises:
         FeatureError: there is none, it cannot be read, is not what its ending says, or is of another schema than the
@@ -120,7 +126,7 @@ def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
         raise FeatureError("no file was named; name a Parquet file, or a folder of them")
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if len(files) == 1 and files[0].suffix.lower() != PARQUET:
-        return _read_whole(files[0], spec)
+        return _read_whole(files[0], spec, fitted)
     schema, rows, size_bytes, unpacked_bytes = None, 0, 0, 0
     for file in files:
         found, count, unpacked = _footer(file)
@@ -146,14 +152,22 @@ def rows_of_table(table: "pa.Table", *, name: str) -> RowFiles:
     return RowFiles(name, (), table.schema, table.num_rows, table.nbytes, table=table)
 
 
-def rows_of_bytes(content: bytes, suffix: str, spec: TransformerSpec, *, name: str) -> RowFiles:
-    """Rows of a whole file that is in memory already.
+def rows_of_bytes(
+    content: bytes,
+    suffix: str,
+    spec: TransformerSpec,
+    *,
+    name: str,
+    fitted: "FittedTransformer | None" = None,
+) -> RowFiles:
+    """Rows of a whole file that is in memory already; those of csv have types as `csv_types` tells.
 
     Args:
         content: The file.
         suffix: The ending of its name: `.csv`, `.jsonl` or `.parquet`.
         spec: What is to be made of them.
         name: What the file is called in messages.
+        fitted: Of woe and csv: what says which columns are numbers.
 
     Raises:
         FeatureError: the bytes are not what the ending says.
@@ -164,8 +178,8 @@ def rows_of_bytes(content: bytes, suffix: str, spec: TransformerSpec, *, name: s
         table = read_table(content, suffix, name=name)
     except ReadingError as problem:
         raise FeatureError(str(problem)) from None
-    if suffix.lower() == _CSV:
-        table = _with_types(table, spec)
+    if suffix.lower() == CSV:
+        table = typed(table, spec, name=name, fitted=fitted)
     return replace(rows_of_table(table, name=name), size_bytes=len(content))
 
 
@@ -237,33 +251,14 @@ def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
     return None
 
 
-def _read_whole(file: Path, spec: TransformerSpec) -> RowFiles:
+def _read_whole(file: Path, spec: TransformerSpec, fitted: "FittedTransformer | None") -> RowFiles:
     if file.suffix.lower() not in FORMATS:
         raise FeatureError(
             f"{file}: format {file.suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
         )
     with _readable(file):
         content = file.read_bytes()
-    return replace(rows_of_bytes(content, file.suffix, spec, name=str(file)), files=(file,))
-
-
-def _with_types(table: "pa.Table", spec: TransformerSpec) -> "pa.Table":
-    """The table whose texts are numbers or times, in columns that the spec reads and where each value is one."""
-    import pyarrow as pa
-
-    times = {spec.timestamp_column, spec.available_column}
-    for at, name in enumerate(table.column_names):
-        kinds: list[pa.DataType] = []
-        if name in times:
-            # With an offset first: without one, a value that has one is no time.
-            kinds = [pa.timestamp("us", "UTC"), pa.timestamp("us")]
-        elif name in spec.columns or name == spec.entity_key:
-            kinds = [pa.int64(), pa.float64()] if name in spec.columns else [pa.int64()]
-        for kind in kinds:
-            with suppress(pa.ArrowInvalid):
-                table = table.set_column(at, name, table.column(at).cast(kind))
-                break
-    return table
+    return replace(rows_of_bytes(content, file.suffix, spec, name=str(file), fitted=fitted), files=(file,))
 
 
 def _chunks_of(

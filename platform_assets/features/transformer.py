@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _ROOM: Final = "platform_assets.features"
 _WINDOWS: Final = (
+    "csv_types",
     "windows",
     "window_columns",
     "window_entity",
@@ -22,6 +23,7 @@ _WINDOWS: Final = (
 _MODULES: Final[Mapping[TransformerType, tuple[str, ...]]] = MappingProxyType(
     {
         "woe": (
+            "csv_types",
             "woe",
             "woe_bins",
             "woe_columns",

@@ -169,7 +169,7 @@ class TestOutput:
         made = transformer("lag", lag={"rows": 1})
         run_transformer(made, tmp_path / "rows.csv", tmp_path / "f.parquet")
         found = pq.read_table(tmp_path / "f.parquet")
-        assert found["entity"].to_pylist() == [3, 7, 7]
+        assert found["entity"].to_pylist() == ["3", "7", "7"]
         assert found["amount_lag"].to_pylist() == [None, None, 1.5]
         assert found["code"].to_pylist() == ["009", "007", "008"]
 

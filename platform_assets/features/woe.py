@@ -29,7 +29,7 @@ from platform_assets.features.woe_bins import Counts, Odds
 from platform_assets.features.woe_columns import check_kind, column_of, first_missing, kind_of
 from platform_assets.features.woe_prebins import CategoryPrebins, Counted, NumberPrebins, Prebinned, no_value
 from platform_assets.features.woe_table import WoeColumn, kernels_for
-from platform_assets.features.woe_target import check_classes, read_target
+from platform_assets.features.woe_target import check_classes, read_target, refuse_texts
 from platform_assets.fingerprint import canonical_sha256
 
 if TYPE_CHECKING:
@@ -270,6 +270,8 @@ def prebins(spec: TransformerSpec, sample: "pa.Table") -> Prebins:
         if kind is None:
             raise no_value(name)
         found.append(NumberPrebins.of(column, name, settings) if kind == "numeric" else CategoryPrebins(name))
+    if all(isinstance(each, NumberPrebins) for each in found):
+        refuse_texts(settings.special_values)
     return Prebins(spec, tuple(found))
 
 

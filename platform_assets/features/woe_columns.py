@@ -18,19 +18,6 @@ LARGEST_EXACT: Final = 2**53
 _TOLD: Final = {"numeric": "numbers", "categorical": "texts"}
 
 
-def column_of(rows: "pa.Table", name: str) -> "pa.ChunkedArray":
-    """The one column of this name.
-
-    Raises:
-        FeatureError: there is none, or there are several.
-    """
-    found = rows.schema.get_all_field_indices(name)
-    if len(found) != 1:
-        many = f"stands {len(found)} times" if found else "is missing"
-        raise FeatureError(f"column {name} {many}; there are {', '.join(rows.column_names) or 'no columns'}")
-    return rows.column(found[0])
-
-
 def kind_of(column: "pa.ChunkedArray", name: str) -> Kind | None:
     """Whether a column holds numbers or categories; None where it has no type because it has no values.
 
@@ -171,14 +158,3 @@ def listed(column: "pa.ChunkedArray", name: str, kind: Kind) -> Sequence[Any]:
     ]:
         raise _identifiers(name, len(beyond), beyond[0])
     return [np.nan if value is None else float(value) for value in values]
-
-
-def first_missing(column: "pa.ChunkedArray") -> tuple[int, int]:
-    """How many values of a column are null or NaN, and the first row of them, from 1."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    missing = pc.is_null(column, nan_is_null=True)
-    return int(pc.sum(missing, min_count=0).as_py()), int(pc.index(missing, True).as_py()) + 1

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.table_columns import column_of
 from platform_assets.features.transformer_spec import WoeSpec
 from platform_assets.features.woe_bins import PREBINS, Counts, Floats, Merged, Odds, merge, quantile_edges
 from platform_assets.features.woe_columns import (
@@ -17,7 +18,6 @@ from platform_assets.features.woe_columns import (
     as_held,
     check_kind,
     code_chunks,
-    column_of,
     number_chunks,
 )
 from platform_assets.features.woe_labels import interval_labels, names_label

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.table_columns import column_of, first_missing
 from platform_assets.features.transformer_spec import Value
-from platform_assets.features.woe_columns import column_of, first_missing, kind_of
+from platform_assets.features.woe_columns import kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

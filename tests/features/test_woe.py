@@ -576,6 +576,13 @@ class TestBytes:
                 with pytest.raises(FeatureError):
                     Woe.from_bytes(damaged)
 
+    def test_a_damaged_state_is_taken_for_nothing_else(self):
+        """Of whatever type it was: what cannot be read does not say."""
+        content = fit_woe(woe_spec(), loans()).to_bytes()
+        for damaged in (content[:-1], content[1:], b"", b"[]", b"{}", content.replace(b'"type"', b'"tipe"')):
+            with pytest.raises(FeatureError, match="bytes are a damaged fitted transformer, or none"):
+                read_fitted(damaged)
+
     def test_a_later_format_is_refused(self):
         """It may mean something else."""
         content = fit_woe(woe_spec(), loans()).to_bytes()

@@ -136,6 +136,7 @@ def open_rows(
             raise FeatureError(
                 f"{file}: {difference}; the files of {name} are to have the same columns of the same types"
             )
+        schema = _either_nullable(schema, found)
         rows, size_bytes = rows + count, size_bytes + file.stat().st_size
         unpacked_bytes += unpacked
     folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
@@ -184,14 +185,18 @@ def rows_of_bytes(
 
 
 def _files_in(folder: Path) -> list[Path]:
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() == PARQUET and not path.name.startswith((".", "_")) and path.is_file()
-    )
-    if not files:
+    """Parquet files; what begins with `.` or `_` is about them, and by custom no part of the rows."""
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    if not found:
         raise FeatureError(f"{folder}: holds no file that ends in .parquet; name the folder that does")
-    return files
+    for path in found:
+        if not path.is_file() or path.suffix.lower() != PARQUET:
+            what = "a folder" if path.is_dir() else "no file that ends in .parquet"
+            raise FeatureError(
+                f"{folder}: holds {shown_name(path.name)}, which is {what}, and its rows would be left out; name a folder "
+                "of Parquet files and nothing else"
+            )
+    return found
 
 
 @contextmanager
@@ -211,6 +216,11 @@ def _readable(file: Path) -> Iterator[None]:
         raise FeatureError(str(problem)) from None
     except MemoryError:
         raise
+    except pa.ArrowNotImplementedError:
+        raise FeatureError(
+            f"{file}: has a column of a layout that cannot be read in pieces, as a dictionary within an object; write it "
+            "again without"
+        ) from None
     except (pa.ArrowException, OSError, ValueError):
         raise FeatureError(
             f"{file}: is damaged, cut off, encrypted or of an unknown kind of Parquet; write it again"
@@ -231,11 +241,43 @@ def _footer(file: Path) -> tuple["pa.Schema", int, int]:
             stream.seek(-min(_MARK_BYTES, file.stat().st_size), 2)
             refuse_foreign_form(head + stream.read(), PARQUET, name=str(file))
         with pq.ParquetFile(file) as parquet:
-            schema = parquet.schema_arrow
+            schema = _without_views(parquet.schema_arrow)
             refuse_repeated_names(schema.names, name=str(file), is_named=True)
             groups = range(parquet.metadata.num_row_groups)
             unpacked = sum(parquet.metadata.row_group(at).total_byte_size for at in groups)
             return schema, parquet.metadata.num_rows, unpacked
+
+
+def _either_nullable(left: "pa.Schema", right: "pa.Schema") -> "pa.Schema":
+    """The schema of rows of both: null is in a column where it may be in one of them."""
+    import pyarrow as pa
+
+    fields = [
+        one.with_nullable(one.nullable or other.nullable) for one, other in zip(left, right, strict=True)
+    ]
+    return pa.schema(fields, metadata=left.metadata)
+
+
+def _without_views(schema: "pa.Schema") -> "pa.Schema":
+    """The same with texts and bytes that lie one behind the other: Arrow can neither sort nor choose views of them."""
+    import pyarrow as pa
+
+    for at, column in enumerate(schema):
+        schema = schema.set(at, column.with_type(_without_views_type(column.type, pa)))
+    return schema
+
+
+def _without_views_type(kind: "pa.DataType", pa: Any) -> "pa.DataType":
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([each.with_type(_without_views_type(each.type, pa)) for each in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_without_views_type(kind.value_type, pa)))
+    return kind
 
 
 def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
@@ -272,9 +314,17 @@ def _chunks_of(
         options: dict[str, Any] = {"batch_size": batch_rows, "use_threads": threads > 1}
         # All of them by no name: Parquet's names of nested columns are paths, which others may equal.
         chosen = None if names == schema.names else names
-        batches = parquet.iter_batches(columns=chosen, **options)
+        # Nor more: by a name with a dot, a field of an object comes along.
+        batches = (batch.select(names) for batch in parquet.iter_batches(columns=chosen, **options))
         columns = [parquet.schema.column(at) for at in range(len(parquet.schema))]
-        if not (old := [c.path for c in columns if c.physical_type == _OLD_TIME and c.path in names]):
+        old = [
+            column.path
+            for column in columns
+            if column.physical_type == _OLD_TIME
+            and column.path in names
+            and pa.types.is_timestamp(wanted.field(column.path).type)
+        ]
+        if not old:
             for batch in batches:
                 yield pa.Table.from_batches([batch]).cast(wanted)
             return
@@ -282,7 +332,7 @@ def _chunks_of(
             file, pre_buffer=False, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
         ) as rough:
             for batch, coarse in zip(batches, rough.iter_batches(columns=old, **options), strict=True):
-                _refuse_wrapped(batch, coarse, file)
+                _refuse_wrapped(batch, coarse.select(old), file)
                 yield pa.Table.from_batches([batch]).cast(wanted)
 
 

@@ -268,15 +268,20 @@ def _without_views(schema: "pa.Schema") -> "pa.Schema":
 
 
 def _without_views_type(kind: "pa.DataType", pa: Any) -> "pa.DataType":
+    def plain(field: "pa.Field") -> "pa.Field":
+        return field.with_type(_without_views_type(field.type, pa))
+
     if pa.types.is_string_view(kind):
         return pa.large_string()
     if pa.types.is_binary_view(kind):
         return pa.large_binary()
     if pa.types.is_struct(kind):
-        return pa.struct([each.with_type(_without_views_type(each.type, pa)) for each in kind])
+        return pa.struct([plain(each) for each in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(plain(kind.key_field), plain(kind.item_field), keys_sorted=kind.keys_sorted)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         make = pa.list_ if pa.types.is_list(kind) else pa.large_list
-        return make(kind.value_field.with_type(_without_views_type(kind.value_type, pa)))
+        return make(plain(kind.value_field))
     return kind
 
 

@@ -194,8 +194,14 @@ class TestOutput:
                 ]
             )
         )
-        lists = pa.ListArray.from_arrays(range(1_001), views["note"].combine_chunks())
-        source = write_rows(tmp_path / "rows.parquet", views.append_column("list", lists))
+        note = views["note"].combine_chunks()
+        lists = pa.ListArray.from_arrays(range(1_001), note)
+        views = views.append_column("object", pa.StructArray.from_arrays([note], ["x"]))
+        pairs = pa.MapArray.from_arrays(range(1_001), note.cast(pa.string()), note)
+        views = views.append_column("list", lists).append_column("map", pairs)
+        views = views.append_column("bytes", note.cast(pa.binary_view()))
+        # In one group: Arrow cannot slice the objects.
+        source = write_rows(tmp_path / "rows.parquet", views, row_group_rows=1_000)
         assert pq.read_schema(source).field("entity").type == pa.string_view()
         found = []
         for name in ("plain", "rows"):
@@ -204,9 +210,12 @@ class TestOutput:
                 transformer("lag"), tmp_path / f"{name}.parquet", tmp_path / "f.parquet", budget=TINY
             )
             found.append(pq.read_table(tmp_path / "f.parquet"))
-        assert found[1].column_names == ["entity", "time", "amount", "note", "list", "amount_lag"]
-        assert [each[0] for each in found[1]["list"].to_pylist()] == found[0]["note"].to_pylist()
-        assert found[1].drop_columns("list").to_pydict() == found[0].to_pydict()
+        notes = found[0]["note"].to_pylist()
+        assert found[1]["list"].to_pylist() == [[note] for note in notes]
+        assert found[1]["object"].to_pylist() == [{"x": note} for note in notes]
+        assert found[1]["map"].to_pylist() == [[(note, note)] for note in notes]
+        assert found[1]["bytes"].to_pylist() == [note.encode() for note in notes]
+        assert found[1].drop_columns(["list", "map", "bytes", "object"]).to_pydict() == found[0].to_pydict()
         assert found[1]["entity"].type == pa.large_string()
 
     def test_null_in_a_later_file(self, tmp_path):

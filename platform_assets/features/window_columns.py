@@ -250,6 +250,8 @@ def _values(column: "pa.ChunkedArray", name: str) -> Floats:
     )
     if not any(accepts(kind) for accepts in numeric):
         raise FeatureError(f"column {name}: is of type {kind}; a window is computed of numbers")
+    if types.is_decimal(kind):
+        column = column.cast(pa.string())  # by itself, Arrow would not round to the nearest float
     try:
         floats = column if kind == pa.float64() else column.cast(pa.float64())
     except pa.ArrowInvalid as problem:

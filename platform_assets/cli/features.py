@@ -84,7 +84,7 @@ def run(
     transformer = _transformer(spec)
     state = _state(fitted, transformer)
     limit = _bytes(memory_limit)
-    rows = _rows(source, transformer)
+    rows = _rows(source, transformer, state)
     with _progress() as told:
         done = run_transformer(
             transformer,
@@ -298,11 +298,13 @@ def _refuse_fit(transformer: "FeatureTransformer") -> None:
         )
 
 
-def _rows(source: str | None, transformer: "FeatureTransformer") -> "RowFiles":
+def _rows(
+    source: str | None, transformer: "FeatureTransformer", fitted: "FittedTransformer | None" = None
+) -> "RowFiles":
     """The rows of a source, or of the spec's own."""
     from platform_assets.features.row_sources import rows_of_source
 
-    return rows_of_source(source or transformer.spec.input_source, transformer.spec)
+    return rows_of_source(source or transformer.spec.input_source, transformer.spec, fitted=fitted)
 
 
 @contextmanager

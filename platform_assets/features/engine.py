@@ -91,7 +91,7 @@ def run_transformer(
     """
     began = time.monotonic()
     spec = transformer.spec
-    rows = source if isinstance(source, RowFiles) else open_rows(source, spec)
+    rows = source if isinstance(source, RowFiles) else open_rows(source, spec, fitted=fitted)
     _refuse_overwriting(rows, target)
     rows.refuse_missing(spec.columns)
     if taken := [name for name in spec.outputs.values() if name in rows.schema.names]:

@@ -44,6 +44,8 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, thread
         FeatureError: a column is missing or of a type that cannot be sorted by, or a value is null; the message says
             how many are, and which row is the first.
     """
+    from platform_assets.features.window_columns import null_where_missing
+
     names = _named(spec)
     rows.refuse_missing(names)
     keys, disorder = keys_of(spec), Disorder()
@@ -52,9 +54,10 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, thread
     with read_ahead(rows.chunks(names, batch_rows=batch_rows, threads=threads), threads=threads) as chunks:
         for chunk in chunks:
             for name in names:
-                if count := chunk.column(name).null_count:
+                column = null_where_missing(chunk.column(name))
+                if count := column.null_count:
                     before, first = nulls[name]
-                    nulls[name] = before + count, first or seen + _first_null(chunk.column(name))
+                    nulls[name] = before + count, first or seen + _first_null(column)
             if not any(count for count, _ in nulls.values()) and disorder.row is None:
                 with placed(rows, seen):
                     disorder.look(keys(chunk))

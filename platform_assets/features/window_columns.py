@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST_VALUE: Final = 1e140
 """Its square has room in a float64, and so have a million of them, a million times."""
+SMALLEST_DEVIATION: Final = 1e-140
+"""Below it, the population deviation of a window's values, times their number, counts as 0: its square has lost digits."""
 LARGEST_TIME: Final = 2**62
 """Microseconds from 1970 on, either way: 146,000 years."""
 NEVER: Final = 2**63 - 1
@@ -78,10 +80,19 @@ def read_window_rows(spec: TransformerSpec, table: "pa.Table") -> WindowRows:
     )
 
 
+def null_where_missing(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """The same values; a dictionary that holds a null is no dictionary any more, as its nulls would not be counted."""
+    from pyarrow import types
+
+    if types.is_dictionary(column.type) and any(chunk.dictionary.null_count for chunk in column.chunks):
+        return column.cast(column.type.value_type)
+    return column
+
+
 def _column(table: "pa.Table", name: str) -> "pa.ChunkedArray":
     match table.schema.get_all_field_indices(name):
         case [index]:
-            return table.column(index)
+            return null_where_missing(table.column(index))
         case []:
             raise FeatureError(f"column {name}: is not among those of the rows; add it, or name another")
         case _:

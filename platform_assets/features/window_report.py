@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NO_VALUE: Final = "the row has no value"
 NO_ANSWER: Final = "its window has no answer"
 TOO_FEW: Final = "fewer than minPeriods known values"
-EQUAL: Final = "all known values are equal"
+EQUAL: Final = "its known values are equal, to within 1e-140"
 NOT_YET: Final = "no known value that old"
 TOO_OLD: Final = "older than the tolerance"
 _DAY_US: Final = 86_400_000_000

@@ -14,6 +14,11 @@ TIMES = pa.array([0, 1, 2], pa.timestamp("us"))
 SECRET = "4929-0000"
 
 
+def coded(values: pa.Array) -> pa.DictionaryArray:
+    """The values behind indices, none of which is null."""
+    return pa.DictionaryArray.from_arrays(pa.array([0, 1, 2], pa.int8()), values)
+
+
 def rows(**columns: object) -> pa.Table:
     """Three rows of one entity."""
     return pa.table({"e": ["a", "a", "a"], "t": TIMES, "x": [1.0, 2.0, 3.0], "a": TIMES} | columns)
@@ -26,6 +31,11 @@ def rows(**columns: object) -> pa.Table:
         (
             {"t": pa.array([0, 1, None], pa.timestamp("us"))},
             r"column t: 1 of 3 values are missing \(first: row 3\)",
+        ),
+        ({"e": coded(pa.array(["a", None, "b"]))}, r"column e: 1 of 3 values are missing \(first: row 2\)"),
+        (
+            {"t": coded(pa.array([0, None, None], pa.timestamp("us")))},
+            r"column t: 2 of 3 values are missing \(first: row 2\)",
         ),
         ({"e": [1.5, 1.5, 1.5]}, "column e: is of type double; an entity is named by a text or an integer"),
         ({"t": [0, 1, 2]}, "column t: is of type int64; whether an integer counts seconds"),

@@ -295,7 +295,7 @@ def test_an_integer_is_the_entity_of_its_text() -> None:
     assert stream.query("7", 1, [None]) == stream.query(7, 1, [None]) == (1.5,)
 
 
-@pytest.mark.parametrize("key", [1.0, True, np.bool_(True), None, b"1", ("1",)])
+@pytest.mark.parametrize("key", [1.0, True, np.True_, None, b"1", ("1",)])
 def test_a_key_is_text_or_integer(key: object) -> None:
     """1.0 would have a history beside that of 1; whoever asks or tells by such a key is refused, and nothing changes."""
     stream = WindowStream(spec("lag", lag={"rows": 1}))

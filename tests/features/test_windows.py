@@ -97,7 +97,7 @@ def test_a_row_sees_nothing_that_was_not_known(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("apart", "counts"), [(1.01 * SMALLEST_DEVIATION, True), (0.99 * SMALLEST_DEVIATION, False)]
 )
-def test_the_least_deviation_that_counts(apart: float, counts: bool) -> None:
+def test_the_least_deviation_that_counts(*, apart: float, counts: bool) -> None:
     """Two values have half their distance as deviation: nearer together, they are taken for equal: no z-score."""
     (*_, answer) = answered(spec(), history(0.0, apart, apart))
     assert (answer is not None) is counts

@@ -91,7 +91,7 @@ def run(
     transformer = _transformer(spec)
     state = _state(fitted, transformer)
     limit = _bytes(memory_limit)
-    rows = _rows(source, transformer)
+    rows = _rows(source, transformer, limit)
     with _progress() as told:
         done = run_transformer(
             transformer,
@@ -135,7 +135,7 @@ def fit(
     transformer = _transformer(spec)
     _refuse_fit(transformer)
     limit = _bytes(memory_limit)
-    rows = _rows(source, transformer)
+    rows = _rows(source, transformer, limit)
     with _progress() as told:
         found = fit_to_file(
             transformer, rows, output, memory_limit_bytes=limit, threads=threads, on_progress=told
@@ -250,7 +250,7 @@ def _woe(
         assert isinstance(found, Woe)
         return found
 
-    rows = _rows(source, transformer) if state is None else None
+    rows = _rows(source, transformer, limit_bytes) if state is None else None
     if picture is None:
         return weights()
     from platform_assets.features.woe_pictures import woe_picture
@@ -275,7 +275,7 @@ def _explain_windows(
 ) -> None:
     from platform_assets.features.window_report import window_report
 
-    rows = _rows(source, transformer)
+    rows = _rows(source, transformer, limit_bytes)
     with _progress() as told:
         found = window_report(
             transformer,
@@ -334,13 +334,17 @@ def _refuse_fit(transformer: "FeatureTransformer") -> None:
         )
 
 
-def _rows(source: str | None, transformer: "FeatureTransformer") -> "RowFiles":
+def _rows(source: str | None, transformer: "FeatureTransformer", limit_bytes: int) -> "RowFiles":
     """The rows of a source, or of the spec's own."""
+    from platform_assets.features.memory_budget import refuse_too_large
     from platform_assets.features.row_sources import rows_of_source
 
     if source is not None and not source.strip():
         raise FeatureError("--input: is empty; name a file, or leave it out for the inputSource of the spec")
-    return rows_of_source(transformer.spec.input_source if source is None else source, transformer.spec)
+    source = transformer.spec.input_source if source is None else source
+    if "://" not in source:
+        refuse_too_large([Path(source)], limit_bytes)
+    return rows_of_source(source, transformer.spec)
 
 
 def _refuse_target(target: Path, suffix: str, *read: Path | None) -> None:

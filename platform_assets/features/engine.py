@@ -23,8 +23,9 @@ from platform_assets.features.file_output import (
 )
 from platform_assets.features.fitting import OnProgress, fit_on_rows, placed
 from platform_assets.features.history import History, Sorting, counted
-from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for
+from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for, refuse_too_large
 from platform_assets.features.overlap import read_ahead, written_behind
+from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import RowFiles, open_rows
 from platform_assets.features.row_order import whole_instants
 from platform_assets.features.transformer import FittedTransformer, kernel_version
@@ -34,7 +35,7 @@ from platform_assets.reading.errors import shown_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from platform_assets.features.transformer_spec import FeatureTransformer
+    from platform_assets.features.transformer_spec import FeatureTransformer, TransformerSpec
     from platform_assets.features.windows import WindowStream
 
 DEFAULT_THREADS: Final = 2
@@ -92,7 +93,7 @@ def run_transformer(
     """
     began = time.monotonic()
     spec = transformer.spec
-    rows = source if isinstance(source, RowFiles) else open_rows(source, spec)
+    rows = _opened(source, spec, memory_limit_bytes)
     refuse_overwriting(target, rows.files, folder=rows.folder)
     rows.refuse_missing(spec.columns)
     if taken := [name for name in spec.outputs.values() if name in rows.schema.names]:
@@ -101,11 +102,10 @@ def run_transformer(
             "give the feature another name by outputNames"
         )
     _refuse_unwritable(rows)
-    row_bytes = rows.row_bytes() + _FEATURE_BYTES * len(spec.columns)
     run = _Run(
         transformer,
         rows,
-        budget or budget_for(memory_limit_bytes, row_bytes),
+        budget or _budget(rows, memory_limit_bytes, extra=_FEATURE_BYTES * len(spec.columns)),
         max(1, threads),
         on_progress,
         nulls={name: {} for name in spec.outputs.values()},
@@ -140,12 +140,12 @@ def fit_rows(
     Raises:
         FeatureError: the rows do not fit the spec, or cannot be read.
     """
-    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
-    budget = budget or budget_for(memory_limit_bytes, rows.row_bytes())
+    rows = _opened(source, transformer.spec, memory_limit_bytes)
+    budget = budget or _budget(rows, memory_limit_bytes)
     return fit_on_rows(
         transformer.spec,
         rows,
-        batch_rows=budget.batch_rows,
+        budget=budget,
         threads=max(1, threads),
         on_progress=on_progress,
     )
@@ -165,7 +165,7 @@ def fit_to_file(
     Raises:
         FeatureError: as `fit_rows`, or the file cannot be written.
     """
-    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
+    rows = _opened(source, transformer.spec, memory_limit_bytes)
     refuse_overwriting(target, rows.files, folder=rows.folder)
     with whole_output(target) as output:
         fitted = fit_rows(
@@ -193,11 +193,11 @@ class _Run:
             fitted = fit_on_rows(
                 self.transformer.spec,
                 self.rows,
-                batch_rows=self.budget.batch_rows,
+                budget=self.budget,
                 threads=self.threads,
                 on_progress=self.on_progress,
             )
-        chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
+        chunks = chunks_of(self.rows, budget=self.budget, threads=self.threads)
         self._write(output, chunks, fitted.transform, fitted)
 
     def by_history(self, output: Output) -> None:
@@ -238,7 +238,7 @@ class _Run:
             pa.OSFile(str(output.incoming), "wb") as sink,
             pq.ParquetWriter(sink, schema, **writing_options(schema, self.rows)) as writer,
             written_behind(partial(_write_group, writer), threads=self.threads) as write,
-            read_ahead(_evened(chunks, self.budget.batch_rows), threads=self.threads) as ready,
+            read_ahead(chunks, threads=self.threads) as ready,
         ):
             for chunk in ready if stream is None else whole_instants(ready, stream):
                 with placed(self.rows, done):
@@ -281,26 +281,21 @@ class _Run:
         refuse_full_disk(needs)
 
 
+def _opened(source: Path | Sequence[Path] | RowFiles, spec: "TransformerSpec", limit_bytes: int) -> RowFiles:
+    if isinstance(source, RowFiles):
+        return source
+    refuse_too_large([source] if isinstance(source, Path) else source, limit_bytes)
+    return open_rows(source, spec)
+
+
+def _budget(rows: RowFiles, limit_bytes: int, *, extra: int = 0) -> Budget:
+    held = 0 if rows.table is None else rows.table.nbytes
+    return budget_for(limit_bytes, rows.row_bytes().most + extra, held_bytes=held, name=rows.name)
+
+
 def _write_group(writer: Any, rows: "pa.Table") -> None:
     """As one row group."""
     writer.write_table(rows, rows.num_rows)
-
-
-def _evened(chunks: Iterator["pa.Table"], batch_rows: int) -> Iterator["pa.Table"]:
-    """The rows in chunks of this size, which become row groups; the last may be smaller."""
-    import pyarrow as pa
-
-    waiting: list[pa.Table] = []
-    count = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        count += chunk.num_rows
-        while count >= batch_rows:
-            together = waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting)
-            yield together.slice(0, batch_rows)
-            waiting, count = [together.slice(batch_rows)], count - batch_rows
-    if count:
-        yield pa.concat_tables(waiting)
 
 
 def _refuse_unwritable(rows: RowFiles) -> None:

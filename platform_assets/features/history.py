@@ -1,7 +1,7 @@
 """Rows of files in the order of entity and time: as they come where they have it already, else sorted."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from platform_assets.features.external_sort import SortedRows
 from platform_assets.features.fitting import OnProgress
 from platform_assets.features.memory_budget import Budget
+from platform_assets.features.row_chunks import chunks_of, evened
 from platform_assets.features.row_files import OnRows, RowFiles
 from platform_assets.features.row_order import keys_of, look_along, read_checked
 from platform_assets.features.transformer_spec import TransformerSpec
@@ -28,6 +29,8 @@ class History:
     budget: Budget
     threads: int
     on_progress: OnProgress
+    columns: Sequence[str] | None = None
+    """Which are needed; all of them if None."""
     is_sorted: bool = False
     """Whether they come in order; known once they were looked at."""
     runs: int = 0
@@ -44,7 +47,7 @@ class History:
         self.is_sorted = look_along(
             self.rows,
             self.spec,
-            batch_rows=self.budget.batch_rows,
+            budget=self.budget,
             threads=self.threads,
             told=counted(self.on_progress, "looking at the order", self.rows.rows),
         )
@@ -59,7 +62,7 @@ class History:
     @property
     def disk_bytes(self) -> int:
         """Room that sorting takes on disk; none where the rows are in order, or all of them fit into a run."""
-        all_bytes = self.rows.row_bytes() * self.rows.rows
+        all_bytes = self.rows.row_bytes(self.columns).usual * self.rows.rows
         sort = self.budget.sort
         if self.is_sorted or all_bytes < sort.bounded_run_bytes:
             return 0
@@ -72,18 +75,17 @@ class History:
         Args:
             scratch: The folder for what is sorted on disk; made where it is needed.
         """
-        batch_rows = self.budget.batch_rows
         if self.is_sorted:
-            yield from self.rows.chunks(batch_rows=batch_rows, threads=self.threads)
+            yield from chunks_of(self.rows, self.columns, budget=self.budget, threads=self.threads)
             return
         sorted_rows = SortedRows(
-            read_checked(self.rows, self.spec, batch_rows=batch_rows, threads=self.threads),
+            read_checked(self.rows, self.spec, self.columns, budget=self.budget, threads=self.threads),
             keys_of(self.spec),
             scratch=scratch,
             budget=self.budget.sort,
         )
         told = counted(self.on_progress, "sorting", self.rows.rows)
-        chunks = sorted_rows.chunks(batch_rows=batch_rows, told=told)
+        chunks = evened(sorted_rows.chunks(batch_rows=self.budget.batch_rows, told=told), self.budget)
         while True:
             began = time.monotonic()
             chunk = next(chunks, None)

@@ -70,13 +70,17 @@ def window_report(
     """
     spec = transformer.spec
     rows = source if isinstance(source, RowFiles) else open_rows(source, spec)
-    rows.refuse_missing(spec.columns)
-    # Twice: reasons are found by a second computation beside the first.
-    budget = budget or budget_for(memory_limit_bytes, 2 * rows.row_bytes())
+    read = [*spec.columns, *filter(None, (spec.entity_key, spec.timestamp_column, spec.available_column))]
+    rows.refuse_missing(read)
+    if budget is None:
+        held = 0 if rows.table is None else rows.table.nbytes
+        # Twice: reasons are found by a second computation beside the first.
+        row_bytes = 2 * rows.row_bytes(read).most
+        budget = budget_for(memory_limit_bytes, row_bytes, held_bytes=held, name=rows.name)
     found = _Found(spec)
     done = 0
     with own_scratch(scratch) as folder:
-        history = History(rows, spec, budget, threads, on_progress)
+        history = History(rows, spec, budget, threads, on_progress, read)
         history.look()
         if needed := history.disk_bytes:
             refuse_full_disk([(folder, needed, "rows that are sorted")])

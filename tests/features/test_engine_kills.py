@@ -175,7 +175,7 @@ def test_fits_killed_at_three_moments(nursery, tmp_path):
 
 def test_an_explanation_that_is_killed_leaves_what_the_next_removes(nursery, tmp_path):
     """The folder in which it sorts, which no target has a part in."""
-    source = write_rows(tmp_path / "rows.parquet", event_rows(200_000, entities=50), row_group_rows=50_000)
+    source = write_rows(tmp_path / "rows.parquet", event_rows(500_000, entities=50), row_group_rows=50_000)
     spec = write_transformer(tmp_path / "zscore.yaml", "zscore")
     (tmp_path / "scratch").mkdir()
     arguments = ("explain", spec, "--input", source, "--scratch", tmp_path / "scratch")

@@ -217,7 +217,9 @@ def test_memory_limits_as_people_write_them(run, zscore, monkeypatch, size, limi
 
     original = engine.budget_for
     monkeypatch.setattr(
-        engine, "budget_for", lambda bytes_, row: given.append(bytes_) or original(1 << 40, row)
+        engine,
+        "budget_for",
+        lambda bytes_, row, **said: given.append(bytes_) or original(1 << 40, row, **said),
     )
     run("run", zscore, "--output", "f.parquet", "--memory-limit", size)
     assert given == [limit]

@@ -103,7 +103,7 @@ def test_room_for_sorting_is_asked_for(small_disk, tmp_path):
     """In several passes, twice that of the rows."""
     source = write_rows(tmp_path / "rows.parquet", event_rows(3_000))
     made, rows = transformer("lag"), open_rows(source, transformer("lag").spec)
-    disk = small_disk(int(1.6 * rows.row_bytes() * rows.rows))
+    disk = small_disk(int(1.6 * rows.row_bytes(["entity", "time", "amount"]).usual * rows.rows))
     budget = Budget(100, SortBudget(run_bytes=5_000, fan_in=3))
     with pytest.raises(FeatureError, match=r"not enough space: about .* for rows that are sorted are needed"):
         window_report(made, source, budget=budget, scratch=disk)

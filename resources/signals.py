@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
+from resources.errors import PlatformError
+
 GRACE_SECONDS: Final = 25.0
 """From the signal to the end, at most; Kubernetes waits 30 s before it kills."""
 
@@ -43,6 +45,25 @@ class Ended(SystemExit):
         super().__init__(status_of(number))
         self.number = number
         self.told = told
+
+
+@contextmanager
+def ending(told: str) -> Iterator[None]:
+    """A block, or a function that this decorates, of which a person is told something of its own if a signal ends it.
+
+    Args:
+        told: In place of what all commands say; true at whatever moment the signal comes.
+    """
+    try:
+        yield
+    except PlatformError:
+        raise
+    except BaseException as problem:
+        # Whatever else comes up after a signal comes of it.
+        number = told_to_end()
+        if number is None or (isinstance(problem, Ended) and problem.told):
+            raise
+        raise Ended(number, told) from problem
 
 
 class _State:

@@ -13,18 +13,23 @@ import typer
 from platform_assets.cli.common import AsJson, print_json
 from platform_assets.cli.usage import examples
 from platform_assets.features.errors import FeatureError
+from resources.signals import ending
 
 if TYPE_CHECKING:
     from platform_assets.features.fitting import OnProgress
     from platform_assets.features.row_files import RowFiles
     from platform_assets.features.transformer import FittedTransformer
     from platform_assets.features.transformer_spec import FeatureTransformer
+    from platform_assets.features.woe import Woe
 
 app = typer.Typer(
     no_args_is_help=True, help="Features that transformers make: of files, and fitted versions."
 )
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+_ENDED: Final = (
+    "ended before it was done; a file is whole or as it was before, and the same command starts anew"
+)
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The FeatureTransformer.")]
@@ -62,6 +67,7 @@ Scratch = Annotated[
         "features run loan-woe.yaml --input loans.parquet --output woe.parquet --fitted state.json",
     ),
 )
+@ending(_ENDED)
 def run(
     spec: SpecPath,
     output: Annotated[
@@ -81,10 +87,11 @@ def run(
     """
     from platform_assets.features.engine import run_transformer
 
+    _refuse_target(output, ".parquet", spec, fitted)
     transformer = _transformer(spec)
     state = _state(fitted, transformer)
     limit = _bytes(memory_limit)
-    rows = _rows(source, transformer, state)
+    rows = _rows(source, transformer, limit, state)
     with _progress() as told:
         done = run_transformer(
             transformer,
@@ -108,6 +115,7 @@ def run(
 
 
 @app.command("fit", epilog=examples("features fit loan-woe.yaml --input loans.parquet --output state.json"))
+@ending(_ENDED)
 def fit(
     spec: SpecPath,
     output: Annotated[Path, typer.Option(metavar="STATE.json", help="What was fitted; whole or not at all.")],
@@ -123,10 +131,11 @@ def fit(
     from platform_assets.features.engine import fit_to_file
     from platform_assets.features.woe import Woe
 
+    _refuse_target(output, ".json", spec)
     transformer = _transformer(spec)
     _refuse_fit(transformer)
     limit = _bytes(memory_limit)
-    rows = _rows(source, transformer)
+    rows = _rows(source, transformer, limit)
     with _progress() as told:
         found = fit_to_file(
             transformer, rows, output, memory_limit_bytes=limit, threads=threads, on_progress=told
@@ -145,6 +154,7 @@ def fit(
 @app.command(
     "explain", epilog=examples("features explain loan-woe.yaml --input loans.parquet --output woe.png")
 )
+@ending(_ENDED)
 def explain(
     spec: SpecPath,
     source: Input = None,
@@ -162,6 +172,8 @@ def explain(
     Of woe: bins with rows, share of events, weight and information value. Of zscore and lag: what their windows hold,
     and why values are null.
     """
+    if output is not None:
+        _refuse_target(output, ".png", spec, fitted)
     transformer = _transformer(spec)
     state = _state(fitted, transformer)
     if state is not None and source is not None:
@@ -187,45 +199,69 @@ def _explain_woe(
     *,
     as_json: bool,
 ) -> None:
-    from platform_assets.features.engine import fit_rows
-    from platform_assets.features.woe import Woe
-
-    if state is None:
-        rows = _rows(source, transformer)
-        with _progress() as told:
-            state = fit_rows(
-                transformer, rows, memory_limit_bytes=limit_bytes, threads=threads, on_progress=told
-            )
-    assert isinstance(state, Woe)
-    if picture is not None:
-        from platform_assets.features.file_output import whole_output
-        from platform_assets.features.woe_pictures import woe_picture
-
-        with whole_output(picture) as made:
-            made.incoming.write_bytes(woe_picture(state))
+    found = _woe(transformer, state, source, picture, limit_bytes, threads)
     if as_json:
         print_json(
             {
-                "rows": state.rows,
-                "events": state.events,
-                "columns": [column.model_dump(mode="json") for column in state.columns],
+                "rows": found.rows,
+                "events": found.events,
+                "columns": [column.model_dump(mode="json") for column in found.columns],
                 "picture": picture,
             }
         )
         return
-    print(f"{transformer.name}: fitted to {state.rows:,} rows, {state.events:,} of them events")
-    for column in state.columns:
-        print(f"\n{column.name} → {column.output}  information value {column.iv:.4f}  {column.direction}")
-        width = max(len(each.label) for each in column.bins)
+    print(f"{transformer.name}: fitted to {found.rows:,} rows, {found.events:,} of them events")
+    for column in found.columns:
+        names = f"{_plain(column.name)} → {_plain(column.output)}"
+        print(f"\n{names}  information value {column.iv:.4f}  {column.direction}")
+        labels = [_plain(each.label) for each in column.bins]
+        width = max(map(len, labels))
         print(f"  {'':<{width}}  {'rows':>11}  {'share':>6}  {'events':>7}  {'weight':>8}  {'value':>7}")
-        for each in column.bins:
+        for label, each in zip(labels, column.bins, strict=True):
             events = _share(each.events, each.rows) if each.rows else "-"
             print(
-                f"  {each.label:<{width}}  {each.rows:>11,}  {_share(each.rows, state.rows):>6}  {events:>7}"
+                f"  {label:<{width}}  {each.rows:>11,}  {_share(each.rows, found.rows):>6}  {events:>7}"
                 f"  {each.woe:>8.4f}  {each.iv:>7.4f}"
             )
     if picture is not None:
         print(f"\n{picture}")
+
+
+def _woe(
+    transformer: "FeatureTransformer",
+    state: "FittedTransformer | None",
+    source: str | None,
+    picture: Path | None,
+    limit_bytes: int,
+    threads: int,
+) -> "Woe":
+    """The weights, fitted where they are not yet; and their picture, where one is wanted."""
+    from platform_assets.features.engine import fit_rows
+    from platform_assets.features.file_output import refuse_overwriting, whole_output
+    from platform_assets.features.woe import Woe
+
+    def weights() -> Woe:
+        found = state
+        if rows is not None:
+            with _progress() as told:
+                found = fit_rows(
+                    transformer, rows, memory_limit_bytes=limit_bytes, threads=threads, on_progress=told
+                )
+        assert isinstance(found, Woe)
+        return found
+
+    rows = _rows(source, transformer, limit_bytes) if state is None else None
+    if picture is None:
+        return weights()
+    from platform_assets.features.woe_pictures import woe_picture
+
+    if rows is not None:
+        refuse_overwriting(picture, rows.files, folder=rows.folder)
+    # Before anything is fitted: there may be no such place.
+    with whole_output(picture) as made:
+        found = weights()
+        made.incoming.write_bytes(woe_picture(found))
+    return found
 
 
 def _explain_windows(
@@ -239,7 +275,7 @@ def _explain_windows(
 ) -> None:
     from platform_assets.features.window_report import window_report
 
-    rows = _rows(source, transformer)
+    rows = _rows(source, transformer, limit_bytes)
     with _progress() as told:
         found = window_report(
             transformer,
@@ -299,12 +335,35 @@ def _refuse_fit(transformer: "FeatureTransformer") -> None:
 
 
 def _rows(
-    source: str | None, transformer: "FeatureTransformer", fitted: "FittedTransformer | None" = None
+    source: str | None,
+    transformer: "FeatureTransformer",
+    limit_bytes: int,
+    fitted: "FittedTransformer | None" = None,
 ) -> "RowFiles":
     """The rows of a source, or of the spec's own."""
+    from platform_assets.features.memory_budget import refuse_too_large
     from platform_assets.features.row_sources import rows_of_source
 
-    return rows_of_source(source or transformer.spec.input_source, transformer.spec, fitted=fitted)
+    if source is not None and not source.strip():
+        raise FeatureError("--input: is empty; name a file, or leave it out for the inputSource of the spec")
+    source = transformer.spec.input_source if source is None else source
+    if "://" not in source:
+        refuse_too_large([Path(source)], limit_bytes)
+    return rows_of_source(source, transformer.spec, fitted=fitted)
+
+
+def _refuse_target(target: Path, suffix: str, *read: Path | None) -> None:
+    """Refuse to write what is read besides the rows, or a file whose name says that it is something else.
+
+    Raises:
+        FeatureError: the target is a file that is read.
+        typer.BadParameter: its name ends otherwise.
+    """
+    from platform_assets.features.file_output import refuse_overwriting
+
+    refuse_overwriting(target, [file for file in read if file is not None])
+    if target.suffix.lower() != suffix:
+        raise typer.BadParameter(f"--output {target}: what is written is {suffix}; let the name end so")
 
 
 @contextmanager
@@ -355,19 +414,24 @@ def _peak() -> str:
     return f"{shown_bytes(_peak_bytes())} of memory at most"
 
 
+def _plain(text: str) -> str:
+    """On one line, without signs that a terminal would take for commands: names come out of files."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def _share(count: int, rows: int) -> str:
     return f"{count / rows:.1%}" if rows else "-"
 
 
 def _print_values(values: dict[str, float]) -> None:
-    width = max(map(len, values))
+    width = max(len(_plain(name)) for name in values)
     for name, value in sorted(values.items(), key=lambda each: -each[1]):
-        print(f"  {name:<{width}}  information value {value:.4f}")
+        print(f"  {_plain(name):<{width}}  information value {value:.4f}")
 
 
 def _print_nulls(nulls: dict[str, dict[str, int]], rows: int) -> None:
-    width = max(map(len, nulls))
+    width = max(len(_plain(name)) for name in nulls)
     for name, because in nulls.items():
         count = sum(because.values())
         reasons = "".join(f"; {reason}: {number:,}" for reason, number in because.items() if number)
-        print(f"  {name:<{width}}  {count:,} null ({_share(count, rows)}){reasons}")
+        print(f"  {_plain(name):<{width}}  {count:,} null ({_share(count, rows)}){reasons}")

@@ -11,18 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import rfc8785
+from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.external_sort import SortedRows
-from platform_assets.features.file_output import Output, refuse_full_disk, whole_output
+from platform_assets.features.file_form import metadata_of, writing_options
+from platform_assets.features.file_output import (
+    Output,
+    refuse_full_disk,
+    refuse_overwriting,
+    whole_output,
+)
 from platform_assets.features.fitting import OnProgress, fit_on_rows, placed
-from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for
+from platform_assets.features.history import History, Sorting, counted
+from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for, refuse_too_large
 from platform_assets.features.overlap import read_ahead, written_behind
-from platform_assets.features.row_files import OnRows, RowFiles, open_rows
-from platform_assets.features.row_order import keys_of, look_along, read_checked, whole_instants
+from platform_assets.features.row_chunks import chunks_of
+from platform_assets.features.row_files import RowFiles, open_rows
+from platform_assets.features.row_order import whole_instants
 from platform_assets.features.transformer import FittedTransformer, kernel_version
 from platform_assets.features.window_report import NO_ANSWER, NO_VALUE
 from platform_assets.reading.errors import shown_name
@@ -30,12 +35,9 @@ from platform_assets.reading.errors import shown_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from platform_assets.features.transformer_spec import FeatureTransformer
+    from platform_assets.features.transformer_spec import FeatureTransformer, TransformerSpec
     from platform_assets.features.windows import WindowStream
 
-METADATA_KEY: Final = b"platform_assets.transformer"
-"""Under it a file of features says what made them, as canonical JSON."""
-Sorting = Literal["not needed", "already sorted", "in memory", "on disk"]
 DEFAULT_THREADS: Final = 2
 _FEATURE_BYTES: Final = 8
 
@@ -91,8 +93,8 @@ def run_transformer(
     """
     began = time.monotonic()
     spec = transformer.spec
-    rows = source if isinstance(source, RowFiles) else open_rows(source, spec, fitted=fitted)
-    _refuse_overwriting(rows, target)
+    rows = _opened(source, spec, memory_limit_bytes, fitted=fitted)
+    refuse_overwriting(target, rows.files, folder=rows.folder)
     rows.refuse_missing(spec.columns)
     if taken := [name for name in spec.outputs.values() if name in rows.schema.names]:
         raise FeatureError(
@@ -100,11 +102,10 @@ def run_transformer(
             "give the feature another name by outputNames"
         )
     _refuse_unwritable(rows)
-    row_bytes = rows.row_bytes() + _FEATURE_BYTES * len(spec.columns)
     run = _Run(
         transformer,
         rows,
-        budget or budget_for(memory_limit_bytes, row_bytes),
+        budget or _budget(rows, memory_limit_bytes, extra=_FEATURE_BYTES * len(spec.columns)),
         max(1, threads),
         on_progress,
         nulls={name: {} for name in spec.outputs.values()},
@@ -114,8 +115,14 @@ def run_transformer(
             run.by_row(output, fitted)
         else:
             run.by_history(output)
+    history = run.history
     return RunSummary(
-        rows.rows, time.monotonic() - began, run.sorting, run.sorted_runs, run.sort_seconds, run.nulls
+        rows.rows,
+        time.monotonic() - began,
+        history.sorting if history else "not needed",
+        history.runs if history else 0,
+        history.sort_seconds if history else 0.0,
+        run.nulls,
     )
 
 
@@ -133,12 +140,12 @@ def fit_rows(
     Raises:
         FeatureError: the rows do not fit the spec, or cannot be read.
     """
-    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
-    budget = budget or budget_for(memory_limit_bytes, rows.row_bytes())
+    rows = _opened(source, transformer.spec, memory_limit_bytes)
+    budget = budget or _budget(rows, memory_limit_bytes)
     return fit_on_rows(
         transformer.spec,
         rows,
-        batch_rows=budget.batch_rows,
+        budget=budget,
         threads=max(1, threads),
         on_progress=on_progress,
     )
@@ -158,8 +165,8 @@ def fit_to_file(
     Raises:
         FeatureError: as `fit_rows`, or the file cannot be written.
     """
-    rows = source if isinstance(source, RowFiles) else open_rows(source, transformer.spec)
-    _refuse_overwriting(rows, target)
+    rows = _opened(source, transformer.spec, memory_limit_bytes)
+    refuse_overwriting(target, rows.files, folder=rows.folder)
     with whole_output(target) as output:
         fitted = fit_rows(
             transformer, rows, memory_limit_bytes=memory_limit_bytes, threads=threads, on_progress=on_progress
@@ -176,9 +183,8 @@ class _Run:
     threads: int
     on_progress: OnProgress
     nulls: dict[str, dict[str, int]]
-    sorting: Sorting = "not needed"
-    sorted_runs: int = 0
-    sort_seconds: float = 0.0
+    history: History | None = None
+    """Of those that look along it."""
 
     def by_row(self, output: Output, fitted: FittedTransformer | None) -> None:
         """Features of each row by itself."""
@@ -187,37 +193,24 @@ class _Run:
             fitted = fit_on_rows(
                 self.transformer.spec,
                 self.rows,
-                batch_rows=self.budget.batch_rows,
+                budget=self.budget,
                 threads=self.threads,
                 on_progress=self.on_progress,
             )
-        chunks = self.rows.chunks(batch_rows=self.budget.batch_rows, threads=self.threads)
+        chunks = chunks_of(self.rows, budget=self.budget, threads=self.threads)
         self._write(output, chunks, fitted.transform, fitted)
 
     def by_history(self, output: Output) -> None:
         """Features of each row by those of its entity before it."""
         from platform_assets.features.windows import WindowStream, WindowTransformer
 
-        spec, batch_rows = self.transformer.spec, self.budget.batch_rows
+        spec = self.transformer.spec
+        history = History(self.rows, spec, self.budget, self.threads, self.on_progress)
+        history.look()
+        self._refuse_full_disk(output, sorted_bytes=history.disk_bytes)
+        self.history = history
         stream = WindowStream(spec, keep="newest")
-        told = self._counted("looking at the order")
-        if look_along(self.rows, spec, batch_rows=batch_rows, threads=self.threads, told=told):
-            self._refuse_full_disk(output, sorted_bytes=0)
-            self.sorting = "already sorted"
-            chunks = self.rows.chunks(batch_rows=batch_rows, threads=self.threads)
-            self._write(output, chunks, stream.process, WindowTransformer(spec), stream)
-            return
-        self._refuse_full_disk(output, sorted_bytes=self._sorted_bytes())
-        sorting = SortedRows(
-            read_checked(self.rows, spec, batch_rows=batch_rows, threads=self.threads),
-            keys_of(spec),
-            scratch=output.scratch,
-            budget=self.budget.sort,
-        )
-        chunks = self._timed(sorting.chunks(batch_rows=batch_rows, told=self._counted("sorting")))
-        self._write(output, chunks, stream.process, WindowTransformer(spec), stream)
-        self.sorted_runs = sorting.runs
-        self.sorting = "on disk" if sorting.runs else "in memory"
+        self._write(output, history.chunks(output.scratch), stream.process, WindowTransformer(spec), stream)
 
     def _write(
         self,
@@ -233,17 +226,19 @@ class _Run:
         names = list(self.nulls)
         schema = pa.schema(
             [*self.rows.schema, *(pa.field(name, pa.float64()) for name in names)],
-            metadata={**(self.rows.schema.metadata or {}), METADATA_KEY: self._made_by(fitted)},
+            metadata=metadata_of(
+                self.rows.schema.metadata,
+                self._made_by(fitted),
+                reordered=self.history is not None and not self.history.is_sorted,
+            ),
         )
-        # Floats have hardly two alike: looking for them costs more than all else of writing.
-        repeats = [each.name for each in schema if not pa.types.is_floating(each.type)]
-        told = self._counted("computing")
+        told = counted(self.on_progress, "computing", self.rows.rows)
         done = 0
         with (
             pa.OSFile(str(output.incoming), "wb") as sink,
-            pq.ParquetWriter(sink, schema, use_dictionary=repeats) as writer,
+            pq.ParquetWriter(sink, schema, **writing_options(schema, self.rows)) as writer,
             written_behind(partial(_write_group, writer), threads=self.threads) as write,
-            read_ahead(_evened(chunks, self.budget.batch_rows), threads=self.threads) as ready,
+            read_ahead(chunks, threads=self.threads) as ready,
         ):
             for chunk in ready if stream is None else whole_instants(ready, stream):
                 with placed(self.rows, done):
@@ -269,25 +264,14 @@ class _Run:
             found[NO_VALUE] = found.get(NO_VALUE, 0) + missing
         found[NO_ANSWER] = found.get(NO_ANSWER, 0) + feature.null_count - missing
 
-    def _made_by(self, fitted: FittedTransformer) -> bytes:
+    def _made_by(self, fitted: FittedTransformer) -> dict[str, Any]:
         spec = self.transformer.spec
-        return rfc8785.dumps(
-            {
-                "name": self.transformer.name,
-                "spec": spec.normalised(),
-                "kernel_version": kernel_version(spec.transformer_type),
-                "fitted_sha256": hashlib.sha256(fitted.to_bytes()).hexdigest(),
-            }
-        )
-
-    def _sorted_bytes(self) -> int:
-        """Room that sorting on disk takes; none where all rows fit into a run."""
-        all_bytes = self.rows.row_bytes() * self.rows.rows
-        sort = self.budget.sort
-        if all_bytes < sort.bounded_run_bytes:
-            return 0
-        # Where runs are merged in several passes, those of a pass lie beside what they become.
-        return int(all_bytes * (1 if all_bytes / sort.bounded_run_bytes <= sort.fan_in else 2))
+        return {
+            "name": self.transformer.name,
+            "spec": spec.normalised(),
+            "kernel_version": kernel_version(spec.transformer_type),
+            "fitted_sha256": hashlib.sha256(fitted.to_bytes()).hexdigest(),
+        }
 
     def _refuse_full_disk(self, output: Output, *, sorted_bytes: int) -> None:
         features = _FEATURE_BYTES * len(self.nulls) * self.rows.rows
@@ -296,57 +280,27 @@ class _Run:
             needs.append((output.scratch.parent, sorted_bytes, "rows that are sorted"))
         refuse_full_disk(needs)
 
-    def _timed(self, chunks: Iterator["pa.Table"]) -> Iterator["pa.Table"]:
-        while True:
-            began = time.monotonic()
-            chunk = next(chunks, None)
-            self.sort_seconds += time.monotonic() - began
-            if chunk is None:
-                return
-            yield chunk
 
-    def _counted(self, what: str) -> OnRows:
-        done = 0
+def _opened(
+    source: Path | Sequence[Path] | RowFiles,
+    spec: "TransformerSpec",
+    limit_bytes: int,
+    fitted: FittedTransformer | None = None,
+) -> RowFiles:
+    if isinstance(source, RowFiles):
+        return source
+    refuse_too_large([source] if isinstance(source, Path) else source, limit_bytes)
+    return open_rows(source, spec, fitted=fitted)
 
-        def told(rows: int) -> None:
-            nonlocal done
-            done += rows
-            self.on_progress(what, done, self.rows.rows)
 
-        self.on_progress(what, 0, self.rows.rows)
-        return told
+def _budget(rows: RowFiles, limit_bytes: int, *, extra: int = 0) -> Budget:
+    held = 0 if rows.table is None else rows.table.nbytes
+    return budget_for(limit_bytes, rows.row_bytes().most + extra, held_bytes=held, name=rows.name)
 
 
 def _write_group(writer: Any, rows: "pa.Table") -> None:
     """As one row group."""
     writer.write_table(rows, rows.num_rows)
-
-
-def _evened(chunks: Iterator["pa.Table"], batch_rows: int) -> Iterator["pa.Table"]:
-    """The rows in chunks of this size, which become row groups; the last may be smaller."""
-    import pyarrow as pa
-
-    waiting: list[pa.Table] = []
-    count = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        count += chunk.num_rows
-        while count >= batch_rows:
-            together = waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting)
-            yield together.slice(0, batch_rows)
-            waiting, count = [together.slice(batch_rows)], count - batch_rows
-    if count:
-        yield pa.concat_tables(waiting)
-
-
-def _refuse_overwriting(rows: RowFiles, target: Path) -> None:
-    for file in rows.files:
-        if target.exists() and target.samefile(file):
-            raise FeatureError(f"{target}: is read and cannot be written at the same time; name another file")
-    if rows.folder is not None and target.resolve().parent == rows.folder.resolve():
-        raise FeatureError(
-            f"{target}: lies in the folder whose files are the input, and would be part of it next time; name another"
-        )
 
 
 def _refuse_unwritable(rows: RowFiles) -> None:

@@ -8,7 +8,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Final
 from platform_assets.features.errors import FeatureError
 from resources.outages import outage_of
 
+_OWN: Final = ".platform-assets-own-"
+"""What names of folders begin with that belong to no target."""
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
 
@@ -49,8 +53,8 @@ def whole_output(target: Path, *, scratch: Path | None = None) -> Iterator[Outpu
     """
     target = target.resolve()
     _refuse_target(target)
-    if scratch is not None and not scratch.is_dir():
-        raise FeatureError(f"{scratch}: no such folder; make it, or name another as scratch")
+    if scratch is not None:
+        _refuse_no_folder(scratch)
     incoming = target.with_name(f".{target.name}.incoming")
     # In a folder that others use, too, the name of the file would not tell two targets apart.
     key = hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
@@ -71,6 +75,82 @@ def whole_output(target: Path, *, scratch: Path | None = None) -> Iterator[Outpu
             raise
         incoming.replace(target)
         _sync_folder(target.parent)
+
+
+@contextmanager
+def own_scratch(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for what is needed on the way, where there is no target; gone in the end.
+
+    What killed ones left in the same place is removed first: nobody holds the lock on it any more.
+
+    Args:
+        parent: The folder under which it is to lie; that of temporary files if None.
+
+    Raises:
+        FeatureError: that folder is missing, or may not be written to.
+        DiskFullError: the disk has become full.
+    """
+    parent = (Path(tempfile.gettempdir()) if parent is None else parent).resolve()
+    _refuse_no_folder(parent)
+    for left in parent.glob(f"{_OWN}*"):
+        with suppress(OSError):
+            lock = os.open(left, _FOLDER)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(left)
+            finally:
+                os.close(lock)
+    folder, lock = _locked_folder(parent)
+    try:
+        yield folder
+    except OSError as problem:
+        raise outage_of(problem) or problem from problem
+    finally:
+        _remove(folder)
+        os.close(lock)
+
+
+def _locked_folder(parent: Path) -> tuple[Path, int]:
+    """A new folder, and a descriptor that has the lock on it."""
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=_OWN, dir=parent))
+        except OSError as problem:
+            raise outage_of(problem) or FeatureError(
+                f"{parent}: may not be written to ({problem.strerror}); name another folder"
+            ) from None
+        # Until it is locked, another run may take it for one that was left.
+        with suppress(FileNotFoundError):
+            lock = os.open(folder, _FOLDER)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_still(folder, lock):
+                return folder, lock
+            os.close(lock)
+
+
+def _refuse_no_folder(scratch: Path) -> None:
+    if not scratch.is_dir():
+        raise FeatureError(f"{scratch}: no such folder; make it, or name another as scratch")
+
+
+def refuse_overwriting(target: Path, read: Iterable[Path], *, folder: Path | None = None) -> None:
+    """Refuse a target that is read.
+
+    Args:
+        target: What is to be written.
+        read: Files that are read.
+        folder: All files of it are read.
+
+    Raises:
+        FeatureError: it is one of the files, by whatever name, or would lie among those of the folder.
+    """
+    for file in read:
+        if target.exists() and file.exists() and target.samefile(file):
+            raise FeatureError(f"{target}: is read and cannot be written at the same time; name another file")
+    if folder is not None and target.resolve().parent == folder.resolve():
+        raise FeatureError(
+            f"{target}: lies in the folder whose files are the input, and would be part of it next time; name another"
+        )
 
 
 def refuse_full_disk(needs: Sequence[tuple[Path, int, str]]) -> None:
@@ -121,6 +201,10 @@ def _locked(file: Path, target: Path) -> Iterator[int]:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except PermissionError:
             raise FeatureError(f"{target.parent}: may not be written to; name another folder") from None
+        except OSError as problem:
+            raise outage_of(problem) or FeatureError(
+                f"{target}: cannot be made there ({problem.strerror}); name another file"
+            ) from None
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,7 +232,7 @@ def _remove(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, _FOLDER)
     try:
         os.fsync(descriptor)
     finally:

@@ -10,13 +10,20 @@ from operator import add
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.memory_budget import Budget
 from platform_assets.features.overlap import read_ahead
+from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import RowFiles
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from platform_assets.features.woe import Prebins
+    from platform_assets.features.woe_prebins import Prebinned
 
 OnProgress = Callable[[str, int, int], object]
 """Is told what is being done, and how many rows of how many are."""
@@ -28,7 +35,7 @@ def fit_on_rows(
     spec: TransformerSpec,
     rows: RowFiles,
     *,
-    batch_rows: int,
+    budget: Budget,
     threads: int = 1,
     on_progress: OnProgress = lambda *_: None,
 ) -> FittedTransformer:
@@ -37,7 +44,7 @@ def fit_on_rows(
     Args:
         spec: What it is to do.
         rows: Of woe, those that may be learnt from. The others learn nothing and look at none.
-        batch_rows: Rows that lie in memory at once.
+        budget: What may lie in memory: chunks of rows, and as much of the sample as of rows that are sorted.
         threads: With more than one, the next rows are read meanwhile.
         on_progress: Is told how far it has come.
 
@@ -48,17 +55,17 @@ def fit_on_rows(
         from platform_assets.features.windows import WindowTransformer
 
         return WindowTransformer(spec)
-    from platform_assets.features.woe import WoeCounts, prebins
+    from platform_assets.features.woe import WoeCounts
 
     assert spec.target is not None
     rows.refuse_missing([*spec.columns, spec.target])
     if not rows.rows:
         raise FeatureError(f"{rows.name}: has 0 rows; weights are fitted to rows of both classes")
     on_progress(SAMPLING, 0, rows.rows)
-    fine = prebins(spec, _sample(spec, rows, batch_rows, threads, on_progress))
+    fine = _prebins(spec, rows, budget, threads, on_progress)
     counts: list[WoeCounts] = []
     seen = 0
-    chunks = rows.chunks([*spec.columns, spec.target], batch_rows=batch_rows, threads=threads)
+    chunks = chunks_of(rows, [*spec.columns, spec.target], budget=budget, threads=threads)
     with read_ahead(chunks, threads=threads) as ready:
         for chunk in ready:
             with placed(rows, seen):
@@ -84,39 +91,58 @@ def placed(rows: RowFiles, start: int) -> Iterator[None]:
         raise FeatureError(f"{rows.name}{where}: {problem}") from None
 
 
-def _sample(
-    spec: TransformerSpec, rows: RowFiles, batch_rows: int, threads: int, on_progress: OnProgress
-) -> "pa.Table":
-    """The rows that decide where fine bins begin and end, as `sampled` has them of a table."""
-    import numpy as np
-    import pyarrow as pa
-
-    from platform_assets.features.woe import SAMPLE_ROWS, sample_of
+def _prebins(
+    spec: TransformerSpec, rows: RowFiles, budget: Budget, threads: int, on_progress: OnProgress
+) -> "Prebins":
+    """Fine bins by the sample that `sampled` has of a table; of some columns at a time, so that it fits into memory."""
+    from platform_assets.features.woe import Prebins, prebins, sample_of
     from platform_assets.features.woe_columns import kind_of
 
-    if rows.rows <= SAMPLE_ROWS:
-        return pa.concat_tables(rows.chunks(spec.columns, batch_rows=batch_rows, threads=threads))
+    taken = sample_of(rows.rows)
     empty = rows.schema.empty_table()
     with placed(rows, 0):
         numbers = [name for name in spec.columns if kind_of(empty.column(name), name) == "numeric"]
-    taken = sample_of(rows.rows)
+    fine: dict[str, Prebinned] = {}
+    names = list(spec.columns)
+    together = 1
+    while names:
+        group, names = names[:together], names[together:]
+        sample = _sample(rows, group, [name for name in group if name in numbers], taken, budget, threads)
+        on_progress(SAMPLING, rows.rows * (len(spec.columns) - len(names)) // len(spec.columns), rows.rows)
+        with placed(rows, 0):
+            found = prebins(spec.model_copy(update={"columns": tuple(group)}), sample)
+        fine |= dict(zip(group, found.columns, strict=True))
+        # As many as fit by the size of these; while they are looked at, they lie there once more.
+        together = max(1, int(together * budget.sort.run_bytes / max(2 * sample.nbytes, 1)))
+    return Prebins(spec, tuple(fine[name] for name in spec.columns))
+
+
+def _sample(
+    rows: RowFiles,
+    names: list[str],
+    numbers: list[str],
+    taken: "NDArray[np.int64]",
+    budget: Budget,
+    threads: int,
+) -> "pa.Table":
+    """Rows of these columns; of those that are no numbers only the type is there."""
+    import numpy as np
+    import pyarrow as pa
+
     parts = []
     seen = 0
     if numbers:
-        with read_ahead(
-            rows.chunks(numbers, batch_rows=batch_rows, threads=threads), threads=threads
-        ) as ready:
+        with read_ahead(chunks_of(rows, numbers, budget=budget, threads=threads), threads=threads) as ready:
             for chunk in ready:
                 begin, end = np.searchsorted(taken, (seen, seen + chunk.num_rows))
                 parts.append(chunk.take(pa.array(taken[begin:end] - seen)))
                 seen += chunk.num_rows
-                on_progress(SAMPLING, seen, rows.rows)
     of_numbers = pa.concat_tables(parts) if parts else None
     return pa.table(
         {
             name: of_numbers.column(name)
             if of_numbers is not None and name in numbers
             else pa.nulls(taken.size, rows.schema.field(name).type)
-            for name in spec.columns
+            for name in names
         }
     )

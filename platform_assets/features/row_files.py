@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.features.csv_types import typed
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.row_size import MOST_SAMPLES, RowBytes, sampled_row_bytes, spread
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.forms import refuse_foreign_form
@@ -27,7 +28,6 @@ _BUFFER_BYTES: Final = 1 << 20
 """Of a column that is being read; without it a whole row group would lie in memory."""
 _MARK_BYTES: Final = 4
 _HEAD_BYTES: Final = 64
-_SAMPLE_ROWS: Final = 1 << 12
 _MOST_TOLD: Final = 20
 _OLD_TIME: Final = "INT96"
 
@@ -72,22 +72,26 @@ class RowFiles:
         for file in self.files:
             yield from _chunks_of(file, self.schema, names, batch_rows, threads)
 
-    def row_bytes(self) -> float:
-        """What a row takes in memory, as the first ones do; more where later ones are larger."""
-        import pyarrow as pa
+    def row_bytes(self, columns: Sequence[str] | None = None) -> RowBytes:
+        """What a row takes in memory, by a few row groups; of these columns, of all of them if None.
 
-        first = next(self.chunks(batch_rows=_SAMPLE_ROWS), None)
-        if first is None or not first.num_rows:
-            return 0.0
-        by_row, once = 0, 0
-        for column in first.columns:
-            if pa.types.is_dictionary(column.type):
-                # However many rows there are, its values lie there once.
-                by_row += sum(chunk.indices.nbytes for chunk in column.chunks)
-                once += max((chunk.dictionary.nbytes for chunk in column.chunks), default=0)
-            else:
-                by_row += column.nbytes
-        return float(max(by_row / first.num_rows + once / self.rows, self.unpacked_bytes / self.rows))
+        Raises:
+            FeatureError: a file is damaged; the message names it.
+        """
+        if self.table is not None:
+            table = self.table if columns is None else self.table.select(list(columns))
+            size = table.nbytes / max(1, self.rows)
+            return RowBytes(size, size)
+        found: list[RowBytes] = []
+        files = spread(len(self.files), MOST_SAMPLES)
+        for at in files:
+            with _readable(self.files[at]):
+                most_groups = MOST_SAMPLES // len(files)
+                found += sampled_row_bytes(self.files[at], columns, most_groups=most_groups)
+        if not found:
+            return RowBytes(0.0, 0.0)
+        usual = sum(each.usual for each in found) / len(found)
+        return RowBytes(usual, max(each.most for each in found))
 
     def refuse_missing(self, names: Sequence[str]) -> None:
         """Refuse names of columns that are not there.

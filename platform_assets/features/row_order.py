@@ -1,12 +1,15 @@
 """Whether rows are in the order of entity and time, and what they are sorted by where they are not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.external_sort import Disorder, Keys, KeysOf
 from platform_assets.features.fitting import placed
+from platform_assets.features.memory_budget import Budget
 from platform_assets.features.overlap import read_ahead
+from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import OnRows, RowFiles
 from platform_assets.features.table_columns import first_missing
 from platform_assets.features.transformer_spec import TransformerSpec
@@ -31,13 +34,13 @@ def keys_of(spec: TransformerSpec) -> KeysOf:
     return keys
 
 
-def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, threads: int, told: OnRows) -> bool:
+def look_along(rows: RowFiles, spec: TransformerSpec, *, budget: Budget, threads: int, told: OnRows) -> bool:
     """Whether the rows are in order: entities rise, and the times of one do not fall.
 
     Args:
         rows: Two of their columns are read.
         spec: Names these two.
-        batch_rows: Rows that are looked at at once.
+        budget: What may lie in memory.
         threads: With more than one, the next rows are read meanwhile.
         told: Is told how many rows have been looked at.
 
@@ -54,7 +57,7 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, thread
     keys, disorder = keys_of(spec), Disorder()
     nulls = dict.fromkeys(names, (0, 0))
     seen = 0
-    with read_ahead(rows.chunks(names, batch_rows=batch_rows, threads=threads), threads=threads) as chunks:
+    with read_ahead(chunks_of(rows, names, budget=budget, threads=threads), threads=threads) as chunks:
         for chunk in chunks:
             for name in names:
                 count, row = first_missing(chunk.column(name))
@@ -76,7 +79,12 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, thread
 
 
 def read_checked(
-    rows: RowFiles, spec: TransformerSpec, *, batch_rows: int, threads: int
+    rows: RowFiles,
+    spec: TransformerSpec,
+    columns: Sequence[str] | None = None,
+    *,
+    budget: Budget,
+    threads: int,
 ) -> Iterator["pa.Table"]:
     """The rows, after a look at what windows are computed from: once they are sorted, nobody knows where one stood.
 
@@ -86,7 +94,13 @@ def read_checked(
     from platform_assets.features.window_columns import read_window_rows
 
     seen = 0
-    for chunk in rows.chunks(batch_rows=batch_rows, threads=threads):
+    # Small ones: a run may end behind each.
+    small = replace(
+        budget,
+        batch_rows=budget.step_rows,
+        batch_bytes=min(budget.batch_bytes, budget.sort.bounded_run_bytes),
+    )
+    for chunk in chunks_of(rows, columns, budget=small, threads=threads):
         with placed(rows, seen):
             read_window_rows(spec, chunk)
         seen += chunk.num_rows

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LARGEST_VALUE: Final = 1e140
 """Its square has room in a float64, and so have a million of them, a million times."""
+SMALLEST_DEVIATION: Final = 1e-140
+"""Below it, the population deviation of a window's values, times their number, counts as 0: its square has lost digits."""
 LARGEST_TIME: Final = 2**62
 """Microseconds from 1970 on, either way: 146,000 years."""
 NEVER: Final = 2**63 - 1

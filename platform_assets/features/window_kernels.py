@@ -30,7 +30,7 @@ import numpy as np
 from numba import boolean, float64, int32, int64, njit, types, uint8
 from numpy.typing import NDArray
 
-from platform_assets.features.window_columns import NEVER
+from platform_assets.features.window_columns import NEVER, SMALLEST_DEVIATION
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = NDArray[Any]
@@ -57,7 +57,7 @@ DONE, NEEDS_ROOM, NEEDS_COPY, TOO_EARLY = range(4)
 """What became of a row: `NEEDS_COPY` of a question that cannot be answered without changing the state."""
 
 _BLOCK: Final = 4096
-_LEAST_SPREAD: Final = 1e-280
+_LEAST_SPREAD: Final = SMALLEST_DEVIATION**2
 """What is less is 0: its root has lost its digits."""
 
 

@@ -1,7 +1,6 @@
 """What the windows of a transformer hold over some rows, and why values are null: for people who choose days and periods."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.features.external_sort import SortedRows, entity_ranks
-from platform_assets.features.file_output import refuse_full_disk
+from platform_assets.features.external_sort import entity_ranks
+from platform_assets.features.file_output import own_scratch, refuse_full_disk
 from platform_assets.features.fitting import OnProgress, placed
+from platform_assets.features.history import History, counted
 from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, budget_for
 from platform_assets.features.overlap import read_ahead
-from platform_assets.features.row_files import OnRows, RowFiles, open_rows
-from platform_assets.features.row_order import keys_of, look_along, read_checked, whole_instants
+from platform_assets.features.row_files import RowFiles, open_rows
+from platform_assets.features.row_order import keys_of, whole_instants
 from platform_assets.features.transformer_spec import LagSpec, TransformerSpec, ZscoreSpec
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NO_VALUE: Final = "the row has no value"
 NO_ANSWER: Final = "its window has no answer"
 TOO_FEW: Final = "fewer than minPeriods known values"
-EQUAL: Final = "all known values are equal"
+EQUAL: Final = "its known values are equal, to within 1e-140"
 NOT_YET: Final = "no known value that old"
 TOO_OLD: Final = "older than the tolerance"
 _DAY_US: Final = 86_400_000_000
@@ -62,57 +62,36 @@ def window_report(
 ) -> WindowReport:
     """Look at the windows of a z-score or lag; the parameters are those of `engine.run_transformer`.
 
+    Rows that are sorted on disk lie in a folder of their own, in that of temporary files if no other is named. One that
+    was killed leaves it there; the next one removes it.
+
     Raises:
         FeatureError: the rows do not fit the spec, cannot be read, or there is no room to sort them.
     """
     spec = transformer.spec
     rows = source if isinstance(source, RowFiles) else open_rows(source, spec)
-    rows.refuse_missing(spec.columns)
-    # Twice: reasons are found by a second computation beside the first.
-    budget = budget or budget_for(memory_limit_bytes, 2 * rows.row_bytes())
+    read = [*spec.columns, *filter(None, (spec.entity_key, spec.timestamp_column, spec.available_column))]
+    rows.refuse_missing(read)
+    if budget is None:
+        held = 0 if rows.table is None else rows.table.nbytes
+        # Twice: reasons are found by a second computation beside the first.
+        row_bytes = 2 * rows.row_bytes(read).most
+        budget = budget_for(memory_limit_bytes, row_bytes, held_bytes=held, name=rows.name)
     found = _Found(spec)
     done = 0
-    with (
-        tempfile.TemporaryDirectory(prefix="platform-assets-", dir=scratch) as folder,
-        read_ahead(
-            _in_order(rows, spec, Path(folder), budget, threads, on_progress), threads=threads
-        ) as chunks,
-    ):
-        for chunk in whole_instants(chunks, found.stream):
-            with placed(rows, done):
-                found.look(chunk)
-            done += chunk.num_rows
-            on_progress("computing", done, rows.rows)
+    with own_scratch(scratch) as folder:
+        history = History(rows, spec, budget, threads, on_progress, read)
+        history.look()
+        if needed := history.disk_bytes:
+            refuse_full_disk([(folder, needed, "rows that are sorted")])
+        told = counted(on_progress, "computing", rows.rows)
+        with read_ahead(history.chunks(folder), threads=threads) as chunks:
+            for chunk in whole_instants(chunks, found.stream):
+                with placed(rows, done):
+                    found.look(chunk)
+                done += chunk.num_rows
+                told(chunk.num_rows)
     return found.report()
-
-
-def _in_order(
-    rows: RowFiles, spec: TransformerSpec, folder: Path, budget: Budget, threads: int, on_progress: OnProgress
-) -> Iterator["pa.Table"]:
-    def counted(what: str) -> OnRows:
-        done = 0
-
-        def told(count: int) -> None:
-            nonlocal done
-            done += count
-            on_progress(what, done, rows.rows)
-
-        return told
-
-    told = counted("looking at the order")
-    if look_along(rows, spec, batch_rows=budget.batch_rows, threads=threads, told=told):
-        yield from rows.chunks(batch_rows=budget.batch_rows, threads=threads)
-        return
-    needed = int(rows.row_bytes() * rows.rows)
-    if needed >= budget.sort.bounded_run_bytes:
-        refuse_full_disk([(folder, needed, "rows that are sorted")])
-    sorting = SortedRows(
-        read_checked(rows, spec, batch_rows=budget.batch_rows, threads=threads),
-        keys_of(spec),
-        scratch=folder,
-        budget=budget.sort,
-    )
-    yield from sorting.chunks(batch_rows=budget.batch_rows, told=counted("sorting"))
 
 
 class _Found:

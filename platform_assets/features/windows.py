@@ -6,7 +6,7 @@ saving. Of an entity, a row at time t is given
     zscore          (its value - mean) / deviation over the known events of [t - windowDays, t) that were available before t;
                     with includeCurrent over those of (t - windowDays, t] that were available at t. Rows of one instant are
                     answered alike, in whatever order they come. Null with fewer than minPeriods events, where the deviation
-                    is 0, and where the row has no value.
+                    is 0 (or below 1e-140, if multiplied by the number of events), and where the row has no value.
     lag by days     the newest known event's value of time <= t - days, and >= t - days - tolerance, available before t; of
                     equal times the one that became available last, then the later row.
     lag by rows     the value so many known events before t, in that same order, of those available before t; null if it is
@@ -15,8 +15,10 @@ saving. Of an entity, a row at time t is given
 A row without a value, or whose `availableColumn` is null, is no event; it is answered none the less.
 """
 
+import operator
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -192,8 +194,12 @@ class WindowStream:
         return self._spec
 
     def entity(self, key: str | int) -> EntityWindow:
-        """The events of an entity, from now on kept. An integer is the same as its decimal text."""
-        name = str(key)
+        """The events of an entity, from now on kept. An integer is the same as its decimal text.
+
+        Raises:
+            FeatureError: the key is neither text nor integer.
+        """
+        name = _name_of(key)
         found = self._entities.get(name)
         if found is None:
             if self._ordered and self._entities:
@@ -229,7 +235,7 @@ class WindowStream:
         available_us: int | None = None,
     ) -> Answers:
         """See `EntityWindow.query`; of an entity that has no events, too."""
-        found = self._entities.get(str(entity))
+        found = self._entities.get(_name_of(entity))
         if found is None:
             found = EntityWindow(self._spec, self._decided)
         return found.query(time_us, values, available_us)
@@ -365,6 +371,18 @@ class WindowStream:
         raise OutOfOrderError(
             f"row {row + 1} of the batch {why}; sort the rows by {self._spec.entity_key} and {self._spec.timestamp_column}"
         )
+
+
+def _name_of(key: Any) -> str:
+    """Whose history it is, as text: 1.0 would have another one than 1, and True or None are nobody."""
+    if isinstance(key, str):
+        return str(key)
+    if not isinstance(key, bool | np.bool_):
+        with suppress(TypeError):
+            return str(operator.index(key))
+    raise FeatureError(
+        f"entity: is of type {type(key).__name__}; an entity is named by a text or an integer: convert the key"
+    )
 
 
 def _shares(bounds: Integers, threads: int) -> list[tuple[int, int]]:

@@ -8,15 +8,17 @@ from datetime import datetime
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 
-from platform_assets.features.engine import METADATA_KEY, fit_rows, fit_to_file, run_transformer
+from platform_assets.features.engine import fit_rows, fit_to_file, run_transformer
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.external_sort import SortBudget
+from platform_assets.features.file_form import METADATA_KEY
 from platform_assets.features.file_output import whole_output
 from platform_assets.features.memory_budget import Budget
 from platform_assets.features.row_files import open_rows
@@ -114,11 +116,72 @@ class TestOutput:
         run_transformer(made, write_rows(events, table), tmp_path / "features.parquet", budget=TINY)
 
         metadata = pq.read_schema(tmp_path / "features.parquet").metadata
-        told = json.loads(metadata[METADATA_KEY])
+        (told,) = json.loads(metadata[METADATA_KEY])
         assert metadata[b"owner"] == b"risk"
         assert (told["name"], told["kernel_version"]) == ("some_lag", kernel_version("lag"))
         assert told["spec"] == made.spec.normalised()
         assert len(told["fitted_sha256"]) == 64
+
+    def test_metadata_names_each_transformer_in_turn(self, tmp_path, events):
+        """Of features beside features; also where the first one was told alone, as an object."""
+        run_transformer(transformer("zscore"), events, tmp_path / "z.parquet", budget=TINY)
+        run_transformer(transformer("lag"), tmp_path / "z.parquet", tmp_path / "l.parquet", budget=TINY)
+        told = json.loads(pq.read_schema(tmp_path / "l.parquet").metadata[METADATA_KEY])
+        assert [each["name"] for each in told] == ["some_zscore", "some_lag"]
+
+        write_rows(events, event_rows().replace_schema_metadata({METADATA_KEY: b'{"name": "first"}'}))
+        run_transformer(transformer("lag"), events, tmp_path / "l.parquet", budget=TINY)
+        told = json.loads(pq.read_schema(tmp_path / "l.parquet").metadata[METADATA_KEY])
+        assert [each["name"] for each in told] == ["first", "some_lag"]
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_an_index_of_pandas_that_is_a_range_ends_with_the_order(self, tmp_path, ordered):
+        """Where rows were sorted, it would name other ones; an index with values of its own stays."""
+        frame = event_rows(ordered=ordered).to_pandas()
+        frame.index = range(5_000, 7_000, 2)
+        frame.to_parquet(tmp_path / "rows.parquet")
+        made, target = transformer("lag"), tmp_path / "f.parquet"
+        run_transformer(made, tmp_path / "rows.parquet", target, budget=TINY)
+        found = pd.read_parquet(target)
+        if ordered:
+            assert list(found.index) == list(frame.index)
+        else:
+            assert list(found.index) == list(range(1_000))
+
+        frame.index = pd.Index(range(1_000, 0, -1), name="sale")
+        frame.reset_index().set_index("sale").to_parquet(tmp_path / "rows.parquet", index=True)
+        run_transformer(made, tmp_path / "rows.parquet", target, budget=TINY)
+        found = pd.read_parquet(target)
+        assert found.index.name == "sale"
+        assert (frame["number"].loc[found.index].to_numpy() == found["number"].to_numpy()).all()
+
+    def test_codecs_and_dictionaries_are_those_of_the_source(self, tmp_path):
+        """Inner columns among them; floats of the features have no dictionary."""
+        table = event_rows().append_column("tags", pa.array([["some text"], ["another"]] * 500))
+        table = table.append_column("pair", pa.array([{"text": "some text", "size": 0.5}] * 1_000))
+        codecs = dict.fromkeys(["tags.list.element", "amount"], "zstd")
+        pq.write_table(
+            table,
+            tmp_path / "rows.parquet",
+            compression=dict.fromkeys(table.column_names, "gzip") | codecs,
+        )
+        run_transformer(
+            transformer("lag"),
+            tmp_path / "rows.parquet",
+            tmp_path / "f.parquet",
+            budget=Budget(1_000, TINY.sort),
+        )
+        group, source = (
+            pq.ParquetFile(tmp_path / name).metadata.row_group(0) for name in ("f.parquet", "rows.parquet")
+        )
+        found = {group.column(at).path_in_schema: group.column(at) for at in range(group.num_columns)}
+        for at in range(source.num_columns):
+            leaf = source.column(at)
+            assert found[leaf.path_in_schema].compression == leaf.compression
+        assert found["amount_lag"].compression == "GZIP"
+        with_dictionary = {name for name, leaf in found.items() if leaf.has_dictionary_page}
+        assert {"tags.list.element", "pair.text", "note"} <= with_dictionary
+        assert not {"pair.size", "amount", "amount_lag"} & with_dictionary
 
     def test_bytes_are_the_same_each_time(self, tmp_path, events):
         """Whatever the threads."""
@@ -312,7 +375,9 @@ class TestOutput:
         sizes = [
             open_rows(
                 write_rows(tmp_path / "rows.parquet", each, row_group_rows=40_000), transformer("lag").spec
-            ).row_bytes()
+            )
+            .row_bytes()
+            .most
             for each in (plain, coded)
         ]
         assert sizes[0] < sizes[1] < sizes[0] + 40
@@ -586,6 +651,13 @@ class TestRefusals:
         write_rows(inputs / "rows.parquet", event_rows())
         refused(made, inputs, inputs / "f.parquet", "would be part of it next time")
         refused(made, events, tmp_path / "f.parquet", "no such folder", scratch=tmp_path / "nowhere")
+
+    def test_a_target_where_no_file_can_be(self, events):
+        """It is named, and not what is written on the way."""
+        message = refused(
+            transformer("lag"), events, Path("/proc/f.parquet"), "^/proc/f.parquet: cannot be made"
+        )
+        assert "incoming" not in message
 
     def test_what_may_not_be_read_or_written(self):
         """Folder or file is named."""

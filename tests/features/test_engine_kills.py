@@ -124,6 +124,21 @@ def when_there(folder, *patterns):
     return moments
 
 
+def when_locked(file, *parts):
+    """Moments when this file has been made or emptied, and when a part of what a run takes has passed since."""
+
+    def moments(seconds):
+        for part in parts:
+            yield partial(passed, time.time_ns(), [], part * seconds)
+
+    def passed(begun_ns, since, seconds):
+        if not since and file.exists() and file.stat().st_mtime_ns > begun_ns:
+            since.append(time.monotonic())
+        return bool(since) and time.monotonic() - since[0] >= seconds
+
+    return moments
+
+
 def sort_and_kill(nursery, folder, *, rows, moments):
     """Of `features run` over rows in no order."""
     write_rows(folder / "rows.parquet", event_rows(rows, entities=50), row_group_rows=50_000)
@@ -151,11 +166,24 @@ def test_runs_killed_at_three_moments(nursery, tmp_path):
 
 
 def test_fits_killed_at_three_moments(nursery, tmp_path):
-    """Of a run that writes nothing until its end."""
-    killed, _ = fit_and_kill(
-        nursery, tmp_path, rows=200_000, moments=lambda seconds: [seconds * 0.2, seconds / 2, 0.01]
+    """Of one that writes nothing until its end: as soon as it has locked its target, and in the midst of its work."""
+    killed = fit_and_kill(
+        nursery, tmp_path, rows=200_000, moments=when_locked(tmp_path / ".state.json.incoming", 0, 0.2, 0.4)
     )
-    assert killed
+    assert killed == (3, 3)
+
+
+def test_an_explanation_that_is_killed_leaves_what_the_next_removes(nursery, tmp_path):
+    """The folder in which it sorts, which no target has a part in."""
+    source = write_rows(tmp_path / "rows.parquet", event_rows(500_000, entities=50), row_group_rows=50_000)
+    spec = write_transformer(tmp_path / "zscore.yaml", "zscore")
+    (tmp_path / "scratch").mkdir()
+    arguments = ("explain", spec, "--input", source, "--scratch", tmp_path / "scratch")
+    (moment,) = when_there(tmp_path / "scratch", ".platform-assets-own-*/run-000001*")(0)
+    assert nursery.end(signal.SIGKILL, moment, *arguments) == -signal.SIGKILL
+    assert len(list((tmp_path / "scratch").iterdir())) == 1
+    nursery.run(*arguments)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_run_that_is_told_to_end_leaves_nothing(nursery, tmp_path):
@@ -163,7 +191,8 @@ def test_a_run_that_is_told_to_end_leaves_nothing(nursery, tmp_path):
     source = write_rows(tmp_path / "rows.parquet", event_rows(300_000, entities=50), row_group_rows=50_000)
     spec = write_transformer(tmp_path / "zscore.yaml", "zscore")
     arguments = ("run", spec, "--input", source, "--output", tmp_path / "f.parquet")
-    assert nursery.end(signal.SIGTERM, 0.3, *arguments) == 128 + signal.SIGTERM
+    (moment,) = when_there(tmp_path, ".f.parquet.incoming")(0)
+    assert nursery.end(signal.SIGTERM, moment, *arguments) == 128 + signal.SIGTERM
     assert sorted(each.name for each in tmp_path.iterdir()) == ["rows.parquet", "zscore.yaml"]
 
 

@@ -1,7 +1,9 @@
 """`platform-assets features …` on files, as people use it without any platform."""
 
 import json
+import signal
 import subprocess
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -215,7 +217,9 @@ def test_memory_limits_as_people_write_them(run, zscore, monkeypatch, size, limi
 
     original = engine.budget_for
     monkeypatch.setattr(
-        engine, "budget_for", lambda bytes_, row: given.append(bytes_) or original(1 << 40, row)
+        engine,
+        "budget_for",
+        lambda bytes_, row, **said: given.append(bytes_) or original(1 << 40, row, **said),
     )
     run("run", zscore, "--output", "f.parquet", "--memory-limit", size)
     assert given == [limit]
@@ -224,6 +228,95 @@ def test_memory_limits_as_people_write_them(run, zscore, monkeypatch, size, limi
 def test_what_is_no_size_is_wrong_usage(run, zscore):
     """Exit status 2."""
     assert "write a size" in run("run", zscore, "--output", "f.parquet", "--memory-limit", "much", status=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (command, name)
+        for command in ("run", "fit", "explain")
+        for name in ("spec", "rows", "state")
+        if (command, name) != ("fit", "state")
+    ],
+)
+def test_nothing_that_is_read_is_written(run, woe, tmp_path, command, name):
+    """Neither the rows nor the spec nor a state, by whatever name they are read."""
+    run("fit", woe, "--input", "credit.parquet", "--output", "state.json")
+    suffix = {"run": ".parquet", "fit": ".json", "explain": ".png"}[command]
+    read = {"spec": woe, "rows": tmp_path / "credit.parquet", "state": tmp_path / "state.json"}
+    target = tmp_path / f"target{suffix}"
+    target.hardlink_to(read[name])
+    before = target.read_bytes()
+    inputs = ["--input", "credit.parquet"] if command != "explain" or name != "state" else []
+    if name == "state":
+        inputs += ["--fitted", "state.json"]
+    with pytest.raises(FeatureError, match="is read and cannot be written at the same time"):
+        run(command, woe, *inputs, "--output", target)
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("run", "f.csv"), ("fit", "state.parquet"), ("explain", "woe.svg"), ("run", "f")]
+)
+def test_the_name_of_an_output_says_what_it_is(run, woe, tmp_path, command, name):
+    """Parquet is no csv: exit status 2, and no file."""
+    assert "let the name end so" in run(
+        command, woe, "--input", "credit.parquet", "--output", name, status=2
+    ).replace("\n", " ")
+    assert not (tmp_path / name).exists()
+
+
+def test_an_input_without_a_name_is_refused(run, zscore):
+    """A script whose variable is empty does not mean the spec's own source."""
+    with pytest.raises(FeatureError, match="--input: is empty"):
+        run("run", zscore, "--input", "", "--output", "f.parquet")
+
+
+def test_a_picture_that_has_no_place_is_refused_before_the_fit(run, woe, monkeypatch):
+    """Which may take long."""
+    from platform_assets.features import engine
+
+    monkeypatch.setattr(engine, "fit_rows", lambda *_, **__: pytest.fail("it was fitted"))
+    with pytest.raises(FeatureError, match="its folder does not exist"):
+        run("explain", woe, "--input", "credit.parquet", "--output", "nowhere/woe.png")
+
+
+def test_names_are_no_commands_to_a_terminal(run, tmp_path):
+    """Of columns and of categories."""
+    name = "home\x1b[31m\nowner"
+    rows = credit_rows().rename_columns(["amount", name, "bad"])
+    rows = rows.set_column(1, name, pa.array(["red\x1b[31m\n", "plain"] * 500))
+    write_rows(tmp_path / "credit.parquet", rows)
+    spec = write_transformer(tmp_path / "woe.yaml", "woe", columns=[name], outputNames={name: "home"})
+    for told in (
+        run("explain", spec, "--input", "credit.parquet"),
+        run("fit", spec, "--input", "credit.parquet", "--output", "state.json"),
+        run("run", spec, "--input", "credit.parquet", "--output", "f.parquet"),
+    ):
+        assert "\x1b" not in told
+    assert r"home\x1b[31m\nowner → home" in run("explain", spec, "--input", "credit.parquet")
+
+
+def test_ctrl_c_says_what_is_true_of_files(tmp_path, zscore):
+    """Nothing goes on from where it was: the same command starts anew."""
+    write_rows(tmp_path / "rows.parquet", event_rows(2_000_000), row_group_rows=100_000)
+    process = subprocess.Popen(
+        command("features", "run", zscore, "--output", "f.parquet"),
+        cwd=tmp_path,
+        env={name: value for name, value in environment(tmp_path).items() if name != "PLATFORM_HOME"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        while process.poll() is None and not (tmp_path / ".f.parquet.incoming").exists():
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGINT
+    assert told == (
+        "SIGINT (Ctrl-C): ended before it was done; a file is whole or as it was before, and the same command starts anew\n"
+    )
+    assert not (tmp_path / "f.parquet").exists()
 
 
 def ended(folder, *arguments, **options):

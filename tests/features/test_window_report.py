@@ -4,6 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.external_sort import SortBudget
+from platform_assets.features.file_output import own_scratch
+from platform_assets.features.memory_budget import Budget
+from platform_assets.features.row_files import open_rows
 from platform_assets.features.transformer import fit
 from platform_assets.features.window_report import EQUAL, NO_VALUE, NOT_YET, TOO_FEW, TOO_OLD, window_report
 from tests.features.transformers import DAY_US, TINY, event_rows, transformer, write_rows
@@ -69,6 +74,40 @@ def test_counts_are_those_of_one_table(tmp_path, kind, spec, ordered, threads):
     assert found.mean_gap_days == pytest.approx(gaps.mean())
     assert (found.longest_gap_days, found.ties) == (gaps.max(), (gaps == 0).sum())
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_what_a_killed_one_left_is_removed_by_the_next(tmp_path):
+    """What others have locked stays, and what is none of it."""
+    with own_scratch(tmp_path) as others:
+        (others / "run-000000.arrows").write_text("theirs")
+        with own_scratch(tmp_path) as left:
+            pass
+        left.mkdir()
+        (left / "run-000000.arrows").write_text("half")
+        (tmp_path / "mine").mkdir()
+        source = write_rows(tmp_path / "rows.parquet", event_rows(600))
+        window_report(transformer("lag"), source, budget=TINY, scratch=tmp_path)
+        assert {each.name for each in tmp_path.iterdir()} == {"rows.parquet", "mine", others.name}
+        assert (others / "run-000000.arrows").read_text() == "theirs"
+    assert not others.exists()
+
+
+def test_scratch_that_is_not_there(tmp_path):
+    """Is named as what it is."""
+    source = write_rows(tmp_path / "rows.parquet", event_rows(600))
+    with pytest.raises(FeatureError, match="nowhere: no such folder; make it, or name another as scratch"):
+        window_report(transformer("lag"), source, budget=TINY, scratch=tmp_path / "nowhere")
+
+
+def test_room_for_sorting_is_asked_for(small_disk, tmp_path):
+    """In several passes, twice that of the rows."""
+    source = write_rows(tmp_path / "rows.parquet", event_rows(3_000))
+    made, rows = transformer("lag"), open_rows(source, transformer("lag").spec)
+    disk = small_disk(int(1.6 * rows.row_bytes(["entity", "time", "amount"]).usual * rows.rows))
+    budget = Budget(100, SortBudget(run_bytes=5_000, fan_in=3))
+    with pytest.raises(FeatureError, match=r"not enough space: about .* for rows that are sorted are needed"):
+        window_report(made, source, budget=budget, scratch=disk)
+    assert list(disk.iterdir()) == []
 
 
 def test_no_rows(tmp_path):

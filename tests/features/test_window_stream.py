@@ -295,6 +295,19 @@ def test_an_integer_is_the_entity_of_its_text() -> None:
     assert stream.query("7", 1, [None]) == stream.query(7, 1, [None]) == (1.5,)
 
 
+@pytest.mark.parametrize("key", [1.0, True, np.True_, None, b"1", ("1",)])
+def test_a_key_is_text_or_integer(key: object) -> None:
+    """1.0 would have a history beside that of 1; whoever asks or tells by such a key is refused, and nothing changes."""
+    stream = WindowStream(spec("lag", lag={"rows": 1}))
+    stream.observe(np.int64(1), 0, [1.5])
+    before = stream.to_bytes()
+    for said in (stream.update, stream.observe, stream.query):
+        with pytest.raises(FeatureError, match="an entity is named by a text or an integer"):
+            said(key, 1, [2.0])  # type: ignore[arg-type]
+    assert stream.to_bytes() == before
+    assert stream.query("1", 1, [None]) == (1.5,)
+
+
 def test_asking_makes_no_entity() -> None:
     """An entity that was only asked about is not remembered."""
     stream = WindowStream(spec())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from platform_assets.features.transformer import fit
 from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.window_columns import SMALLEST_DEVIATION
 from platform_assets.features.windows import WindowTransformer
 from tests.features.window_factory import SPECS, history, spec, streams, table
 from tests.features.window_reference import DAY, Row, expected, signed_root
@@ -92,6 +93,15 @@ def test_a_row_sees_nothing_that_was_not_known(data: st.DataObject) -> None:
 
     assert answered(said, other_values)[at] == answered(said, rows)[at]
     assert answered(said, without)[place] == answered(said, rows)[at]
+
+
+@pytest.mark.parametrize(
+    ("apart", "counts"), [(1.01 * SMALLEST_DEVIATION, True), (0.99 * SMALLEST_DEVIATION, False)]
+)
+def test_the_least_deviation_that_counts(*, apart: float, counts: bool) -> None:
+    """Two values have half their distance as deviation: nearer together, they are taken for equal: no z-score."""
+    (*_, answer) = answered(spec(), history(0.0, apart, apart))
+    assert (answer is not None) is counts
 
 
 def test_a_zscore_by_hand() -> None:

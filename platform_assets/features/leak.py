@@ -30,6 +30,8 @@ SAMPLE_ROWS: Final = 2_000
 """Rows whose features are made again; of fewer rows, all."""
 _MOST_HISTORY: Final = 20_000_000
 """Rows of history that are read again for them; entities with very long histories allow fewer."""
+_BATCH_HISTORY: Final = 250_000
+"""Rows of history that lie in memory at a time, or those of one row where it has more."""
 RULE_SET_HASH: Final = fingerprint_of(
     version=2,
     apart="no subject or group of the fitted rows is among validation, test or shift; subject and time, where the split "
@@ -190,39 +192,64 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
     Raises:
         FeatureError: a column is missing, or is of another type.
     """
-    import pyarrow as pa
-
     spec = fitted.spec
     assert spec.entity_key is not None
     assert spec.timestamp_column is not None
-    made = _bits(fitted, rows)
-    pieces: list[NDArray[np.int64]] = []
-    budget = _MOST_HISTORY
-    history = _History(fitted, rows)
-    for at in _sample(rows.num_rows):
+    read = (spec.entity_key, spec.timestamp_column, spec.available_column, *spec.columns)
+    # Whatever else the rows have would be copied with their histories.
+    rows = rows.select([name for name in dict.fromkeys(read) if name in rows.column_names])
+    made, history, budget = _bits(fitted, rows), _History(fitted, rows), _MOST_HISTORY
+    looked_at, differing, batch, size = 0, 0, [], 0
+    chosen = _sample(rows.num_rows)
+    for at in chosen:
         piece = history.of(at)
         budget -= piece.size
-        if budget < 0 and pieces:
+        if budget < 0 and looked_at + len(batch):
             break
-        pieces.append(piece)
-    taken = np.concatenate(pieces) if pieces else np.empty(0, np.int64)
-    owners = np.repeat(np.arange(len(pieces)), np.array([piece.size for piece in pieces], np.int64))
-    # Each row's past by itself, as if every row were asked of an entity of its own.
-    alone = rows.take(pa.array(taken))
-    place = alone.column_names.index(spec.entity_key)
-    alone = alone.set_column(place, spec.entity_key, pa.array(owners).cast(pa.string()))
-    again = _bits(fitted, alone)
-    chosen = _sample(rows.num_rows)[: len(pieces)]
-    asked = np.flatnonzero(taken == chosen[owners])
-    differing = int((made[chosen] != again[asked]).any(axis=1).sum())
+        if batch and size + piece.size > _BATCH_HISTORY:
+            differing += _differing(fitted, rows, made, batch, chosen[looked_at:])
+            looked_at, batch, size = looked_at + len(batch), [], 0
+        batch.append(piece)
+        size += piece.size
+    if batch:
+        differing += _differing(fitted, rows, made, batch, chosen[looked_at:])
+        looked_at += len(batch)
     return Finding(
         label,
         "past only",
         "fail" if differing else "pass",
-        f"{differing:,} of {len(pieces):,} rows have other features of {label} if only rows that were available before "
+        f"{differing:,} of {looked_at:,} rows have other features of {label} if only rows that were available before "
         "them had been",
-        {"sampled_rows": len(pieces), "rows": rows.num_rows, "differing": differing},
+        {"sampled_rows": looked_at, "rows": rows.num_rows, "differing": differing},
     )
+
+
+def _differing(
+    fitted: FittedTransformer,
+    rows: "pa.Table",
+    made: NDArray[np.uint64],
+    pieces: Sequence[NDArray[np.int64]],
+    positions: NDArray[np.int64],
+) -> int:
+    """How many rows have other features when each has its past by itself, as if it were of an entity of its own.
+
+    Args:
+        fitted: A z-score or a lag.
+        rows: All rows.
+        made: Their features, bit by bit.
+        pieces: The past of some of them, with the row itself; positions.
+        positions: Of these rows, and perhaps of further ones.
+    """
+    import pyarrow as pa
+
+    taken, chosen = np.concatenate(pieces), positions[: len(pieces)]
+    owners = np.repeat(np.arange(len(pieces)), np.array([piece.size for piece in pieces], np.int64))
+    alone = rows.take(pa.array(taken))
+    key = str(fitted.spec.entity_key)
+    alone = alone.set_column(alone.column_names.index(key), key, pa.array(owners).cast(pa.string()))
+    again = _bits(fitted, alone)
+    asked = np.flatnonzero(taken == chosen[owners])
+    return int((made[chosen] != again[asked]).any(axis=1).sum())
 
 
 class _History:

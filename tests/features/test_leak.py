@@ -321,3 +321,28 @@ def test_long_histories_allow_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert found.outcome == "pass"
     assert 1 <= found.counts["sampled_rows"] < 40
+
+
+def test_histories_are_read_in_batches_of_the_columns_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a row's window does not read is not copied with its past, and no more rows lie in memory than allowed."""
+    rows = pa.table(
+        {"who": ["a"] * 60, "at": times(*range(60)), "value": np.arange(60.0), "note": ["long"] * 60}
+    )
+    peeking: FittedTransformer = _AllRowsMean(spec_of())
+    seen: list[tuple[int, list[str]]] = []
+    inner = fit(spec_of(), rows)
+
+    class Seen(_AllRowsMean):
+        def transform(self, table: pa.Table) -> pa.Table:
+            seen.append((table.num_rows, table.column_names))
+            return inner.transform(table)
+
+    monkeypatch.setattr(leak, "_BATCH_HISTORY", 200)
+    found = past_only("some@v1", Seen(spec_of()), rows)
+
+    assert (found.outcome, found.counts["sampled_rows"]) == ("pass", 60)
+    assert all(columns == ["who", "at", "value"] for _, columns in seen)
+    assert max(count for count, _ in seen[1:]) <= 200
+    assert sum(count for count, _ in seen[1:]) == 60 * 61 // 2
+    # To the last row alone, all rows are its past.
+    assert past_only("peeking@v1", peeking, rows).counts["differing"] == 59

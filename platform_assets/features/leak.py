@@ -199,7 +199,8 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
     # Whatever else the rows have would be copied with their histories.
     rows = rows.select([name for name in dict.fromkeys(read) if name in rows.column_names])
     made, history, budget = _bits(fitted, rows), _History(fitted, rows), _MOST_HISTORY
-    looked_at, differing, batch, size = 0, 0, [], 0
+    batch: list[NDArray[np.int64]] = []
+    looked_at, differing, size = 0, 0, 0
     chosen = _sample(rows.num_rows)
     for at in chosen:
         piece = history.of(at)

@@ -19,13 +19,14 @@ from platform_assets.features.leak import (
     past_only,
     targets_known,
 )
+from platform_assets.features.remains import remains_of
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.errors import SubjectError
 from platform_assets.governance.verdict import Requirement, Verdict
-from platform_assets.references import HISTORICAL, DatasetVersion, TableSnapshot, TransformerVersion
+from platform_assets.references import HISTORICAL, DatasetVersion, TransformerVersion
 from resources.provenance import code_commit
-from resources.warehouse import Warehouse, WarehouseError
+from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -202,7 +203,11 @@ def _fitted_rows(
 def rows_of_version(
     version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
 ) -> "pa.Table | None":
-    """The rows that a version was fitted on, as they are today; None where they are gone."""
+    """The rows that a version was fitted on, as they are today; None where they are gone.
+
+    Raises:
+        WarehouseError: the warehouse does not answer.
+    """
     try:
         if version.snapshot is not None:
             return _rows_of_snapshot(version, fitted, warehouse)
@@ -216,31 +221,13 @@ def _rows_of_snapshot(
     version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
 ) -> "pa.Table":
     assert version.snapshot is not None
-    given = version.snapshot
     # What an erasure or retention took out of it is among nobody's rows.
-    left = _left_of(given, warehouse)
+    left = remains_of(version.snapshot, warehouse)
     if left is None:
         raise _UnjudgedError(
             f"the snapshot of {version.dataset_asset} that it was fitted on is gone; name a later version"
         )
-    return rows_to_fit(fitted.spec, warehouse.read(given.table, left)).rows
-
-
-def _left_of(given: TableSnapshot, warehouse: Warehouse) -> str | None:
-    """The snapshot that it is today; None where it is lost.
-
-    Raises:
-        WarehouseError: the warehouse does not answer, which says nothing about the snapshot.
-    """
-    try:
-        return warehouse.left_of(given.table, given.snapshot_id)
-    except WarehouseError:
-        if given.table in warehouse.tables() and any(
-            each.snapshot_id == given.snapshot_id
-            for each in warehouse.versions(given.table, unpublished=True)
-        ):
-            raise
-        return None
+    return rows_to_fit(fitted.spec, warehouse.read(left.table, left.snapshot_id)).rows
 
 
 def _rows_of_file(version: TransformerVersion, fitted: FittedTransformer) -> FittedRows:

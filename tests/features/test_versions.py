@@ -30,6 +30,7 @@ from platform_assets.features.versions import (
     is_intact,
     latest_version,
     load_fitted,
+    make_latest,
     resolve,
     split_reference,
     versions_of,
@@ -64,7 +65,9 @@ class Desk:
         """The version of the transformer as it would be declared now."""
         given = {"inputSource": str(self.source), "target": "Sent", "woe": {"event": "back"}} | changes
         path = write_transformer(self.folder / "declared", "sales_woe", WOE, **given)
-        return make_version(declared(path).sound["sales_woe"], None, self.outside)
+        made = make_version(declared(path).sound["sales_woe"], None, self.outside)
+        make_latest(made.version, self.outside.ledger)
+        return made
 
     def object(self, name: str = "fitted.json") -> Path:
         """Where the first version lies."""
@@ -401,6 +404,7 @@ def test_a_killed_fit_leaves_one_whole_version_at_last(desk: Desk, tmp_path: Pat
             declared(path).sound["sales_woe"], None, OutsideSystems(PlatformSettings(home=home))
         ).version
         outside = OutsideSystems(PlatformSettings(home=home))
+        make_latest(made, outside.ledger)
         assert (made.number, made.sha256) == (1, expected)
         assert [each.number for each in versions_of(outside.ledger, "sales_woe")] == [1]
         assert is_intact(outside.object_store, resolve(outside.ledger, "sales_woe@latest"))

@@ -16,10 +16,20 @@ import pytest
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.fit_input import FILE_NAMESPACE
 from platform_assets.features.leak_gate import rows_of_version
-from platform_assets.features.versions import latest_version, load_fitted, resolve
+from platform_assets.features.version_making import make_version
+from platform_assets.features.versions import (
+    is_intact,
+    latest_version,
+    load_fitted,
+    make_latest,
+    resolve,
+    versions_of,
+)
 from platform_assets.governance import release as releases
-from platform_assets.governance.erasure import erase
+from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.lineage import trace
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
@@ -569,7 +579,82 @@ def test_a_run_with_a_leak_ends_before_its_deployment(shop: Shop) -> None:
     assert releases.active(shop.outside.ledger, "sales") == before
 
 
+@pytest.mark.parametrize("broken", ["stability_of", "woe_picture"])
+def test_what_could_not_be_shown_is_not_the_latest(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """The asset has failed, so lines go on with the version of before, and it runs again."""
+
+    def fail(*_: Any) -> None:
+        raise FeatureError("it cannot be shown")
+
+    changed = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(changed, shop.zscore)
+    place = "features.assets" if broken == "stability_of" else "features.woe_pictures"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"platform_assets.{place}.{broken}", fail)
+        with pytest.raises(RunError, match="it cannot be shown"):
+            materialize(line, "features", shop.outside)
+
+    assert latest_version(shop.outside.ledger, "sales_woe").number == 1
+    assert planned(line, shop)["sales_woe"] == "its spec, code or input has changed"
+    materialize(line, "features", shop.outside)
+    assert latest_version(shop.outside.ledger, "sales_woe").number == 2
+
+
+def test_a_latest_version_without_a_materialization_runs_again(shop: Shop) -> None:
+    """A run may have been killed between the ledger's entry and Dagster's."""
+    changed = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(changed, shop.zscore)
+    dataset = releases.active(shop.outside.ledger, "sales").card.registered.report.model.features.dataset
+    made = make_version(line.transformers["sales_woe"], dataset, shop.outside)
+    make_latest(made.version, shop.outside.ledger)
+
+    assert planned(line, shop)["sales_woe"] == "its latest version was never materialized"
+    made_again = materialize(line, "features", shop.outside)
+    assert made_again.reference.transformers[0].label == "sales_woe@v2"
+    assert "sales_woe" not in planned(line, shop)
+
+
 # --- Erasure, declarations, definitions ------------------------------------------------------------------
+
+
+def erased(outside: OutsideSystems, namespace: str, who: str) -> ErasureReport:
+    """Erases somebody."""
+    return erase(
+        Subject(namespace, who),
+        by="ada",
+        reason="request 7",
+        ledger=outside.ledger,
+        warehouse=outside.warehouse,
+        store=outside.object_store,
+        locks=outside.locks,
+        salt=outside.salt,
+        content_hash=content_hash,
+        environment="dev",
+        now=datetime.now(UTC),
+    )
+
+
+def test_a_transformer_is_fitted_again_once_its_input_has_lost_rows(shop: Shop) -> None:
+    """Of another line's dataset, too, which nobody has made again; the weights of before stay what they were."""
+    old = load_line(write_line(shop.folder / "old", "old", frame=sales(seed=4, first=5000)))
+    dataset = materialize(old, "dataset", shop.outside).reference
+    woe = write_transformer(shop.folder / "old", "old_woe", WOE, inputSource="asset://old_dataset")
+    line = shop.line(woe, transformers=["old_woe@latest"])
+    shop.features(line)
+    rows = shop.outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id)
+    someone = rows.filter(pc.equal(rows["split"], "train"))["sale"][0].as_py()
+
+    erased(shop.outside, "sale", someone)
+
+    assert planned(line, shop)["old_woe"] == "rows of old_dataset were erased or have expired"
+    made = materialize(line, "features", shop.outside).reference
+    first, second = versions_of(shop.outside.ledger, "old_woe")
+    assert made.transformers == (second,)
+    assert second.fit_rows == first.fit_rows - 1
+    assert is_intact(shop.outside.object_store, first)
+    assert "old_woe" not in planned(line, shop)
 
 
 @pytest.mark.long
@@ -579,19 +664,7 @@ def test_whoever_is_erased_is_in_no_table_of_features(shop: Shop) -> None:
     current = warehouse.current("features.sales_z")
     someone = warehouse.read(current.table, current.snapshot_id)["sale"][0].as_py()
 
-    report = erase(
-        Subject("sale", someone),
-        by="ada",
-        reason="request 7",
-        ledger=shop.outside.ledger,
-        warehouse=warehouse,
-        store=shop.outside.object_store,
-        locks=shop.outside.locks,
-        salt=shop.outside.salt,
-        content_hash=content_hash,
-        environment="dev",
-        now=datetime.now(UTC),
-    )
+    report = erased(shop.outside, "sale", someone)
     features = shop.features(shop.line())
 
     assert report.outcome == "pass"
@@ -771,6 +844,29 @@ def test_numbers_of_a_file_are_numbers_whatever_its_ending(tmp_path: Path, endin
 
     bins = [each.data["bin"] for each in made.metadata["bins"].records if each.data["column"] == "Amount"]
     assert any(each.startswith("(") for each in bins)
+
+
+def test_an_erasure_finds_what_was_made_of_a_file(tmp_path: Path) -> None:
+    """Its entities are the subjects of the table, in the namespace of files; they do not come back with the file."""
+    outside, instance = (
+        OutsideSystems(PlatformSettings(home=tmp_path / "home")),
+        dg.DagsterInstance.ephemeral(),
+    )
+    sales(200).to_parquet(tmp_path / "sales.parquet")
+    path = write_transformer(tmp_path, "sales_z", ZSCORE, inputSource=str(tmp_path / "sales.parquet"))
+    materialized_alone(path, outside, instance)
+
+    def shops() -> set[str]:
+        current = outside.warehouse.current("features.sales_z")
+        return set(outside.warehouse.read(current.table, current.snapshot_id)["Shop"].to_pylist())
+
+    assert shops() == set("abcdefgh")
+    report = erased(outside, FILE_NAMESPACE, "a")
+
+    assert report.outcome == "pass"
+    assert shops() == set("bcdefgh")
+    materialized_alone(path, outside, instance)
+    assert shops() == set("bcdefgh")
 
 
 def test_a_file_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:

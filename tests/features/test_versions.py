@@ -323,6 +323,31 @@ def test_a_diff_tells_what_moved(desk: Desk) -> None:
     assert size["psi"] is None
 
 
+@pytest.mark.parametrize("change", ["missing", "kind", "gone"])
+def test_a_diff_is_told_although_rows_of_one_column_do_not_fit_the_version_of_before(
+    desk: Desk, change: str
+) -> None:
+    """A missing value where that was refused, numbers where texts were, or no column: no index of it, and all the rest."""
+    whole = sales(300).dropna()
+    pq.write_table(pa.Table.from_pandas(whole, preserve_index=False), desk.source)
+    before = desk.fit(woe={"event": "back", "missing": "refuse"})
+    later = {
+        "missing": sales(300),
+        "kind": whole.assign(Size=range(len(whole))),
+        "gone": whole.drop(columns="Size"),
+    }[change]
+    after = desk.fit()
+    rows = pa.Table.from_pandas(later, preserve_index=False)
+
+    amount, size = diff(
+        (before.version, before.fitted), (after.version, after.fitted), later_rows=rows
+    ).columns
+
+    assert amount.psi is not None
+    assert size.psi is None
+    assert size.iv[1] is not None
+
+
 def test_a_diff_with_itself_is_empty(desk: Desk) -> None:
     """Nothing has moved."""
     made = desk.fit()

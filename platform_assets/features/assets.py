@@ -19,6 +19,7 @@ from platform_assets.features.leak_gate import LeakReport, judge_leaks
 from platform_assets.features.transformer import FittedTransformer, kernel_version
 from platform_assets.features.version_making import (
     Made,
+    as_it_is,
     bins_of,
     make_version,
     publish_features,
@@ -29,6 +30,7 @@ from platform_assets.features.versions import (
     is_intact,
     latest_version,
     load_fitted,
+    make_latest,
     resolve,
     split_reference,
 )
@@ -81,6 +83,9 @@ def features_fingerprint(
 ) -> str:
     """Identity of the features that `spec` would make of a dataset version with these transformers."""
     applied = {f"transformer {name}": each.version for name, each in transformers.items()}
+    if transformers:
+        # Their features stand in this order.
+        applied["transformers"] = " ".join(transformers)
     return fingerprint(
         f"{line}_features",
         code=f"{_CODE}|{featurizer.code}",
@@ -247,11 +252,23 @@ def stale_transformer(
     latest = latest_version(outside.ledger, declared.name)
     if latest is None:
         return "never fitted"
+    changed = "its spec, code or input has changed"
+    if dataset is not None:
+        try:
+            left = as_it_is(dataset, outside.warehouse)
+        except WarehouseError as problem:
+            return str(problem)
+        if left is None:
+            return f"the snapshot of {spec.dataset} is gone"
+        if left != dataset:
+            dataset, changed = left, f"rows of {spec.dataset} were erased or have expired"
     if latest.data_version != data_version(spec, FitInput.of(spec, dataset).content_hash):
-        return "its spec, code or input has changed"
+        return changed
     if not is_intact(outside.object_store, latest):
         return "what was fitted is lost"
     made = recorded_reference(instance, dg.AssetKey(declared.name), TransformerVersion)
+    if made is None or made.data_version != latest.data_version:
+        return "its latest version was never materialized"
     if spec.transformer_type in HISTORICAL and not _table_is_whole(made, latest, outside.warehouse):
         return "its table is not there"
     return ""
@@ -283,7 +300,7 @@ def _transformer_made(
                 shown = _shown_history(declared, rows)
         else:
             shown = _shown_weights(made)
-        return materialized(
+        result = materialized(
             version,
             fingerprint=version.data_version,
             reused=reused,
@@ -298,6 +315,9 @@ def _transformer_made(
                 **shown,
             },
         )
+        # Nobody follows what could not be shown or published.
+        make_latest(version, outside.ledger)
+        return result
 
 
 def _table_is_whole(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.references import HISTORICAL, TransformerVersion
 
@@ -25,7 +26,7 @@ class ColumnDiff:
     """Information value before and after; None where the version has no such column."""
     psi: float | None
     """Population stability index of the rows that the later one was fitted on, over the bins of the earlier one; None
-    where those rows cannot be read, or one of the two has no such column."""
+    where those rows cannot be read, the earlier one refuses them, or one of the two has no such column."""
     bins: tuple[tuple[str, ...], tuple[str, ...]]
     """Labels before and after."""
     largest_step: float | None
@@ -96,19 +97,29 @@ def diff(
 def _columns(before: "Woe", after: "Woe", later_rows: "pa.Table | None") -> tuple[ColumnDiff, ...]:
     then = {column.name: column for column in before.columns}
     now = {column.name: column for column in after.columns}
-    stability: Mapping[str, float] = {}
-    if later_rows is not None and later_rows.num_rows and then.keys() <= set(later_rows.column_names):
-        stability = before.psi(later_rows)
     return tuple(
         ColumnDiff(
             column=name,
             iv=(_iv(then.get(name)), _iv(now.get(name))),
-            psi=stability.get(name) if name in now else None,
+            psi=_psi(before, name, later_rows) if name in then and name in now else None,
             bins=(_labels(then.get(name)), _labels(now.get(name))),
             largest_step=_largest_step(then.get(name), now.get(name)),
         )
         for name in dict.fromkeys((*then, *now))
     )
+
+
+def _psi(before: "Woe", name: str, later_rows: "pa.Table | None") -> float | None:
+    """Of one column by itself: what makes no sense in another says nothing about it."""
+    if later_rows is None:
+        return None
+    alone = before.model_copy(
+        update={"columns": tuple(column for column in before.columns if column.name == name)}
+    )
+    try:
+        return alone.psi(later_rows)[name]
+    except FeatureError:
+        return None
 
 
 def _iv(column: "WoeColumn | None") -> float | None:

@@ -27,6 +27,12 @@ class TransformerUse:
     """Those that it uses, in its order: `credit_woe@v3`, `credit_woe@latest`."""
     split_time: str | None = None
     """The column by whose times its rows are split; None where they are split otherwise."""
+    available: str | None = None
+    """The column that says when what is learnt from a row became known; None where the spec names none."""
+    group: str | None = None
+    """The column whose groups its split keeps together; None where it does not."""
+    has_key: bool = True
+    """Whether subjects are those of a key; without one a row's subject is a hash of its values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ class FitRows:
 def rows_to_fit(spec: TransformerSpec, rows: "pa.Table") -> FitRows:
     """Which of the rows of its input a transformer learns from.
 
-    Those of split `train`. Where they all lie before the held-out ones, as a split by time leaves them, and the
-    spec says when a target became known, only those that were known before the first held-out row. Of a file all
+    Those of split `train`. Where in each source they lie before the held-out ones, as a split by time leaves them, and
+    the spec says when rows were, only those that were known before the first held-out row of all sources. Of a file all
     rows. A z-score or a lag learns nothing.
 
     Raises:
@@ -113,15 +113,47 @@ def rows_to_fit(spec: TransformerSpec, rows: "pa.Table") -> FitRows:
     if "split" not in rows.column_names:
         return FitRows(rows, None)
     train = rows.filter(pc.equal(rows["split"], TRAIN))
+    times = [name for name in (spec.timestamp_column, spec.available_column) if name is not None]
     cut = first_held_out(rows, spec.timestamp_column)
-    if spec.available_column is None or cut is None or not train.num_rows:
+    if cut is None or not _is_split_by_time(rows, times[0]):
         return FitRows(train, TRAIN)
-    newest = pc.max(known_times(train, str(spec.timestamp_column))).as_py()
-    if newest is None or newest > cut:
-        return FitRows(train, TRAIN)
-    known = pc.fill_null(pc.less(known_times(train, spec.available_column), cut), fill_value=False)
-    left = train.filter(known)
+    left = train.filter(known_before(train, times, cut))
     return FitRows(left, TRAIN, train.num_rows - left.num_rows)
+
+
+def known_before(rows: "pa.Table", columns: Sequence[str], cut: int) -> "pa.ChunkedArray":
+    """Which rows have all these times before a moment, in microseconds UTC; one without a time has not.
+
+    Raises:
+        FeatureError: a time cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pa.chunked_array([pa.repeat(pa.scalar(value=True), rows.num_rows)])
+    for name in columns:
+        found = pc.and_(found, pc.fill_null(pc.less(known_times(rows, name), cut), fill_value=False))
+    return found
+
+
+def _is_split_by_time(rows: "pa.Table", time_column: str) -> bool:
+    """Whether in each source no training row is newer than a held-out one: each source is cut by itself."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sources = rows["source"] if "source" in rows.column_names else pa.repeat("", rows.num_rows)
+    told = pa.table({"source": sources, "at": known_times(rows, time_column), "split": rows["split"]})
+
+    def by_source(splits: Sequence[str], which: str) -> dict[str, int | None]:
+        chosen = told.filter(pc.is_in(told["split"], pa.array(splits)))
+        found = chosen.group_by("source").aggregate([("at", which)])
+        return dict(zip(found["source"].to_pylist(), found[f"at_{which}"].to_pylist(), strict=True))
+
+    newest, first = by_source([TRAIN], "max"), by_source(HELD_OUT, "min")
+    both = [(newest[each], first[each]) for each in newest.keys() & first.keys()]
+    return bool(both) and all(
+        train is not None and held_out is not None and train <= held_out for train, held_out in both
+    )
 
 
 def first_held_out(rows: "pa.Table", time_column: str | None) -> int | None:

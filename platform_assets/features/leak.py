@@ -1,7 +1,7 @@
 """Whether features tell a model what it cannot know when it is asked: the rules, on rows that lie in memory.
 
-(a) *apart*: nobody whom a transformer was fitted on is among the rows that the model is measured on.
-(b) *known*: where a line splits by time, the target of every fitted row was known before its first held-out row.
+(a) *apart*: nobody whom a transformer was fitted on is among the rows that the model is measured on; nor is a group.
+(b) *known*: where a line splits by time, every fitted row and its target were known before its first held-out row.
 (c) *past only*: a feature of a row is what it would be if only rows that were available before it had ever been.
 
 Nothing here reads a store; `leak_gate` brings the rows. Findings are counts, and never values.
@@ -9,12 +9,13 @@ Nothing here reads a store; `leak_gate` brings the rows. Findings are counts, an
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.features.fit_input import subject_ids
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.fit_input import first_held_out, known_before, subject_ids
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import ZscoreSpec
 from platform_assets.features.window_columns import known_times
@@ -30,14 +31,16 @@ SAMPLE_ROWS: Final = 2_000
 """Rows whose features are made again; of fewer rows, all."""
 _MOST_HISTORY: Final = 20_000_000
 """Rows of history that are read again for them; entities with very long histories allow fewer."""
+_BATCH_HISTORY: Final = 250_000
+"""Rows of history that lie in memory at a time, or those of one row where it has more."""
 RULE_SET_HASH: Final = fingerprint_of(
-    version=1,
-    apart="no subject of the fitted rows is among validation, test or shift; rows, where the split divides subjects",
-    known="available of every fitted row is before the first validation or test row, where rows are split by time",
+    version=2,
+    apart="no subject or group of the fitted rows is among validation, test or shift; subject and time, where the split "
+    "divides subjects; nobody can tell where no subject is in both, or rows without a key are not all there",
+    known="time and available of every fitted row are before the first validation or test row, where rows are split by time",
     past_only="bit-equal from rows that were available before",
     sample_rows=SAMPLE_ROWS,
 )
-_ABOUT_ROWS: Final = ("label", "source", "split")
 Outcome = Literal["pass", "fail", "error"]
 
 
@@ -62,7 +65,16 @@ class FittedRows:
     subject_column: str
 
 
-def kept_apart(label: str, fitted: FittedRows, line_rows: "pa.Table", subject_column: str) -> Finding:
+def kept_apart(
+    label: str,
+    fitted: FittedRows,
+    line_rows: "pa.Table",
+    subject_column: str,
+    *,
+    group_column: str | None = None,
+    time_column: str | None = None,
+    has_key: bool = True,
+) -> Finding:
     """Rule (a).
 
     Args:
@@ -70,6 +82,13 @@ def kept_apart(label: str, fitted: FittedRows, line_rows: "pa.Table", subject_co
         fitted: What it learnt from; its subjects are of the line's own namespace.
         line_rows: All rows of the line's dataset, with `split`.
         subject_column: Whose each of these is.
+        group_column: What the split keeps together besides subjects; None where it does not.
+        time_column: When each row was, by which rows of one subject are told apart; None where nobody says.
+        has_key: Whether subjects are those of a key, rather than hashes of all values of a row.
+
+    Raises:
+        FeatureError: a column is missing, or nobody can tell rows of one subject apart.
+        SubjectError: a column can hold no ids.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -77,29 +96,71 @@ def kept_apart(label: str, fitted: FittedRows, line_rows: "pa.Table", subject_co
     measured = line_rows.filter(pc.is_in(line_rows["split"], pa.array(MEASURED)))
     train = line_rows.filter(pc.equal(line_rows["split"], "train"))
     here, there = subject_ids(measured, subject_column), subject_ids(fitted.rows, fitted.subject_column)
-    divided = not set(here).isdisjoint(subject_ids(train, subject_column))
-    shared = _shared_columns(fitted, measured, subject_column) if divided else []
-    known = set(_keys(there, fitted.rows, shared))
-    met = sum(each in known for each in _keys(here, measured, shared))
-    what = "are" if divided and shared else "are of subjects that are"
+    learnt, present = set(there) - {None}, set(subject_ids(line_rows, subject_column))
+    shared = bool(learnt & present)
+    counts = {"fitted_rows": len(there), "measured_rows": len(here)}
+    if divided := not set(here).isdisjoint(subject_ids(train, subject_column)):
+        if time_column is None:
+            raise FeatureError(
+                "subjects of this line are on both sides of its split, and without a time nobody can tell their rows apart"
+            )
+        known = set(_at(there, fitted.rows, time_column))
+        met = [each in known for each in _at(here, measured, time_column)]
+    else:
+        met = [each in learnt for each in here]
+    if group_column is not None:
+        groups = set(subject_ids(fitted.rows, group_column)) - {None}
+        shared |= not groups.isdisjoint(subject_ids(line_rows, group_column))
+        met = [
+            each or group in groups
+            for each, group in zip(met, subject_ids(measured, group_column), strict=True)
+        ]
+    if any(met):
+        what = "are" if divided else "are of subjects that are"
+        if group_column is not None:
+            what = f"are of a subject or {group_column} that is"
+        return Finding(
+            label,
+            "apart",
+            "fail",
+            f"{sum(met):,} of {len(here):,} rows that are measured on {what} among the {len(there):,} that {label} was "
+            "fitted on",
+            counts | {"met": sum(met)},
+        )
+    strangers = len(learnt - present)
+    if not shared or (strangers and not has_key):
+        because = (
+            f"none of the {len(there):,} rows that it was fitted on is about anybody in this line, so their ids may be of "
+            "another kind; fit it on the line's dataset, or on one of the same subjects"
+            if not shared
+            else f"{strangers:,} of the {len(learnt):,} rows that it was fitted on are not in this line; without a key they "
+            "may be its own rows before a value was changed; fit it again"
+        )
+        return Finding(
+            label,
+            "apart",
+            "error",
+            f"nobody can tell of {label}: {because}",
+            counts | {"met": 0, "strangers": strangers},
+        )
     return Finding(
         label,
         "apart",
-        "fail" if met else "pass",
-        f"{met:,} of {len(here):,} rows that are measured on {what} among the {len(there):,} that {label} was fitted on",
-        {"fitted_rows": len(there), "measured_rows": len(here), "met": met},
+        "pass",
+        f"0 of {len(here):,} rows that are measured on are among the {len(there):,} that {label} was fitted on",
+        counts | {"met": 0},
     )
 
 
 def targets_known(
-    label: str, fitted: "pa.Table", available_column: str, line_rows: "pa.Table", time_column: str
+    label: str, fitted: "pa.Table", known_columns: Sequence[str], line_rows: "pa.Table", time_column: str
 ) -> Finding:
     """Rule (b).
 
     Args:
         label: Of the transformer.
         fitted: The rows that it learnt from.
-        available_column: When the target of each of them became known.
+        known_columns: When each of them was, and when its target became known, as far as somebody says so.
         line_rows: All rows of the line's dataset, with `split`.
         time_column: By which they are split.
 
@@ -108,19 +169,15 @@ def targets_known(
     """
     import pyarrow.compute as pc
 
-    from platform_assets.features.fit_input import first_held_out
-
-    cut = first_held_out(line_rows, time_column)
-    count = fitted.num_rows
-    late = 0
+    cut, count, late = first_held_out(line_rows, time_column), fitted.num_rows, 0
     if cut is not None:
-        known = pc.fill_null(pc.less(known_times(fitted, available_column), cut), fill_value=False)
-        late = count - int(pc.sum(known).as_py() or 0)
+        late = count - int(pc.sum(known_before(fitted, known_columns, cut)).as_py() or 0)
     return Finding(
         label,
         "known",
         "fail" if late else "pass",
-        f"the target of {late:,} of {count:,} rows that {label} was fitted on was not yet known when held-out rows began",
+        f"{late:,} of {count:,} rows that {label} was fitted on, or their target, were not yet known when held-out rows "
+        f"began, by {' and '.join(known_columns)}",
         {"fitted_rows": count, "late": late},
     )
 
@@ -136,39 +193,65 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
     Raises:
         FeatureError: a column is missing, or is of another type.
     """
-    import pyarrow as pa
-
     spec = fitted.spec
     assert spec.entity_key is not None
     assert spec.timestamp_column is not None
-    made = _bits(fitted, rows)
-    pieces: list[NDArray[np.int64]] = []
-    budget = _MOST_HISTORY
-    history = _History(fitted, rows)
-    for at in _sample(rows.num_rows):
+    read = (spec.entity_key, spec.timestamp_column, spec.available_column, *spec.columns)
+    # Whatever else the rows have would be copied with their histories.
+    rows = rows.select([name for name in dict.fromkeys(read) if name in rows.column_names])
+    made, history, budget = _bits(fitted, rows), _History(fitted, rows), _MOST_HISTORY
+    batch: list[NDArray[np.int64]] = []
+    looked_at, differing, size = 0, 0, 0
+    chosen = _sample(rows.num_rows)
+    for at in chosen:
         piece = history.of(at)
         budget -= piece.size
-        if budget < 0 and pieces:
+        if budget < 0 and looked_at + len(batch):
             break
-        pieces.append(piece)
-    taken = np.concatenate(pieces) if pieces else np.empty(0, np.int64)
-    owners = np.repeat(np.arange(len(pieces)), np.array([piece.size for piece in pieces], np.int64))
-    # Each row's past by itself, as if every row were asked of an entity of its own.
-    alone = rows.take(pa.array(taken))
-    place = alone.column_names.index(spec.entity_key)
-    alone = alone.set_column(place, spec.entity_key, pa.array(owners).cast(pa.string()))
-    again = _bits(fitted, alone)
-    chosen = _sample(rows.num_rows)[: len(pieces)]
-    asked = np.flatnonzero(taken == chosen[owners])
-    differing = int((made[chosen] != again[asked]).any(axis=1).sum())
+        if batch and size + piece.size > _BATCH_HISTORY:
+            differing += _differing(fitted, rows, made, batch, chosen[looked_at:])
+            looked_at, batch, size = looked_at + len(batch), [], 0
+        batch.append(piece)
+        size += piece.size
+    if batch:
+        differing += _differing(fitted, rows, made, batch, chosen[looked_at:])
+        looked_at += len(batch)
     return Finding(
         label,
         "past only",
         "fail" if differing else "pass",
-        f"{differing:,} of {len(pieces):,} rows have other features of {label} if only rows that were available before "
+        f"{differing:,} of {looked_at:,} rows have other features of {label} if only rows that were available before "
         "them had been",
-        {"sampled_rows": len(pieces), "rows": rows.num_rows, "differing": differing},
+        {"sampled_rows": looked_at, "rows": rows.num_rows, "differing": differing},
     )
+
+
+def _differing(
+    fitted: FittedTransformer,
+    rows: "pa.Table",
+    made: NDArray[np.uint64],
+    pieces: Sequence[NDArray[np.int64]],
+    positions: NDArray[np.int64],
+) -> int:
+    """How many rows have other features when each has its past by itself, as if it were of an entity of its own.
+
+    Args:
+        fitted: A z-score or a lag.
+        rows: All rows.
+        made: Their features, bit by bit.
+        pieces: The past of some of them, with the row itself; positions.
+        positions: Of these rows, and perhaps of further ones.
+    """
+    import pyarrow as pa
+
+    taken, chosen = np.concatenate(pieces), positions[: len(pieces)]
+    owners = np.repeat(np.arange(len(pieces)), np.array([piece.size for piece in pieces], np.int64))
+    alone = rows.take(pa.array(taken))
+    key = str(fitted.spec.entity_key)
+    alone = alone.set_column(alone.column_names.index(key), key, pa.array(owners).cast(pa.string()))
+    again = _bits(fitted, alone)
+    asked = np.flatnonzero(taken == chosen[owners])
+    return int((made[chosen] != again[asked]).any(axis=1).sum())
 
 
 class _History:
@@ -234,25 +317,6 @@ def _bits(fitted: FittedTransformer, rows: "pa.Table") -> NDArray[np.uint64]:
     return numbers.view(np.uint64)
 
 
-def _shared_columns(fitted: FittedRows, measured: "pa.Table", subject_column: str) -> list[str]:
-    """Columns by which a row is known again on both sides."""
-    types = {field.name: field.type for field in measured.schema}
-    about = {*_ABOUT_ROWS, subject_column, fitted.subject_column}
-    return [
-        field.name
-        for field in fitted.rows.schema
-        if field.name not in about and types.get(field.name) == field.type
-    ]
-
-
-def _keys(ids: Sequence[str | None], rows: "pa.Table", columns: Sequence[str]) -> list[tuple[Hashable, ...]]:
-    """Whose each row is, and then its values."""
-    return list(zip(ids, *(map(_hashable, rows[name].to_pylist()) for name in columns), strict=True))
-
-
-def _hashable(value: Any) -> Hashable:
-    # NaN is no equal of itself.
-    if isinstance(value, list | dict) or value != value:  # noqa: PLR0124
-        return repr(value)
-    hashable: Hashable = value
-    return hashable
+def _at(ids: Sequence[str | None], rows: "pa.Table", time_column: str) -> list[tuple[Hashable, ...]]:
+    """Whose each row is, and when it was: a value of it may be corrected, and it is still the same row."""
+    return list(zip(ids, known_times(rows, time_column).to_pylist(), strict=True))

@@ -19,12 +19,14 @@ from platform_assets.features.leak import (
     past_only,
     targets_known,
 )
+from platform_assets.features.remains import remains_of
 from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.errors import SubjectError
 from platform_assets.governance.verdict import Requirement, Verdict
 from platform_assets.references import HISTORICAL, DatasetVersion, TransformerVersion
 from resources.provenance import code_commit
-from resources.warehouse import Warehouse, WarehouseError
+from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,24 +115,61 @@ def _findings(
     rows: "pa.Table",
     warehouse: Warehouse,
 ) -> Iterator[Finding]:
+    spec = fitted.spec
     if version.transformer_type in HISTORICAL:
+        if use.available is not None and spec.available_column is None:
+            yield _unjudged(
+                version,
+                "known",
+                FeatureError(
+                    f"it does not say when the values that it looks back at were known, and this line has {use.available} "
+                    f"for that; name availableColumn: {use.available}, or {spec.timestamp_column} if they were known at once"
+                ),
+            )
         try:
             yield past_only(version.label, fitted, rows)
         except FeatureError as problem:
             yield _unjudged(version, "past only", problem)
         return
     try:
-        learnt_from = _fitted_rows(version, fitted, dataset, warehouse)
-        yield kept_apart(version.label, learnt_from, rows, dataset.subject_column)
+        learnt_from = _fitted_rows(version, fitted, use, dataset, warehouse)
     except (FeatureError, SubjectError) as problem:
         yield _unjudged(version, "apart", problem)
         return
-    available = fitted.spec.available_column
-    if available is not None and use.split_time is not None:
+    try:
+        yield kept_apart(
+            version.label,
+            learnt_from,
+            rows,
+            dataset.subject_column,
+            group_column=use.group,
+            time_column=use.split_time,
+            has_key=use.has_key,
+        )
+    except (FeatureError, SubjectError) as problem:
+        yield _unjudged(version, "apart", problem)
+    if use.split_time is not None:
         try:
-            yield targets_known(version.label, learnt_from.rows, available, rows, use.split_time)
+            known = _known_columns(spec, use, learnt_from.rows.column_names)
+            yield targets_known(version.label, learnt_from.rows, known, rows, use.split_time)
         except FeatureError as problem:
             yield _unjudged(version, "known", problem)
+
+
+def _known_columns(spec: TransformerSpec, use: TransformerUse, there: Sequence[str]) -> list[str]:
+    """By which columns of the fitted rows one tells when they and their targets were known.
+
+    Whoever leaves a time out of the transformer is judged by the line's, and at the least by when rows were.
+    """
+    event = use.split_time if use.split_time in there else spec.timestamp_column
+    available = spec.available_column or (use.available if use.available in there else None)
+    columns = list(dict.fromkeys(name for name in (event, available) if name is not None))
+    if not columns:
+        raise _UnjudgedError(
+            "nobody says when the rows that it was fitted on were; name timestampColumn, and availableColumn where their "
+            "target became known later"
+        )
+    return columns
 
 
 def _unjudged(version: TransformerVersion, rule: str, problem: Exception) -> Finding:
@@ -138,9 +177,18 @@ def _unjudged(version: TransformerVersion, rule: str, problem: Exception) -> Fin
 
 
 def _fitted_rows(
-    version: TransformerVersion, fitted: FittedTransformer, dataset: DatasetVersion, warehouse: Warehouse
+    version: TransformerVersion,
+    fitted: FittedTransformer,
+    use: TransformerUse,
+    dataset: DatasetVersion,
+    warehouse: Warehouse,
 ) -> FittedRows:
     """The rows that it was fitted on, whose subjects can be compared with those of the dataset."""
+    if not use.has_key and version.dataset_asset != (own := f"{dataset.line}_dataset"):
+        raise _UnjudgedError(
+            f"it was fitted on {version.dataset_asset or version.input_source}, and rows of this line have no key by which "
+            f"they could be found there; fit it on asset://{own}, or give a column the role key"
+        )
     if version.snapshot is None:
         return _rows_of_file(version, fitted)
     if version.subject_namespace != dataset.subject_namespace or version.subject_column is None:
@@ -155,7 +203,11 @@ def _fitted_rows(
 def rows_of_version(
     version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
 ) -> "pa.Table | None":
-    """The rows that a version was fitted on, as they are today; None where they are gone."""
+    """The rows that a version was fitted on, as they are today; None where they are gone.
+
+    Raises:
+        WarehouseError: the warehouse does not answer.
+    """
     try:
         if version.snapshot is not None:
             return _rows_of_snapshot(version, fitted, warehouse)
@@ -169,15 +221,13 @@ def _rows_of_snapshot(
     version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
 ) -> "pa.Table":
     assert version.snapshot is not None
-    lost = f"the snapshot of {version.dataset_asset} that it was fitted on is gone; name a later version"
-    try:
-        # What an erasure or retention took out of it is among nobody's rows.
-        left = warehouse.left_of(version.snapshot.table, version.snapshot.snapshot_id)
-    except WarehouseError:
-        left = None
+    # What an erasure or retention took out of it is among nobody's rows.
+    left = remains_of(version.snapshot, warehouse)
     if left is None:
-        raise _UnjudgedError(lost)
-    return rows_to_fit(fitted.spec, warehouse.read(version.snapshot.table, left)).rows
+        raise _UnjudgedError(
+            f"the snapshot of {version.dataset_asset} that it was fitted on is gone; name a later version"
+        )
+    return rows_to_fit(fitted.spec, warehouse.read(left.table, left.snapshot_id)).rows
 
 
 def _rows_of_file(version: TransformerVersion, fitted: FittedTransformer) -> FittedRows:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.declared import DeclaredTransformer
+from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import (
     FILE_NAMESPACE,
     FitInput,
@@ -13,20 +14,21 @@ from platform_assets.features.fit_input import (
     rows_to_fit,
     subject_ids,
 )
+from platform_assets.features.remains import remains_of
 from platform_assets.features.transformer import FittedTransformer, fit
 from platform_assets.features.versions import (
     Fit,
     data_version,
     is_intact,
     load_fitted,
-    make_latest,
     record_fit,
     recorded,
 )
-from platform_assets.governance.suppression import publish_unless_erased
+from platform_assets.governance.suppression import Suppression, publish_unless_erased
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import HISTORICAL, TABLES, DatasetVersion, TableSnapshot, TransformerVersion
 from resources.provenance import code_commit
+from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,22 +54,25 @@ def make_version(
 ) -> Made:
     """The version of a transformer for its input as it is now: the one that there is, or a new one.
 
+    It is not the latest yet: whoever shows and publishes what came of it says so in the end, by `make_latest`.
+
     Args:
         declared: The transformer.
-        dataset: The version of its dataset, where it reads one.
+        dataset: The version of its dataset, where it reads one. Of one that has lost rows, what is left is read.
         outside: The systems.
 
     Raises:
         DatasetError: its file is missing or damaged.
-        FeatureError: the rows do not fit its spec, or a lost version cannot be put back.
+        FeatureError: the rows do not fit its spec, its dataset is gone, or a lost version cannot be put back.
     """
+    if dataset is not None and (dataset := as_it_is(dataset, outside.warehouse)) is None:
+        raise FeatureError(f"the snapshot of {declared.spec.dataset} is gone; materialize it again")
     spec, given = declared.spec, FitInput.of(declared.spec, dataset)
     rows = given.read(spec, outside.warehouse)
     chosen = rows_to_fit(spec, rows)
     wanted = data_version(spec, given.content_hash)
     known = recorded(outside.ledger, declared.name, wanted)
     if known is not None and is_intact(outside.object_store, known):
-        make_latest(known, outside.ledger)
         return Made(known, load_fitted(outside.object_store, known), rows, chosen, reused=True)
     fitted = fit(spec, rows if spec.transformer_type in HISTORICAL else chosen.rows)
     version = record_fit(
@@ -96,8 +101,17 @@ def make_version(
         ),
         outside,
     )
-    make_latest(version, outside.ledger)
     return Made(version, fitted, rows, chosen, reused=False)
+
+
+def as_it_is(dataset: DatasetVersion, warehouse: Warehouse) -> DatasetVersion | None:
+    """The dataset with what is left of its rows; None where its snapshot is gone.
+
+    Raises:
+        WarehouseError: the warehouse does not answer.
+    """
+    left = remains_of(dataset.snapshot, warehouse)
+    return None if left is None else dataset.model_copy(update={"snapshot": left})
 
 
 def publish_features(
@@ -105,18 +119,26 @@ def publish_features(
 ) -> tuple[TableSnapshot, "pa.Table"]:
     """The features of every row of the input, as a version of table `features.<name>`, and these rows.
 
-    Whose each row is, its entity and its time stand beside them. Where the dataset names subjects the table does, too,
-    so that an erasure finds it.
+    Whose each row is, its entity and its time stand beside them. The table names its subjects, so that an erasure finds
+    it: those of the dataset, and of a file its entities. A file is read as it is, so rows of erased entities are left out.
 
     Raises:
         ErasureError: a subject among the rows was erased meanwhile.
         FeatureError: the rows do not fit the spec.
+        SubjectError: the entities of a file can be no ids.
     """
     spec, given = declared.spec, FitInput.of(declared.spec, dataset)
-    subject = dataset.subject_column if dataset else None
+    rows, subject, namespace = made.rows, str(spec.entity_key), FILE_NAMESPACE
+    if dataset is not None:
+        subject, namespace = dataset.subject_column, dataset.subject_namespace
+    else:
+        erased = Suppression.of(outside.ledger, outside.salt).covers_each(
+            namespace, subject_ids(rows, subject)
+        )
+        rows = rows.filter([not each for each in erased])
     beside = dict.fromkeys(filter(None, (subject, spec.entity_key, spec.timestamp_column)))
-    table = made.rows.select(list(beside))
-    outputs = made.fitted.transform(made.rows)
+    table = rows.select(list(beside))
+    outputs = made.fitted.transform(rows)
     for name in spec.outputs.values():
         table = table.append_column(name, outputs[name])
     staged = outside.warehouse.stage(
@@ -127,14 +149,12 @@ def publish_features(
         retention_days=given.retention_days,
         source_commit=code_commit(),
         subject_column=subject,
-        subject_namespace=dataset.subject_namespace if dataset else None,
+        subject_namespace=namespace,
     )
-    if dataset is None:
-        return TableSnapshot.of(outside.warehouse.publish(staged)), table
     published = publish_unless_erased(
         staged,
-        table[dataset.subject_column].to_pylist(),
-        namespace=dataset.subject_namespace,
+        subject_ids(table, subject),
+        namespace=namespace,
         warehouse=outside.warehouse,
         ledger=outside.ledger,
         salt=outside.salt,

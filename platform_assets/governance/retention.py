@@ -245,10 +245,19 @@ def _young_enough(now: datetime) -> "Callable[[Snapshot, pa.Table], pa.Array]":
 
 
 def _named_by_active_releases(ledger: Ledger) -> set[str]:
-    """Every text in the active releases: keys, folders and snapshot ids are among them."""
+    """Every text in the active releases: keys, folders and snapshot ids are among them.
+
+    And the folder of each transformer's state, as a model's is: what it is stands beside it.
+    """
     lines = dict.fromkeys(entry.subject for entry in ledger.entries(kind=ACTIVATION))
-    active = (releases.active(ledger, line) for line in lines)
-    return {text for each in active if each for text in _texts(each.model_dump(mode="json"))}
+    active = [each for line in lines if (each := releases.active(ledger, line))]
+    transformers = [
+        each for release in active for each in release.card.registered.report.model.features.transformers
+    ]
+    return {
+        *(text for each in active for text in _texts(each.model_dump(mode="json"))),
+        *(str(PurePosixPath(each.object_key).parent) for each in transformers),
+    }
 
 
 def _texts(value: Any) -> Iterator[str]:

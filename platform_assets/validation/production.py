@@ -203,4 +203,8 @@ def _keys(rows: "pa.Table", columns: Iterable[str]) -> list[tuple[Hashable, ...]
 
 
 def _hashable(value: Any) -> Hashable:
-    return repr(value) if isinstance(value, list | dict) else value
+    # NaN is no equal of itself.
+    if isinstance(value, list | dict) or value != value:  # noqa: PLR0124
+        return repr(value)
+    hashable: Hashable = value
+    return hashable

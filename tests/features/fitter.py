@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from platform_assets.features.version_making import make_version
+from platform_assets.features.versions import make_latest
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
 from tests.features.shops import declared
@@ -15,6 +16,7 @@ def main(path: Path) -> None:
     outside = OutsideSystems(PlatformSettings())
     print("begins", flush=True)
     version = make_version(one, None, outside).version
+    make_latest(version, outside.ledger)
     print(version.label, version.sha256, flush=True)
 
 

@@ -45,6 +45,7 @@ ZSCORE: Mapping[str, Any] = {
     "columns": ["Amount"],
     "entityKey": "Shop",
     "timestampColumn": "At",
+    "availableColumn": "At",
     "zscore": {"minPeriods": 3},
 }
 

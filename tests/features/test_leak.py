@@ -69,14 +69,77 @@ def test_a_number_and_a_text_name_one_person() -> None:
     assert kept_apart("some_woe@v1", fitted, rows, "person").outcome == "fail"
 
 
+def both_sides(fitted: pa.Table, rows: pa.Table) -> Finding:
+    """What rule (a) finds where rows are split by time."""
+    return kept_apart("w@v1", FittedRows(fitted, "person"), rows, "person", time_column="at")
+
+
 def test_where_people_are_on_both_sides_rows_are_compared() -> None:
     """By time, last year's customers are this year's too; their rows are others, and must be."""
-    rows = line_rows(["train", "train", "test"], ["a", "b", "a"], amount=[1.0, 2.0, 3.0])
-    train = pa.table({"person": ["a", "b"], "amount": [1.0, 2.0]})
-    every = pa.table({"person": ["a", "b", "a"], "amount": [1.0, 2.0, 3.0]})
+    rows = line_rows(["train", "train", "test"], ["a", "b", "a"], at=times(1, 2, 3))
+    train = pa.table({"person": ["a", "b"], "at": times(1, 2)})
+    every = pa.table({"person": ["a", "b", "a"], "at": times(1, 2, 3)})
 
-    assert kept_apart("w@v1", FittedRows(train, "person"), rows, "person").outcome == "pass"
-    assert kept_apart("w@v1", FittedRows(every, "person"), rows, "person").counts["met"] == 1
+    assert both_sides(train, rows).outcome == "pass"
+    assert both_sides(every, rows).counts["met"] == 1
+
+
+def test_a_corrected_value_hides_no_row() -> None:
+    """Whoever it is about and when it was make a row, and not what else was told of it."""
+    rows = line_rows(["train", "test"], ["a", "a"], at=times(1, 3), amount=[1.0, 3.5])
+    before = pa.table({"person": ["a", "a"], "at": times(1, 3), "amount": [1.0, 3.0]})
+
+    assert both_sides(before, rows).outcome == "fail"
+
+
+def test_rows_of_people_on_both_sides_need_a_time() -> None:
+    """Without one nobody can tell them apart, and without one among the fitted rows neither."""
+    rows = line_rows(["train", "test"], ["a", "a"], at=times(1, 3))
+    fitted = FittedRows(pa.table({"person": ["a"]}), "person")
+
+    with pytest.raises(FeatureError, match="on both sides of its split"):
+        kept_apart("w@v1", fitted, rows, "person")
+    with pytest.raises(FeatureError, match="there is no column at"):
+        kept_apart("w@v1", fitted, rows, "person", time_column="at")
+
+
+def test_ids_that_can_never_match_are_an_error() -> None:
+    """Nobody of the fitted rows is in the line at all, training rows included: they may be numbered otherwise."""
+    rows = line_rows(["train", "test", "reserve"], ["a", "b", "c"])
+
+    found = apart(["1", "2"], rows)
+
+    assert (found.outcome, found.counts["strangers"]) == ("error", 2)
+    assert "none of the 2 rows that it was fitted on is about anybody in this line" in found.reason
+    assert apart(["1", "c"], rows).outcome == "pass"
+    assert apart([], rows).outcome == "error"
+
+
+def test_without_a_key_every_fitted_row_must_be_found_again() -> None:
+    """A hash of all values is another one after a correction, so what is not found may be a test row."""
+    rows = line_rows(["train", "test"], ["a", "b"])
+    fitted = FittedRows(pa.table({"person": ["a", "b before its correction"]}), "person")
+
+    assert kept_apart("w@v1", fitted, rows, "person").outcome == "pass"
+    found = kept_apart("w@v1", fitted, rows, "person", has_key=False)
+
+    assert (found.outcome, found.counts["strangers"]) == ("error", 1)
+
+
+def test_groups_are_kept_apart_too() -> None:
+    """Of a split by group, other people of a group that is measured on are as bad; without the column it is an error."""
+    rows = line_rows(["train", "test"], ["a", "b"], shop=["x", "y"])
+
+    def found(people: list[str], **columns: list[str]) -> Finding:
+        fitted = FittedRows(pa.table({"person": people} | columns), "person")
+        return kept_apart("w@v1", fitted, rows, "person", group_column="shop")
+
+    assert found(["a", "c"], shop=["x", "z"]).outcome == "pass"
+    assert found(["c"], shop=["y"]).outcome == "fail"
+    assert found(["b"], shop=["z"]).outcome == "fail"
+    assert found(["c"], shop=["z"]).outcome == "error"
+    with pytest.raises(FeatureError, match="there is no column shop"):
+        found(["a"])
 
 
 def test_a_finding_names_nobody() -> None:
@@ -97,7 +160,7 @@ def test_targets_must_be_known_before_the_first_held_out_row() -> None:
     rows = pa.table({"split": ["train", "validation", "test"], "at": times(1, 5, 9)})
 
     def late(*known: float | None) -> int:
-        return targets_known("w@v1", pa.table({"known": times(*known)}), "known", rows, "at").counts["late"]
+        return targets_known("w@v1", pa.table({"known": times(*known)}), ["known"], rows, "at").counts["late"]
 
     assert late(1, 4.999) == 0
     assert late(1, 5) == 1
@@ -109,7 +172,7 @@ def test_a_time_that_is_none_is_an_error() -> None:
     rows = pa.table({"split": ["train", "test"], "at": times(1, 5)})
 
     with pytest.raises(FeatureError, match="column known: 1 of 1 texts are no time"):
-        targets_known("w@v1", pa.table({"known": ["secret"]}), "known", rows, "at")
+        targets_known("w@v1", pa.table({"known": ["secret"]}), ["known"], rows, "at")
 
 
 def test_rows_whose_target_came_too_late_are_left_out_of_the_fit() -> None:
@@ -128,6 +191,38 @@ def test_rows_whose_target_came_too_late_are_left_out_of_the_fit() -> None:
 
     assert (by_time.count, by_time.not_yet_known) == (1, 1)
     assert (at_random.count, at_random.not_yet_known) == (2, 0)
+
+
+def test_a_row_of_later_is_late_whatever_is_said_of_its_target() -> None:
+    """Each of the times that are told must be before the first held-out row."""
+    rows = pa.table({"split": ["train", "test"], "at": times(1, 5)})
+    fitted = pa.table({"at": times(1, 6), "known": times(2, 2)})
+
+    assert targets_known("w@v1", fitted, ["at", "known"], rows, "at").counts["late"] == 1
+    assert targets_known("w@v1", fitted, ["known"], rows, "at").counts["late"] == 0
+
+
+@pytest.mark.parametrize("available", [None, "known"])
+def test_the_fit_leaves_out_what_the_gate_would_count(available: str | None) -> None:
+    """Sources that are cut by themselves: of a later one no training row was known before the first held-out row."""
+    woe = {"transformerType": "woe", "zscore": None, "windowDays": None, "target": "label"}
+    spec = spec_of(**woe, entityKey=None, availableColumn=available)
+    rows = pa.table(
+        {
+            "source": ["one"] * 3 + ["two"] * 3,
+            "split": ["train", "train", "test"] * 2,
+            "at": times(1, 2, 3, 201, 202, 203),
+            "known": times(1.5, 3.5, 4, 201.5, 202.5, 204),
+            "value": [1.0] * 6,
+            "label": [0, 1, 0] * 2,
+        }
+    )
+
+    chosen = rows_to_fit(spec, rows)
+
+    assert chosen.count == (1 if available else 2)
+    known = ["at", available] if available else ["at"]
+    assert targets_known("w@v1", chosen.rows, known, rows, "at").outcome == "pass"
 
 
 @st.composite
@@ -259,3 +354,28 @@ def test_long_histories_allow_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert found.outcome == "pass"
     assert 1 <= found.counts["sampled_rows"] < 40
+
+
+def test_histories_are_read_in_batches_of_the_columns_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a row's window does not read is not copied with its past, and no more rows lie in memory than allowed."""
+    rows = pa.table(
+        {"who": ["a"] * 60, "at": times(*range(60)), "value": np.arange(60.0), "note": ["long"] * 60}
+    )
+    peeking: FittedTransformer = _AllRowsMean(spec_of())
+    seen: list[tuple[int, list[str]]] = []
+    inner = fit(spec_of(), rows)
+
+    class Seen(_AllRowsMean):
+        def transform(self, table: pa.Table) -> pa.Table:
+            seen.append((table.num_rows, table.column_names))
+            return inner.transform(table)
+
+    monkeypatch.setattr(leak, "_BATCH_HISTORY", 200)
+    found = past_only("some@v1", Seen(spec_of()), rows)
+
+    assert (found.outcome, found.counts["sampled_rows"]) == ("pass", 60)
+    assert all(columns == ["who", "at", "value"] for _, columns in seen)
+    assert max(count for count, _ in seen[1:]) <= 200
+    assert sum(count for count, _ in seen[1:]) == 60 * 61 // 2
+    # To the last row alone, all rows are its past.
+    assert past_only("peeking@v1", peeking, rows).counts["differing"] == 59

@@ -30,6 +30,7 @@ from platform_assets.features.versions import (
     is_intact,
     latest_version,
     load_fitted,
+    make_latest,
     resolve,
     split_reference,
     versions_of,
@@ -64,7 +65,9 @@ class Desk:
         """The version of the transformer as it would be declared now."""
         given = {"inputSource": str(self.source), "target": "Sent", "woe": {"event": "back"}} | changes
         path = write_transformer(self.folder / "declared", "sales_woe", WOE, **given)
-        return make_version(declared(path).sound["sales_woe"], None, self.outside)
+        made = make_version(declared(path).sound["sales_woe"], None, self.outside)
+        make_latest(made.version, self.outside.ledger)
+        return made
 
     def object(self, name: str = "fitted.json") -> Path:
         """Where the first version lies."""
@@ -320,6 +323,31 @@ def test_a_diff_tells_what_moved(desk: Desk) -> None:
     assert size["psi"] is None
 
 
+@pytest.mark.parametrize("change", ["missing", "kind", "gone"])
+def test_a_diff_is_told_although_rows_of_one_column_do_not_fit_the_version_of_before(
+    desk: Desk, change: str
+) -> None:
+    """A missing value where that was refused, numbers where texts were, or no column: no index of it, and all the rest."""
+    whole = sales(300).dropna()
+    pq.write_table(pa.Table.from_pandas(whole, preserve_index=False), desk.source)
+    before = desk.fit(woe={"event": "back", "missing": "refuse"})
+    later = {
+        "missing": sales(300),
+        "kind": whole.assign(Size=range(len(whole))),
+        "gone": whole.drop(columns="Size"),
+    }[change]
+    after = desk.fit()
+    rows = pa.Table.from_pandas(later, preserve_index=False)
+
+    amount, size = diff(
+        (before.version, before.fitted), (after.version, after.fitted), later_rows=rows
+    ).columns
+
+    assert amount.psi is not None
+    assert size.psi is None
+    assert size.iv[1] is not None
+
+
 def test_a_diff_with_itself_is_empty(desk: Desk) -> None:
     """Nothing has moved."""
     made = desk.fit()
@@ -401,6 +429,7 @@ def test_a_killed_fit_leaves_one_whole_version_at_last(desk: Desk, tmp_path: Pat
             declared(path).sound["sales_woe"], None, OutsideSystems(PlatformSettings(home=home))
         ).version
         outside = OutsideSystems(PlatformSettings(home=home))
+        make_latest(made, outside.ledger)
         assert (made.number, made.sha256) == (1, expected)
         assert [each.number for each in versions_of(outside.ledger, "sales_woe")] == [1]
         assert is_intact(outside.object_store, resolve(outside.ledger, "sales_woe@latest"))

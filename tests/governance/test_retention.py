@@ -36,6 +36,7 @@ from platform_assets.references import (
     RegisteredVersion,
     ReportVersion,
     TableSnapshot,
+    TransformerVersion,
 )
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
@@ -128,8 +129,10 @@ def texts(*values: str) -> pa.Table:
     return pa.table({"text": list(values)})
 
 
-def release_of(snapshot: Snapshot, ledger: Ledger, judge, require) -> Release:
-    """The active release, made of this version."""
+def release_of(
+    snapshot: Snapshot, ledger: Ledger, judge, require, *, transformers: tuple[TransformerVersion, ...] = ()
+) -> Release:
+    """The active release, made of this version with these transformers."""
     rows = TableSnapshot(
         table=snapshot.table,
         snapshot_id=snapshot.snapshot_id,
@@ -139,7 +142,7 @@ def release_of(snapshot: Snapshot, ledger: Ledger, judge, require) -> Release:
     dataset = example(DatasetVersion, line=LINE, snapshot=rows)
     model = example(
         ModelVersion,
-        features=example(FeaturesVersion, dataset=dataset),
+        features=example(FeaturesVersion, dataset=dataset, transformers=transformers),
         fingerprint="feed",
         object_prefix="models/dev/reviews/feed",
     )
@@ -284,6 +287,26 @@ def test_what_is_internal_and_in_use_stays(store, warehouse, ledger, sweep, judg
         ("version", TABLE, ""),
     ]
     assert unused.snapshot_id not in {version.snapshot_id for version in warehouse.versions(TABLE)}
+
+
+def test_what_says_what_a_transformer_is_stays_with_its_state(
+    store, warehouse, ledger, sweep, judge, require
+):
+    """A release names the state; the manifest beside it stays as long, and other versions go."""
+    used = write(warehouse, texts("a"), days=50, gdpr_class="internal")
+    version = example(TransformerVersion, name="some_woe", object_key="models/dev/some_woe/v2/fitted.json")
+    release_of(used, ledger, judge, require, transformers=(version,))
+    for number in (1, 2, 21):
+        for name in ("fitted.json", "manifest.json"):
+            put(store, f"models/dev/some_woe/v{number}/{name}", days=5)
+
+    report = sweep(6)
+
+    assert told(report.spared) == [
+        ("object", "models/dev/some_woe/v2/fitted.json", "in use"),
+        ("object", "models/dev/some_woe/v2/manifest.json", "in use"),
+    ]
+    assert len(report.deleted) == 4
 
 
 def test_a_release_of_expired_personal_data_is_erased(warehouse, ledger, sweep, judge, require):

@@ -7,15 +7,29 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
-from platform_assets.features.versions import latest_version, resolve
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.fit_input import FILE_NAMESPACE
+from platform_assets.features.leak_gate import rows_of_version
+from platform_assets.features.version_making import make_version
+from platform_assets.features.versions import (
+    is_intact,
+    latest_version,
+    load_fitted,
+    make_latest,
+    resolve,
+    versions_of,
+)
 from platform_assets.governance import release as releases
-from platform_assets.governance.erasure import erase
+from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.lineage import trace
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
@@ -30,6 +44,7 @@ from platform_assets.references import FeaturesVersion, ModelVersion
 from platform_assets.serving.predictor import Predictor
 from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
+from resources.warehouse import WarehouseError
 from tests.features.shops import (
     COLUMNS,
     WOE,
@@ -305,9 +320,9 @@ def test_what_was_fitted_on_all_rows_of_a_file_blocks(
 def test_a_file_that_is_no_longer_the_same_cannot_be_compared(shop: Shop) -> None:
     """Its rows might be others."""
     source = shop.folder / "all.parquet"
-    sales(seed=5, first=5000).assign(label=lambda frame: (frame["Sent"] == "back").astype(int)).to_parquet(
-        source
-    )
+    dataset = releases.active(shop.outside.ledger, "sales").card.registered.report.model.features.dataset
+    rows = shop.outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id)
+    pq.write_table(rows.filter(pc.equal(rows["split"], "train")).drop_columns(["split"]), source)
     woe = write_transformer(shop.folder / "all", "sales_woe", WOE, inputSource=str(source), entityKey="sale")
     line = shop.line(woe, transformers=["sales_woe@latest"])
     assert shop.blocked(line, shop.features(line)) == ""
@@ -343,7 +358,9 @@ def test_targets_that_were_not_yet_known_block(shop: Shop) -> None:
     )
     later = line_of(spec, drawn)
 
-    assert "was not yet known when held-out rows began" in shop.blocked(later, shop.features(later))
+    assert "were not yet known when held-out rows began, by At and Known" in shop.blocked(
+        later, shop.features(later)
+    )
 
 
 def test_a_split_by_time_leaves_out_what_was_not_yet_known(shop: Shop) -> None:
@@ -357,6 +374,173 @@ def test_a_split_by_time_leaves_out_what_was_not_yet_known(shop: Shop) -> None:
 
     assert shop.blocked(line, features) == ""
     assert features.transformers[0].fit_rows == 450 - 30
+
+
+def test_who_is_silent_about_time_is_judged_by_the_line(shop: Shop) -> None:
+    """Leaving out `availableColumn` switches nothing off: a target that is known 400 days later is not known."""
+    late = sales()
+    late["Known"] = late["At"] + pd.Timedelta(days=400)
+    line = shop.line(frame=late, transformers=["sales_woe@latest"], split=BY_TIME)
+
+    features = shop.features(line)
+
+    assert "450 of 450 rows that sales_woe@v2 was fitted on" in shop.blocked(line, features)
+
+
+@pytest.mark.long
+def test_weights_of_later_rows_block_a_line_that_is_split_by_time(shop: Shop) -> None:
+    """Fitted on another dataset, 1,000 days after the line's test, without a word about time."""
+    after = sales(first=890, seed=3)
+    after[["At", "Known"]] += pd.Timedelta(days=1000)
+    later = load_line(
+        write_line(
+            shop.folder / "after", "after", frame=after, split={"by": "time", "test": 0.1, "validation": 0.1}
+        )
+    )
+    materialize(later, "dataset", shop.outside)
+    woe = write_transformer(shop.folder / "after", "after_woe", WOE, inputSource="asset://after_dataset")
+    spec = write_line(shop.folder / "timed", split=BY_TIME, transformers=["after_woe@latest"])
+    line = line_of(spec, woe)
+
+    assert "rows that after_woe@v1 was fitted on, or their target, were not yet known" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+def test_two_sources_by_time_are_fitted_on_what_was_known(shop: Shop) -> None:
+    """The second one, 200 days later, is not learnt from; the gate counts none of its rows."""
+    late = sales(300, seed=9, first=7000)
+    late[["At", "Known"]] += pd.Timedelta(days=200)
+    folder = shop.folder / "two"
+    folder.mkdir()
+    late.to_parquet(folder / "late.parquet")
+    woe = write_transformer(folder, "sales_woe", WOE, timestampColumn="At", availableColumn="Known")
+    spec = write_line(
+        folder,
+        split=BY_TIME,
+        transformers=["sales_woe@latest"],
+        train_data_uri=[str(folder / "sales.parquet"), str(folder / "late.parquet")],
+    )
+    line = line_of(spec, woe)
+
+    features = shop.features(line)
+
+    assert shop.blocked(line, features) == ""
+    assert features.transformers[0].fit_rows == 450 - 30
+
+
+@pytest.mark.long
+def test_windows_say_when_values_were_known_where_the_line_does(shop: Shop) -> None:
+    """Without `availableColumn` nobody can tell; by its time, if they were known at once."""
+    silent = {name: value for name, value in ZSCORE.items() if name != "availableColumn"}
+    zscore = write_transformer(shop.folder / "silent", "sales_z", silent)
+    line = shop.line(zscore, transformers=["sales_z@latest"])
+
+    assert "name availableColumn: Known, or At if they were known at once" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+def without_key(folder: Path, line: str = "sales", **changes: Any) -> Path:
+    """A line without a key: a row's subject is a hash of its values."""
+    columns = {name: role for name, role in COLUMNS.items() if name != "sale"}
+    path = write_line(
+        folder,
+        line,
+        **({"frame": sales().drop(columns="sale"), "columns": columns, "subject": "row"} | changes),
+    )
+    contract = folder / "sales.yaml"
+    contract.write_text(
+        contract.read_text().replace("sale: string, ", "").replace("keys: [sale]", "keys: [At]")
+    )
+    return path
+
+
+def test_rows_without_a_key_are_found_in_no_file(shop: Shop) -> None:
+    """Whatever column `entityKey` names, its values are no hashes of rows."""
+    source = shop.folder / "all.parquet"
+    sales().assign(label=lambda frame: (frame["Sent"] == "back").astype(int)).to_parquet(source)
+    woe = write_transformer(shop.folder / "all", "all_woe", WOE, inputSource=str(source), entityKey="sale")
+    line = line_of(without_key(shop.folder / "keyless", transformers=["all_woe@latest"]), woe)
+
+    assert "rows of this line have no key by which they could be found there" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+@pytest.mark.long
+def test_rows_without_a_key_are_found_in_no_other_dataset(shop: Shop) -> None:
+    """One column more there, and every hash is another; on the line's own dataset it passes."""
+    wide = load_line(without_key(shop.folder / "wide", "wide"))
+    materialize(wide, "dataset", shop.outside)
+    woe = write_transformer(shop.folder / "wide", "wide_woe", WOE, inputSource="asset://wide_dataset")
+    own = write_transformer(shop.folder / "own", "own_woe", WOE)
+    path = without_key(shop.folder / "keyless", transformers=["wide_woe@latest"])
+    line = line_of(path, woe)
+
+    assert "it was fitted on wide_dataset, and rows of this line have no key" in shop.blocked(
+        line, shop.features(line)
+    )
+    line = line_of(without_key(shop.folder / "keyless", transformers=["own_woe@latest"]), own)
+    assert shop.blocked(line, shop.features(line)) == ""
+
+
+@pytest.mark.long
+def test_a_key_of_another_numbering_is_no_proof(shop: Shop) -> None:
+    """None of a file's ids is among the line's rows, so nobody can tell."""
+    source = shop.folder / "all.parquet"
+    frame = sales().assign(label=lambda each: (each["Sent"] == "back").astype(int), Number=range(900))
+    frame.to_parquet(source)
+    woe = write_transformer(shop.folder / "all", "all_woe", WOE, inputSource=str(source), entityKey="Number")
+    line = shop.line(woe, transformers=["all_woe@latest"])
+
+    assert "none of the 900 rows that it was fitted on is about anybody in this line" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+@pytest.mark.long
+def test_groups_that_are_measured_on_may_not_have_been_fitted_on(shop: Shop) -> None:
+    """Other sales of a shop that the line keeps for its test."""
+    old = load_line(write_line(shop.folder / "old", "old", frame=sales(seed=4, first=5000)))
+    materialize(old, "dataset", shop.outside)
+    woe = write_transformer(shop.folder / "old", "old_woe", WOE, inputSource="asset://old_dataset")
+    line = shop.line(
+        woe,
+        columns=COLUMNS | {"Shop": "group"},
+        split={"by": "group", "test": 0.3, "validation": 0.2},
+        transformers=["old_woe@latest"],
+    )
+
+    assert "rows that are measured on are of a subject or Shop that is among" in shop.blocked(
+        line, shop.features(line)
+    )
+
+
+class _Away:
+    """A warehouse that does not answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: Any, **__: Any) -> None:
+            raise WarehouseError("the catalog does not answer")
+
+        return fail
+
+
+def test_an_outage_is_no_verdict(shop: Shop) -> None:
+    """The step fails and is tried again; only what is really lost is recorded as that."""
+    version = resolve(shop.outside.ledger, "sales_woe@v1")
+    fitted = load_fitted(shop.outside.object_store, version)
+
+    with pytest.raises(WarehouseError, match="does not answer"):
+        rows_of_version(version, fitted, _Away())  # type: ignore[arg-type]
+    lost = version.model_copy(update={"snapshot": version.snapshot.model_copy(update={"snapshot_id": "7"})})
+    assert rows_of_version(lost, fitted, shop.outside.warehouse) is None
+
+
+def test_pinning_what_latest_is_runs_nothing(shop: Shop) -> None:
+    """The features are those of the versions, however the spec names them."""
+    assert planned(shop.line(transformers=["sales_woe@v1", "sales_z@v1"]), shop) == {}
 
 
 def test_features_of_rows_to_come_block(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +579,82 @@ def test_a_run_with_a_leak_ends_before_its_deployment(shop: Shop) -> None:
     assert releases.active(shop.outside.ledger, "sales") == before
 
 
+@pytest.mark.parametrize("broken", ["stability_of", "woe_picture"])
+def test_what_could_not_be_shown_is_not_the_latest(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """The asset has failed, so lines go on with the version of before, and it runs again."""
+
+    def fail(*_: Any) -> None:
+        raise FeatureError("it cannot be shown")
+
+    changed = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(changed, shop.zscore)
+    place = "features.assets" if broken == "stability_of" else "features.woe_pictures"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"platform_assets.{place}.{broken}", fail)
+        with pytest.raises(RunError, match="it cannot be shown"):
+            materialize(line, "features", shop.outside)
+
+    assert latest_version(shop.outside.ledger, "sales_woe").number == 1
+    assert planned(line, shop)["sales_woe"] == "its spec, code or input has changed"
+    materialize(line, "features", shop.outside)
+    assert latest_version(shop.outside.ledger, "sales_woe").number == 2
+
+
+def test_a_latest_version_without_a_materialization_runs_again(shop: Shop) -> None:
+    """A run may have been killed between the ledger's entry and Dagster's."""
+    changed = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(changed, shop.zscore)
+    dataset = releases.active(shop.outside.ledger, "sales").card.registered.report.model.features.dataset
+    made = make_version(line.transformers["sales_woe"], dataset, shop.outside)
+    make_latest(made.version, shop.outside.ledger)
+
+    assert planned(line, shop)["sales_woe"] == "its latest version was never materialized"
+    made_again = materialize(line, "features", shop.outside)
+    assert made_again.reference.transformers[0].label == "sales_woe@v2"
+    assert "sales_woe" not in planned(line, shop)
+
+
 # --- Erasure, declarations, definitions ------------------------------------------------------------------
+
+
+def erased(outside: OutsideSystems, namespace: str, who: str) -> ErasureReport:
+    """Erases somebody."""
+    return erase(
+        Subject(namespace, who),
+        by="ada",
+        reason="request 7",
+        ledger=outside.ledger,
+        warehouse=outside.warehouse,
+        store=outside.object_store,
+        locks=outside.locks,
+        salt=outside.salt,
+        content_hash=content_hash,
+        environment="dev",
+        now=datetime.now(UTC),
+    )
+
+
+def test_a_transformer_is_fitted_again_once_its_input_has_lost_rows(shop: Shop) -> None:
+    """Of another line's dataset, too, which nobody has made again; the weights of before stay what they were."""
+    old = load_line(write_line(shop.folder / "old", "old", frame=sales(seed=4, first=5000)))
+    dataset = materialize(old, "dataset", shop.outside).reference
+    woe = write_transformer(shop.folder / "old", "old_woe", WOE, inputSource="asset://old_dataset")
+    line = shop.line(woe, transformers=["old_woe@latest"])
+    shop.features(line)
+    rows = shop.outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id)
+    someone = rows.filter(pc.equal(rows["split"], "train"))["sale"][0].as_py()
+
+    erased(shop.outside, "sale", someone)
+
+    assert planned(line, shop)["old_woe"] == "rows of old_dataset were erased or have expired"
+    made = materialize(line, "features", shop.outside).reference
+    first, second = versions_of(shop.outside.ledger, "old_woe")
+    assert made.transformers == (second,)
+    assert second.fit_rows == first.fit_rows - 1
+    assert is_intact(shop.outside.object_store, first)
+    assert "old_woe" not in planned(line, shop)
 
 
 @pytest.mark.long
@@ -405,19 +664,7 @@ def test_whoever_is_erased_is_in_no_table_of_features(shop: Shop) -> None:
     current = warehouse.current("features.sales_z")
     someone = warehouse.read(current.table, current.snapshot_id)["sale"][0].as_py()
 
-    report = erase(
-        Subject("sale", someone),
-        by="ada",
-        reason="request 7",
-        ledger=shop.outside.ledger,
-        warehouse=warehouse,
-        store=shop.outside.object_store,
-        locks=shop.outside.locks,
-        salt=shop.outside.salt,
-        content_hash=content_hash,
-        environment="dev",
-        now=datetime.now(UTC),
-    )
+    report = erased(shop.outside, "sale", someone)
     features = shop.features(shop.line())
 
     assert report.outcome == "pass"
@@ -597,6 +844,29 @@ def test_numbers_of_a_file_are_numbers_whatever_its_ending(tmp_path: Path, endin
 
     bins = [each.data["bin"] for each in made.metadata["bins"].records if each.data["column"] == "Amount"]
     assert any(each.startswith("(") for each in bins)
+
+
+def test_an_erasure_finds_what_was_made_of_a_file(tmp_path: Path) -> None:
+    """Its entities are the subjects of the table, in the namespace of files; they do not come back with the file."""
+    outside, instance = (
+        OutsideSystems(PlatformSettings(home=tmp_path / "home")),
+        dg.DagsterInstance.ephemeral(),
+    )
+    sales(200).to_parquet(tmp_path / "sales.parquet")
+    path = write_transformer(tmp_path, "sales_z", ZSCORE, inputSource=str(tmp_path / "sales.parquet"))
+    materialized_alone(path, outside, instance)
+
+    def shops() -> set[str]:
+        current = outside.warehouse.current("features.sales_z")
+        return set(outside.warehouse.read(current.table, current.snapshot_id)["Shop"].to_pylist())
+
+    assert shops() == set("abcdefgh")
+    report = erased(outside, FILE_NAMESPACE, "a")
+
+    assert report.outcome == "pass"
+    assert shops() == set("bcdefgh")
+    materialized_alone(path, outside, instance)
+    assert shops() == set("bcdefgh")
 
 
 def test_a_file_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:

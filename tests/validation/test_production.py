@@ -29,7 +29,7 @@ from platform_assets.references import (
 )
 from platform_assets.tasks.text_classification.recipe import build_classifier
 from platform_assets.tasks.text_classification.task import TASK
-from platform_assets.validation.production import ProductionScores, production_scores
+from platform_assets.validation.production import ProductionScores, _Rows, production_scores
 from platform_assets.validation.scoring import training_sources
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks
@@ -135,6 +135,15 @@ def test_a_source_that_production_knows_is_refused_alone(line, leaked, kept):
     assert f"was trained on 3 of the {known.num_rows} test rows" in found.problem(["imdb", "rt"])
     assert found.problem([leaked]) == found.problem(["imdb", "rt"])
     assert found.problem([kept]) is None
+
+
+def test_a_row_is_known_again_although_one_of_its_numbers_is_none():
+    """NaN is no equal of itself, and the row is the same one."""
+    rows = pa.table({"who": ["a"], "amount": [float("nan")], "split": ["train"]})
+
+    known = _Rows.of(rows, rows, "who").known_to_training(divided=True)
+
+    assert known.tolist() == [True]
 
 
 def test_rows_that_were_only_measured_are_no_leak(line):

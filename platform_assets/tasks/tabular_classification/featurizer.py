@@ -41,7 +41,7 @@ class TabularFeaturizer:
         "counted on training rows. Fitted transformers add theirs."
     )
     kinds: Final = ("numpy",)
-    fields: Final = ("columns", "transformers")
+    fields: Final = ("columns",)
     overridable: Final = ()
 
     @cached_property
@@ -59,7 +59,11 @@ class TabularFeaturizer:
     def uses(self, spec: TabularTrainingSpec) -> TransformerUse:
         """See `Featurizer.uses`."""
         return TransformerUse(
-            names=spec.transformers, split_time=spec.named("time")[0] if spec.split.by == "time" else None
+            names=spec.transformers,
+            split_time=spec.named("time")[0] if spec.split.by == "time" else None,
+            available=next(iter(spec.named("available")), None),
+            group=next(iter(spec.named("group")), None),
+            has_key=spec.key is not None,
         )
 
     def refusal(

@@ -446,6 +446,26 @@ def test_whoever_is_erased_is_in_no_table_of_features(shop: Shop) -> None:
             {"transformers": ["other_woe@latest"]},
             "there is no transformer other_woe; known are sales_woe",
         ),
+        (
+            {"woe": {"event": 0}},
+            {},
+            "weights of the event label = 0, and this line predicts label = 1 (Sent = back); set target: label and woe.event: 1",
+        ),
+        (
+            {"target": "Known"},
+            {"model": "scorecard"},
+            "weights of the event Known = 1, and this line predicts",
+        ),
+        (
+            {"target": "Paid", "inputSource": "asset://resale_dataset"},
+            {"model": "scorecard"},
+            "weights of the event Paid = 1, and this line predicts label = 1",
+        ),
+        (
+            {"target": "Sent", "inputSource": "sales.parquet", "woe": {"event": "kept"}},
+            {"model": "scorecard"},
+            "weights of the event Sent = kept, and this line predicts Sent = back",
+        ),
     ],
 )
 def test_a_transformer_that_does_not_fit_is_told_with_file_and_line(
@@ -458,6 +478,18 @@ def test_a_transformer_that_does_not_fit_is_told_with_file_and_line(
     with pytest.raises(ManifestError, match=r"sales-spec.yaml:\d+: transformers") as refused:
         line_of(spec, woe)
     assert problem in str(refused.value)
+
+
+def test_weights_of_a_files_own_target_are_those_of_the_label(tmp_path: Path) -> None:
+    """A file has the target as the source has it; a model that is no scorecard may read what else was learnt elsewhere."""
+    woe = write_transformer(
+        tmp_path, "sales_woe", WOE, inputSource="sales.parquet", target="Sent", woe={"event": "back"}
+    )
+    other = write_transformer(tmp_path / "other", "sales_woe", WOE, inputSource="f.parquet", target="Paid")
+    uses = {"transformers": "sales_woe@latest"}
+
+    assert line_of(write_line(tmp_path, model="scorecard", **uses), woe).transformers
+    assert line_of(write_line(tmp_path, **uses), other).transformers
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,13 @@ from platform_assets.tasks.tabular_classification.spec import (
     ColumnsSpec,
     TabularTrainingSpec,
 )
+from platform_assets.tasks.tabular_classification.values import text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
+_LABEL_EVENT: Final = "1"
 
 
 class TabularFeaturizer:
@@ -120,12 +122,16 @@ def _refusals(
         known = len(transformers) == len(spec.transformers)
         if raw := [column for column in features if known and column not in weighed]:
             yield f"{raw[0]}: {NO_WEIGHT}"
+    if wanted.transformer_type == "woe" and (
+        spec.model == "scorecard" or wanted.dataset == f"{spec.line}_dataset"
+    ):
+        yield from _refused_targets(spec, name, wanted)
     for column in wanted.columns:
         if column not in features:
             yield f"{name} transforms {column}, which is no feature of this line; known are {', '.join(features)}"
         elif historical and features[column].role != "numeric":
             yield f"{name} transforms {column}, which is {features[column].role}; a {wanted.transformer_type} needs a numeric one"
-        elif not historical and column in spec.monotonic:
+        elif not historical and spec.model != "scorecard" and column in spec.monotonic:
             yield (
                 f"{name} takes the place of {column}, which monotonic.{column} is about; remove that, and say "
                 "`monotonic` in the transformer"
@@ -150,6 +156,27 @@ def _refusals(
                 shared := [c for c in wanted.columns if c in each.columns]
             ):
                 yield f"{name} takes the place of {shared[0]}, and so does {other}; keep one of them"
+
+
+def _refused_targets(spec: TabularTrainingSpec, name: str, wanted: TransformerSpec) -> Iterator[str]:
+    """Weights of something else than label 1 would be leaks, or points that mean the opposite."""
+    event = str(wanted.woe.event) if wanted.woe else _LABEL_EVENT
+    positive = text_of(spec.columns[spec.target].positive)
+    # A file has the line's own target, and no label.
+    of_file = wanted.dataset is None and (wanted.target, event) == (spec.target, positive)
+    if of_file or (wanted.target, event) == ("label", _LABEL_EVENT):
+        return
+    yield (
+        (
+            f"{name} has weights of the event {wanted.target} = {event}, and this line predicts label = {_LABEL_EVENT} "
+            f"({spec.target} = {positive}); set target: label and woe.event: {_LABEL_EVENT}"
+        )
+        if wanted.dataset
+        else (
+            f"{name} has weights of the event {wanted.target} = {event}, and this line predicts {spec.target} = {positive}; "
+            "name that as its target and woe.event"
+        )
+    )
 
 
 def _categories(encoding: Encoding) -> list[int]:

@@ -166,17 +166,11 @@ def _refused_targets(spec: TabularTrainingSpec, name: str, wanted: TransformerSp
     of_file = wanted.dataset is None and (wanted.target, event) == (spec.target, positive)
     if of_file or (wanted.target, event) == ("label", _LABEL_EVENT):
         return
-    yield (
-        (
-            f"{name} has weights of the event {wanted.target} = {event}, and this line predicts label = {_LABEL_EVENT} "
-            f"({spec.target} = {positive}); set target: label and woe.event: {_LABEL_EVENT}"
-        )
-        if wanted.dataset
-        else (
-            f"{name} has weights of the event {wanted.target} = {event}, and this line predicts {spec.target} = {positive}; "
-            "name that as its target and woe.event"
-        )
-    )
+    has = f"{name} has weights of the event {wanted.target} = {event}, and this line predicts"
+    if wanted.dataset:
+        yield f"{has} label = {_LABEL_EVENT} ({spec.target} = {positive}); set target: label and woe.event: {_LABEL_EVENT}"
+    else:
+        yield f"{has} {spec.target} = {positive}; name that as its target and woe.event"
 
 
 def _categories(encoding: Encoding) -> list[int]:

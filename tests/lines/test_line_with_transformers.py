@@ -13,7 +13,8 @@ import pytest
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
-from platform_assets.features.versions import latest_version, resolve
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.versions import latest_version, resolve, versions_of
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import erase
 from platform_assets.governance.lineage import trace
@@ -22,7 +23,7 @@ from platform_assets.governance.verdict import unmet
 from platform_assets.lines.definitions import platform_resources
 from platform_assets.lines.line import BrokenLine, Line, Lines, load_line, with_transformers
 from platform_assets.lines.plan import plan
-from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance
+from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance, run_line
 from platform_assets.lines.status import line_status
 from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
@@ -215,12 +216,45 @@ def test_a_pinned_version_stays(shop: Shop) -> None:
     assert materialize(pinned, "features", shop.outside).reference.version == before.version
 
 
-def test_a_version_that_never_was_ends_the_features(shop: Shop) -> None:
-    """With the numbers that there are."""
-    line = shop.line(transformers=["sales_woe@v9", "sales_z@latest"])
+def test_another_name_of_the_same_version_is_no_change(shop: Shop) -> None:
+    """Who pins what the latest is makes nothing again."""
+    assert planned(shop.line(transformers=["sales_woe@v1", "sales_z@v1"]), shop) == {}
 
-    with pytest.raises(RunError, match=r"there is no sales_woe@v9; fitted versions of sales_woe: v1"):
-        materialize(line, "features", shop.outside)
+
+@pytest.mark.parametrize(
+    ("number", "changes", "told"),
+    [
+        (9, {}, "fitted versions of sales_woe: v1. Fitted now, sales_woe would be v1, not v9"),
+        (2, {}, "would be v1, not v2; name a version that there is, v1 or latest"),
+        (3, {"maxBins": 2}, "would be v2, not v3"),
+    ],
+)
+def test_a_version_that_a_transformer_would_not_become_is_told_at_once(
+    shop: Shop, number: int, changes: dict[str, Any], told: str
+) -> None:
+    """With the numbers that there are; nothing is fitted, however often it is asked for."""
+    woe = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 4} | changes)
+    line = shop.line(woe, shop.zscore, transformers=[f"sales_woe@v{number}", "sales_z@latest"])
+
+    for attempt in (
+        lambda: run_line(line, shop.outside),
+        lambda: materialize(line, "features", shop.outside),
+    ):
+        with pytest.raises(FeatureError) as refused:
+            attempt()
+        assert told in str(refused.value)
+    assert [each.number for each in versions_of(shop.outside.ledger, "sales_woe")] == [1]
+
+
+def test_a_pinned_version_to_come_is_made_once(shop: Shop) -> None:
+    """The number that the changed transformer gets next."""
+    woe = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(woe, shop.zscore, transformers=["sales_woe@v2", "sales_z@latest"])
+
+    assert planned(line, shop)["sales_woe"].startswith("there is no sales_woe@v2")
+    made = materialize(line, "features", shop.outside).reference
+    assert [each.label for each in made.transformers] == ["sales_woe@v2", "sales_z@v1"]
+    assert "sales_woe" not in planned(line, shop)
 
 
 @pytest.mark.long

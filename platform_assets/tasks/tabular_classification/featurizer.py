@@ -43,7 +43,7 @@ class TabularFeaturizer:
         "counted on training rows. Fitted transformers add theirs."
     )
     kinds: Final = ("numpy",)
-    fields: Final = ("columns", "transformers")
+    fields: Final = ("columns",)  # transformers count by what they are resolved to, not by how they are named
     overridable: Final = ()
 
     @cached_property

@@ -9,7 +9,9 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from platform_assets.cli import app
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
@@ -17,6 +19,7 @@ from platform_assets.features.errors import FeatureError
 from platform_assets.features.versions import latest_version, resolve, versions_of
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import erase
+from platform_assets.governance.errors import LineageError
 from platform_assets.governance.lineage import trace
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
@@ -147,6 +150,35 @@ def test_a_trace_leads_back_to_what_was_fitted_on_what(shop: Shop) -> None:
     woe = walked["transformers"]["sales_woe"]
     assert (woe["version"], woe["fit_split"], woe["fit_rows"]) == ("sales_woe@v1", "train", TRAIN)
     assert woe["snapshot"] == walked["tables"]["dataset"]["snapshot_id"]
+
+
+def test_a_trace_leads_from_a_transformer_to_the_releases_that_use_it(shop: Shop) -> None:
+    """By its number, or by the entry of its fit; a number that there is not is told with those that there are."""
+    ledger = shop.outside.ledger
+    active = releases.active(ledger, "sales")
+
+    walked = trace(ledger, "sales_woe@v1")
+
+    assert walked["transformer"]["fit_rows"] == TRAIN
+    assert set(walked["releases"]) == {active.release_id}
+    assert (
+        walked["releases"][active.release_id]["line"],
+        walked["releases"][active.release_id]["active"],
+    ) == (
+        "sales",
+        True,
+    )
+    (entry,) = walked["entries"]
+    assert trace(ledger, f"#{entry['seq']}")["releases"] == walked["releases"]
+    shown = CliRunner().invoke(
+        app, ["trace", "sales_woe@v1"], env={"PLATFORM_HOME": str(shop.folder / "home")}
+    )
+    assert active.release_id in shown.stdout
+    for wrong in ("sales_woe@v9", "sales_woe@latest", "sales_woe"):
+        with pytest.raises(
+            LineageError, match=f"{wrong} names no version of the transformer; there are sales_woe@v1"
+        ):
+            trace(ledger, wrong)
 
 
 def test_weights_stand_for_their_columns_and_windows_beside_them(shop: Shop) -> None:

@@ -14,14 +14,13 @@ from platform_assets.features.featurizer import (
     used_rows,
 )
 from platform_assets.features.transformer import FittedTransformer
-from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.transformer_spec import RESERVED, TransformerSpec
 from platform_assets.fingerprint import code_version
 from platform_assets.references import HISTORICAL
 from platform_assets.tasks.tabular_classification.encoding import UNKNOWN, Encoding
 from platform_assets.tasks.tabular_classification.inputs import ModelInputs, inputs_recipe, state_hash
 from platform_assets.tasks.tabular_classification.spec import (
     NO_WEIGHT,
-    RESERVED,
     ROW_ID,
     ColumnsSpec,
     TabularTrainingSpec,

@@ -6,14 +6,13 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from platform_assets.datasets.spec import BlockSplitSpec, DatasetSpec, SplitSharesSpec
+from platform_assets.features.transformer_spec import RESERVED
 from platform_assets.manifest import AddedLater, Many, Section
 from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.training_spec import TrainingSpec
 from resources.warehouse import SUBJECT_NAMESPACE
 
 FEATURE_ROLES: Final = ("numeric", "categorical", "ordinal")
-RESERVED: Final = ("label", "source", "split", "score", "baseline_score", "error", "row_id")
-"""Columns that the platform adds to a table, to scored rows or to a reference profile."""
 ROW_ID: Final = "row_id"
 """The subject's column where no column is a key."""
 FAIRNESS_GATES: Final = ("parity_ratio", "parity_difference", "equalized_odds_difference")

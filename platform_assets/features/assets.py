@@ -351,7 +351,7 @@ def _fitted(
     specs = {name: each.spec for name, each in fitted.items()}
     for name, each in transformers.items():
         if refusal := featurizer.refusal(spec, name, specs):
-            raise FeatureError(f"{each.label}: {refusal}")
+            raise FeatureError(f"{each.label}: {refusal.reason}")
     return fitted
 
 

@@ -112,7 +112,7 @@ class Line:
             place = ("transformers", at) if len(references) > 1 else ("transformers",)
             if name in own:
                 if refusal := self.task.featurizer.refusal(self.spec, name, specs):
-                    raise self.manifest.error(place, refusal)
+                    raise self.manifest.error(refusal.field or place, refusal.reason)
             elif split_reference(reference)[1] is None:
                 known = ", ".join(sound) or "none"
                 why = (

@@ -546,6 +546,18 @@ def test_a_transformer_that_does_not_fit_is_told_with_file_and_line(
     assert problem in str(refused.value)
 
 
+def test_a_column_without_a_weight_is_told_where_it_stands(tmp_path: Path) -> None:
+    """It is the column that is too many, and not the transformer."""
+    woe = write_transformer(tmp_path, "sales_woe", WOE, columns=["Amount"])
+    spec = write_line(tmp_path, model="scorecard", transformers="sales_woe@latest")
+    at = 1 + next(at for at, text in enumerate(spec.read_text().splitlines()) if "Size:" in text)
+
+    with pytest.raises(
+        ManifestError, match=rf"spec.yaml:{at}: columns.Size: no transformer weighs Size; a score"
+    ):
+        line_of(spec, woe)
+
+
 def test_weights_of_a_files_own_target_are_those_of_the_label(tmp_path: Path) -> None:
     """A file has the target as the source has it; a model that is no scorecard may read what else was learnt elsewhere."""
     woe = write_transformer(

@@ -10,6 +10,7 @@ from platform_assets.features.featurizer import (
     NONE_FITTED,
     USED_SPLITS,
     Features,
+    Refusal,
     TransformerUse,
     used_rows,
 )
@@ -65,9 +66,13 @@ class TabularFeaturizer:
 
     def refusal(
         self, spec: TabularTrainingSpec, name: str, transformers: Mapping[str, TransformerSpec]
-    ) -> str | None:
+    ) -> Refusal | None:
         """See `Featurizer.refusal`: it must fit the line's columns, and what it makes must be nobody else's."""
-        return next(_refusals(spec, name, transformers), None)
+        if reason := next(_refusals(spec, name, transformers), None):
+            return Refusal(reason)
+        if raw := _without_weight(spec, transformers):
+            return Refusal(f"no transformer weighs {raw}; {NO_WEIGHT}", ("columns", raw))
+        return None
 
     def apply(
         self,
@@ -108,19 +113,8 @@ def _refusals(
 ) -> Iterator[str]:
     wanted, features = transformers[name], spec.features
     historical = wanted.transformer_type in HISTORICAL
-    if spec.model == "scorecard":
-        weighed = {
-            column
-            for each in transformers.values()
-            if each.transformer_type == "woe"
-            for column in each.columns
-        }
-        if wanted.transformer_type != "woe":
-            yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
-        # Of a version that is pinned and declared no more, nobody knows here what it takes; training does.
-        known = len(transformers) == len(spec.transformers)
-        if raw := [column for column in features if known and column not in weighed]:
-            yield f"{raw[0]}: {NO_WEIGHT}"
+    if spec.model == "scorecard" and wanted.transformer_type != "woe":
+        yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
     if wanted.transformer_type == "woe" and (
         spec.model == "scorecard" or wanted.dataset == f"{spec.line}_dataset"
     ):
@@ -155,6 +149,15 @@ def _refusals(
                 shared := [c for c in wanted.columns if c in each.columns]
             ):
                 yield f"{name} takes the place of {shared[0]}, and so does {other}; keep one of them"
+
+
+def _without_weight(spec: TabularTrainingSpec, transformers: Mapping[str, TransformerSpec]) -> str | None:
+    """A column that a scorecard would read as it is."""
+    # Of a version that is pinned and declared no more, nobody knows here what it takes; training does.
+    if spec.model != "scorecard" or len(transformers) != len(spec.transformers):
+        return None
+    weighed = {column for each in transformers.values() for column in each.columns}
+    return next((column for column in spec.features if column not in weighed), None)
 
 
 def _refused_targets(spec: TabularTrainingSpec, name: str, wanted: TransformerSpec) -> Iterator[str]:

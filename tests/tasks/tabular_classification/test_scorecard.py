@@ -451,7 +451,9 @@ def test_a_model_that_reads_a_raw_column_is_refused(loans, tmp_path):
     with pytest.raises(TrainingError, match="Grade: a scorecard reads weights of evidence and nothing else"):
         trained(loans, SPEC, tmp_path / "model", transformers=fitted_woe(loans, "Income", "Home"))
     transformers = {name: each.spec for name, each in fitted_woe(loans, "Income").items()}
-    assert TASK.featurizer.refusal(SPEC, "loans_woe", transformers).startswith("Home: a scorecard reads")
+    refused = TASK.featurizer.refusal(SPEC, "loans_woe", transformers)
+    assert refused.field == ("columns", "Home")
+    assert refused.reason.startswith("no transformer weighs Home; a scorecard reads")
     every = {name: each.spec for name, each in fitted_woe(loans).items()}
     assert TASK.featurizer.refusal(SPEC, "loans_woe", every) is None
 

@@ -3,8 +3,10 @@
 A leaf above the domains' logic: asset modules import it, logic never does.
 """
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -23,6 +25,9 @@ REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
 REUSED_KEY = "reused"
 _RECORDS_SEARCHED = 25
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
+_MOST_ROWS = 300
+"""Of a table in metadata: every page of the UI that shows the materialization loads it, and a person reads no more."""
 
 R = TypeVar("R", bound=Reference)
 S = TypeVar("S", bound=BaseModel)
@@ -87,6 +92,50 @@ def materialized(
         value=reference,
         data_version=dg.DataVersion(reference.version),
         metadata={**metadata, FINGERPRINT_KEY: fingerprint, REUSED_KEY: reused},
+    )
+
+
+def shown_table(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, dg.MetadataValue]:
+    """Metadata that shows records as a table, up to some hundred of them, and how many are left out under `<name>_left_out`.
+
+    Those that have the first field in common, such as the bins of a column, are shown all or not at all.
+    """
+    shown = list(records[:_MOST_ROWS])
+    if len(records) > _MOST_ROWS:
+        by = next(iter(records[0]))
+        whole = [each for each in shown if each[by] != records[_MOST_ROWS][by]]
+        shown = whole or shown
+    left_out = len(records) - len(shown)
+    return {
+        name: dg.MetadataValue.table([dg.TableRecord(dict(each)) for each in shown]),
+        **(
+            {f"{name}_left_out": dg.MetadataValue.text(f"{left_out:,} of {len(records):,} rows")}
+            if left_out
+            else {}
+        ),
+    }
+
+
+def broken_asset(
+    what: str, name: str, problem: str, *, identity: str, group: str, declared: Mapping[str, str]
+) -> dg.AssetSpec:
+    """What the UI shows of a line or transformer that cannot be loaded: its name, and why. Nothing can materialize it.
+
+    Args:
+        what: What it would be.
+        name: Its own, if that can be read; several may claim one, or one that no asset can have.
+        problem: What is wrong.
+        identity: What no other one has.
+        group: Of the asset.
+        declared: Where it is declared, by the name under which the UI shows that.
+    """
+    digits = hashlib.sha256(identity.encode()).hexdigest()[:6]
+    return dg.AssetSpec(
+        dg.AssetKey(f"{_NO_NAME.sub('_', name)}_{digits}"),
+        group_name=group,
+        description=f"This {what} cannot be loaded, and all others are as they were.\n\n```\n{problem}\n```",
+        metadata={**declared, "problem": problem},
+        kinds={"broken"},
     )
 
 

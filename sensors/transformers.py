@@ -19,6 +19,7 @@ from platform_assets.features.transformer_objects import (
 )
 from platform_assets.features.transformer_spec import FeatureTransformer, transformer_of_object
 from platform_assets.ledger.ledger import Ledger
+from platform_assets.lines.line import is_reserved
 from platform_assets.manifest import first_problem
 from resources.cluster import ClusterError, ClusterUnreachableError
 from resources.custom_objects import Content, CustomObjects
@@ -59,7 +60,7 @@ def judged(
         namespace: Of the object.
     """
     name = name_of(content)
-    if place := surroundings.taken.get(name):
+    if place := surroundings.taken.get(name) or ("the platform itself" if is_reserved(name) else ""):
         return Judgement("NameTaken", f"{name} is the name of {place}; give the object another")
     if newest is not None and newest.state == "registered" and newest.namespace != namespace:
         return Judgement("NameTaken", f"{name} is the name of {newest.place}; give the object another")

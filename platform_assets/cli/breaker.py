@@ -16,7 +16,7 @@ def show_status(as_json: AsJson = False) -> None:
     from platform_assets.datasets.schema_breaker import breaker_state
 
     outside = outside_systems()
-    lines = chosen_lines(outside.settings, None).sound
+    lines = chosen_lines(outside, None).sound
     found = [breaker_state(outside.ledger, f"{line.name}_dataset") for line in lines]
     if as_json:
         print_json(

@@ -34,29 +34,40 @@ def outside_systems() -> "OutsideSystems":
     return OutsideSystems(PlatformSettings())
 
 
-def chosen_lines(settings: PlatformSettings, spec: Path | None) -> "Lines":
+def chosen_lines(outside: "OutsideSystems", spec: Path | None) -> "Lines":
     """The lines of the given spec, of the settings' specs, or all that ship; with the transformers that they use."""
+    return chosen_lines_and_transformers(outside, spec)[0]
+
+
+def chosen_lines_and_transformers(
+    outside: "OutsideSystems", spec: Path | None
+) -> "tuple[Lines, Transformers]":
+    """These lines, and all transformers beside them: of files, and on a cluster also those that are registered."""
+    from platform_assets.features.declared import declared_transformers
     from platform_assets.lines.line import load_lines, with_transformers
 
-    lines = load_lines((spec,) if spec else settings.specs)
-    return with_transformers(lines, _transformers(settings))[0]
+    lines = load_lines((spec,) if spec else outside.settings.specs)
+    # Of a given spec, a transformer may read the dataset of a line that this command does not look at.
+    return with_transformers(lines, declared_transformers(outside), are_all=spec is None)
 
 
-def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None) -> "Line":
+def chosen_line(outside: "OutsideSystems", name: str | None, spec: Path | None) -> "Line":
     """The one line with this name; the only one where no name is given.
 
     Raises:
         LineError: there is no such line, there are several, or its spec is wrong.
     """
-    from platform_assets.lines.line import LineError, load_line
+    from platform_assets.features.declared import declared_transformers
+    from platform_assets.lines.line import LineError, Lines, load_line, with_transformers
 
     if spec is not None:
-        # A transformer may read the dataset of a line that this command does not look at.
-        line = load_line(spec).using(_transformers(settings))
+        line = load_line(spec)
+        declared = declared_transformers(outside)
+        line = line.using(with_transformers(Lines((line,), ()), declared, are_all=False)[1])
         if name not in (None, line.name):
             raise LineError(f"{spec} declares the line {line.name}, not {name}")
         return line
-    lines = chosen_lines(settings, None)
+    lines = chosen_lines(outside, None)
     chosen = [each for each in lines.sound if name in (None, each.name)]
     if not chosen and (problems := [each.problem for each in lines.broken if each.name == name]):
         raise LineError("\n".join(problems))
@@ -66,14 +77,6 @@ def chosen_line(settings: PlatformSettings, name: str | None, spec: Path | None)
             f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
         )
     return chosen[0]
-
-
-def _transformers(settings: PlatformSettings) -> "Transformers":
-    """Those of files, and on a cluster those that are registered as objects."""
-    from platform_assets.features.declared import declared_transformers
-    from platform_assets.outside_systems import OutsideSystems
-
-    return declared_transformers(OutsideSystems(settings))
 
 
 @contextmanager

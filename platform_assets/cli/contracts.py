@@ -58,9 +58,7 @@ def check(
         found = check_source(promised, open_source(target), domains=domains, run_name=run_name, salt=salt)
     else:
         line = target.removesuffix("_dataset")
-        promised = (
-            _contract_file(contract) if contract else chosen_line(outside.settings, line, spec).contract
-        )
+        promised = _contract_file(contract) if contract else chosen_line(outside, line, spec).contract
         domains = _known(domain, promised.domains)
         frame = _newest_write(outside, line)
         found = check_table(promised, frame, domains=domains, run_name=run_name, salt=salt)
@@ -92,7 +90,7 @@ def examples(
     from platform_assets.datasets.row_hash import row_hashes
 
     outside = outside_systems()
-    contract, frame = chosen_line(outside.settings, line, spec).contract, _newest_write(outside, line)
+    contract, frame = chosen_line(outside, line, spec).contract, _newest_write(outside, line)
     salt = outside.salt
     found = [
         {

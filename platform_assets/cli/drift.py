@@ -129,7 +129,7 @@ def watch(
     if speed and not replay:
         raise DriftError("--speed is that of a replay: name its files with --replay")
     outside = outside_systems()
-    chosen = chosen_line(outside.settings, line, spec)
+    chosen = chosen_line(outside, line, spec)
     ledger, store = outside.ledger, outside.object_store
     clock = ManualClock()
     watching = Watch(

@@ -8,7 +8,6 @@ import typer
 
 from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems, whole_file
 from platform_assets.cli.usage import examples
-from resources.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from platform_assets.export.workflow import LineWorkflow
@@ -55,8 +54,8 @@ def job(
     from platform_assets.models.distributed import training_job
     from platform_assets.yaml_writer import to_yaml
 
-    settings = outside_systems().settings
-    chosen = chosen_line(settings, line, spec)
+    outside = outside_systems()
+    settings, chosen = outside.settings, chosen_line(outside, line, spec)
     with open_instance(settings) as instance:
         prefix = training_prefix(chosen, instance, env=settings.env)
     manifests = training_job(chosen.spec, prefix=prefix, image=_image(image), namespace=namespace)
@@ -66,7 +65,7 @@ def job(
 def _workflow(name: str, spec: Path | None, image: str | None) -> "LineWorkflow":
     from platform_assets.export.workflow import line_workflow
 
-    line = chosen_line(PlatformSettings(), name, spec)
+    line = chosen_line(outside_systems(), name, spec)
     return line_workflow(line.task, line.spec, basis=line.basis, image=_image(image))
 
 

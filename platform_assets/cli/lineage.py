@@ -142,13 +142,16 @@ def read_version(
     print(f"{found.rows:,} rows of {asset}@{found.content_hash[:12]} in {file}; class {found.gdpr_class}")
 
 
-@app.command(rich_help_panel=GOVERN, epilog=examples("trace answer.json", "trace reviews_sentiment/3 --json"))
+@app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples("trace answer.json", "trace reviews_sentiment/3 --json", "trace credit_woe@v1"),
+)
 def trace(
     target: Annotated[
         str,
         typer.Argument(
-            help="A prediction (JSON, a file of it, or `-`), a release id, ASSET@VERSION, LINE/NUMBER of a "
-            "registered model, or an entry (#SEQ or its hash)."
+            help="A prediction (JSON, a file of it, or `-`), a release id, ASSET@VERSION, TRANSFORMER@vNUMBER, "
+            "LINE/NUMBER of a registered model, or an entry (#SEQ or its hash)."
         ),
     ],
     as_json: AsJson = False,

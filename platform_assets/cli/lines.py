@@ -14,7 +14,7 @@ from platform_assets.cli.common import (
     LineName,
     SpecFile,
     chosen_line,
-    chosen_lines,
+    chosen_lines_and_transformers,
     outside_systems,
     print_json,
 )
@@ -53,7 +53,7 @@ def run(
     from platform_assets.lines.runner import run_line
 
     outside = outside_systems()
-    chosen = chosen_line(outside.settings, line, spec)
+    chosen = chosen_line(outside, line, spec)
     outcome = run_line(chosen, outside)
     try:
         status = _status(chosen, outside)
@@ -84,13 +84,15 @@ def status(
     from sensors.git_push import waiting_pushes
 
     outside = outside_systems()
-    settings, lines = outside.settings, chosen_lines(outside.settings, spec)
+    settings, (lines, transformers) = outside.settings, chosen_lines_and_transformers(outside, spec)
     _, stuck = adapted_lines(lines.sound, outside.ledger)
     broken = [each for each in (*lines.broken, *stuck) if line in (None, each.name)]
     down = {each.name for each in stuck}
     chosen = [each for each in lines.sound if line in (None, each.name) and each.name not in down]
     if not (chosen or broken):
-        chosen = [chosen_line(settings, line, spec)]
+        chosen = [chosen_line(outside, line, spec)]
+    used = {name for each in chosen for name in each.transformer_references}
+    no_transformers = [each for each in transformers.broken if line is None or each.name in used]
     states = {each.name: _status(each, outside) for each in chosen}
     pushes = [
         str(each) for each in waiting_pushes(outside, lines.sound, broken={each.name for each in broken})
@@ -101,6 +103,10 @@ def status(
         "lines": states,
         "broken_lines": [
             {"line": each.name, "spec": str(each.path), "problem": each.problem} for each in broken
+        ],
+        "broken_transformers": [
+            {"transformer": each.name, "declared_in": each.place, "problem": each.problem}
+            for each in no_transformers
         ],
         "waiting_pushes": pushes,
     }
@@ -125,8 +131,11 @@ def status(
             )
         for column, state in each["drift"].items():
             print(f"  drift     {column}: {state}")
-    for broken_line in broken:
-        print(f"\n{broken_line.name}\n  broken    " + broken_line.problem.replace("\n", "\n            "))
+    for name, problem in [
+        *((each.name, each.problem) for each in broken),
+        *((f"transformer {each.name}", each.problem) for each in no_transformers),
+    ]:
+        print(f"\n{name}\n  broken    " + problem.replace("\n", "\n            "))
     for push in pushes:
         print(f"\nwaiting push {push}")
     raise typer.Exit(int(failed))
@@ -254,7 +263,7 @@ def show_plan(line: LineName, spec: SpecFile = None, as_json: AsJson = False) ->
     from platform_assets.lines.runner import open_instance
 
     outside = outside_systems()
-    chosen = chosen_line(outside.settings, line, spec)
+    chosen = chosen_line(outside, line, spec)
     with open_instance(outside.settings) as instance:
         steps = plan(chosen, instance, outside)
     rows = [{"asset": step.key.to_user_string(), "runs": step.runs, "reason": step.reason} for step in steps]

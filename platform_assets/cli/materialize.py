@@ -45,7 +45,7 @@ def materialize(
     from platform_assets.references import STAGES
 
     outside = outside_systems()
-    chosen = chosen_line(outside.settings, line, spec)
+    chosen = chosen_line(outside, line, spec)
     if stage not in STAGES:
         raise ExportError(f"there is no asset {line}_{stage}; a line has {', '.join(STAGES)}")
     if basis not in (None, chosen.basis):

@@ -34,7 +34,7 @@ def serve(
 
     outside = outside_systems()
     settings = outside.settings
-    overviews = Overviews(outside, lambda: chosen_lines(settings, None))
+    overviews = Overviews(outside, lambda: chosen_lines(outside, None))
     names = known_names(settings.reports_url, settings.reports_hosts)
     serve_until_told(report_server(outside.object_store, overviews.current, names=names), host, port)
 

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 from pydantic import JsonValue, ValidationError
 
 from platform_assets.datasets.sources import without_secrets
+from platform_assets.features.versions import split_reference
 from platform_assets.manifest import first_problem
 from platform_assets.references import (
     STAGES,
@@ -66,7 +67,7 @@ class WorkflowStep:
     """What it hands on, by the names of `key_figures`."""
     is_pure: bool
     """Whether equal inputs give equal outputs, so that a runtime may answer from its cache. Steps that read
-    the world, judge or act are none."""
+    the world, judge or act are none, nor are features of transformers at their latest."""
     condition: Condition | None = None
     """What the headline must satisfy, or the step is not run."""
 
@@ -144,6 +145,8 @@ def line_workflow(task: AnyTask, spec: TrainingSpec, *, basis: str, image: str) 
     stages = list(STAGES)
     headline = task.evaluator.headline
     gate = spec.gates.get(headline)
+    # What is the latest is no input of the step: a cache would answer with the version of some other day.
+    follows_latest = any(split_reference(each)[1] is None for each in task.featurizer.uses(spec).names)
     condition = None if gate is None else Gate.parse(headline, gate, task.rules, spec).condition
     return LineWorkflow(
         spec=spec,
@@ -159,7 +162,7 @@ def line_workflow(task: AnyTask, spec: TrainingSpec, *, basis: str, image: str) 
                     for name, value in values.get(stage, {}).items()
                 ),
                 figures=(VERSION, headline) if stage == _JUDGED_BY else (VERSION,),
-                is_pure=stage in _PURE,
+                is_pure=stage in _PURE and not (stage == "features" and follows_latest),
                 condition=condition if stage == _ACTED_ON else None,
             )
             for at, stage in enumerate(stages)

@@ -1,7 +1,5 @@
 """The features of a line, made of one dataset version; and transformers, which lines share."""
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,12 +48,14 @@ from platform_assets.references import (
     TransformerVersion,
 )
 from platform_assets.step import (
+    broken_asset,
     evaluation_of,
     foreseen_failures,
     line_asset,
     materialized,
     override_config,
     recorded_reference,
+    shown_table,
     with_overrides,
 )
 from resources.provenance import code_commit
@@ -69,7 +69,6 @@ if TYPE_CHECKING:
 TRANSFORMERS_GROUP: Final = "features"
 BROKEN_TRANSFORMERS_GROUP: Final = "broken_transformers"
 LEAK_CHECK: Final = RULE_SET.replace(".", "_")
-_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_]")
 _CODE = code_version("features", "platform_assets.features.featurizer", "platform_assets.datasets.snapshots")
 
 
@@ -224,14 +223,13 @@ def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
 
 def broken_transformer_asset(transformer: BrokenTransformer) -> dg.AssetSpec:
     """What the UI shows of a transformer that cannot be loaded: its name, and why. Nothing can materialize it."""
-    # Two broken files may claim one name, or one that no asset can have.
-    place = hashlib.sha256(f"{transformer.place} {transformer.name}".encode()).hexdigest()[:6]
-    return dg.AssetSpec(
-        dg.AssetKey(f"{_NO_NAME.sub('_', transformer.name)}_{place}"),
-        group_name=BROKEN_TRANSFORMERS_GROUP,
-        description=f"This transformer cannot be loaded, and all others are as they were.\n\n```\n{transformer.problem}\n```",
-        metadata={"declared_in": transformer.place, "problem": transformer.problem},
-        kinds={"broken"},
+    return broken_asset(
+        "transformer",
+        transformer.name,
+        transformer.problem,
+        identity=f"{transformer.place} {transformer.name}",
+        group=BROKEN_TRANSFORMERS_GROUP,
+        declared={"declared_in": transformer.place},
     )
 
 
@@ -336,9 +334,12 @@ def _shown_weights(made: Made) -> dict[str, Any]:
     from platform_assets.features.woe_pictures import woe_picture
 
     fitted: Woe = made.fitted  # type: ignore[assignment]
+    information = stability_of(fitted, made.rows)
+    # Of many columns, those are shown that say most.
+    rank = {each["column"]: at for at, each in enumerate(information)}
     return {
-        "information": _table_of(stability_of(fitted, made.rows)),
-        "bins": _table_of(bins_of(fitted)),
+        **shown_table("information", information),
+        **shown_table("bins", sorted(bins_of(fitted), key=lambda each: rank[each["column"]])),
         "weights": dg.MetadataValue.md(as_markdown_image(woe_picture(fitted), "weights")),
     }
 
@@ -348,10 +349,6 @@ def _shown_history(declared: DeclaredTransformer, rows: "pa.Table") -> dict[str,
 
     png = history_picture(rows, list(declared.spec.outputs.values()), str(declared.spec.timestamp_column))
     return {"distribution": dg.MetadataValue.md(as_markdown_image(png, "distribution"))}
-
-
-def _table_of(records: list[dict[str, Any]]) -> dg.MetadataValue:
-    return dg.MetadataValue.table([dg.TableRecord(each) for each in records])
 
 
 def _leak_check(report: LeakReport) -> dg.AssetCheckResult:
@@ -374,7 +371,7 @@ def _fitted(
     specs = {name: each.spec for name, each in fitted.items()}
     for name, each in transformers.items():
         if refusal := featurizer.refusal(spec, name, specs):
-            raise FeatureError(f"{each.label}: {refusal}")
+            raise FeatureError(f"{each.label}: {refusal.reason}")
     return fitted
 
 

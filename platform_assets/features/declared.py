@@ -69,31 +69,31 @@ class Transformers:
         left = {name: each for name, each in self.sound.items() if name not in problems}
         return Transformers(left, (*self.broken, *gone))
 
-    def among(self, datasets: Collection[str], taken: Collection[str]) -> "Transformers":
+    def among(self, datasets: Collection[str] | None, taken: Collection[str]) -> "Transformers":
         """These, beside such lines: one whose dataset nobody makes, or whose name is taken, is broken.
 
         A transformer that ships is left out where the line that it belongs to is not served.
 
         Args:
-            datasets: Names of the dataset assets.
-            taken: Names of lines and of all other assets.
+            datasets: Names of the dataset assets; None where there may be others, so that nothing is said of them.
+            taken: Names of lines and of all other assets, and what else no transformer may be called.
         """
-        kept = {
-            name: each
-            for name, each in self.sound.items()
-            if not (each.ships and each.spec.dataset and each.spec.dataset not in datasets)
-        }
+
+        def lacking(each: DeclaredTransformer) -> str | None:
+            dataset = each.spec.dataset
+            return dataset if datasets is not None and dataset not in datasets else None
+
+        kept = {name: each for name, each in self.sound.items() if not (each.ships and lacking(each))}
         problems = {}
         for name, each in kept.items():
             if name in taken:
                 problems[name] = (
-                    f"{each.place}: metadata.name: {name} is the name of a line or of an asset; choose another"
+                    f"{each.place}: metadata.name: {name} is the name of a line or of an asset, or one that the platform keeps "
+                    "for itself; choose another"
                 )
-            elif each.spec.dataset and each.spec.dataset not in datasets:
-                known = ", ".join(sorted(datasets)) or "none"
-                problems[name] = (
-                    f"{each.place}: spec.inputSource: no line makes {each.spec.dataset}; known are {known}"
-                )
+            elif dataset := lacking(each):
+                known = ", ".join(sorted(datasets or ())) or "none"
+                problems[name] = f"{each.place}: spec.inputSource: no line makes {dataset}; known are {known}"
         return Transformers(kept, self.broken).without(problems)
 
 

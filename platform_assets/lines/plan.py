@@ -9,8 +9,10 @@ import dagster as dg
 from platform_assets.datasets.assets import current_source_hash, dataset_fingerprint
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import applied_transformers, features_fingerprint, stale_transformer
+from platform_assets.features.declared import DeclaredTransformer
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.versions import resolve
+from platform_assets.features.fit_input import FitInput
+from platform_assets.features.versions import data_version, recorded, resolve, split_reference, versions_of
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
 from platform_assets.governance.suppression import Suppression
@@ -88,7 +90,11 @@ def plan(
 def plan_transformers(
     line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, before: Sequence[Step] = ()
 ) -> list[Step]:
-    """What a plan says about the transformers of a line. One that is pinned runs only to become what it is pinned to."""
+    """What a plan says about the transformers of a line. One that is pinned runs only to become what it is pinned to.
+
+    Raises:
+        FeatureError: one is pinned to a version that there is not, and that it would not become.
+    """
     steps = []
     for name, key in transformer_keys(line).items():
         declared, reference = line.transformers[name], line.transformer_references[name]
@@ -99,15 +105,42 @@ def plan_transformers(
         if line.follows_latest(name):
             reason = f"{running.stage} runs" if running else stale_transformer(declared, instance, outside)
         else:
-            try:
-                resolve(outside.ledger, reference)
-            except FeatureError as problem:
-                reason = str(problem)
-            else:
-                reason = ""
+            reason = _unmade(declared, reference, instance, outside, is_input_known=running is None)
         unchanged = "unchanged" if line.follows_latest(name) else f"pinned: {reference}"
         steps.append(Step(name, key, runs=bool(reason), reason=reason or unchanged))
     return steps
+
+
+def _unmade(
+    declared: DeclaredTransformer,
+    reference: str,
+    instance: dg.DagsterInstance,
+    outside: OutsideSystems,
+    *,
+    is_input_known: bool,
+) -> str:
+    """Why a pinned transformer is fitted, to become what the reference says; empty where it is that already."""
+    try:
+        resolve(outside.ledger, reference)
+    except FeatureError as problem:
+        lack = str(problem)
+    else:
+        return ""
+    spec, (name, wanted) = declared.spec, split_reference(reference)
+    would_be = max((each.number for each in versions_of(outside.ledger, name)), default=0) + 1
+    dataset = (
+        recorded_reference(instance, dg.AssetKey(spec.dataset), DatasetVersion) if spec.dataset else None
+    )
+    if is_input_known and (dataset is not None or spec.dataset is None):
+        now = data_version(spec, FitInput.of(spec, dataset).content_hash)
+        if (known := recorded(outside.ledger, name, now)) is not None:
+            would_be = known.number
+    if would_be != wanted:
+        raise FeatureError(
+            f"{lack}. Fitted now, {name} would be v{would_be}, not v{wanted}; name a version that there is, v{would_be} or "
+            "latest"
+        )
+    return lack
 
 
 def _current_fingerprint(

@@ -23,6 +23,7 @@ from platform_assets.step import (
     line_asset,
     materialized,
     override_config,
+    shown_table,
     with_overrides,
 )
 from platform_assets.validation.evaluator import Evaluator
@@ -347,9 +348,10 @@ def _shown(report: ValidationReport, pictures: Mapping[str, bytes]) -> dict[str,
         "not_compared": dg.MetadataValue.json(report.not_compared),
         "missing_values": dg.MetadataValue.json([each.model_dump() for each in report.missing_values]),
         **{
-            name: dg.MetadataValue.table([dg.TableRecord(row) for row in value])
+            shown: table
             for name, value in report.measures.items()
             if _is_table(value)
+            for shown, table in shown_table(name, value).items()
         },
         **{
             picture.replace("-", "_"): dg.MetadataValue.md(as_markdown_image(png, picture))

@@ -15,6 +15,7 @@ from platform_assets.export.workflow import (
 from platform_assets.lines.line import load_line
 from platform_assets.references import STAGES, DatasetVersion, TableSnapshot
 from tests.export.factory import make_workflow
+from tests.features.shops import write_line
 from tests.line_factory import SMALL_SPEC
 
 LINE = load_line(SMALL_SPEC)
@@ -47,6 +48,21 @@ def test_parameters_are_what_one_run_may_change_with_the_values_of_the_spec():
 def test_only_the_steps_that_compute_may_be_answered_from_a_cache():
     """A dataset reads the world, the rest judge or act: none of them is equal to an earlier one by its inputs."""
     assert {step.stage for step in make_workflow().steps if step.is_pure} == {"features", "model"}
+
+
+@pytest.mark.parametrize(
+    ("transformers", "pure"),
+    [([], True), (["sales_woe@v3"], True), (["sales_woe@v3", "sales_z@latest"], False)],
+)
+def test_features_of_what_is_the_latest_are_never_answered_from_a_cache(tmp_path, transformers, pure):
+    """Their inputs do not say which version that is; a pinned one stays."""
+    line = load_line(write_line(tmp_path, transformers=transformers))
+    steps = line_workflow(line.task, line.spec, basis=line.basis, image="image").steps
+
+    assert {step.stage: step.is_pure for step in steps if step.stage in {"features", "model"}} == {
+        "features": pure,
+        "model": True,
+    }
 
 
 def test_deployment_stands_under_the_gate_on_the_headline():

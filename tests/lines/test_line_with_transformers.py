@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from platform_assets.cli import app
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
@@ -30,13 +32,14 @@ from platform_assets.features.versions import (
 )
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import ErasureReport, erase
+from platform_assets.governance.errors import LineageError
 from platform_assets.governance.lineage import trace
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
 from platform_assets.lines.definitions import platform_resources
 from platform_assets.lines.line import BrokenLine, Line, Lines, load_line, with_transformers
 from platform_assets.lines.plan import plan
-from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance
+from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance, run_line
 from platform_assets.lines.status import line_status
 from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
@@ -163,6 +166,35 @@ def test_a_trace_leads_back_to_what_was_fitted_on_what(shop: Shop) -> None:
     assert woe["snapshot"] == walked["tables"]["dataset"]["snapshot_id"]
 
 
+def test_a_trace_leads_from_a_transformer_to_the_releases_that_use_it(shop: Shop) -> None:
+    """By its number, or by the entry of its fit; a number that there is not is told with those that there are."""
+    ledger = shop.outside.ledger
+    active = releases.active(ledger, "sales")
+
+    walked = trace(ledger, "sales_woe@v1")
+
+    assert walked["transformer"]["fit_rows"] == TRAIN
+    assert set(walked["releases"]) == {active.release_id}
+    assert (
+        walked["releases"][active.release_id]["line"],
+        walked["releases"][active.release_id]["active"],
+    ) == (
+        "sales",
+        True,
+    )
+    (entry,) = walked["entries"]
+    assert trace(ledger, f"#{entry['seq']}")["releases"] == walked["releases"]
+    shown = CliRunner().invoke(
+        app, ["trace", "sales_woe@v1"], env={"PLATFORM_HOME": str(shop.folder / "home")}
+    )
+    assert active.release_id in shown.stdout
+    for wrong in ("sales_woe@v9", "sales_woe@latest", "sales_woe"):
+        with pytest.raises(
+            LineageError, match=f"{wrong} names no version of the transformer; there are sales_woe@v1"
+        ):
+            trace(ledger, wrong)
+
+
 def test_weights_stand_for_their_columns_and_windows_beside_them(shop: Shop) -> None:
     """The model reads weights instead of raw values; a z-score of a column that has weights is added."""
     features = releases.active(shop.outside.ledger, "sales").card.registered.report.model.features
@@ -230,12 +262,45 @@ def test_a_pinned_version_stays(shop: Shop) -> None:
     assert materialize(pinned, "features", shop.outside).reference.version == before.version
 
 
-def test_a_version_that_never_was_ends_the_features(shop: Shop) -> None:
-    """With the numbers that there are."""
-    line = shop.line(transformers=["sales_woe@v9", "sales_z@latest"])
+def test_another_name_of_the_same_version_is_no_change(shop: Shop) -> None:
+    """Who pins what the latest is makes nothing again."""
+    assert planned(shop.line(transformers=["sales_woe@v1", "sales_z@v1"]), shop) == {}
 
-    with pytest.raises(RunError, match=r"there is no sales_woe@v9; fitted versions of sales_woe: v1"):
-        materialize(line, "features", shop.outside)
+
+@pytest.mark.parametrize(
+    ("number", "changes", "told"),
+    [
+        (9, {}, "fitted versions of sales_woe: v1. Fitted now, sales_woe would be v1, not v9"),
+        (2, {}, "would be v1, not v2; name a version that there is, v1 or latest"),
+        (3, {"maxBins": 2}, "would be v2, not v3"),
+    ],
+)
+def test_a_version_that_a_transformer_would_not_become_is_told_at_once(
+    shop: Shop, number: int, changes: dict[str, Any], told: str
+) -> None:
+    """With the numbers that there are; nothing is fitted, however often it is asked for."""
+    woe = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 4} | changes)
+    line = shop.line(woe, shop.zscore, transformers=[f"sales_woe@v{number}", "sales_z@latest"])
+
+    for attempt in (
+        lambda: run_line(line, shop.outside),
+        lambda: materialize(line, "features", shop.outside),
+    ):
+        with pytest.raises(FeatureError) as refused:
+            attempt()
+        assert told in str(refused.value)
+    assert [each.number for each in versions_of(shop.outside.ledger, "sales_woe")] == [1]
+
+
+def test_a_pinned_version_to_come_is_made_once(shop: Shop) -> None:
+    """The number that the changed transformer gets next."""
+    woe = write_transformer(shop.folder / "changed", "sales_woe", WOE, woe={"maxBins": 2})
+    line = shop.line(woe, shop.zscore, transformers=["sales_woe@v2", "sales_z@latest"])
+
+    assert planned(line, shop)["sales_woe"].startswith("there is no sales_woe@v2")
+    made = materialize(line, "features", shop.outside).reference
+    assert [each.label for each in made.transformers] == ["sales_woe@v2", "sales_z@v1"]
+    assert "sales_woe" not in planned(line, shop)
 
 
 @pytest.mark.long
@@ -693,6 +758,26 @@ def test_whoever_is_erased_is_in_no_table_of_features(shop: Shop) -> None:
             {"transformers": ["other_woe@latest"]},
             "there is no transformer other_woe; known are sales_woe",
         ),
+        (
+            {"woe": {"event": 0}},
+            {},
+            "weights of the event label = 0, and this line predicts label = 1 (Sent = back); set target: label and woe.event: 1",
+        ),
+        (
+            {"target": "Known"},
+            {"model": "scorecard"},
+            "weights of the event Known = 1, and this line predicts",
+        ),
+        (
+            {"target": "Paid", "inputSource": "asset://resale_dataset"},
+            {"model": "scorecard"},
+            "weights of the event Paid = 1, and this line predicts label = 1",
+        ),
+        (
+            {"target": "Sent", "inputSource": "sales.parquet", "woe": {"event": "kept"}},
+            {"model": "scorecard"},
+            "weights of the event Sent = kept, and this line predicts Sent = back",
+        ),
     ],
 )
 def test_a_transformer_that_does_not_fit_is_told_with_file_and_line(
@@ -705,6 +790,30 @@ def test_a_transformer_that_does_not_fit_is_told_with_file_and_line(
     with pytest.raises(ManifestError, match=r"sales-spec.yaml:\d+: transformers") as refused:
         line_of(spec, woe)
     assert problem in str(refused.value)
+
+
+def test_a_column_without_a_weight_is_told_where_it_stands(tmp_path: Path) -> None:
+    """It is the column that is too many, and not the transformer."""
+    woe = write_transformer(tmp_path, "sales_woe", WOE, columns=["Amount"])
+    spec = write_line(tmp_path, model="scorecard", transformers="sales_woe@latest")
+    at = 1 + next(at for at, text in enumerate(spec.read_text().splitlines()) if "Size:" in text)
+
+    with pytest.raises(
+        ManifestError, match=rf"spec.yaml:{at}: columns.Size: no transformer weighs Size; a score"
+    ):
+        line_of(spec, woe)
+
+
+def test_weights_of_a_files_own_target_are_those_of_the_label(tmp_path: Path) -> None:
+    """A file has the target as the source has it; a model that is no scorecard may read what else was learnt elsewhere."""
+    woe = write_transformer(
+        tmp_path, "sales_woe", WOE, inputSource="sales.parquet", target="Sent", woe={"event": "back"}
+    )
+    other = write_transformer(tmp_path / "other", "sales_woe", WOE, inputSource="f.parquet", target="Paid")
+    uses = {"transformers": "sales_woe@latest"}
+
+    assert line_of(write_line(tmp_path, model="scorecard", **uses), woe).transformers
+    assert line_of(write_line(tmp_path, **uses), other).transformers
 
 
 @pytest.mark.parametrize(

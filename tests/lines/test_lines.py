@@ -228,7 +228,7 @@ def test_a_name_is_that_of_the_line_that_had_it_first(
     monkeypatch.setenv("PLATFORM_SPECS", json.dumps([str(sound[0]), str(second)]))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "platform" / "dagster"))
 
-    chosen = chosen_line(PlatformSettings(), "first", None)
+    chosen = chosen_line(OutsideSystems(PlatformSettings()), "first", None)
     planned = CliRunner().invoke(app, ["plan", "first", "--json"], catch_exceptions=False)
 
     assert chosen.manifest.path == sound[0]

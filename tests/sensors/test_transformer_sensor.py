@@ -84,6 +84,14 @@ def test_an_invalid_object_is_told_its_first_problem():
     assert found.message.startswith("spec.woe.maxBins: ")
 
 
+def test_an_object_has_no_name_of_former_tables():
+    """As no file has: features of earlier releases lie there."""
+    found = judged(seen(transformer("zscore", name="credit-tokens")), AROUND, None, namespace="risk")
+
+    assert (found.reason, found.transformer) == ("NameTaken", None)
+    assert "credit_tokens is the name of the platform itself" in found.message
+
+
 def test_an_object_of_a_dataset_that_nobody_makes_is_invalid():
     """It says which there are."""
     found = judged(seen(transformer(inputSource="asset://bonds_dataset")), AROUND, None, namespace="risk")

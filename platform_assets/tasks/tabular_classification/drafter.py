@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from platform_assets.features.transformer_spec import RESERVED
 from platform_assets.scaffold.contract_text import Domain, Rule, contract_text
 from platform_assets.scaffold.draft import Draft, Finding, Wanted
 from platform_assets.scaffold.errors import ScaffoldError
@@ -17,7 +18,7 @@ from platform_assets.scaffold.parts import card_text, gates_text, given, label_q
 from platform_assets.scaffold.personal import is_protected, words_of
 from platform_assets.scaffold.target import Target, find_target
 from platform_assets.scaffold.yaml_text import comment, entries, flow, one_line, percent, scalar
-from platform_assets.tasks.tabular_classification.spec import RESERVED, ROW_ID
+from platform_assets.tasks.tabular_classification.spec import ROW_ID
 from platform_assets.tasks.tabular_classification.values import text_of
 
 _SET_APART: Final = 0.2

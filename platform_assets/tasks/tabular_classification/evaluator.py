@@ -18,7 +18,6 @@ from platform_assets.tasks.tabular_classification.points import POINTS_FILE, Poi
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier
 from platform_assets.tasks.tabular_classification.spec import (
     GroupsSpec,
-    TabularParameters,
     TabularTrainingSpec,
 )
 from platform_assets.tasks.tabular_classification.trees import grow
@@ -46,17 +45,17 @@ _MODELS: Final = ("logistic", "trees", "scorecard")
 _SCORING: Final = tuple(
     f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "inputs", "values", *_MODELS)
 )
-_CHALLENGER: Final = TabularParameters(
-    learning_rate=0.05, max_iterations=200, max_leaf_nodes=8, regularisation=10.0
-)
-"""Small trees with a strong penalty: as good as any of a dozen settings on tables of some thousand rows."""
 _BOOTSTRAP_SEED: Final = 20_260
 
 
 class TabularEvaluator:
     """Judges models of tables."""
 
-    fields: Final = ("columns", "fairness", "model")
+    fields: Final = (
+        *("columns", "fairness", "model"),
+        *("learning_rate", "max_iterations", "max_leaf_nodes", "min_samples_leaf", "monotonic"),
+        *("challenger_regularisation", "seed"),
+    )
     headline: Final = "auc"
     rules: Final[Mapping[str, Rule]] = MappingProxyType({**SCORECARD_RULES, **FAIRNESS_RULES, **POINTS_RULES})
 
@@ -101,7 +100,7 @@ class TabularEvaluator:
         """See `Evaluator.baseline`: logistic regression on the same columns, strong on purpose; of a scorecard trees.
 
         Whoever takes hundreds of trees must be better than what one formula gives. And who gives them up for points should
-        know what for: the challenger reads the columns as they are, in whatever direction they point.
+        know what for: the challenger reads the columns as they are, and grows as the spec says of trees.
         """
         from scipy.special import expit
 
@@ -110,7 +109,7 @@ class TabularEvaluator:
             encoding = Encoding.fit(train, spec.features)
             rows, labels, names = encoding.rows(train), train["label"].to_numpy(), encoding.names
             model = (
-                grow(rows, labels, kinds, names, _CHALLENGER)
+                grow(rows, labels, kinds, names, spec.of_trees)
                 if spec.model == "scorecard"
                 else fit_logistic(rows, labels, kinds, names, regularisation=1.0)
             )

@@ -10,27 +10,29 @@ from platform_assets.features.featurizer import (
     NONE_FITTED,
     USED_SPLITS,
     Features,
+    Refusal,
     TransformerUse,
     used_rows,
 )
 from platform_assets.features.transformer import FittedTransformer
-from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.transformer_spec import RESERVED, TransformerSpec
 from platform_assets.fingerprint import code_version
 from platform_assets.references import HISTORICAL
 from platform_assets.tasks.tabular_classification.encoding import UNKNOWN, Encoding
 from platform_assets.tasks.tabular_classification.inputs import ModelInputs, inputs_recipe, state_hash
 from platform_assets.tasks.tabular_classification.spec import (
     NO_WEIGHT,
-    RESERVED,
     ROW_ID,
     ColumnsSpec,
     TabularTrainingSpec,
 )
+from platform_assets.tasks.tabular_classification.values import text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
+_LABEL_EVENT: Final = "1"
 
 
 class TabularFeaturizer:
@@ -41,7 +43,7 @@ class TabularFeaturizer:
         "counted on training rows. Fitted transformers add theirs."
     )
     kinds: Final = ("numpy",)
-    fields: Final = ("columns",)
+    fields: Final = ("columns",)  # transformers count by what they are resolved to, not by how they are named
     overridable: Final = ()
 
     @cached_property
@@ -68,9 +70,13 @@ class TabularFeaturizer:
 
     def refusal(
         self, spec: TabularTrainingSpec, name: str, transformers: Mapping[str, TransformerSpec]
-    ) -> str | None:
+    ) -> Refusal | None:
         """See `Featurizer.refusal`: it must fit the line's columns, and what it makes must be nobody else's."""
-        return next(_refusals(spec, name, transformers), None)
+        if reason := next(_refusals(spec, name, transformers), None):
+            return Refusal(reason)
+        if raw := _without_weight(spec, transformers):
+            return Refusal(f"no transformer weighs {raw}; {NO_WEIGHT}", ("columns", raw))
+        return None
 
     def apply(
         self,
@@ -111,25 +117,18 @@ def _refusals(
 ) -> Iterator[str]:
     wanted, features = transformers[name], spec.features
     historical = wanted.transformer_type in HISTORICAL
-    if spec.model == "scorecard":
-        weighed = {
-            column
-            for each in transformers.values()
-            if each.transformer_type == "woe"
-            for column in each.columns
-        }
-        if wanted.transformer_type != "woe":
-            yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
-        # Of a version that is pinned and declared no more, nobody knows here what it takes; training does.
-        known = len(transformers) == len(spec.transformers)
-        if raw := [column for column in features if known and column not in weighed]:
-            yield f"{raw[0]}: {NO_WEIGHT}"
+    if spec.model == "scorecard" and wanted.transformer_type != "woe":
+        yield f"{name} makes a {wanted.transformer_type}; {NO_WEIGHT}"
+    if wanted.transformer_type == "woe" and (
+        spec.model == "scorecard" or wanted.dataset == f"{spec.line}_dataset"
+    ):
+        yield from _refused_targets(spec, name, wanted)
     for column in wanted.columns:
         if column not in features:
             yield f"{name} transforms {column}, which is no feature of this line; known are {', '.join(features)}"
         elif historical and features[column].role != "numeric":
             yield f"{name} transforms {column}, which is {features[column].role}; a {wanted.transformer_type} needs a numeric one"
-        elif not historical and column in spec.monotonic:
+        elif not historical and spec.model != "scorecard" and column in spec.monotonic:
             yield (
                 f"{name} takes the place of {column}, which monotonic.{column} is about; remove that, and say "
                 "`monotonic` in the transformer"
@@ -154,6 +153,30 @@ def _refusals(
                 shared := [c for c in wanted.columns if c in each.columns]
             ):
                 yield f"{name} takes the place of {shared[0]}, and so does {other}; keep one of them"
+
+
+def _without_weight(spec: TabularTrainingSpec, transformers: Mapping[str, TransformerSpec]) -> str | None:
+    """A column that a scorecard would read as it is."""
+    # Of a version that is pinned and declared no more, nobody knows here what it takes; training does.
+    if spec.model != "scorecard" or len(transformers) != len(spec.transformers):
+        return None
+    weighed = {column for each in transformers.values() for column in each.columns}
+    return next((column for column in spec.features if column not in weighed), None)
+
+
+def _refused_targets(spec: TabularTrainingSpec, name: str, wanted: TransformerSpec) -> Iterator[str]:
+    """Weights of something else than label 1 would be leaks, or points that mean the opposite."""
+    event = str(wanted.woe.event) if wanted.woe else _LABEL_EVENT
+    positive = text_of(spec.columns[spec.target].positive)
+    # A file has the line's own target, and no label.
+    of_file = wanted.dataset is None and (wanted.target, event) == (spec.target, positive)
+    if of_file or (wanted.target, event) == ("label", _LABEL_EVENT):
+        return
+    has = f"{name} has weights of the event {wanted.target} = {event}, and this line predicts"
+    if wanted.dataset:
+        yield f"{has} label = {_LABEL_EVENT} ({spec.target} = {positive}); set target: label and woe.event: {_LABEL_EVENT}"
+    else:
+        yield f"{has} {spec.target} = {positive}; name that as its target and woe.event"
 
 
 def _categories(encoding: Encoding) -> list[int]:

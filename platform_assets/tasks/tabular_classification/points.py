@@ -75,6 +75,11 @@ class Characteristic(BaseModel):
         """Points of the worst bin, whatever is in it."""
         return min(each.points for each in self.bins)
 
+    @property
+    def most(self) -> int:
+        """Points of the bin that gives most, whatever is in it: with `worst`, all that a row can have lies between."""
+        return max(each.points for each in self.bins)
+
 
 class PointsTable(BaseModel):
     """All that is needed to score by hand."""
@@ -85,7 +90,7 @@ class PointsTable(BaseModel):
     base_odds: float
     points_to_double_odds: float
     cut_off: float
-    """Exact points at the threshold: fewer predict label 1."""
+    """Exact points at the threshold: as many or fewer predict label 1."""
     rounding: float
     """What a row's whole points may differ from its exact ones, at most."""
     event: str
@@ -111,7 +116,8 @@ class PointsTable(BaseModel):
             ) from None
 
     def measures(self) -> dict[str, JsonValue]:
-        """What a report says of it: the scale, the coefficients, and a flat row a bin."""
+        """What a report says of it: the scale, the coefficients, and a flat row a bin; what informs most comes first."""
+        ordered = sorted(self.characteristics, key=lambda each: -each.information_value)
         return {
             "scale": {
                 "base_score": self.base_score,
@@ -128,9 +134,9 @@ class PointsTable(BaseModel):
                     "agrees": each.agrees,
                     "information_value": each.information_value,
                     "least_points": each.worst,
-                    "most_points": each.best,
+                    "most_points": each.most,
                 }
-                for each in self.characteristics
+                for each in ordered
             ],
             "points": [
                 {
@@ -139,7 +145,7 @@ class PointsTable(BaseModel):
                     "bin": found.name,
                     "points": found.points,
                 }
-                for each in self.characteristics
+                for each in ordered
                 for found in each.bins
             ],
         }

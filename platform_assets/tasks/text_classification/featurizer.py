@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from platform_assets.features.featurizer import NONE_FITTED, Features, TransformerUse
+from platform_assets.features.featurizer import NONE_FITTED, Features, Refusal, TransformerUse
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import code_version
@@ -45,9 +45,9 @@ class TextFeaturizer:
         """See `Featurizer.uses`."""
         return TransformerUse()
 
-    def refusal(self, spec: TokensSpec, name: str, transformers: Mapping[str, TransformerSpec]) -> str:  # noqa: ARG002
+    def refusal(self, spec: TokensSpec, name: str, transformers: Mapping[str, TransformerSpec]) -> Refusal:  # noqa: ARG002
         """See `Featurizer.refusal`."""
-        return "a line of texts uses no transformers"
+        return Refusal("a line of texts uses no transformers")
 
     def apply(
         self,

@@ -10,6 +10,7 @@ from PIL import Image
 
 from platform_assets.models.errors import TrainingError
 from platform_assets.tasks.tabular_classification.task import TASK
+from platform_assets.validation.assets import validation_fingerprint
 from platform_assets.validation.gate import GateInputs, evaluate, rules_with
 from platform_assets.validation.metrics import binary_metrics, roc_auc
 from platform_assets.validation.report import assess
@@ -77,6 +78,29 @@ def test_the_challenger_is_trees_on_the_raw_columns(loans, scored):
     asked, changed = (TASK.evaluator.baseline(train, each, SPEC) for each in (rows, strange))
     assert not np.array_equal(asked, changed)
     assert not np.array_equal(asked, TASK.evaluator.baseline(train, rows, TREES))
+
+
+def test_the_challenger_is_grown_as_the_spec_says_of_trees(loans, tmp_path):
+    """By the settings of a line of gradient boosting, constraints included, and with a penalty of its own."""
+    said = {"learning_rate": 0.05, "max_iterations": 40, "monotonic": {"Income": "decreasing"}}
+    line = make_spec(**said, regularisation=10.0)
+    challenged = make_spec(
+        **said, model="scorecard", transformers="loans_woe@latest", challenger_regularisation=10.0
+    )
+    _, scorer, _ = trained(loans, line, tmp_path / "model")
+    train, rows = of_split(loans, "train"), of_split(loans, "test")
+    challenger = TASK.evaluator.baseline(train, rows, challenged)
+    assert np.array_equal(challenger, scorer.score_rows(rows))
+    free = challenged.model_copy(update={"monotonic": {}})
+    assert not np.array_equal(challenger, TASK.evaluator.baseline(train, rows, free))
+    assert fingerprint_of(challenged) != fingerprint_of(free)
+    every = {name: each.spec for name, each in fitted_woe(loans).items()}
+    assert TASK.featurizer.refusal(challenged, "loans_woe", every) is None
+
+
+def fingerprint_of(spec):
+    """Identity of what the evaluator makes of a model."""
+    return validation_fingerprint("loans", {}, spec.drift, TASK.evaluator, spec, model_version="m")
 
 
 def test_how_far_it_is_ahead_is_measured(scored):

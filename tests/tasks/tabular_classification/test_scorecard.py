@@ -256,6 +256,16 @@ def test_a_missing_value_is_never_the_best_one():
     assert reasons(1, 3, table=table) == [("beta", 25), ("alpha", 10)]
 
 
+def test_a_report_tells_all_that_a_characteristic_can_give():
+    """A bin of missing values is among them, and what informs most comes first, as a page may not hold everything."""
+    table = make_table(alpha=(10, 20, 30, 99), beta=(10, 20, 30, 5))
+    strong = table.characteristics[1].model_copy(update={"information_value": 0.5})
+    told = table.model_copy(update={"characteristics": (table.characteristics[0], strong)}).measures()
+    found = [(row["characteristic"], row["least_points"], row["most_points"]) for row in told["coefficients"]]
+    assert found == [("beta", 5, 30), ("alpha", 10, 99)]
+    assert [row["characteristic"] for row in told["points"]] == ["beta"] * 4 + ["alpha"] * 4
+
+
 def test_missing_values_and_unknown_categories_are_told_as_their_bins(scorer):
     """By the words of the table; a category that nobody had shares the bin of rare ones."""
     nothing, strange = scorer.explain([{}, {"Home": "castle", "Income": 1e9, "Grade": "low"}])
@@ -417,9 +427,11 @@ def test_a_wrong_sign_stands_in_the_report(woe):
     )
     told = points_table(model, woe, threshold=0.5, event="bad").measures()
     assert told["scale"]["wrong_signs"] == ["Home"]
-    assert [(each["characteristic"], each["agrees"]) for each in told["coefficients"]] == [
-        ("Grade", True), ("Home", False), ("Income", True)
-    ]  # fmt: skip
+    assert {each["characteristic"]: each["agrees"] for each in told["coefficients"]} == {
+        "Grade": True,
+        "Home": False,
+        "Income": True,
+    }
 
 
 def test_a_weight_that_is_missing_is_refused(contrary):
@@ -439,7 +451,9 @@ def test_a_model_that_reads_a_raw_column_is_refused(loans, tmp_path):
     with pytest.raises(TrainingError, match="Grade: a scorecard reads weights of evidence and nothing else"):
         trained(loans, SPEC, tmp_path / "model", transformers=fitted_woe(loans, "Income", "Home"))
     transformers = {name: each.spec for name, each in fitted_woe(loans, "Income").items()}
-    assert TASK.featurizer.refusal(SPEC, "loans_woe", transformers).startswith("Home: a scorecard reads")
+    refused = TASK.featurizer.refusal(SPEC, "loans_woe", transformers)
+    assert refused.field == ("columns", "Home")
+    assert refused.reason.startswith("no transformer weighs Home; a scorecard reads")
     every = {name: each.spec for name, each in fitted_woe(loans).items()}
     assert TASK.featurizer.refusal(SPEC, "loans_woe", every) is None
 
@@ -457,8 +471,17 @@ def test_a_model_that_reads_a_raw_column_is_refused(loans, tmp_path):
             "gates.beats_baseline",
             "what a scorecard is compared with is its",
         ),
-        ({"learning_rate": "0.1"}, None, None),
-        ({"learning_rate": "0.2"}, "learning_rate", "a scorecard model has none"),
+        ({"learning_rate": "0.2", "challenger_regularisation": "10"}, None, None),
+        (
+            {"model": "logistic", "scorecard": None, "learning_rate": "0.2"},
+            "learning_rate",
+            "a logistic model has none",
+        ),
+        (
+            {"model": "gradient_boosting", "scorecard": None, "challenger_regularisation": "10"},
+            "challenger_regularisation",
+            "a gradient_boosting model has no challenger",
+        ),
         ({"scorecard.base_odds": "0"}, "scorecard.base_odds", "Input should be greater than 0"),
         ({"scorecard.points": "20"}, "scorecard.points", "is not a known key"),
         ({"model": "logistic"}, "scorecard", "a logistic model has no points"),

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from platform_assets.datasets.ingestion import PreparedRows, SubjectColumn, first_sources_of
 from platform_assets.datasets.sources import sources_hash
-from platform_assets.features.featurizer import NONE_FITTED, Features, TransformerUse, used_rows
+from platform_assets.features.featurizer import NONE_FITTED, Features, Refusal, TransformerUse, used_rows
 from platform_assets.fingerprint import code_version
 from platform_assets.models.errors import InstanceError, TrainingError
 from platform_assets.models.hardware import Hardware
@@ -110,7 +110,7 @@ class ToyFeaturizer:
         return TransformerUse()
 
     def refusal(self, spec, name, transformers):
-        return "numbers use no transformers"
+        return Refusal("numbers use no transformers")
 
     def apply(self, rows, spec, *, subject_column, transformers=NONE_FITTED):
         import pyarrow as pa

@@ -13,7 +13,7 @@ Symbols: N rows, C characteristics.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -114,6 +114,17 @@ class PointsTable(BaseModel):
             raise TrainingError(
                 f"{POINTS_FILE}: is no table of points ({problem.error_count()} problems); train it again"
             ) from None
+
+    def gives_the_points_of(self, other: Self) -> bool:
+        """Whether both answer alike. How many rows a bin shows, or what it is called, may change from release to release."""
+        return self._answers() == other._answers()
+
+    def _answers(self) -> tuple[Any, ...]:
+        bins = [
+            (each.feature, [(found.points, found.attainable) for found in each.bins])
+            for each in self.characteristics
+        ]
+        return bins, self.cut_off, self.base_score, self.base_odds, self.points_to_double_odds
 
     def measures(self) -> dict[str, JsonValue]:
         """What a report says of it: the scale, the coefficients, and a flat row a bin; what informs most comes first."""

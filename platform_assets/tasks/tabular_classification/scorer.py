@@ -146,7 +146,9 @@ def _own_points(folder: Path, model: Scorecard, inputs: ModelInputs, threshold: 
     except OSError:
         raise TrainingError(f"{POINTS_FILE}: the scorecard has no table of points; train it again") from None
     table = PointsTable.from_bytes(content)
-    if points_table(model, inputs.transformers, threshold=threshold, event=table.event).to_bytes() != content:
+    if not table.gives_the_points_of(
+        points_table(model, inputs.transformers, threshold=threshold, event=table.event)
+    ):
         raise TrainingError(f"{POINTS_FILE}: is not the table of this scorecard; train it again")
     return table
 

@@ -365,6 +365,17 @@ def test_a_damaged_file_is_refused(folder, tmp_path, name, change):
         TASK.trainer.load(damaged(folder, tmp_path / "model", name, change))
 
 
+def test_a_table_that_an_earlier_release_has_written_otherwise_is_read(folder, tmp_path):
+    """What it shows of rows and names decides no answer, so a model is not lost by an update that shows more, or less."""
+
+    def shown_otherwise(content):
+        table = json.loads(content)
+        table["characteristics"][0]["bins"][0] |= {"rows": 7, "share": 0.5, "name": "as it was called"}
+        return PointsTable.model_validate(table).to_bytes()
+
+    TASK.trainer.load(damaged(folder, tmp_path / "model", "points.json", shown_otherwise))
+
+
 def test_a_table_that_is_not_the_models_is_refused(folder, tmp_path):
     """One point more, or a coefficient that the table was not made by; a missing one is told as well."""
 

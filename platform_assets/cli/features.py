@@ -90,7 +90,7 @@ def run(
     transformer = _transformer(spec)
     state = _state(fitted, transformer)
     limit = _bytes(memory_limit)
-    rows = _rows(source, transformer, limit)
+    rows = _rows(source, transformer, limit, state)
     with _progress() as told:
         done = run_transformer(
             transformer,
@@ -333,7 +333,12 @@ def _refuse_fit(transformer: "FeatureTransformer") -> None:
         )
 
 
-def _rows(source: str | None, transformer: "FeatureTransformer", limit_bytes: int) -> "RowFiles":
+def _rows(
+    source: str | None,
+    transformer: "FeatureTransformer",
+    limit_bytes: int,
+    fitted: "FittedTransformer | None" = None,
+) -> "RowFiles":
     """The rows of a source, or of the spec's own."""
     from platform_assets.features.memory_budget import refuse_too_large
     from platform_assets.features.row_sources import rows_of_source
@@ -343,7 +348,7 @@ def _rows(source: str | None, transformer: "FeatureTransformer", limit_bytes: in
     source = transformer.spec.input_source if source is None else source
     if "://" not in source:
         refuse_too_large([Path(source)], limit_bytes)
-    return rows_of_source(source, transformer.spec)
+    return rows_of_source(source, transformer.spec, fitted=fitted)
 
 
 def _refuse_target(target: Path, suffix: str, *read: Path | None) -> None:

@@ -93,7 +93,7 @@ def run_transformer(
     """
     began = time.monotonic()
     spec = transformer.spec
-    rows = _opened(source, spec, memory_limit_bytes)
+    rows = _opened(source, spec, memory_limit_bytes, fitted)
     refuse_overwriting(target, rows.files, folder=rows.folder)
     rows.refuse_missing(spec.columns)
     if taken := [name for name in spec.outputs.values() if name in rows.schema.names]:
@@ -281,11 +281,16 @@ class _Run:
         refuse_full_disk(needs)
 
 
-def _opened(source: Path | Sequence[Path] | RowFiles, spec: "TransformerSpec", limit_bytes: int) -> RowFiles:
+def _opened(
+    source: Path | Sequence[Path] | RowFiles,
+    spec: "TransformerSpec",
+    limit_bytes: int,
+    fitted: FittedTransformer | None = None,
+) -> RowFiles:
     if isinstance(source, RowFiles):
         return source
     refuse_too_large([source] if isinstance(source, Path) else source, limit_bytes)
-    return open_rows(source, spec)
+    return open_rows(source, spec, fitted=fitted)
 
 
 def _budget(rows: RowFiles, limit_bytes: int, *, extra: int = 0) -> Budget:

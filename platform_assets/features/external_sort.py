@@ -68,6 +68,8 @@ def entity_ranks(entity: "pa.Array") -> NDArray[np.int64]:
     import pyarrow.compute as pc
 
     ranks: NDArray[np.int64]
+    if pa.types.is_string_view(entity.type):
+        entity = entity.cast(pa.large_string())
     if pa.types.is_signed_integer(entity.type):
         ranks = np.asarray(entity.cast(pa.int64()))
     else:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.sources import RDATASET, Source, open_source, read_frame, without_secrets
+from platform_assets.datasets.sources import Source, open_source, without_secrets
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.row_files import rows_of_bytes
+from platform_assets.features.row_sources import rows_of_opened
 from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.window_columns import known_times
 from platform_assets.governance.subject_columns import ids_of
 from platform_assets.governance.subjects import hash_of
 from platform_assets.references import HISTORICAL, DatasetVersion
@@ -70,7 +70,7 @@ class FitInput:
         Raises:
             WarehouseError: the snapshot is gone.
             DatasetError: a selection finds no row.
-        FeatureError: the file is none, or is damaged.
+            FeatureError: the file is none, or is damaged.
         """
         if self.dataset is not None:
             snapshot = self.dataset.snapshot
@@ -116,10 +116,10 @@ def rows_to_fit(spec: TransformerSpec, rows: "pa.Table") -> FitRows:
     cut = first_held_out(rows, spec.timestamp_column)
     if spec.available_column is None or cut is None or not train.num_rows:
         return FitRows(train, TRAIN)
-    newest = pc.max(instants(train, str(spec.timestamp_column))).as_py()
+    newest = pc.max(known_times(train, str(spec.timestamp_column))).as_py()
     if newest is None or newest > cut:
         return FitRows(train, TRAIN)
-    known = pc.fill_null(pc.less(instants(train, spec.available_column), cut), fill_value=False)
+    known = pc.fill_null(pc.less(known_times(train, spec.available_column), cut), fill_value=False)
     left = train.filter(known)
     return FitRows(left, TRAIN, train.num_rows - left.num_rows)
 
@@ -136,31 +136,8 @@ def first_held_out(rows: "pa.Table", time_column: str | None) -> int | None:
     if time_column is None or "split" not in rows.column_names:
         return None
     held_out = rows.filter(pc.is_in(rows["split"], pa.array(HELD_OUT)))
-    earliest: int | None = pc.min(instants(held_out, time_column)).as_py()
+    earliest: int | None = pc.min(known_times(held_out, time_column)).as_py()
     return earliest
-
-
-def instants(rows: "pa.Table", name: str) -> "pa.ChunkedArray":
-    """A column of times as int64 microseconds UTC; one without a zone is in UTC.
-
-    Raises:
-        FeatureError: there is no such column, or it holds no times.
-    """
-    import pyarrow as pa
-
-    if name not in rows.column_names:
-        raise FeatureError(f"there is no column {name}; the columns are {', '.join(rows.column_names)}")
-    column = rows[name]
-    try:
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            column = column.cast(pa.timestamp("us"))
-        elif not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-            raise FeatureError(f"column {name} is of type {column.type}, which is no time")
-        return column.cast(pa.timestamp("us", getattr(column.type, "tz", None))).cast(pa.int64())
-    except pa.ArrowInvalid:
-        raise FeatureError(
-            f"column {name}: some of {len(column)} values are no times, or no whole microseconds"
-        ) from None
 
 
 def digest_of_subjects(ids: Sequence[str | None], namespace: str, salt: bytes) -> str:
@@ -189,16 +166,6 @@ def file_rows(source: Source, spec: TransformerSpec) -> "pa.Table":
         DatasetError: a selection finds no row.
         FeatureError: the file is not what its ending says, or is damaged.
     """
-    import pyarrow as pa
-
-    if source.suffix != RDATASET and not source.selection:
-        table = rows_of_bytes(source.content, source.suffix, spec, name=source.uri).table
-        assert table is not None
-        return table
-    try:
-        table = pa.Table.from_pandas(read_frame(source), preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        raise DatasetError(
-            f"{source.uri}: a column holds values of several types; give each one type"
-        ) from None
-    return table.replace_schema_metadata()
+    table = rows_of_opened(source, spec).table
+    assert table is not None
+    return table

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.features.fit_input import instants, subject_ids
+from platform_assets.features.fit_input import subject_ids
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import ZscoreSpec
+from platform_assets.features.window_columns import known_times
 from platform_assets.ledger.ledger import fingerprint_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def targets_known(
     count = fitted.num_rows
     late = 0
     if cut is not None:
-        known = pc.fill_null(pc.less(instants(fitted, available_column), cut), fill_value=False)
+        known = pc.fill_null(pc.less(known_times(fitted, available_column), cut), fill_value=False)
         late = count - int(pc.sum(known).as_py() or 0)
     return Finding(
         label,
@@ -177,9 +178,9 @@ class _History:
         import pyarrow.compute as pc
 
         spec = fitted.spec
-        self._times = _known(instants(rows, str(spec.timestamp_column)))
+        self._times = _known(known_times(rows, str(spec.timestamp_column)))
         self._available = (
-            self._times if spec.available_column is None else _known(instants(rows, spec.available_column))
+            self._times if spec.available_column is None else _known(known_times(rows, spec.available_column))
         )
         settings = spec.of_type()
         self._current = isinstance(settings, ZscoreSpec) and settings.include_current
@@ -206,7 +207,7 @@ class _History:
         return chosen
 
 
-def _known(times: "pa.ChunkedArray") -> NDArray[np.int64]:
+def _known(times: "pa.Array") -> NDArray[np.int64]:
     """As an array; what has no time is never known."""
     known: NDArray[np.int64] = times.fill_null(np.iinfo(np.int64).max).to_numpy()
     return known

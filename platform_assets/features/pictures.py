@@ -31,7 +31,7 @@ def history_picture(rows: "pa.Table", outputs: Sequence[str], time_column: str) 
     Raises:
         FeatureError: the times cannot be read.
     """
-    from platform_assets.features.fit_input import instants
+    from platform_assets.features.window_columns import known_times
 
     figure = new_figure()
     values, missing = figure.subplots(2, height_ratios=(3, 2))
@@ -39,7 +39,12 @@ def history_picture(rows: "pa.Table", outputs: Sequence[str], time_column: str) 
     missing.set(xlabel="Month", ylabel="Missing (%)", ylim=(-2, 102))
     tidy(values)
     tidy(missing)
-    months = instants(rows, time_column).to_numpy().astype(_MICROSECONDS).astype("datetime64[M]")
+    months = (
+        known_times(rows, time_column)
+        .to_numpy(zero_copy_only=False)
+        .astype(_MICROSECONDS)
+        .astype("datetime64[M]")
+    )
     known_months, at = np.unique(months, return_inverse=True)
     totals = np.maximum(np.bincount(at, minlength=known_months.size), 1)
     for name, colour in zip(outputs[:_MOST_SHOWN], COLOURS, strict=False):

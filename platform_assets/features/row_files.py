@@ -1,11 +1,12 @@
 """Rows in files, as chunks: Parquet is streamed, other formats are small and read whole. No value changes on the way."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from platform_assets.features.csv_types import typed
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.row_size import MOST_SAMPLES, RowBytes, sampled_row_bytes, spread
 from platform_assets.features.transformer_spec import TransformerSpec
@@ -17,12 +18,14 @@ from platform_assets.reading.texts import refuse_repeated_names
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from platform_assets.features.transformer import FittedTransformer
+
 OnRows = Callable[[int], object]
 """Is told how many rows have been read since it was told before."""
 PARQUET: Final = ".parquet"
+CSV: Final = ".csv"
 _BUFFER_BYTES: Final = 1 << 20
 """Of a column that is being read; without it a whole row group would lie in memory."""
-_CSV: Final = ".csv"
 _MARK_BYTES: Final = 4
 _HEAD_BYTES: Final = 64
 _MOST_TOLD: Final = 20
@@ -105,14 +108,17 @@ class RowFiles:
                 )
 
 
-def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
+def open_rows(
+    source: Path | Sequence[Path], spec: TransformerSpec, *, fitted: "FittedTransformer | None" = None
+) -> RowFiles:
     """The rows of a file, of several, or of all Parquet files in a folder, in the order of their names.
 
-    Values of csv are texts. Columns that the spec reads become numbers or times where each of their values is one.
+    Values of csv are texts; columns that the spec reads have types, as `csv_types` tells.
 
     Args:
         source: Where they are.
         spec: What is to be made of them.
+        fitted: Of woe and csv: what says which columns are numbers.
 
     Raises:
         FeatureError: there is none, it cannot be read, is not what its ending says, or is of another schema than the
@@ -124,7 +130,7 @@ def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
         raise FeatureError("no file was named; name a Parquet file, or a folder of them")
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if len(files) == 1 and files[0].suffix.lower() != PARQUET:
-        return _read_whole(files[0], spec)
+        return _read_whole(files[0], spec, fitted)
     schema, rows, size_bytes, unpacked_bytes = None, 0, 0, 0
     for file in files:
         found, count, unpacked = _footer(file)
@@ -134,6 +140,7 @@ def open_rows(source: Path | Sequence[Path], spec: TransformerSpec) -> RowFiles:
             raise FeatureError(
                 f"{file}: {difference}; the files of {name} are to have the same columns of the same types"
             )
+        schema = _either_nullable(schema, found)
         rows, size_bytes = rows + count, size_bytes + file.stat().st_size
         unpacked_bytes += unpacked
     folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
@@ -150,14 +157,22 @@ def rows_of_table(table: "pa.Table", *, name: str) -> RowFiles:
     return RowFiles(name, (), table.schema, table.num_rows, table.nbytes, table=table)
 
 
-def rows_of_bytes(content: bytes, suffix: str, spec: TransformerSpec, *, name: str) -> RowFiles:
-    """Rows of a whole file that is in memory already.
+def rows_of_bytes(
+    content: bytes,
+    suffix: str,
+    spec: TransformerSpec,
+    *,
+    name: str,
+    fitted: "FittedTransformer | None" = None,
+) -> RowFiles:
+    """Rows of a whole file that is in memory already; those of csv have types as `csv_types` tells.
 
     Args:
         content: The file.
         suffix: The ending of its name: `.csv`, `.jsonl` or `.parquet`.
         spec: What is to be made of them.
         name: What the file is called in messages.
+        fitted: Of woe and csv: what says which columns are numbers.
 
     Raises:
         FeatureError: the bytes are not what the ending says.
@@ -168,20 +183,24 @@ def rows_of_bytes(content: bytes, suffix: str, spec: TransformerSpec, *, name: s
         table = read_table(content, suffix, name=name)
     except ReadingError as problem:
         raise FeatureError(str(problem)) from None
-    if suffix.lower() == _CSV:
-        table = _with_types(table, spec)
+    if suffix.lower() == CSV:
+        table = typed(table, spec, name=name, fitted=fitted)
     return replace(rows_of_table(table, name=name), size_bytes=len(content))
 
 
 def _files_in(folder: Path) -> list[Path]:
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() == PARQUET and not path.name.startswith((".", "_")) and path.is_file()
-    )
-    if not files:
+    """Parquet files; what begins with `.` or `_` is about them, and by custom no part of the rows."""
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    if not found:
         raise FeatureError(f"{folder}: holds no file that ends in .parquet; name the folder that does")
-    return files
+    for path in found:
+        if not path.is_file() or path.suffix.lower() != PARQUET:
+            what = "a folder" if path.is_dir() else "no file that ends in .parquet"
+            raise FeatureError(
+                f"{folder}: holds {shown_name(path.name)}, which is {what}, and its rows would be left out; name a folder "
+                "of Parquet files and nothing else"
+            )
+    return found
 
 
 @contextmanager
@@ -201,6 +220,11 @@ def _readable(file: Path) -> Iterator[None]:
         raise FeatureError(str(problem)) from None
     except MemoryError:
         raise
+    except pa.ArrowNotImplementedError:
+        raise FeatureError(
+            f"{file}: has a column of a layout that cannot be read in pieces, as a dictionary within an object; write it "
+            "again without"
+        ) from None
     except (pa.ArrowException, OSError, ValueError):
         raise FeatureError(
             f"{file}: is damaged, cut off, encrypted or of an unknown kind of Parquet; write it again"
@@ -221,11 +245,48 @@ def _footer(file: Path) -> tuple["pa.Schema", int, int]:
             stream.seek(-min(_MARK_BYTES, file.stat().st_size), 2)
             refuse_foreign_form(head + stream.read(), PARQUET, name=str(file))
         with pq.ParquetFile(file) as parquet:
-            schema = parquet.schema_arrow
+            schema = _without_views(parquet.schema_arrow)
             refuse_repeated_names(schema.names, name=str(file), is_named=True)
             groups = range(parquet.metadata.num_row_groups)
             unpacked = sum(parquet.metadata.row_group(at).total_byte_size for at in groups)
             return schema, parquet.metadata.num_rows, unpacked
+
+
+def _either_nullable(left: "pa.Schema", right: "pa.Schema") -> "pa.Schema":
+    """The schema of rows of both: null is in a column where it may be in one of them."""
+    import pyarrow as pa
+
+    fields = [
+        one.with_nullable(one.nullable or other.nullable) for one, other in zip(left, right, strict=True)
+    ]
+    return pa.schema(fields, metadata=left.metadata)
+
+
+def _without_views(schema: "pa.Schema") -> "pa.Schema":
+    """The same with texts and bytes that lie one behind the other: Arrow can neither sort nor choose views of them."""
+    import pyarrow as pa
+
+    for at, column in enumerate(schema):
+        schema = schema.set(at, column.with_type(_without_views_type(column.type, pa)))
+    return schema
+
+
+def _without_views_type(kind: "pa.DataType", pa: Any) -> "pa.DataType":
+    def plain(field: "pa.Field") -> "pa.Field":
+        return field.with_type(_without_views_type(field.type, pa))
+
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([plain(each) for each in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(plain(kind.key_field), plain(kind.item_field), keys_sorted=kind.keys_sorted)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(plain(kind.value_field))
+    return kind
 
 
 def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
@@ -241,33 +302,14 @@ def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
     return None
 
 
-def _read_whole(file: Path, spec: TransformerSpec) -> RowFiles:
+def _read_whole(file: Path, spec: TransformerSpec, fitted: "FittedTransformer | None") -> RowFiles:
     if file.suffix.lower() not in FORMATS:
         raise FeatureError(
             f"{file}: format {file.suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
         )
     with _readable(file):
         content = file.read_bytes()
-    return replace(rows_of_bytes(content, file.suffix, spec, name=str(file)), files=(file,))
-
-
-def _with_types(table: "pa.Table", spec: TransformerSpec) -> "pa.Table":
-    """The table whose texts are numbers or times, in columns that the spec reads and where each value is one."""
-    import pyarrow as pa
-
-    times = {spec.timestamp_column, spec.available_column}
-    for at, name in enumerate(table.column_names):
-        kinds: list[pa.DataType] = []
-        if name in times:
-            # With an offset first: without one, a value that has one is no time.
-            kinds = [pa.timestamp("us", "UTC"), pa.timestamp("us")]
-        elif name in spec.columns or name == spec.entity_key:
-            kinds = [pa.int64(), pa.float64()] if name in spec.columns else [pa.int64()]
-        for kind in kinds:
-            with suppress(pa.ArrowInvalid):
-                table = table.set_column(at, name, table.column(at).cast(kind))
-                break
-    return table
+    return replace(rows_of_bytes(content, file.suffix, spec, name=str(file), fitted=fitted), files=(file,))
 
 
 def _chunks_of(
@@ -281,9 +323,17 @@ def _chunks_of(
         options: dict[str, Any] = {"batch_size": batch_rows, "use_threads": threads > 1}
         # All of them by no name: Parquet's names of nested columns are paths, which others may equal.
         chosen = None if names == schema.names else names
-        batches = parquet.iter_batches(columns=chosen, **options)
+        # Nor more: by a name with a dot, a field of an object comes along.
+        batches = (batch.select(names) for batch in parquet.iter_batches(columns=chosen, **options))
         columns = [parquet.schema.column(at) for at in range(len(parquet.schema))]
-        if not (old := [c.path for c in columns if c.physical_type == _OLD_TIME and c.path in names]):
+        old = [
+            column.path
+            for column in columns
+            if column.physical_type == _OLD_TIME
+            and column.path in names
+            and pa.types.is_timestamp(wanted.field(column.path).type)
+        ]
+        if not old:
             for batch in batches:
                 yield pa.Table.from_batches([batch]).cast(wanted)
             return
@@ -291,7 +341,7 @@ def _chunks_of(
             file, pre_buffer=False, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
         ) as rough:
             for batch, coarse in zip(batches, rough.iter_batches(columns=old, **options), strict=True):
-                _refuse_wrapped(batch, coarse, file)
+                _refuse_wrapped(batch, coarse.select(old), file)
                 yield pa.Table.from_batches([batch]).cast(wanted)
 
 

@@ -11,6 +11,7 @@ from platform_assets.features.memory_budget import Budget
 from platform_assets.features.overlap import read_ahead
 from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import OnRows, RowFiles
+from platform_assets.features.table_columns import first_missing
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.reading.errors import shown_name
 
@@ -47,20 +48,22 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, budget: Budget, threads
         FeatureError: a column is missing or of a type that cannot be sorted by, or a value is null; the message says
             how many are, and which row is the first.
     """
-    from platform_assets.features.window_columns import null_where_missing
+    from platform_assets.features.window_columns import read_window_rows
 
     names = _named(spec)
-    rows.refuse_missing(names)
+    rows.refuse_missing([*names, *([spec.available_column] if spec.available_column else []), *spec.columns])
+    with placed(rows, 0):
+        read_window_rows(spec, rows.schema.empty_table())  # for the types, before any row is read
     keys, disorder = keys_of(spec), Disorder()
     nulls = dict.fromkeys(names, (0, 0))
     seen = 0
     with read_ahead(chunks_of(rows, names, budget=budget, threads=threads), threads=threads) as chunks:
         for chunk in chunks:
             for name in names:
-                column = null_where_missing(chunk.column(name))
-                if count := column.null_count:
+                count, row = first_missing(chunk.column(name))
+                if count:
                     before, first = nulls[name]
-                    nulls[name] = before + count, first or seen + _first_null(column)
+                    nulls[name] = before + count, first or seen + row
             if not any(count for count, _ in nulls.values()) and disorder.row is None:
                 with placed(rows, seen):
                     disorder.look(keys(chunk))
@@ -129,10 +132,3 @@ def _named(spec: TransformerSpec) -> tuple[str, str]:
     assert spec.entity_key is not None
     assert spec.timestamp_column is not None
     return spec.entity_key, spec.timestamp_column
-
-
-def _first_null(column: "pa.ChunkedArray") -> int:
-    """Its number, from 1."""
-    import pyarrow.compute as pc
-
-    return int(pc.index(column.is_null(), value=True).as_py()) + 1

@@ -1,9 +1,11 @@
 """What every transformer can do once it is fitted, whatever its type."""
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
+from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer_spec import TransformerSpec, TransformerType
 from platform_assets.fingerprint import code_version
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 _ROOM: Final = "platform_assets.features"
 _WINDOWS: Final = (
+    "csv_types",
+    "table_columns",
     "windows",
     "window_columns",
     "window_entity",
@@ -22,6 +26,8 @@ _WINDOWS: Final = (
 _MODULES: Final[Mapping[TransformerType, tuple[str, ...]]] = MappingProxyType(
     {
         "woe": (
+            "csv_types",
+            "table_columns",
             "woe",
             "woe_bins",
             "woe_columns",
@@ -83,13 +89,21 @@ def read_fitted(content: bytes) -> FittedTransformer:
     Raises:
         FeatureError: it is none, is damaged, or is of a later format.
     """
-    from platform_assets.features.woe import Woe, is_woe
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and found.get("type") == "woe":
+        from platform_assets.features.woe import Woe
 
-    if is_woe(content):
         return Woe.from_bytes(content)
-    from platform_assets.features.windows import WindowTransformer
+    if isinstance(found, dict) and set(found) == {"format", "spec"}:
+        from platform_assets.features.windows import WindowTransformer
 
-    return WindowTransformer.from_bytes(content)
+        return WindowTransformer.from_bytes(content)
+    raise FeatureError(
+        f"these {len(content):,} bytes are a damaged fitted transformer, or none; name the file of one, or fit anew"
+    )
 
 
 def kernel_version(kind: TransformerType) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.table_columns import column_of, decoded, first_missing
 from platform_assets.features.transformer_spec import TransformerSpec
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def read_window_rows(spec: TransformerSpec, table: "pa.Table") -> WindowRows:
     import pyarrow.compute as pc
 
     assert spec.entity_key is not None and spec.timestamp_column is not None  # noqa: PT018 - the spec saw to both
-    entity = _column(table, spec.entity_key)
+    entity = column_of(table, spec.entity_key)
     _refuse_missing(entity, spec.entity_key, "whose history the row belongs to is not said")
     codes, count = _codes(entity, spec.entity_key)
-    time = _column(table, spec.timestamp_column)
+    time = column_of(table, spec.timestamp_column)
     _refuse_missing(time, spec.timestamp_column, "a row without a time has no place in a history")
     available = np.empty(0, np.int64)
     if spec.available_column is not None:
-        known = _column(table, spec.available_column)
+        known = decoded(column_of(table, spec.available_column))
         available = times_of(known, spec.available_column)
         if known.null_count:
             available = np.where(pc.is_null(known).to_numpy(), NEVER, available)
@@ -76,41 +77,29 @@ def read_window_rows(spec: TransformerSpec, table: "pa.Table") -> WindowRows:
         codes_count=count,
         times=times_of(time, spec.timestamp_column),
         available=available,
-        values=tuple(_values(_column(table, name), name) for name in spec.columns),
+        values=tuple(_values(column_of(table, name), name) for name in spec.columns),
     )
 
 
-def null_where_missing(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """The same values; a dictionary that holds a null is no dictionary any more, as its nulls would not be counted."""
-    from pyarrow import types
+def known_times(table: "pa.Table", name: str) -> "pa.Array":
+    """A column of times as int64 microseconds UTC, null where it is; shape (rows,).
 
-    if types.is_dictionary(column.type) and any(chunk.dictionary.null_count for chunk in column.chunks):
-        return column.cast(column.type.value_type)
-    return column
+    Raises:
+        FeatureError: it is missing, stands twice, or holds no times.
+    """
+    import pyarrow as pa
 
-
-def _column(table: "pa.Table", name: str) -> "pa.ChunkedArray":
-    match table.schema.get_all_field_indices(name):
-        case [index]:
-            return null_where_missing(table.column(index))
-        case []:
-            raise FeatureError(f"column {name}: is not among those of the rows; add it, or name another")
-        case _:
-            raise FeatureError(f"column {name}: stands more than once; rename one of them")
+    column = decoded(column_of(table, name))
+    return pa.array(times_of(column, name), mask=np.asarray(column.is_null(), bool))
 
 
 def _refuse_missing(column: "pa.ChunkedArray", name: str, why: str) -> None:
-    if column.null_count:
+    missing, first = first_missing(column)
+    if missing:
         raise FeatureError(
-            f"column {name}: {column.null_count} of {len(column)} values are missing (first: row"
-            f" {_first(column, 'is_null')}); {why}: fill it in, or leave the row out"
+            f"column {name}: {missing} of {len(column)} values are missing (first: row {first}); {why}: fill it in, or "
+            "leave the row out"
         )
-
-
-def _first(column: "pa.ChunkedArray", predicate: str) -> int:
-    import pyarrow.compute as pc
-
-    return int(pc.index(getattr(pc, predicate)(column), True).as_py()) + 1
 
 
 def _codes(column: "pa.ChunkedArray", name: str) -> tuple[NDArray[Any], int | None]:
@@ -180,8 +169,7 @@ def times_of(column: "pa.ChunkedArray", name: str) -> Integers:
 
     from platform_assets.features import window_kernels
 
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = decoded(column)
     kind = column.type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return _times_of_texts(column, name)
@@ -215,6 +203,8 @@ def times_of(column: "pa.ChunkedArray", name: str) -> Integers:
 def _times_of_texts(column: "pa.ChunkedArray", name: str) -> Integers:
     import pyarrow as pa
 
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
     # Texts without an offset and texts with one: Arrow reads a column of either, not a mixture.
     for zone in (None, "UTC"):
         try:
@@ -251,8 +241,7 @@ def _values(column: "pa.ChunkedArray", name: str) -> Floats:
 
     from platform_assets.features import window_kernels
 
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = decoded(column)
     kind = column.type
     numeric: tuple[Callable[[Any], bool], ...] = (
         types.is_floating,
@@ -263,6 +252,8 @@ def _values(column: "pa.ChunkedArray", name: str) -> Floats:
     )
     if not any(accepts(kind) for accepts in numeric):
         raise FeatureError(f"column {name}: is of type {kind}; a window is computed of numbers")
+    if types.is_decimal(kind):
+        column = column.cast(pa.string())  # by itself, Arrow would not round to the nearest float
     try:
         floats = column if kind == pa.float64() else column.cast(pa.float64())
     except pa.ArrowInvalid as problem:

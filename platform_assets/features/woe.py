@@ -24,12 +24,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.table_columns import column_of, first_missing
 from platform_assets.features.transformer_spec import TransformerSpec, WoeSpec
 from platform_assets.features.woe_bins import Counts, Odds
-from platform_assets.features.woe_columns import check_kind, column_of, first_missing, kind_of
+from platform_assets.features.woe_columns import check_kind, kind_of
 from platform_assets.features.woe_prebins import CategoryPrebins, Counted, NumberPrebins, Prebinned, no_value
 from platform_assets.features.woe_table import WoeColumn, kernels_for
-from platform_assets.features.woe_target import check_classes, read_target
+from platform_assets.features.woe_target import check_classes, read_target, refuse_texts
 from platform_assets.fingerprint import canonical_sha256
 
 if TYPE_CHECKING:
@@ -270,6 +271,8 @@ def prebins(spec: TransformerSpec, sample: "pa.Table") -> Prebins:
         if kind is None:
             raise no_value(name)
         found.append(NumberPrebins.of(column, name, settings) if kind == "numeric" else CategoryPrebins(name))
+    if all(isinstance(each, NumberPrebins) for each in found):
+        refuse_texts(settings.special_values)
     return Prebins(spec, tuple(found))
 
 
@@ -296,11 +299,6 @@ def sampled(spec: TransformerSpec, rows: "pa.Table") -> "pa.Table":
         is_number = kind_of(column, name) == "numeric"
         columns[name] = column.take(taken) if is_number else pa.nulls(taken.size, column.type)
     return pa.table(columns)
-
-
-def is_woe(content: bytes) -> bool:
-    """Whether these bytes say that they are weights of evidence, of whatever format."""
-    return _json(content).get("type") == "woe"
 
 
 def _settings(spec: TransformerSpec) -> WoeSpec:

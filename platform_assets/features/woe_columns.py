@@ -18,19 +18,6 @@ LARGEST_EXACT: Final = 2**53
 _TOLD: Final = {"numeric": "numbers", "categorical": "texts"}
 
 
-def column_of(rows: "pa.Table", name: str) -> "pa.ChunkedArray":
-    """The one column of this name.
-
-    Raises:
-        FeatureError: there is none, or there are several.
-    """
-    found = rows.schema.get_all_field_indices(name)
-    if len(found) != 1:
-        many = f"stands {len(found)} times" if found else "is missing"
-        raise FeatureError(f"column {name} {many}; there are {', '.join(rows.column_names) or 'no columns'}")
-    return rows.column(found[0])
-
-
 def kind_of(column: "pa.ChunkedArray", name: str) -> Kind | None:
     """Whether a column holds numbers or categories; None where it has no type because it has no values.
 
@@ -52,7 +39,7 @@ def _kind_of_type(kind: "pa.DataType") -> Kind | None:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    if types.is_integer(kind) or types.is_floating(kind):
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return "numeric"
     if types.is_boolean(kind) or any(
         is_text(kind) for is_text in (types.is_string, types.is_large_string, types.is_string_view)
@@ -78,7 +65,7 @@ def check_kind(column: "pa.ChunkedArray", name: str, fitted: Kind) -> None:
 
 
 def number_chunks(column: "pa.ChunkedArray", name: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Pieces of a column of numbers and the row at which each begins, from 0; null is NaN.
+    """Pieces of a column of numbers and the row at which each begins, from 0; null is NaN, a decimal the nearest float.
 
     Raises:
         FeatureError: an integer lies beyond 2^53, where not each has a float of its own.
@@ -89,6 +76,8 @@ def number_chunks(column: "pa.ChunkedArray", name: str) -> Iterator[tuple[int, N
     start = 0
     for chunk in column.chunks:
         numbers = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
+        if pa.types.is_decimal(numbers.type):
+            numbers = numbers.cast(pa.string())  # by itself, Arrow would not round to the nearest float
         try:
             floats = numbers.cast(pa.float64())
         except pa.ArrowInvalid:
@@ -102,6 +91,19 @@ def number_chunks(column: "pa.ChunkedArray", name: str) -> Iterator[tuple[int, N
         # Of Arrow's null type even without a null.
         yield start, floats.to_numpy(zero_copy_only=False)
         start += len(chunk)
+
+
+def as_held(column: "pa.ChunkedArray", numbers: Sequence[float]) -> tuple[float, ...]:
+    """The numbers as a column's type has them: -99.9 is another float in 32 bits than in 64. Too large ones stay."""
+    from pyarrow import types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    narrow = np.float32 if types.is_float32(kind) else np.float16 if types.is_float16(kind) else None
+    if narrow is None:
+        return tuple(numbers)
+    with np.errstate(over="ignore"):
+        rounded = np.array(numbers, np.float64).astype(narrow).astype(np.float64)
+    return tuple(np.where(np.isfinite(rounded), rounded, numbers).tolist())
 
 
 def _identifiers(name: str, count: int, first: int) -> FeatureError:
@@ -156,14 +158,3 @@ def listed(column: "pa.ChunkedArray", name: str, kind: Kind) -> Sequence[Any]:
     ]:
         raise _identifiers(name, len(beyond), beyond[0])
     return [np.nan if value is None else float(value) for value in values]
-
-
-def first_missing(column: "pa.ChunkedArray") -> tuple[int, int]:
-    """How many values of a column are null or NaN, and the first row of them, from 1."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    missing = pc.is_null(column, nan_is_null=True)
-    return int(pc.sum(missing, min_count=0).as_py()), int(pc.index(missing, True).as_py()) + 1

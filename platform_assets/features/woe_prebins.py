@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.table_columns import column_of
 from platform_assets.features.transformer_spec import WoeSpec
 from platform_assets.features.woe_bins import PREBINS, Counts, Floats, Merged, Odds, merge, quantile_edges
 from platform_assets.features.woe_columns import (
     Kind,
+    as_held,
     check_kind,
     code_chunks,
-    column_of,
     number_chunks,
 )
 from platform_assets.features.woe_labels import interval_labels, names_label
@@ -72,9 +73,9 @@ class NumberPrebins:
         values = np.concatenate([np.empty(0), *(chunk for _, chunk in number_chunks(column, name))])
         values = values[np.isfinite(values)]
         if special:
-            values = values[~np.isin(values, special)]
+            values = values[~np.isin(values, as_held(column, special))]
         edges = quantile_edges(values, max(PREBINS, 2 * settings.max_bins))
-        return cls(name, edges, special, NumberReader.of(edges.tolist(), special))
+        return cls(name, edges, special, NumberReader(edges.tolist(), special))
 
     def count(self, rows: "pa.Table", labels: NDArray[np.uint8], kernels: Any) -> NumberCounts:
         """Rows of each prebin, special value, and of missing values."""

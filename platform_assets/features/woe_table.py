@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from platform_assets.features.woe_bins import Direction, Floats
-from platform_assets.features.woe_columns import Kind, code_chunks, listed, number_chunks
+from platform_assets.features.woe_columns import Kind, as_held, code_chunks, listed, number_chunks
 from platform_assets.sketch.binning import KeyTable
 
 if TYPE_CHECKING:
@@ -103,16 +103,6 @@ class WoeColumn(BaseModel):
         """Position of the bin of missing values: the last."""
         return len(self.bins) - 1
 
-    @property
-    def missing_weight(self) -> float:
-        """What a missing value becomes."""
-        return self.bins[-1].woe
-
-    @property
-    def fallback_weight(self) -> float | None:
-        """What a category becomes that no fitted row had; none of numbers, each of which has a bin."""
-        return self.bins[-2].woe if self.kind == "categorical" else None
-
     @cached_property
     def weights(self) -> Floats:
         """Of each bin, shape (bins,)."""
@@ -124,7 +114,7 @@ class WoeColumn(BaseModel):
     def reader(self) -> "NumberReader | CategoryReader":
         """What finds the bin of a value."""
         if self.kind == "numeric":
-            return NumberReader.of(
+            return NumberReader(
                 [found.upper for found in self._regular[:-1] if found.upper is not None],
                 [found.lower for found in self._special if found.lower is not None],
             )
@@ -145,19 +135,81 @@ class WoeColumn(BaseModel):
 class NumberReader:
     """Finds the bin of a number: intervals first, then special values, then missing.
 
-    Cells are intervals between edges, as bins are, and finer: a special value has a cell of its own amid a bin.
+    A special value is looked for as a column has it: of -99.9 a narrow one has a float of its own.
     """
+
+    ends: Sequence[float]
+    """Between intervals, ascending."""
+    special: Sequence[float]
+
+    @property
+    def bins(self) -> int:
+        """How many there are."""
+        return len(self.ends) + len(self.special) + 2
+
+    def counted(self, column: "pa.ChunkedArray", name: str, labels: NDArray[np.uint8], kernels: Any) -> Any:
+        """Non-events and events of each bin, shape (bins, 2)."""
+        cells = self._cells_for(column)
+        counts = np.zeros((4, 2 * cells.bin_of.size), np.int64)
+        for start, values in number_chunks(column, name):
+            of_rows = labels[start : start + values.size]
+            if kernels:
+                kernels.count(np.ascontiguousarray(values), *cells.table.arguments, of_rows, counts)
+            else:
+                codes = 2 * cells.find(values) + of_rows
+                counts[0] += np.bincount(codes, minlength=counts.shape[1])
+        by_cell = counts.sum(axis=0).reshape(-1, 2)
+        by_bin = np.zeros((self.bins, 2), np.int64)
+        np.add.at(by_bin, cells.bin_of, by_cell)
+        return by_bin
+
+    def answered(
+        self, column: "pa.ChunkedArray", name: str, answers: NDArray[Any], into: NDArray[Any], kernels: Any
+    ) -> None:
+        """Write the answer of each row's bin; `answers` is by bin."""
+        cells = self._cells_for(column)
+        if len(column) <= FEW_ROWS:
+            edges, bin_of = cells.lists
+            into[:] = [
+                # Only NaN differs from itself.
+                answers[bin_of[bisect.bisect_left(edges, value) if value == value else -1]]  # noqa: PLR0124
+                for value in listed(column, name, "numeric")
+            ]
+            return
+        of_cells = answers[cells.bin_of]
+        for start, values in number_chunks(column, name):
+            of_rows = into[start : start + values.size]
+            if kernels:
+                kernels.answer(np.ascontiguousarray(values), *cells.table.arguments, of_cells, of_rows)
+            else:
+                np.take(of_cells, cells.find(values), out=of_rows)
+
+    def _cells_for(self, column: "pa.ChunkedArray") -> "_Cells":
+        special = as_held(column, self.special) if self.special else ()
+        found = self._cells.get(special)
+        if found is None:
+            found = self._cells[special] = _Cells.of(self.ends, special)
+        return found
+
+    @cached_property
+    def _cells(self) -> "dict[tuple[float, ...], _Cells]":
+        """By the special values as columns have them: one for each width of floats at most."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Intervals between edges, as bins are, and finer: a special value has a cell of its own amid a bin."""
 
     edges: Floats
     """Between cells, ascending, shape (cells - 1,)."""
     bin_of: NDArray[np.int32]
     """By cell, shape (cells + 1,); the last is for NaN."""
-    bins: int
 
     @classmethod
-    def of(cls, edges: Sequence[float], special: Sequence[float]) -> Self:
+    def of(cls, between: Sequence[float], special: Sequence[float]) -> Self:
         """By the edges between intervals, ascending, and the special values."""
-        ends, singles = np.array(edges, np.float64), np.array(special, np.float64)
+        ends, singles = np.array(between, np.float64), np.array(special, np.float64)
         with np.errstate(over="ignore"):
             below = np.nextafter(singles, -np.inf)
         cells = np.unique(np.concatenate([ends, singles, below[np.isfinite(below)]]))
@@ -165,54 +217,22 @@ class NumberReader:
         bin_of = np.append(np.searchsorted(ends, cells), [ends.size, ends.size + 1 + singles.size])
         for at, value in enumerate(special):
             bin_of[np.searchsorted(cells, value)] = ends.size + 1 + at
-        return cls(cells, bin_of.astype(np.int32), ends.size + singles.size + 2)
+        return cls(cells, bin_of.astype(np.int32))
 
-    def counted(self, column: "pa.ChunkedArray", name: str, labels: NDArray[np.uint8], kernels: Any) -> Any:
-        """Non-events and events of each bin, shape (bins, 2)."""
-        counts = np.zeros((4, 2 * self.bin_of.size), np.int64)
-        for start, values in number_chunks(column, name):
-            of_rows = labels[start : start + values.size]
-            if kernels:
-                kernels.count(np.ascontiguousarray(values), *self._table.arguments, of_rows, counts)
-            else:
-                codes = 2 * self._cells(values) + of_rows
-                counts[0] += np.bincount(codes, minlength=counts.shape[1])
-        by_cell = counts.sum(axis=0).reshape(-1, 2)
-        by_bin = np.zeros((self.bins, 2), np.int64)
-        np.add.at(by_bin, self.bin_of, by_cell)
-        return by_bin
-
-    def answered(
-        self, column: "pa.ChunkedArray", name: str, answers: NDArray[Any], into: NDArray[Any], kernels: Any
-    ) -> None:
-        """Write the answer of each row's bin; `answers` is by bin."""
-        if len(column) <= FEW_ROWS:
-            edges, bin_of = self._lists
-            into[:] = [
-                # Only NaN differs from itself.
-                answers[bin_of[bisect.bisect_left(edges, value) if value == value else -1]]  # noqa: PLR0124
-                for value in listed(column, name, "numeric")
-            ]
-            return
-        of_cells = answers[self.bin_of]
-        for start, values in number_chunks(column, name):
-            of_rows = into[start : start + values.size]
-            if kernels:
-                kernels.answer(np.ascontiguousarray(values), *self._table.arguments, of_cells, of_rows)
-            else:
-                np.take(of_cells, self._cells(values), out=of_rows)
-
-    def _cells(self, values: Floats) -> NDArray[np.intp]:
+    def find(self, values: Floats) -> NDArray[np.intp]:
+        """The cell of each value, shape (rows,)."""
         cells = np.searchsorted(self.edges, values)
         cells[np.isnan(values)] = self.bin_of.size - 1
         return cells
 
     @cached_property
-    def _table(self) -> KeyTable:
+    def table(self) -> KeyTable:
+        """What the compiled loops look up."""
         return KeyTable.of(self.edges)
 
     @cached_property
-    def _lists(self) -> tuple[list[float], list[int]]:
+    def lists(self) -> tuple[list[float], list[int]]:
+        """Edges and bins as Python has them."""
         return self.edges.tolist(), self.bin_of.tolist()
 
 

@@ -1,5 +1,6 @@
 """Which rows are events, and what a spec's values mean in columns of either kind."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
+from platform_assets.features.table_columns import column_of, first_missing
 from platform_assets.features.transformer_spec import Value
-from platform_assets.features.woe_columns import LARGEST_EXACT, column_of, first_missing, kind_of
+from platform_assets.features.woe_columns import kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +52,7 @@ def read_target(rows: "pa.Table", name: str, event: Value) -> Target:
     wanted = str(event)
     if pa.types.is_boolean(column.type):
         wanted = {"true": "1", "false": "0"}.get(wanted, wanted)
-    if pa.types.is_floating(column.type):
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())  # not every width can be encoded
     elif pa.types.is_string_view(column.type):
         column = column.cast(pa.large_string())
@@ -83,10 +85,38 @@ def check_classes(name: str, others: Iterable[str]) -> None:
 
 
 def special_numbers(values: Iterable[Value]) -> list[float]:
-    """Those of a spec's values that are numbers, each once, in their order."""
-    # Adding 0 makes 0 of -0.
-    numbers = [float(value) + 0.0 for value in values if isinstance(value, int) or _NUMBER.fullmatch(value)]
-    return list(dict.fromkeys(number for number in numbers if abs(number) <= LARGEST_EXACT))
+    """Those of a spec's values that are numbers, each once, in their order.
+
+    Raises:
+        FeatureError: one looks like a number, and no column of numbers has it.
+    """
+    numbers = []
+    for place, value in enumerate(values, start=1):
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        if not math.isfinite(number) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
+            raise FeatureError(
+                f"woe.specialValues: value {place} looks like a number, and no column of numbers has it; write it as "
+                "-999 or 1e30 (NaN is missing, which has a bin of its own, and infinite values are of the bins at the ends)"
+            )
+        numbers.append(number + 0.0)  # makes 0 of -0
+    return list(dict.fromkeys(numbers))
+
+
+def refuse_texts(values: Iterable[Value]) -> None:
+    """Refuse special values that are texts, where all columns are of numbers.
+
+    Raises:
+        FeatureError: one is.
+    """
+    for place, value in enumerate(values, start=1):
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise FeatureError(
+                f"woe.specialValues: value {place} is no number, and all columns are of numbers, none of which has it; "
+                "remove it, or correct the columns"
+            )
 
 
 def special_texts(values: Iterable[Value]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
@@ -232,9 +233,78 @@ class TestOutput:
         made = transformer("lag", lag={"rows": 1})
         run_transformer(made, tmp_path / "rows.csv", tmp_path / "f.parquet")
         found = pq.read_table(tmp_path / "f.parquet")
-        assert found["entity"].to_pylist() == [3, 7, 7]
+        assert found["entity"].to_pylist() == ["3", "7", "7"]
         assert found["amount_lag"].to_pylist() == [None, None, 1.5]
         assert found["code"].to_pylist() == ["009", "007", "008"]
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_texts_that_are_views(self, tmp_path, ordered):
+        """As other programs write them: of entities, times and what passes through; they come out as large texts."""
+        table = event_rows(ordered=ordered)
+        times = pc.strftime(table["time"], "%Y-%m-%dT%H:%M:%S")
+        texts = table["entity"].cast(pa.string())
+        if ordered:
+            table = table.take(
+                pc.sort_indices(pa.table({"e": texts, "t": times}), [("e", "ascending"), ("t", "ascending")])
+            )
+            texts, times = table["entity"].cast(pa.string()), pc.strftime(table["time"], "%Y-%m-%dT%H:%M:%S")
+        plain = pa.table({"entity": texts, "time": times, "amount": table["amount"], "note": texts})
+        views = plain.cast(
+            pa.schema(
+                [
+                    (each.name, pa.string_view() if each.name != "amount" else each.type)
+                    for each in plain.schema
+                ]
+            )
+        )
+        note = views["note"].combine_chunks()
+        lists = pa.ListArray.from_arrays(range(1_001), note)
+        views = views.append_column("object", pa.StructArray.from_arrays([note], ["x"]))
+        pairs = pa.MapArray.from_arrays(range(1_001), note.cast(pa.string()), note)
+        views = views.append_column("list", lists).append_column("map", pairs)
+        views = views.append_column("bytes", note.cast(pa.binary_view()))
+        # In one group: Arrow cannot slice the objects.
+        source = write_rows(tmp_path / "rows.parquet", views, row_group_rows=1_000)
+        assert pq.read_schema(source).field("entity").type == pa.string_view()
+        found = []
+        for name in ("plain", "rows"):
+            write_rows(tmp_path / "plain.parquet", plain)
+            run_transformer(
+                transformer("lag"), tmp_path / f"{name}.parquet", tmp_path / "f.parquet", budget=TINY
+            )
+            found.append(pq.read_table(tmp_path / "f.parquet"))
+        notes = found[0]["note"].to_pylist()
+        assert found[1]["list"].to_pylist() == [[note] for note in notes]
+        assert found[1]["object"].to_pylist() == [{"x": note} for note in notes]
+        assert found[1]["map"].to_pylist() == [[(note, note)] for note in notes]
+        assert found[1]["bytes"].to_pylist() == [note.encode() for note in notes]
+        assert found[1].drop_columns(["list", "map", "bytes", "object"]).to_pydict() == found[0].to_pydict()
+        assert found[1]["entity"].type == pa.large_string()
+
+    def test_null_in_a_later_file(self, tmp_path):
+        """Where the first file of a folder allows none."""
+        folder = tmp_path / "rows"
+        folder.mkdir()
+        rows = event_rows()
+        firm = rows.append_column(pa.field("x", pa.int64(), nullable=False), pa.array(range(1_000)))
+        loose = rows.append_column("x", pa.array([None] * 1_000, pa.int64()))
+        for names in (("a", "b"), ("b", "a")):
+            for name, table in zip(names, (firm, loose), strict=True):
+                write_rows(folder / f"{name}.parquet", table)
+            run_transformer(transformer("lag"), folder, tmp_path / "f.parquet", budget=TINY)
+            found = pq.read_table(tmp_path / "f.parquet")
+            assert (found.num_rows, found["x"].null_count) == (2_000, 1_000)
+
+    def test_a_name_with_a_dot(self, tmp_path):
+        """Beside an object whose field has the same path."""
+        rows = event_rows().rename_columns(["entity", "time", "a.b", "note", "number"])
+        rows = rows.append_column("a", pa.array([{"b": 1}] * 1_000))
+        source = write_rows(tmp_path / "rows.parquet", rows)
+        made = transformer("lag", columns=["a.b"])
+        run_transformer(made, source, tmp_path / "f.parquet", budget=TINY)
+        assert pq.read_table(tmp_path / "f.parquet")["a"].to_pylist() == [{"b": 1}] * 1_000
+        (chunk,) = open_rows(source, made.spec).chunks(["a.b", "entity"], batch_rows=1_000)
+        assert chunk.column_names == ["entity", "a.b"]
 
     def test_a_column_that_parquet_cannot_hold_is_refused(self, tmp_path):
         """As JSON Lines may have them."""
@@ -513,6 +583,49 @@ class TestRefusals:
             "b.parquet: column 4 is 'number', and 'note' in",
         )
 
+    @pytest.mark.parametrize("name", ["more/b.parquet", "b.pq", "b.parquet.gz", "notes.txt"])
+    def test_a_folder_with_something_else(self, tmp_path, name):
+        """Whose rows would be missing without a word; what begins with a dot or an underscore holds none."""
+        folder = tmp_path / "rows"
+        (folder / "_temporary").mkdir(parents=True)
+        write_rows(folder / "a.parquet", event_rows())
+        for about in ("_SUCCESS", ".a.parquet.crc"):
+            (folder / about).write_text("x")
+        made, target = transformer("lag"), tmp_path / "f.parquet"
+        assert run_transformer(made, folder, target).rows == 1_000
+        target.unlink()
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_rows(folder / name, event_rows())
+        refused(made, folder, target, f"holds '{name.partition('/')[0]}', which is .* would be left out")
+
+    @pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.struct([("x", pa.int64())]), pa.binary()])
+    @pytest.mark.parametrize("name", ["entity", "time", "amount"])
+    def test_types_are_looked_at_before_any_row_is(self, tmp_path, kind, name):
+        """By the schema alone: a pass over the rows may take minutes."""
+        values = {pa.list_(pa.int64()): [1], pa.binary(): b"x"}.get(kind, {"x": 1})
+        source = write_rows(tmp_path / "rows.parquet", changed(name, pa.array([values] * 1_000, kind)))
+        told = []
+        refused(
+            transformer("lag"),
+            source,
+            tmp_path / "f.parquet",
+            f"column {name}: is of type {kind}".replace("item", "element"),
+            on_progress=lambda *done: told.append(done),
+        )
+        assert all(done == 0 for _, done, _ in told)
+
+    def test_a_layout_that_cannot_be_read_in_pieces(self, tmp_path):
+        """It is sound, and is not called damaged."""
+        names = pa.array(["a", "b"] * 500).dictionary_encode()
+        rows = event_rows().append_column("name", pa.StructArray.from_arrays([names], ["s"]))
+        pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=300)
+        refused(
+            transformer("lag"),
+            tmp_path / "rows.parquet",
+            tmp_path / "f.parquet",
+            "rows.parquet: has a column of a layout that cannot be read in pieces",
+        )
+
     def test_sources_that_are_not_there(self, tmp_path):
         """Or hold nothing, or are of no known form."""
         made, target = transformer("lag"), tmp_path / "f.parquet"
@@ -533,7 +646,10 @@ class TestRefusals:
         refused(made, events, tmp_path / "missing" / "f.parquet", "its folder does not exist")
         (tmp_path / "folder").mkdir()
         refused(made, events, tmp_path / "folder", "is no ordinary file")
-        refused(made, tmp_path, tmp_path / "f.parquet", "would be part of it next time")
+        inputs = tmp_path / "inputs"
+        inputs.mkdir()
+        write_rows(inputs / "rows.parquet", event_rows())
+        refused(made, inputs, inputs / "f.parquet", "would be part of it next time")
         refused(made, events, tmp_path / "f.parquet", "no such folder", scratch=tmp_path / "nowhere")
 
     def test_a_target_where_no_file_can_be(self, events):

@@ -1,6 +1,7 @@
 """Each rule of the leak gate, on rows that lie in memory: what passes, what fails, and that findings are counts."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_a_time_that_is_none_is_an_error() -> None:
     """It is never taken for known."""
     rows = pa.table({"split": ["train", "test"], "at": times(1, 5)})
 
-    with pytest.raises(FeatureError, match="column known: some of 1 values are no times"):
+    with pytest.raises(FeatureError, match="column known: 1 of 1 texts are no time"):
         targets_known("w@v1", pa.table({"known": ["secret"]}), "known", rows, "at")
 
 
@@ -180,6 +181,38 @@ def test_windows_look_at_the_past_only(
     found = past_only("some@v1", fit(spec, rows), rows)
 
     assert (found.outcome, found.counts["sampled_rows"]) == ("pass", rows.num_rows)
+
+
+IN_TEXT = ["2024-03-01T10:00:00+02:00", "2024-03-01T09:00:00", "20240302T100000", None]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pa.array(IN_TEXT),
+        pa.array(IN_TEXT).dictionary_encode(),
+        pa.array([None if each is None else each * 1000 + 1 for each in (1, 2, 3, None)], pa.timestamp("ns")),
+        pa.DictionaryArray.from_arrays(
+            pa.array([0, 0, 0, 1]), pa.array([datetime(2024, 3, 1, tzinfo=UTC), None])
+        ),
+    ],
+    ids=["texts", "coded texts", "nanoseconds", "null within a dictionary"],
+)
+def test_times_are_read_as_windows_read_them(known: pa.Array) -> None:
+    """Whatever is a time to a transformer is one to the gate, and null is never."""
+    rows = pa.table(
+        {
+            "who": ["a"] * 4,
+            "at": pa.array(["2024-03-01", "2024-03-02T00:00:00+00:00", "20240303", "2024-03-04"]),
+            "known": known,
+            "value": [1.0, 2.0, 4.0, 8.0],
+        }
+    )
+    spec = spec_of(availableColumn="known")
+
+    assert past_only("some@v1", fit(spec, rows), rows).outcome == "pass"
+    line = pa.table({"split": ["test"], "at": ["2124-01-01"]})
+    assert targets_known("some@v1", rows, "known", line, "at").counts["late"] == 1
 
 
 def test_no_rows_are_no_leak() -> None:

@@ -14,14 +14,14 @@ TIMES = pa.array([0, 1, 2], pa.timestamp("us"))
 SECRET = "4929-0000"
 
 
-def coded(values: pa.Array) -> pa.DictionaryArray:
-    """The values behind indices, none of which is null."""
-    return pa.DictionaryArray.from_arrays(pa.array([0, 1, 2], pa.int8()), values)
-
-
 def rows(**columns: object) -> pa.Table:
     """Three rows of one entity."""
     return pa.table({"e": ["a", "a", "a"], "t": TIMES, "x": [1.0, 2.0, 3.0], "a": TIMES} | columns)
+
+
+def null_within(value: object) -> pa.Array:
+    """Three values of a dictionary, one of whose own values is null: Arrow counts none in the column."""
+    return pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int32()), pa.array([value, None]))
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,8 @@ def rows(**columns: object) -> pa.Table:
             {"t": pa.array([0, 1, None], pa.timestamp("us"))},
             r"column t: 1 of 3 values are missing \(first: row 3\)",
         ),
-        ({"e": coded(pa.array(["a", None, "b"]))}, r"column e: 1 of 3 values are missing \(first: row 2\)"),
-        (
-            {"t": coded(pa.array([0, None, None], pa.timestamp("us")))},
-            r"column t: 2 of 3 values are missing \(first: row 2\)",
-        ),
+        ({"e": null_within("a")}, r"column e: 1 of 3 values are missing \(first: row 2\)"),
+        ({"t": null_within(TIMES[0].as_py())}, r"column t: 1 of 3 values are missing \(first: row 2\)"),
         ({"e": [1.5, 1.5, 1.5]}, "column e: is of type double; an entity is named by a text or an integer"),
         ({"t": [0, 1, 2]}, "column t: is of type int64; whether an integer counts seconds"),
         ({"t": [0.0, 1.0, 2.0]}, "column t: is of type double; a time is a timestamp"),
@@ -75,14 +72,14 @@ def test_a_column_that_cannot_be(columns: dict[str, object], message: str) -> No
 @pytest.mark.parametrize("name", ["e", "t", "x", "a"])
 def test_a_column_that_is_missing(name: str) -> None:
     """It is named."""
-    with pytest.raises(FeatureError, match=f"^column {name}: is not among those of the rows"):
+    with pytest.raises(FeatureError, match=f"^column {name} is missing; there are "):
         WindowTransformer(spec(available=True)).transform(rows().drop_columns([name]))
 
 
 def test_a_column_that_stands_twice() -> None:
     """Which of them is meant, nobody knows."""
     doubled = rows().append_column("x", pa.array([1.0, 2.0, 3.0]))
-    with pytest.raises(FeatureError, match="column x: stands more than once"):
+    with pytest.raises(FeatureError, match="column x stands 2 times"):
         WindowTransformer(spec()).transform(doubled)
 
 

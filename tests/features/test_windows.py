@@ -2,6 +2,7 @@
 
 import math
 import random
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -371,3 +372,16 @@ def test_sorted_rows_and_others_have_equal_answers() -> None:
     right = dict(zip(rows, answered(spec(), rows), strict=True))
     for order in (sorted(rows, key=lambda row: row.time), drawn.sample(rows, len(rows))):
         assert answered(spec(), order) == [right[row] for row in order]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(12, 3), pa.decimal256(50, 12)])
+def test_decimals_are_the_floats_nearest_to_them(kind: pa.DataType) -> None:
+    """Bit by bit what the floats give, as a stream is given them."""
+    numbers = [number / 1000 for number in range(-20_117, 20_117, 37)]
+    plain = table(history(*numbers))
+    exact = plain.set_column(2, "x", pa.array([Decimal(str(number)) for number in numbers], kind))
+    assert (
+        WindowTransformer(spec("lag", lag={"rows": 1}))
+        .transform(exact)
+        .equals(WindowTransformer(spec("lag", lag={"rows": 1})).transform(plain))
+    )

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -240,7 +241,7 @@ class TestTransform:
         none = fit_woe(woe_spec(["home"]), loans().slice(12))
 
         assert some.transform(new)["home_woe"].to_pylist() == [of_kind(some, "home", "rare")[0].woe]
-        assert column(some, "home").fallback_weight == of_kind(some, "home", "rare")[0].woe != 0
+        assert of_kind(some, "home", "rare")[0].woe != 0
         assert none.transform(new)["home_woe"].to_pylist() == [0.0]
 
     def test_missing_values_can_be_neutral(self):
@@ -322,7 +323,7 @@ class TestTransform:
             plain.cast(pa.large_string()).dictionary_encode(),
         ):
             assert woe.transform(pa.table({"home": stored}))["home_woe"].to_pylist() == expected
-        missing = column(woe, "home").missing_weight
+        missing = of_kind(woe, "home", "missing")[0].woe
         found = woe.transform(pa.table({"home": with_null}))["home_woe"].to_pylist()
         assert found[:4] == [expected[0], missing, expected[3], missing]
 
@@ -490,7 +491,7 @@ class TestRefusals:
             (pa.array([[1]] * 2_000), "column income has type list<item: int64>"),
             (pa.array([{"a": 1}] * 2_000), "column income has type struct"),
             (pa.array([0] * 2_000, pa.timestamp("us")), "column income has type timestamp[us]"),
-            (pa.array([1] * 2_000).cast(pa.decimal128(22, 2)), "column income has type decimal128(22, 2)"),
+            (pa.array([b"1"] * 2_000), "column income has type binary"),
             (pa.nulls(2_000), "column income has no value"),
             (pa.nulls(2_000, pa.float64()), "column income has no value"),
             (pa.nulls(2_000, pa.string()), "column income has no value"),
@@ -575,6 +576,13 @@ class TestBytes:
                 with pytest.raises(FeatureError):
                     Woe.from_bytes(damaged)
 
+    def test_a_damaged_state_is_taken_for_nothing_else(self):
+        """Of whatever type it was: what cannot be read does not say."""
+        content = fit_woe(woe_spec(), loans()).to_bytes()
+        for damaged in (content[:-1], content[1:], b"", b"[]", b"{}", content.replace(b'"type"', b'"tipe"')):
+            with pytest.raises(FeatureError, match="bytes are a damaged fitted transformer, or none"):
+                read_fitted(damaged)
+
     def test_a_later_format_is_refused(self):
         """It may mean something else."""
         content = fit_woe(woe_spec(), loans()).to_bytes()
@@ -603,3 +611,95 @@ class TestBytes:
             Woe.model_validate({**dict(woe), "columns": (home,)})
         with pytest.raises(ValueError, match="are not all rows"):
             Woe.model_validate({**dict(woe), "rows": 1})
+
+
+def sentinels(values, kind, rows=600):
+    """Rows of ascending numbers in which every tenth is one of these, and their target."""
+    numbers = [None if at % 10 == 1 else float(at) for at in range(rows)]
+    numbers[::10] = [values[at % len(values)] for at in range(len(numbers[::10]))]
+    return pa.table({"x": pa.array(numbers, kind), "bad": [at % 3 % 2 for at in range(rows)]})
+
+
+class TestSpecialNumbers:
+    """A special value is found in a column of numbers of any type, or is refused."""
+
+    @pytest.mark.parametrize("few", [True, False])
+    @pytest.mark.parametrize(
+        ("special", "value", "kind"),
+        [
+            ("-99.9", -99.9, pa.float32()),
+            ("-99.9", -99.9, pa.float64()),
+            ("-99.9", -99.9, pa.float16()),
+            ("1e30", 1e30, pa.float32()),
+            ("3.4028234663852886e38", 3.4028234663852886e38, pa.float32()),
+            ("1.7976931348623157e308", sys.float_info.max, pa.float64()),
+            (str(2**53), float(2**53), pa.float64()),
+            (str(2**63 - 1), float(2**63), pa.float64()),
+            ("-1e300", -1e300, pa.float64()),
+        ],
+    )
+    def test_it_is_compared_in_the_width_of_the_column(self, special, value, kind, few):
+        """In 32 bits, -99.9 is another float than in 64; and a code may be larger than any exact integer."""
+        if kind == pa.float16():
+            value = np.float16(value)
+        rows = sentinels([value], kind) if kind != pa.float16() else sentinels([-99.9], pa.float32())
+        if kind == pa.float16():
+            rows = with_column(rows, "x", pa.array(rows["x"].to_numpy().astype(np.float16)))
+        woe = fit_woe(woe_spec(["x"], specialValues=[special]), rows)
+        (found,) = of_kind(woe, "x", "special")
+        assert found.rows == 60
+        asked = rows.slice(0, 20 if few else 600)
+        place = [each.kind for each in column(woe, "x").bins].index("special")
+        assert (woe.indices(asked)["x"][::10] == place).all()
+        assert (woe.indices(asked)["x"] == place).sum() == asked.num_rows // 10
+
+    def test_a_state_knows_it_in_other_widths(self):
+        """Fitted on 32 bits, asked in 64, and the other way round; a number beyond the narrow ones is in none of them."""
+        spec = woe_spec(["x"], specialValues=["-99.9", "1e300"])
+        for fitted_as, asked_as in ((pa.float32(), pa.float64()), (pa.float64(), pa.float32())):
+            woe = read_fitted(fit_woe(spec, sentinels([-99.9], fitted_as)).to_bytes())
+            place = [each.kind for each in column(woe, "x").bins].index("special")
+            infinite = pa.table({"x": pa.array([-99.9, math.inf, -99.0], asked_as)})
+            found = woe.indices(infinite)["x"].tolist()
+            assert found[0] == place
+            assert place not in found[1:]
+            assert place + 1 not in found
+
+    @pytest.mark.parametrize("special", ["nan", " -999", "inf", "1_000", "-999 ", "1e400"])
+    def test_one_that_no_number_is_is_refused(self, special):
+        """Rather than that its rows are measurements without a word; it is not quoted."""
+        said = refusal(woe_spec(["income"], specialValues=[-999, special]), loans())
+        assert "woe.specialValues: value 2 looks like a number" in said
+        assert f"{special!r}" not in said
+
+    def test_texts_need_a_column_of_texts(self):
+        """Beside one, they are its categories; without one they could match nothing."""
+        said = refusal(woe_spec(["income"], specialValues=["unknown"]), loans())
+        assert "woe.specialValues: value 1 is no number, and all columns are of numbers" in said
+        assert fit_woe(woe_spec(specialValues=["unknown"]), loans()).rows == 2_000
+
+
+class TestDecimals:
+    """Decimals are numbers: each is the float that is nearest to it."""
+
+    @pytest.mark.parametrize("kind", [pa.decimal128(12, 2), pa.decimal256(60, 20)])
+    @pytest.mark.parametrize("rows", [40, 2_000])
+    def test_they_weigh_as_floats_do(self, kind, rows):
+        """Bit by bit, in small tables and large; with codes, and in dictionaries."""
+        plain = loans().slice(0, 2_000)
+        income = plain["income"].to_pylist()
+        exact = [None if math.isnan(each) else Decimal(str(each)) for each in income]
+        decimals = with_column(plain, "income", pa.array(exact, kind))
+        spec = woe_spec(["income"], specialValues=[-999])
+        woe = fit_woe(spec, decimals)
+        assert woe.to_bytes() == fit_woe(spec, plain).to_bytes()
+        expected = woe.transform(plain.slice(0, rows))
+        assert woe.transform(decimals.slice(0, rows)).equals(expected)
+        coded = with_column(decimals, "income", decimals["income"].combine_chunks().dictionary_encode())
+        assert woe.transform(coded.slice(0, rows)).equals(expected)
+
+    def test_so_does_a_target_of_decimals(self):
+        """1.00 is 1."""
+        plain = loans()
+        decimals = with_column(plain, "bad", plain["bad"].cast(pa.decimal128(21, 2)))
+        assert fit_woe(woe_spec(), decimals).to_bytes() == fit_woe(woe_spec(), plain).to_bytes()

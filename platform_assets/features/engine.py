@@ -28,6 +28,7 @@ from platform_assets.features.overlap import read_ahead, written_behind
 from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import RowFiles, open_rows
 from platform_assets.features.row_order import whole_instants
+from platform_assets.features.table_columns import first_missing
 from platform_assets.features.transformer import FittedTransformer, kernel_version
 from platform_assets.features.window_report import NO_ANSWER, NO_VALUE
 from platform_assets.reading.errors import shown_name
@@ -252,15 +253,13 @@ class _Run:
                 told(chunk.num_rows)
 
     def _count_nulls(self, rows: "pa.Table", name: str, feature: "pa.ChunkedArray") -> None:
-        import pyarrow.compute as pc
-
         if not feature.null_count:
             return
         found = self.nulls[name]
         missing = 0
         if self.transformer.spec.transformer_type == "zscore":
             source = next(each for each, output in self.transformer.spec.outputs.items() if output == name)
-            missing = int(pc.sum(rows.column(source).is_null(nan_is_null=True)).as_py() or 0)
+            missing, _ = first_missing(rows.column(source))
             found[NO_VALUE] = found.get(NO_VALUE, 0) + missing
         found[NO_ANSWER] = found.get(NO_ANSWER, 0) + feature.null_count - missing
 

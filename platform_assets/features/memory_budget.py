@@ -27,6 +27,10 @@ _STEP_ROWS: Final = 1 << 16
 _RUN_ROWS: Final = 1 << 10
 """A run that has fewer is not worth while."""
 _FEWEST_ROWS: Final = 16
+_PAGE_ROWS: Final = 1 << 10
+"""Arrow ends no page of Parquet before it has so many rows, however large they are, and pages are read whole."""
+_PAGES: Final = 3
+"""Of that size: packed, unpacked, and one that is being written."""
 _WHOLE: Final = 3
 """What a file that is read whole takes while it is: its bytes, its texts, and those once more as they get types."""
 
@@ -67,8 +71,10 @@ def budget_for(limit_bytes: int, row_bytes: float, *, held_bytes: int = 0, name:
             f"a memory limit of {shown_bytes(limit_bytes)} is too small: the program itself takes about "
             f"{shown_bytes(program)}{whole}; give at least {shown_bytes(program + held_bytes + _FEWEST_BYTES)}"
         )
-    if row_bytes * _RUN_ROWS > left // _RUN_PART:
-        enough = program + held_bytes + _RUN_PART * _RUN_ROWS * row_bytes
+    pages = int(_PAGES * _PAGE_ROWS * row_bytes)
+    left -= pages
+    if left < _FEWEST_BYTES or row_bytes * _RUN_ROWS > left // _RUN_PART:
+        enough = program + held_bytes + pages + max(_FEWEST_BYTES, _RUN_PART * _RUN_ROWS * row_bytes)
         raise FeatureError(
             f"a memory limit of {shown_bytes(limit_bytes)} is too small for {name}: one row takes about "
             f"{shown_bytes(row_bytes)}; give at least {shown_bytes(enough)}, or leave out columns that are large"

@@ -93,6 +93,8 @@ def _of_group(file: Path, parquet: "pq.ParquetFile", group: int, names: Sequence
         count = _rows_of(max(by_row, unpacked), most_rows)
         batches = parquet.iter_batches(batch_size=count, row_groups=[group], columns=names, use_threads=False)
         first = pa.Table.from_batches([next(batches)])
+        if names is not None:
+            first = first.select(list(names))  # by a name with a dot, a field of an object comes along
         found, once = bytes_by_row(first.drop_columns([name for name in coded if name in first.column_names]))
         by_row = found / first.num_rows
     usual, most = by_row, by_row

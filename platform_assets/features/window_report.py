@@ -16,6 +16,7 @@ from platform_assets.features.memory_budget import DEFAULT_LIMIT_BYTES, Budget, 
 from platform_assets.features.overlap import read_ahead
 from platform_assets.features.row_files import RowFiles, open_rows
 from platform_assets.features.row_order import keys_of, whole_instants
+from platform_assets.features.table_columns import decoded
 from platform_assets.features.transformer_spec import LagSpec, TransformerSpec, ZscoreSpec
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class _Found:
             nulls = features.column(name).is_null()
             other = others.column(name).is_null()
             if isinstance(self._spec.of_type(), ZscoreSpec):
-                missing = chunk.column(column).is_null(nan_is_null=True)
+                missing = decoded(chunk.column(column)).is_null(nan_is_null=True)
                 counts = {NO_VALUE: _count(missing), TOO_FEW: _count(other) - _count(missing)}
                 last = EQUAL
             else:
@@ -149,7 +150,7 @@ class _Found:
             return chunk
         numbers = np.arange(self._rows - chunk.num_rows, self._rows, dtype=np.float64)
         for name in self._spec.columns:
-            missing = np.asarray(chunk.column(name).is_null(nan_is_null=True))
+            missing = np.asarray(decoded(chunk.column(name)).is_null(nan_is_null=True))
             chunk = chunk.set_column(chunk.column_names.index(name), name, pa.array(numbers, mask=missing))
         return chunk
 

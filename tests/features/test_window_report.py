@@ -4,13 +4,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from platform_assets.features.engine import run_transformer
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.external_sort import SortBudget
 from platform_assets.features.file_output import own_scratch
 from platform_assets.features.memory_budget import Budget
-from platform_assets.features.row_files import open_rows
+from platform_assets.features.row_files import open_rows, rows_of_table
 from platform_assets.features.transformer import fit
-from platform_assets.features.window_report import EQUAL, NO_VALUE, NOT_YET, TOO_FEW, TOO_OLD, window_report
+from platform_assets.features.window_report import (
+    EQUAL,
+    NO_ANSWER,
+    NO_VALUE,
+    NOT_YET,
+    TOO_FEW,
+    TOO_OLD,
+    window_report,
+)
 from tests.features.transformers import DAY_US, TINY, event_rows, transformer, write_rows
 
 
@@ -34,6 +43,18 @@ def test_each_null_has_a_reason(tmp_path):
     assert found.nulls == {"amount_zscore": {NO_VALUE: 1, TOO_FEW: 3, EQUAL: 1}}
     assert (found.rows, found.entities, found.fewest_rows, found.most_rows) == (6, 1, 6, 6)
     assert (found.mean_gap_days, found.longest_gap_days, found.ties) == (8, 36, 0)
+
+
+def test_values_of_a_dictionary_are_missing_where_it_holds_nan(tmp_path):
+    """Which no index says; the run and the report count alike."""
+    rows = rows_at((0, 1.0), (1, 2.0), (2, 5.0), (3, 1.0), (4, 2.0))
+    values = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 2, 1]), pa.array([1.0, 2.0, float("nan")]))
+    source = rows_of_table(rows.set_column(2, "amount", values), name="rows")
+    made = transformer("zscore", zscore={"minPeriods": 2}, windowDays=10)
+    found = window_report(made, source, budget=TINY)
+    assert found.nulls == {"amount_zscore": {NO_VALUE: 2, TOO_FEW: 2, EQUAL: 0}}
+    done = run_transformer(made, source, tmp_path / "f.parquet", budget=TINY)
+    assert done.nulls == {"amount_zscore": {NO_VALUE: 2, NO_ANSWER: 2}}
 
 
 def test_lags_are_not_yet_there_or_too_old(tmp_path):

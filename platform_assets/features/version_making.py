@@ -127,6 +127,8 @@ def publish_features(
         FeatureError: the rows do not fit the spec.
         SubjectError: the entities of a file can be no ids.
     """
+    import pyarrow as pa
+
     spec, given = declared.spec, FitInput.of(declared.spec, dataset)
     rows, subject, namespace = made.rows, str(spec.entity_key), FILE_NAMESPACE
     if dataset is not None:
@@ -135,7 +137,7 @@ def publish_features(
         erased = Suppression.of(outside.ledger, outside.salt).covers_each(
             namespace, subject_ids(rows, subject)
         )
-        rows = rows.filter([not each for each in erased])
+        rows = rows.filter(pa.array([not each for each in erased], pa.bool_()))
     beside = dict.fromkeys(filter(None, (subject, spec.entity_key, spec.timestamp_column)))
     table = rows.select(list(beside))
     outputs = made.fitted.transform(rows)

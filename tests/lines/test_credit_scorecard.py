@@ -144,7 +144,9 @@ def test_the_points_are_stored_with_the_model_and_stand_in_its_card(outside: Out
     assert {each.name for each in stored.characteristics} == COLUMNS
     shown = [(each["characteristic"], each["bin"], each["points"]) for each in card["points_table"]]
     assert shown == [
-        (each.name, found.name, found.points) for each in stored.characteristics for found in each.bins
+        (each.name, found.name, found.points)
+        for each in sorted(stored.characteristics, key=lambda each: -each.information_value)
+        for found in each.bins
     ]
     assert card["points_scale"]["points_to_double_odds"] == 20
     assert card["challenger"]["challenger_name"] == "gradient boosting, the challenger"

@@ -26,7 +26,7 @@ _BLEMISH: Final = r"^[ \t]*([+-]?[0-9.]+([eE][+-]?[0-9]+)?|(?i:n/?a|n\.a\.|#n/a|
 """Of texts among numbers: a number written otherwise, or a word for none."""
 _MOST_CODES: Final = 64
 """Different numbers that may be codes beside others, as `1`, `2`, `A`; more of them are measurements."""
-_WORDS: Final = ("false", "true")
+_SPELT: Final = ("false", "true")
 _CsvKind = Literal["numbers", "booleans", "texts"]
 
 
@@ -80,7 +80,7 @@ def _fitted_kinds(fitted: "FittedTransformer | None") -> dict[str, _CsvKind]:
     kinds: dict[str, _CsvKind] = {}
     for column in fitted.columns:
         categories = {name for each in column.bins for name in each.categories}
-        of_words: _CsvKind = "booleans" if categories and categories <= set(_WORDS) else "texts"
+        of_words: _CsvKind = "booleans" if categories and categories <= set(_SPELT) else "texts"
         kinds[column.name] = "numbers" if column.kind == "numeric" else of_words
     return kinds
 
@@ -100,7 +100,7 @@ def _times(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 def _labels(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Of a target: 1.0 is 1, and True is true. Whatever is neither has two spellings at most, or is refused later."""
-    if _only_words(texts):
+    if _only_booleans(texts):
         return _values(texts, "booleans")
     if texts.null_count < len(texts) and _first_odd(texts) is None:
         try:
@@ -120,7 +120,7 @@ def _kind_of(texts: "pa.ChunkedArray") -> _CsvKind:
 
     if texts.null_count == len(texts):
         return "texts"
-    if _only_words(texts):
+    if _only_booleans(texts):
         return "booleans"
     found = pc.unique(texts).drop_null()
     is_number = pc.match_substring_regex(found, _NUMBER)
@@ -145,7 +145,7 @@ def _values(texts: "pa.ChunkedArray", kind: _CsvKind) -> "pa.ChunkedArray":
         return texts
     if kind == "booleans":
         # What is neither, in rows that come later, is a category that was never seen.
-        return pc.equal(pc.utf8_lower(texts), _WORDS[True]) if _only_words(texts) else texts
+        return pc.equal(pc.utf8_lower(texts), _SPELT[True]) if _only_booleans(texts) else texts
     if _first_odd(texts) is not None:
         raise _odd(texts)
     if texts.null_count == len(texts) or pc.any(pc.match_substring_regex(texts, _FRACTION)).as_py():
@@ -160,14 +160,14 @@ def _values(texts: "pa.ChunkedArray", kind: _CsvKind) -> "pa.ChunkedArray":
     )
 
 
-def _only_words(texts: "pa.ChunkedArray") -> bool:
+def _only_booleans(texts: "pa.ChunkedArray") -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if texts.null_count == len(texts):
         return False
-    words: Any = pa.array(_WORDS, texts.type)
-    return bool(pc.all(pc.is_in(pc.utf8_lower(pc.unique(texts).drop_null()), words)).as_py())
+    spelt: Any = pa.array(_SPELT, texts.type)
+    return bool(pc.all(pc.is_in(pc.utf8_lower(pc.unique(texts).drop_null()), spelt)).as_py())
 
 
 def _first_odd(texts: "pa.ChunkedArray") -> int | None:

@@ -263,17 +263,31 @@ def prebins(spec: TransformerSpec, sample: "pa.Table") -> Prebins:
     Raises:
         FeatureError: a column is missing, has no value, or is of a type that has no weights.
     """
-    settings = _settings(spec)
-    found: list[Prebinned] = []
-    for name in spec.columns:
-        column = column_of(sample, name)
-        kind = kind_of(column, name)
-        if kind is None:
-            raise no_value(name)
-        found.append(NumberPrebins.of(column, name, settings) if kind == "numeric" else CategoryPrebins(name))
-    if all(isinstance(each, NumberPrebins) for each in found):
-        refuse_texts(settings.special_values)
-    return Prebins(spec, tuple(found))
+    return together(spec, [column_prebins(spec, name, sample) for name in spec.columns])
+
+
+def column_prebins(spec: TransformerSpec, name: str, sample: "pa.Table") -> Prebinned:
+    """Fine bins of one column.
+
+    Raises:
+        FeatureError: as `prebins`.
+    """
+    column = column_of(sample, name)
+    kind = kind_of(column, name)
+    if kind is None:
+        raise no_value(name)
+    return NumberPrebins.of(column, name, _settings(spec)) if kind == "numeric" else CategoryPrebins(name)
+
+
+def together(spec: TransformerSpec, columns: Sequence[Prebinned]) -> Prebins:
+    """The fine bins of all columns, in the spec's order.
+
+    Raises:
+        FeatureError: a special value can be in none of them.
+    """
+    if all(isinstance(each, NumberPrebins) for each in columns):
+        refuse_texts(_settings(spec).special_values)
+    return Prebins(spec, tuple(columns))
 
 
 def fit_woe(spec: TransformerSpec, rows: "pa.Table") -> Woe:

@@ -99,7 +99,7 @@ def test_rows_of_people_on_both_sides_need_a_time() -> None:
 
     with pytest.raises(FeatureError, match="on both sides of its split"):
         kept_apart("w@v1", fitted, rows, "person")
-    with pytest.raises(FeatureError, match="there is no column at"):
+    with pytest.raises(FeatureError, match="column at is missing"):
         kept_apart("w@v1", fitted, rows, "person", time_column="at")
 
 
@@ -307,7 +307,7 @@ def test_times_are_read_as_windows_read_them(known: pa.Array) -> None:
 
     assert past_only("some@v1", fit(spec, rows), rows).outcome == "pass"
     line = pa.table({"split": ["test"], "at": ["2124-01-01"]})
-    assert targets_known("some@v1", rows, "known", line, "at").counts["late"] == 1
+    assert targets_known("some@v1", rows, ["known"], line, "at").counts["late"] == 1
 
 
 def test_no_rows_are_no_leak() -> None:

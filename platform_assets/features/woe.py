@@ -263,17 +263,31 @@ def prebins(spec: TransformerSpec, sample: "pa.Table") -> Prebins:
     Raises:
         FeatureError: a column is missing, has no value, or is of a type that has no weights.
     """
-    settings = _settings(spec)
-    found: list[Prebinned] = []
-    for name in spec.columns:
-        column = column_of(sample, name)
-        kind = kind_of(column, name)
-        if kind is None:
-            raise no_value(name)
-        found.append(NumberPrebins.of(column, name, settings) if kind == "numeric" else CategoryPrebins(name))
-    if all(isinstance(each, NumberPrebins) for each in found):
-        refuse_texts(settings.special_values)
-    return Prebins(spec, tuple(found))
+    return joined(spec, [prebinned(spec, sample, name) for name in spec.columns])
+
+
+def prebinned(spec: TransformerSpec, sample: "pa.Table", name: str) -> Prebinned:
+    """Fine bins of one column, which need no other of the sample.
+
+    Raises:
+        FeatureError: as `prebins`.
+    """
+    column = column_of(sample, name)
+    kind = kind_of(column, name)
+    if kind is None:
+        raise no_value(name)
+    return NumberPrebins.of(column, name, _settings(spec)) if kind == "numeric" else CategoryPrebins(name)
+
+
+def joined(spec: TransformerSpec, columns: Sequence[Prebinned]) -> Prebins:
+    """The fine bins of all columns of the spec, in its order.
+
+    Raises:
+        FeatureError: a special value is a text, and no column is of texts.
+    """
+    if all(isinstance(each, NumberPrebins) for each in columns):
+        refuse_texts(_settings(spec).special_values)
+    return Prebins(spec, tuple(columns))
 
 
 def fit_woe(spec: TransformerSpec, rows: "pa.Table") -> Woe:

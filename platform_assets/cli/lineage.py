@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,6 +208,19 @@ def _print_rollback(changes: dict[str, tuple[str | None, str]]) -> None:
         print("  nothing changes: that release is active already")
 
 
+def _entry(entry: Mapping[str, Any]) -> str:
+    """A line for an entry of the ledger."""
+    shown = (entry.get("rule_set"), entry.get("outcome") or entry.get("reason"), entry.get("observed"))
+    return f"#{entry['seq']}  {entry['time']:%Y-%m-%d %H:%M:%S}  {entry['kind']}  " + "  ".join(
+        str(part) for part in shown if part is not None
+    )
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    """A line for what an answer came with, such as a reason."""
+    return ", ".join(f"{name} {value}" for name, value in record.items())
+
+
 def _print_tree(record: Any, indent: str = "") -> None:
     for name, value in record.items():
         if isinstance(value, dict):
@@ -216,14 +229,6 @@ def _print_tree(record: Any, indent: str = "") -> None:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             print(f"{indent}{name}")
             for each in value:
-                shown = (
-                    each.get("rule_set"),
-                    each.get("outcome") or each.get("reason"),
-                    each.get("observed"),
-                )
-                print(
-                    f"{indent}  #{each['seq']}  {each['time']:%Y-%m-%d %H:%M:%S}  {each['kind']}  "
-                    + "  ".join(str(part) for part in shown if part is not None)
-                )
+                print(f"{indent}  {_entry(each) if 'seq' in each else _said(each)}")
         else:
             print(f"{indent}{name:<18} {', '.join(map(str, value)) if isinstance(value, list) else value}")

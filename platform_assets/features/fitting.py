@@ -95,26 +95,27 @@ def _prebins(
     spec: TransformerSpec, rows: RowFiles, budget: Budget, threads: int, on_progress: OnProgress
 ) -> "Prebins":
     """Fine bins by the sample that `sampled` has of a table; of some columns at a time, so that it fits into memory."""
-    from platform_assets.features.woe import column_prebins, sample_of, together
+    from platform_assets.features.woe import joined, prebinned, sample_of
     from platform_assets.features.woe_columns import kind_of
 
     taken = sample_of(rows.rows)
     empty = rows.schema.empty_table()
     with placed(rows, 0):
         numbers = [name for name in spec.columns if kind_of(empty.column(name), name) == "numeric"]
-    fine: dict[str, Prebinned] = {}
+    fine: list[Prebinned] = []
     names = list(spec.columns)
-    at_once = 1
+    together = 1
     while names:
-        group, names = names[:at_once], names[at_once:]
+        group, names = names[:together], names[together:]
         sample = _sample(rows, group, [name for name in group if name in numbers], taken, budget, threads)
         on_progress(SAMPLING, rows.rows * (len(spec.columns) - len(names)) // len(spec.columns), rows.rows)
         with placed(rows, 0):
-            fine |= {name: column_prebins(spec, name, sample) for name in group}
+            fine += [prebinned(spec, sample, name) for name in group]
         # As many as fit by the size of these; while they are looked at, they lie there once more.
-        at_once = max(1, int(at_once * budget.sort.run_bytes / max(2 * sample.nbytes, 1)))
+        together = max(1, int(together * budget.sort.run_bytes / max(2 * sample.nbytes, 1)))
+        del sample
     with placed(rows, 0):
-        return together(spec, [fine[name] for name in spec.columns])
+        return joined(spec, fine)
 
 
 def _sample(

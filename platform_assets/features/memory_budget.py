@@ -20,6 +20,9 @@ _CHUNK_PART: Final = 32
 """Some ten chunks are on their way at once: read ahead, worked on, with their features, and waiting to be written."""
 _RUN_PART: Final = 4
 """While a run is sorted, keys, positions and the largest column lie there besides."""
+_LARGE_RUN_PART: Final = 6
+"""Of rows that are large: nearly all of one is in one column, so that copies of columns are copies of runs."""
+_LARGE_ROW_BYTES: Final = 1 << 10
 _MOST_ROWS: Final = 1 << 19
 """Of a chunk, which becomes a row group."""
 _STEP_ROWS: Final = 1 << 16
@@ -71,17 +74,18 @@ def budget_for(limit_bytes: int, row_bytes: float, *, held_bytes: int = 0, name:
             f"a memory limit of {shown_bytes(limit_bytes)} is too small: the program itself takes about "
             f"{shown_bytes(program)}{whole}; give at least {shown_bytes(program + held_bytes + _FEWEST_BYTES)}"
         )
+    run_part = _RUN_PART if row_bytes < _LARGE_ROW_BYTES else _LARGE_RUN_PART
     pages = int(_PAGES * _PAGE_ROWS * row_bytes)
     left -= pages
-    if left < _FEWEST_BYTES or row_bytes * _RUN_ROWS > left // _RUN_PART:
-        enough = program + held_bytes + pages + max(_FEWEST_BYTES, _RUN_PART * _RUN_ROWS * row_bytes)
+    if left < _FEWEST_BYTES or row_bytes * _RUN_ROWS > left // run_part:
+        enough = program + held_bytes + pages + max(_FEWEST_BYTES, run_part * _RUN_ROWS * row_bytes)
         raise FeatureError(
             f"a memory limit of {shown_bytes(limit_bytes)} is too small for {name}: one row takes about "
             f"{shown_bytes(row_bytes)}; give at least {shown_bytes(enough)}, or leave out columns that are large"
         )
     batch_bytes = left // _CHUNK_PART
     rows = int(batch_bytes / max(row_bytes, 1.0))
-    run_bytes = left // _RUN_PART
+    run_bytes = left // run_part
     sort = SortBudget(run_bytes=run_bytes)
     # Of each run that is merged, a block lies in memory.
     fewest = int(run_bytes / sort.fan_in / max(row_bytes, 1.0))

@@ -263,11 +263,11 @@ def prebins(spec: TransformerSpec, sample: "pa.Table") -> Prebins:
     Raises:
         FeatureError: a column is missing, has no value, or is of a type that has no weights.
     """
-    return together(spec, [column_prebins(spec, name, sample) for name in spec.columns])
+    return joined(spec, [prebinned(spec, sample, name) for name in spec.columns])
 
 
-def column_prebins(spec: TransformerSpec, name: str, sample: "pa.Table") -> Prebinned:
-    """Fine bins of one column.
+def prebinned(spec: TransformerSpec, sample: "pa.Table", name: str) -> Prebinned:
+    """Fine bins of one column, which need no other of the sample.
 
     Raises:
         FeatureError: as `prebins`.
@@ -279,11 +279,11 @@ def column_prebins(spec: TransformerSpec, name: str, sample: "pa.Table") -> Preb
     return NumberPrebins.of(column, name, _settings(spec)) if kind == "numeric" else CategoryPrebins(name)
 
 
-def together(spec: TransformerSpec, columns: Sequence[Prebinned]) -> Prebins:
-    """The fine bins of all columns, in the spec's order.
+def joined(spec: TransformerSpec, columns: Sequence[Prebinned]) -> Prebins:
+    """The fine bins of all columns of the spec, in its order.
 
     Raises:
-        FeatureError: a special value can be in none of them.
+        FeatureError: a special value is a text, and no column is of texts.
     """
     if all(isinstance(each, NumberPrebins) for each in columns):
         refuse_texts(_settings(spec).special_values)

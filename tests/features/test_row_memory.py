@@ -153,7 +153,7 @@ class TestLimits:
         assert budget_for(int(1.1 * enough * 1e9), 100_000).batch_rows >= 16
 
     @pytest.mark.parametrize(
-        ("limit", "row_bytes"), [(500, 5_000), (500, 20), (2_000, 200_000), (2_000, 1_000)]
+        ("limit", "row_bytes"), [(500, 5_000), (500, 20), (2_000, 100_000), (2_000, 1_000)]
     )
     def test_what_is_held_at_once_is_a_part_of_the_limit(self, limit, row_bytes):
         """Chunks, runs, and a block of each run that is merged."""
@@ -275,6 +275,6 @@ class TestPeaks:
             "--output",
             "f.parquet",
             "--memory-limit",
-            "600MB",
+            "700MB",
         )
-        assert peak_of(tmp_path, *arguments) <= 600 * MB
+        assert peak_of(tmp_path, *arguments) <= 700 * MB

@@ -104,7 +104,10 @@ def test_an_answer_leads_back_to_its_data(outside: OutsideSystems, tmp_path: Pat
     (tmp_path / "answer.json").write_text(json.dumps(answer))
 
     walked = told(outside, "trace", tmp_path / "answer.json")
+    printed = platform_assets(outside.settings.home, "trace", str(tmp_path / "answer.json")).stdout
 
+    assert f"characteristic {answer['reasons'][0]['characteristic']}, bin" in printed
+    assert "credit_woe@v1" in printed
     assert 0 < answer["score"] < 1
     assert answer["decision"] == ("bad" if answer["label"] else "not bad")
     assert walked["versions"]["dataset"] == told(outside, "status", LINE)["lines"][LINE]["data_version"]

@@ -1,7 +1,7 @@
 """What the windows of a transformer hold over some rows, and why values are null: for people who choose days and periods."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,9 +75,10 @@ def window_report(
     rows.refuse_missing(read)
     if budget is None:
         held = 0 if rows.table is None else rows.table.nbytes
-        # Twice: reasons are found by a second computation beside the first.
-        row_bytes = 2 * rows.row_bytes(read).most
+        # Reasons are found by a second computation beside the first, of rows and columns of its own.
+        row_bytes = 4 * rows.row_bytes(read).most
         budget = budget_for(memory_limit_bytes, row_bytes, held_bytes=held, name=rows.name)
+        budget = replace(budget, sort=replace(budget.sort, run_bytes=budget.sort.run_bytes // 2))
     found = _Found(spec)
     done = 0
     with own_scratch(scratch) as folder:

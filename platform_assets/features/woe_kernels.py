@@ -11,7 +11,8 @@ Glossary:
     answers   (m + 2,)         what each cell becomes; the last is for NaN
 
 The places are those of `sketch.binning.KeyTable`. Infinite values fall into the cells at the ends. No `fastmath`, for
-the reasons in `sketch.kernels`.
+the reasons in `sketch.kernels`. The look-up is that of `sketch.kernels` once more and not imported: numba's cache on disk
+does not see when a function of another file has changed.
 """
 
 from collections.abc import Callable

@@ -119,6 +119,15 @@ def rounded(points: float) -> int:
     return math.floor(points + 0.5)
 
 
+def _settled(value: float) -> float:
+    """A number of the solver without the digits that are noise.
+
+    It stops at 1e-8, and the last bits depend on where it ran: a pod and a laptop of one processor differed by them. Equal
+    rows are to give equal weights.
+    """
+    return float(f"{value:.10g}")
+
+
 def fit_scorecard(
     features: NDArray[np.float64],
     labels: NDArray[np.int64],
@@ -157,9 +166,9 @@ def fit_scorecard(
             f"the scorecard did not settle in {_MOST_ITERATIONS} iterations; raise regularisation"
         )
     found = Scorecard(
-        intercept=float(solver.intercept_[0]),
+        intercept=_settled(solver.intercept_[0]),
         coefficients=tuple(
-            Coefficient(feature=name, coefficient=float(coefficient))
+            Coefficient(feature=name, coefficient=_settled(coefficient))
             for name, coefficient in zip(names, solver.coef_[0], strict=True)
         ),
         scale=scale,

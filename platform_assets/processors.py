@@ -51,6 +51,11 @@ def available_cpus(process: Path = _SELF) -> int:
     return max(1, math.ceil(min(_cores(), cpu_quota(process))))
 
 
+def cores() -> int | None:
+    """How many the machine has, whoever may use them; for people."""
+    return os.cpu_count()
+
+
 def cpu_quota(process: Path = _SELF) -> float:
     """Cores' worth of CPU time that the process's cgroup, or one above it, may use; infinite without a limit."""
     try:

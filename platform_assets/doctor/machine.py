@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.doctor.findings import OWN_PATIENCE_SECONDS, Finding, Probe, one_line
-from platform_assets.processors import available_cpus, cpu_quota
+from platform_assets.processors import available_cpus, cores, cpu_quota
 
 _OLDEST_PYTHON: Final = (3, 11)
 _LOCK: Final = Path(__file__).resolve().parents[2] / "constraints.lock"
@@ -189,7 +189,7 @@ def _told(command: list[str], *, seconds: float) -> str | None:
 def _processors() -> Iterator[Finding]:
     cpus, quota = available_cpus(), cpu_quota()
     limit = "no limit" if math.isinf(quota) else f"a limit of {quota:g}"
-    yield Finding("machine", "processors", "ok", f"{cpus} to use, of {os.cpu_count()} cores with {limit}")
+    yield Finding("machine", "processors", "ok", f"{cpus} to use, of {cores()} cores with {limit}")
 
 
 def memory(cgroups: Path, meminfo: Path = Path("/proc/meminfo")) -> Iterator[Finding]:

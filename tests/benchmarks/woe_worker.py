@@ -35,14 +35,13 @@ def _platform_assets(rows: pa.Table, names: list[str], most: int) -> Fit:
             "transformerType": "woe",
             "columns": names,
             "target": "bad",
-            "outputNames": {name: name for name in names},
             "woe": {"maxBins": most, "minBinShare": LEAST_SHARE, "rareShare": RARE_SHARE},
         }
     )
 
     def fit() -> Weigh:
         woe = fit_woe(spec, rows)
-        return lambda: woe.transform(rows)
+        return lambda: woe.transform(rows).rename_columns(names)
 
     return fit
 

@@ -220,7 +220,7 @@ def _readable(file: Path) -> Iterator[None]:
         raise FeatureError(str(problem)) from None
     except MemoryError:
         raise
-    except pa.ArrowNotImplementedError:
+    except pa.ArrowNotImplementedError:  # Arrow's word for a layout that it can only read whole
         raise FeatureError(
             f"{file}: has a column of a layout that cannot be read in pieces, as a dictionary within an object; write it "
             "again without"

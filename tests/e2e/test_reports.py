@@ -131,6 +131,7 @@ def opened(page: Page, server: Server, path: str) -> Page:
     return page
 
 
+# Its rules come from npm, which not every machine has; the structure of pages is tested by rules of ours all the same.
 @pytest.mark.skipif(
     not AXE.is_file(), reason="NOT CHECKED BY AXE: make axe, or AXE_CORE names its axe.min.js"
 )

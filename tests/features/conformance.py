@@ -231,7 +231,7 @@ class TransformerContract:
 
     @pytest.fixture
     def engine(self) -> Engine:
-        """The engine in question."""
+        """The engine in question, which each subclass gives: without one nothing would be tested."""
         raise NotImplementedError
 
     @pytest.mark.parametrize(("options", "rows"), pairs(OPTIONS, HISTORIES))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from platform_assets.datasets.batches import BatchedTable, Cells, kind_of_type
+from platform_assets.datasets.batches import BatchedTable, Cells, batched, kind_of_type
 from platform_assets.datasets.contract import Contract, Expectation
 from platform_assets.datasets.contract_run import (
     ContractReport,
@@ -21,6 +21,7 @@ from platform_assets.datasets.contract_run import (
     evaluate,
     expectation_result,
     refusal,
+    run_contract,
     run_id,
     suite_of,
 )
@@ -47,6 +48,24 @@ class Judged(NamedTuple):
     results: tuple[ExpectationResult, ...]
     filled: Mapping[str, int]
     """Values by column, of the columns that were looked at."""
+
+
+def judge_table(
+    contract: Contract,
+    table: "pa.Table",
+    *,
+    run_name: str,
+    domains: Collection[str] | None = None,
+    salt: bytes | None = None,
+) -> ContractReport:
+    """The report on a table in memory: Great Expectations' own, or that of its batches where it has more than `MOST_ROWS_FOR_GE`.
+
+    Raises:
+        ContractError: A domain is unknown, or GE refuses the type or the kwargs of an expectation.
+    """
+    if table.num_rows > MOST_ROWS_FOR_GE:
+        return judge_batches(contract, batched(table), run_name=run_name, domains=domains, salt=salt)
+    return run_contract(contract, table.to_pandas(), run_name=run_name, domains=domains, salt=salt)
 
 
 def judge_batches(
@@ -186,14 +205,15 @@ def _with_hashes(
     if not any(wanted.values()):
         return {}
     fine = _FineTimes(table.schema)
+    objecting = {measure.column for measure in failed.values() if measure.column is not None}
     rows = 0
     for batch in table.batches(table.schema.names):
         fine.look_at(batch)
-        cells = _cells(table, batch, {measure.column for measure in failed.values()}, first_row=rows)
+        cells = _cells(table, batch, objecting, first_row=rows)
         for at, measure in failed.items():
             if wanted[at] and measure.column is not None:
                 wrong = measure.unexpected(cells[measure.column])
-                places = np.flatnonzero(wrong)[: wanted[at]]
+                places = np.arange(0) if wrong is None else np.flatnonzero(wrong)[: wanted[at]]
                 wanted[at] -= len(places)
                 if len(places):
                     named[at].append(batch.take(pa.array(places)))

@@ -4,7 +4,7 @@ Whole numbers, decimals, dates and times are counts of a unit: 1, 0.01, a day, a
 exact in these units, whatever a float would make of it. A float of 32 or 16 bits is the shortest decimal that it stands for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -60,7 +60,7 @@ class BatchedTable:
     scan: "Callable[[Sequence[str]], Iterator[pa.RecordBatch]]"
     """The batches from the first row on, of these columns in the schema's order; small ones."""
 
-    def batches(self, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+    def batches(self, columns: Collection[str]) -> "Iterator[pa.RecordBatch]":
         """The batches from the first row on, of these columns at least, of plain types."""
         names = [name for name in self.schema.names if name in columns] or self.schema.names[:1]
         for batch in self.scan(names):
@@ -244,7 +244,7 @@ def unit_of(type_: "pa.DataType") -> Fraction:
     import pyarrow as pa
 
     if pa.types.is_decimal(type_):
-        return Fraction(10) ** -type_.scale
+        return Fraction(1, 10**type_.scale) if type_.scale >= 0 else Fraction(10**-type_.scale)
     if pa.types.is_date(type_):
         return Fraction(_DAY * _NANOSECONDS)
     if pa.types.is_timestamp(type_):

@@ -7,6 +7,7 @@ rows are compared as floats and yet judged by each digit of the contract.
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -121,7 +122,7 @@ def wide_floats(cells: Cells) -> "np.ndarray[Any, Any]":
     return np.array([*(float(str(each)) for each in found), math.nan])[codes]
 
 
-def _rounded_up(value: Any, *, strict: bool) -> int:
+def _rounded_up(value: Fraction, *, strict: bool) -> int:
     """The least whole number that is at least the value, or above it."""
     return math.floor(value) + 1 if strict else math.ceil(value)
 

@@ -113,6 +113,11 @@ class DomainResult(_Result):
     counts: dict[str, int]
     """`expectations`, `passed`, `failed`, `errored`, `rows`."""
 
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Who looked at the rows, each once."""
+        return tuple(sorted({result.engine for result in self.results}))
+
 
 class ContractReport(_Result):
     """One run of a contract over one frame."""
@@ -391,9 +396,7 @@ def refusal(
     return str(named.error(("expectations", expectation.index, "kwargs", *field), f"{problem}."))
 
 
-def _unfilled(
-    expectation: Expectation, present: Sequence[str], kind: Callable[[str], Kind]
-) -> str | None:
+def _unfilled(expectation: Expectation, present: Sequence[str], kind: Callable[[str], Kind]) -> str | None:
     """A column without any value, where that leaves nothing to look at; None where something is."""
     empty = [name for name in present if kind(name) == "empty"]
     looks_away = str(expectation.kwargs.get("ignore_row_if")).startswith(("either", "any"))
@@ -492,15 +495,19 @@ def _judge(
     observed = figures.get("observed_value") if expectation.type in _AGGREGATES else None
     if observed is not None:
         observed *= run.units.get(expectation.index, 1)
-    answer = Answer(
-        success=told.success,
-        elements=figures.get("element_count"),
-        unexpected=figures.get("unexpected_count"),
-        missing=figures.get("missing_count", 0),
-        unexpected_percent=figures.get("unexpected_percent"),
-        observed=observed,
-        exception=_exception_name(told.exception_info),
-    ) if told is not None else None
+    answer = (
+        Answer(
+            success=told.success,
+            elements=figures.get("element_count"),
+            unexpected=figures.get("unexpected_count"),
+            missing=figures.get("missing_count", 0),
+            unexpected_percent=figures.get("unexpected_percent"),
+            observed=observed,
+            exception=_exception_name(told.exception_info),
+        )
+        if told is not None
+        else None
+    )
     result = expectation_result(
         expectation,
         answer,

@@ -198,11 +198,11 @@ class _RowCount(_Held):
 
 
 class _Columns(_Held):
-    """The names of the columns, in their order."""
+    """What the columns are called."""
 
-    def __init__(self, names: Sequence[str], stated: Sequence[Any]) -> None:
+    def __init__(self, *, success: bool) -> None:
         super().__init__(None)
-        self._success = list(names) == list(stated)
+        self._success = success
 
     def add(self, cells: Cells | None, *, first_row: int, rows: int) -> None:
         """Rows have no say."""
@@ -242,10 +242,23 @@ def _kind(name: str, schema: "pa.Schema") -> Any:
 def _of_table(type_: str, kwargs: Mapping[str, Any], schema: "pa.Schema") -> Measure | None:
     if type_ == "expect_table_columns_to_match_ordered_list":
         stated = kwargs.get("column_list")
-        return _Columns(schema.names, stated) if isinstance(stated, list) else None
+        return _Columns(success=stated == schema.names) if isinstance(stated, list) else None
+    if type_ == "expect_table_columns_to_match_set":
+        return _column_set(kwargs, schema.names)
     if type_ == "expect_table_row_count_to_equal":
         kwargs = {"min_value": kwargs.get("value"), "max_value": kwargs.get("value")}
     return _RowCount(kwargs) if type_.startswith("expect_table_row_count") and _has_bounds(kwargs) else None
+
+
+def _column_set(kwargs: Mapping[str, Any], names: Sequence[str]) -> Measure | None:
+    stated, exact = kwargs.get("column_set"), kwargs.get("exact_match", True)
+    if (
+        not isinstance(stated, list)
+        or not isinstance(exact, bool)
+        or not all(isinstance(each, str) for each in stated)
+    ):
+        return None
+    return _Columns(success=set(stated) == set(names) if exact else set(stated) <= set(names))
 
 
 def _is_plain(kwargs: Mapping[str, Any]) -> bool:
@@ -344,7 +357,10 @@ def _matching(*, wanted: bool) -> Callable[..., Measure | None]:
 def _of_texts(cells: Cells, passes: Callable[[str], bool]) -> "np.ndarray[Any, Any]":
     """Whether each text passes, each distinct one looked at once."""
     texts, codes = cells.distinct_texts()
-    return np.fromiter(map(passes, texts), dtype=bool, count=len(texts))[codes] if len(texts) else codes == 0
+    if not len(texts):
+        return np.zeros(len(codes), dtype=bool)
+    passed = np.fromiter(map(passes, texts), dtype=bool, count=len(texts))
+    return np.asarray(passed[codes])
 
 
 def _lengths(column: str, type_: "pa.DataType", kwargs: Mapping[str, Any]) -> Measure | None:
@@ -375,6 +391,7 @@ def _never(*_: Any) -> None:
 
 _MAKING: Final[Mapping[str, tuple[frozenset[str], Callable[..., Measure | None]]]] = {
     "expect_table_columns_to_match_ordered_list": (frozenset({"column_list"}), _never),
+    "expect_table_columns_to_match_set": (frozenset({"column_set", "exact_match"}), _never),
     "expect_table_row_count_to_be_between": (_BOUNDS, _never),
     "expect_table_row_count_to_equal": (frozenset({"value"}), _never),
     "expect_column_values_to_be_null": (frozenset({"column", "mostly"}), _filled(wanted=False)),

@@ -131,7 +131,6 @@ def keys(cells: Cells, rows: "np.ndarray[Any, Any]") -> "pa.Array":
 def _distinct(values: "pa.Array") -> "tuple[pa.Array, np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Each value once, where it stands first, and how often it occurs."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     everywhere, once = np.arange(len(values)), np.ones(len(values), dtype=np.int64)
     if pa.types.is_integer(values.type):
@@ -184,7 +183,7 @@ def _parts(values: "pa.Array") -> "np.ndarray[Any, Any]":
         hashed = values.to_numpy().astype(np.int64, copy=False).view(np.uint64)
     else:
         hashed = pd.util.hash_array(values.to_numpy(zero_copy_only=False), categorize=False)
-    return ((hashed * _MIX) >> _UPPER_BITS).astype(np.uint8)
+    return np.asarray((hashed * _MIX) >> _UPPER_BITS, dtype=np.uint8)
 
 
 def _read(file: Path) -> "list[pa.RecordBatch]":

@@ -113,7 +113,7 @@ def wide_floats(cells: Cells) -> "np.ndarray[Any, Any]":
             [math.nan if each is None else float(each) for each in cells.array.to_pylist()], dtype=np.float64
         )
     if cells.family == "boolean":
-        filled = cells.array.fill_null(False)
+        filled = cells.array.fill_null(fill_value=False)
         return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.float64)
     numbers = cells.numbers
     if cells.family != "narrow":
@@ -209,7 +209,7 @@ def _decimals_within(type_: "pa.DataType", least: int | None, most: int | None) 
         found = np.ones(len(cells.array), dtype=bool)
         for compare, bound in ((pc.greater_equal, low), (pc.less_equal, high)):
             if bound is not None:
-                found &= compare(cells.array, bound).fill_null(False).to_numpy(zero_copy_only=False)
+                found &= compare(cells.array, bound).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
         return found
 
     return test

@@ -1,12 +1,12 @@
 """The mean of a column that comes in batches, to the last bit what pandas gives of the whole.
 
 A sum of floats depends on the order of its additions. numpy adds floats in halves, which it can only tell once it knows how
-many there are, so they are kept, on disk where they are many; and whole numbers, which it turns into floats on the way, in
-blocks of 8,192.
+many there are, so they are kept, on disk where they are many; missing ones count as 0. Whole numbers it turns into floats on
+the way, in blocks of 8,192, and adds each run between missing ones by itself.
 """
 
 import tempfile
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -19,37 +19,58 @@ _HALVES_OF: Final = 8
 _MOST_BYTES: Final = 32 << 20
 """Of floats in memory; more of them lie on disk."""
 _FLOAT_BYTES: Final = 8
+_WIDEST: Final = 2.0**53
+"""Whole numbers whose sum stays below add up to the same in any order."""
 
 
-class FloatMean:
-    """Of floats of 64 bits."""
+class Mean(Protocol):
+    """A mean that grows."""
 
-    def __init__(self) -> None:
-        self._kept = tempfile.SpooledTemporaryFile(max_size=_MOST_BYTES)  # noqa: SIM115 - `close` closes it
-        self._count = 0
+    def add(self, values: "np.ndarray[Any, Any]", given: "np.ndarray[Any, Any] | None") -> None:
+        """The next rows.
 
-    def add(self, values: "np.ndarray[Any, Any]") -> Self:
-        """More of them, none of which is missing."""
-        self._kept.write(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-        self._count += len(values)
-        return self
+        Args:
+            values: Floats of 64 bits, one for each row, with anything where none is.
+            given: True where one is; None for everywhere.
+        """
 
     def value(self) -> float | None:
-        """The mean; None of none."""
-        self._kept.seek(0)
-        with np.errstate(invalid="ignore", over="ignore"):
-            return float(self._sum(self._count) / self._count) if self._count else None
+        """The mean of those that are given; None of none."""
 
     def close(self) -> None:
         """Forget them."""
+
+
+class FloatMean:
+    """Of floats."""
+
+    def __init__(self) -> None:
+        self._kept = tempfile.SpooledTemporaryFile(max_size=_MOST_BYTES)  # noqa: SIM115 - `close` closes it
+        self._rows = self._count = 0
+
+    def add(self, values: "np.ndarray[Any, Any]", given: "np.ndarray[Any, Any] | None") -> None:
+        """See `Mean`."""
+        kept = values if given is None else np.where(given, values, 0.0)
+        self._kept.write(np.ascontiguousarray(kept, dtype=np.float64).tobytes())
+        self._rows += len(values)
+        self._count += len(values) if given is None else int(np.count_nonzero(given))
+
+    def value(self) -> float | None:
+        """See `Mean`."""
+        self._kept.seek(0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return float(self._sum(self._rows) / self._count) if self._count else None
+
+    def close(self) -> None:
+        """See `Mean`."""
         self._kept.close()
 
-    def _sum(self, count: int) -> Any:
-        if count <= _LEAF:
-            return np.add.reduce(np.frombuffer(self._kept.read(count * _FLOAT_BYTES)))
-        half = count // 2
+    def _sum(self, rows: int) -> Any:
+        if rows <= _LEAF:
+            return np.add.reduce(np.frombuffer(self._kept.read(rows * _FLOAT_BYTES)))
+        half = rows // 2
         half -= half % _HALVES_OF
-        return self._sum(half) + self._sum(count - half)
+        return self._sum(half) + self._sum(rows - half)
 
 
 class WholeMean:
@@ -57,21 +78,35 @@ class WholeMean:
 
     def __init__(self) -> None:
         self._sum, self._count = np.float64(0), 0
-        self._rest = np.zeros(0)
+        self._rest, self._rest_given = np.zeros(0), np.zeros(0, dtype=bool)
 
-    def add(self, values: "np.ndarray[Any, Any]") -> Self:
-        """More of them, as floats, none of which is missing."""
-        self._count += len(values)
-        pending = np.concatenate([self._rest, values])
-        whole = len(pending) // _BLOCK * _BLOCK
+    def add(self, values: "np.ndarray[Any, Any]", given: "np.ndarray[Any, Any] | None") -> None:
+        """See `Mean`."""
+        present = np.ones(len(values), dtype=bool) if given is None else given
+        self._count += int(np.count_nonzero(present))
+        values = np.concatenate([self._rest, values])
+        present = np.concatenate([self._rest_given, present])
+        whole = len(values) // _BLOCK * _BLOCK
         for start in range(0, whole, _BLOCK):
-            self._sum += np.add.reduce(pending[start : start + _BLOCK])
-        self._rest = pending[whole:]
-        return self
+            self._sum = _added(self._sum, values[start : start + _BLOCK], present[start : start + _BLOCK])
+        self._rest, self._rest_given = values[whole:], present[whole:]
 
     def value(self) -> float | None:
-        """The mean; None of none."""
-        return float((self._sum + np.add.reduce(self._rest)) / self._count) if self._count else None
+        """See `Mean`."""
+        return float(_added(self._sum, self._rest, self._rest_given) / self._count) if self._count else None
 
     def close(self) -> None:
         """Nothing lies anywhere."""
+
+
+def _added(total: Any, values: "np.ndarray[Any, Any]", given: "np.ndarray[Any, Any]") -> Any:
+    """The total with a block added, run by run where it makes a difference."""
+    if given.all():
+        return total + np.add.reduce(values)
+    present = values[given]
+    if abs(total) + np.add.reduce(np.abs(present)) < _WIDEST:
+        return total + np.add.reduce(present)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], given, [False]])))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        total += np.add.reduce(values[start:stop])
+    return total

@@ -16,7 +16,7 @@ from platform_assets.datasets.comparisons import Test, among, wide_floats, withi
 from platform_assets.datasets.contract import Expectation
 from platform_assets.datasets.contract_run import Answer
 from platform_assets.datasets.contract_values import misfit
-from platform_assets.datasets.means import FloatMean, WholeMean
+from platform_assets.datasets.means import FloatMean, Mean, WholeMean
 from platform_assets.datasets.repeats import Repeats, keys
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES
 
@@ -166,12 +166,11 @@ class _Mean(_Held):
     def __init__(self, column: str, type_: "pa.DataType", kwargs: Mapping[str, Any]) -> None:
         super().__init__(column)
         self._kwargs = kwargs
-        self._mean = WholeMean() if family_of(type_) in {"whole", "boolean"} else FloatMean()
+        self._mean: Mean = WholeMean() if family_of(type_) in {"whole", "boolean"} else FloatMean()
 
     def add(self, cells: Cells | None, *, first_row: int, rows: int) -> None:  # noqa: ARG002
         assert cells is not None, "the measure has a column"
-        values = wide_floats(cells)
-        self._mean.add(values if cells.given is None else values[cells.given])
+        self._mean.add(wide_floats(cells), cells.given)
 
     def answer(self) -> Answer:
         mean = self._mean.value()

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.contracts import measure_contracts
 from tests.benchmarks.decay import measure_decay
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
@@ -78,6 +79,7 @@ def main() -> int:
         "scale_out": measure_scale_out,
         "woe": lambda folder: measure_woe(folder, rows=options.woe_rows),
         "windows": measure_windows,
+        "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
@@ -87,6 +89,7 @@ def main() -> int:
     )
     parser.add_argument("--versions", type=int, default=400, help="of `drift_table`")
     parser.add_argument("--woe-rows", type=int, default=1_000_000, help="of `woe`")
+    parser.add_argument("--contract-rows", type=int, default=100_000_000, help="of `contracts`, of its large table")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = {"machine": machine()}

@@ -8,14 +8,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.datasets.batch_judge import judge_batches
+from platform_assets.datasets.assets import domain_verdict
+from platform_assets.datasets.batch_judge import judge_batches, judge_table
 from platform_assets.datasets.batches import BatchedTable, plain_schema
 from platform_assets.datasets.contract import Contract, load_contract
-from platform_assets.datasets.contract_run import ContractReport, run_contract
+from platform_assets.datasets.contract_run import ContractReport, ExpectationResult, run_contract
+from platform_assets.datasets.data_docs import data_docs_page
+from platform_assets.datasets.errors import ContractError, DatasetError
+from platform_assets.datasets.measures import COVERED
 from platform_assets.reading.frames import to_frame
 
 SALT = b"a salt for the tests"
@@ -221,3 +228,175 @@ def test_any_table(tmp_path: Path) -> None:
         agree(contract_of(tmp_path, rules, severities), table, rows=rows)
 
     check()
+
+
+@pytest.mark.long
+def test_any_table_many_times(tmp_path: Path) -> None:
+    """The same, of a thousand tables."""
+
+    @settings(
+        max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING
+    )
+    @given(case=cases(), rows=st.integers(1, 8), severities=st.permutations(["critical", "warning", "info"]))
+    def check(case: tuple[pa.Table, list[Rule]], rows: int, severities: list[str]) -> None:
+        table, rules = case
+        agree(contract_of(tmp_path, rules, severities), table, rows=rows)
+
+    check()
+
+
+ORDERS = {
+    "id": pa.array([3, 1, 2, 3, None]),
+    "name": pa.array(["a", "b1", None, "", "dd"]),
+    "price": pa.array([0.5, float("nan"), float("inf"), -1.0, 2.0]),
+    "at": pa.array([datetime(2026, 1, day) for day in (1, 2, 3, 4, 5)], pa.timestamp("us")),  # noqa: DTZ001
+}
+BLOCKING: dict[str, Rule] = {
+    "ordered": ("expect_table_columns_to_match_ordered_list", {"column_list": ["name", "id", "price", "at"]}),
+    "set": ("expect_table_columns_to_match_set", {"column_set": ["id", "name"]}),
+    "rows": ("expect_table_row_count_to_be_between", {"min_value": 5, "strict_min": True}),
+    "equal": ("expect_table_row_count_to_equal", {"value": 4}),
+    "null": ("expect_column_values_to_be_null", {"column": "id"}),
+    "not null": ("expect_column_values_to_not_be_null", {"column": "price"}),
+    "unique": ("expect_column_values_to_be_unique", {"column": "id"}),
+    "in set": ("expect_column_values_to_be_in_set", {"column": "name", "value_set": ["a", "dd", ""]}),
+    "not in set": ("expect_column_values_to_not_be_in_set", {"column": "id", "value_set": [2.0]}),
+    "between": ("expect_column_values_to_be_between", {"column": "price", "max_value": 100, "mostly": 0.8}),
+    "between times": ("expect_column_values_to_be_between", {"column": "at", "max_value": "2026-01-04"}),
+    "strict": ("expect_column_values_to_be_between", {"column": "id", "min_value": 1, "strict_min": True}),
+    "regex": ("expect_column_values_to_match_regex", {"column": "name", "regex": "[a-z]"}),
+    "no regex": ("expect_column_values_to_not_match_regex", {"column": "name", "regex": r"\d"}),
+    "lengths": ("expect_column_value_lengths_to_be_between", {"column": "name", "min_value": 1}),
+    "mean": ("expect_column_mean_to_be_between", {"column": "id", "min_value": 2.5}),
+    "contains": ("expect_column_distinct_values_to_contain_set", {"column": "id", "value_set": [1, 7]}),
+}
+
+
+def test_each_expectation_blocks(tmp_path: Path) -> None:
+    """Of every type that is covered there is a table that it refuses, in batches and by the reference."""
+    assert {type_ for type_, _ in BLOCKING.values()} == COVERED
+    report = agree(contract_of(tmp_path, [*BLOCKING.values()]), pa.table(ORDERS))
+    results = report.domain("core").results
+    assert {result.outcome for result in results} == {"fail"}
+    assert {result.engine for result in results} == {"batches"}
+    objecting = [result for result in results if result.unexpected_count]
+    assert [len(result.row_hashes) for result in objecting] == [
+        result.unexpected_count for result in objecting
+    ]
+
+
+def test_a_critical_failure_alone_fails_the_domain(tmp_path: Path) -> None:
+    """A warning does not, an error does whatever its severity."""
+    rules: list[Rule] = [BLOCKING["unique"], ("expect_table_row_count_to_be_between", {"min_value": 1})]
+    error: Rule = ("expect_column_values_to_be_between", {"column": "name", "min_value": 0})
+    for severities, more, outcome in (
+        (["warning"], [], "pass"),
+        (["critical"], [], "fail"),
+        (["info"], [error], "error"),
+    ):
+        report = agree(contract_of(tmp_path, rules + more, severities), pa.table(ORDERS))
+        assert report.domain("core").outcome == outcome
+
+
+def test_wide_columns_of_floats_have_the_reference_s_figures(tmp_path: Path) -> None:
+    """Over many batches, with nulls and NaN, a mean has the bits of pandas, and twenty rows are named at most."""
+    random = np.random.default_rng(0)
+    rows = 30_000
+    table = pa.table(
+        {
+            "size": pa.array(random.lognormal(0, 9, rows), mask=random.random(rows) < 0.1),
+            "count": pa.array(random.integers(-(2**62), 2**62, rows), mask=random.random(rows) < 0.1),
+            "narrow": pa.array(random.lognormal(0, 9, rows).astype(np.float32)),
+        }
+    )
+    rules: list[Rule] = [
+        *(("expect_column_mean_to_be_between", {"column": name, "min_value": 0}) for name in table.schema.names),
+        ("expect_column_values_to_be_between", {"column": "size", "min_value": 1}),
+    ]
+    report = agree(contract_of(tmp_path, rules), table, rows=7_000)
+    assert len(report.domain("core").results[-1].row_hashes) == 20
+
+
+def test_what_is_not_covered_is_judged_by_great_expectations(tmp_path: Path) -> None:
+    """Types and kwargs that the batches do not know, and bounds that contradict each other; who looked is said."""
+    rules: list[Rule] = [
+        ("expect_column_max_to_be_between", {"column": "id", "max_value": 2}),
+        ("expect_column_values_to_be_between", {"column": "id", "min_value": 2, "max_value": 1}),
+        ("expect_column_values_to_not_be_null", {"column": "nobody"}),
+        ("expect_compound_columns_to_be_unique", {"column_list": ["id", "name"]}),
+        ("expect_column_values_to_not_be_null", {"column": "at"}),
+    ]
+    results = agree(contract_of(tmp_path, rules), pa.table(ORDERS)).domain("core").results
+    assert [each.outcome for each in results] == ["fail", "error", "error", "pass", "pass"]
+    assert [each.engine for each in results] == ["great_expectations"] * 4 + ["batches"]
+
+
+def test_what_is_not_covered_of_a_table_that_does_not_fit_is_an_error(tmp_path, monkeypatch):
+    """Nothing is said to hold that nobody has looked at; what is covered is judged."""
+    monkeypatch.setattr("platform_assets.datasets.batch_judge.MOST_BYTES_FOR_GE", 10)
+    rules: list[Rule] = [
+        ("expect_column_max_to_be_between", {"column": "id", "max_value": 5}),
+        ("expect_column_values_to_not_be_null", {"column": "at"}),
+    ]
+    contract = contract_of(tmp_path, rules)
+    report = judge_batches(contract, in_batches(pa.table(ORDERS), 2), run_name="run")
+    assert [each.outcome for each in report.domain("core").results] == ["error", "pass"]
+    assert "Great Expectations alone judges this" in report.domain("core").results[0].reason
+    assert report.domain("core").outcome == "error"
+
+
+def test_a_contract_that_great_expectations_refuses_is_refused(tmp_path: Path) -> None:
+    """Before a row is read, with what it says."""
+    contract = contract_of(tmp_path, [("expect_column_values_to_be_between", {"column": "id", "least": 1})])
+    with pytest.raises(ContractError, match="least"):
+        judge_batches(contract, in_batches(pa.table(ORDERS), 2), run_name="run")
+
+
+def test_times_that_no_table_has_are_refused(tmp_path: Path) -> None:
+    """As they are where the file is read whole, with row and column."""
+    table = pa.table({"at": pa.array([0, None, 2**60], pa.timestamp("us"))})
+    contract = contract_of(
+        tmp_path, [("expect_column_values_to_be_between", {"column": "at", "min_value": "2026-01-01"})]
+    )
+    with pytest.raises(DatasetError, match=r"row 3: column 'at' holds a time outside the years 1 to 9999"):
+        judge_batches(contract, in_batches(table, 2), run_name="run")
+
+
+def test_large_tables_are_judged_in_batches(tmp_path, monkeypatch):
+    """Those of more rows than Great Expectations is given; smaller ones are its own."""
+    contract = contract_of(tmp_path, [BLOCKING["unique"]])
+    table = pa.table(ORDERS).select(["id", "name", "at"])
+    small = judge_table(contract, table, run_name="run", salt=SALT)
+    monkeypatch.setattr("platform_assets.datasets.batch_judge.MOST_ROWS_FOR_GE", 4)
+    large = judge_table(contract, table, run_name="run", salt=SALT)
+    assert told(small) == told(large)
+    assert [report.domain("core").engines for report in (small, large)] == [
+        ("great_expectations",),
+        ("batches",),
+    ]
+
+
+def test_a_verdict_says_who_looked(tmp_path: Path) -> None:
+    """Where that were batches; a verdict of Great Expectations is what it always was."""
+    reference, found = both(contract_of(tmp_path, [BLOCKING["unique"]]), pa.table(ORDERS))
+    evidence = [domain_verdict("orders@1", report.domain("core"), "run").evidence for report in (reference, found)]
+    assert "engine" not in evidence[0]
+    assert evidence[1] == {**evidence[0], "engine": "batches"}
+
+
+def test_older_records_are_read(tmp_path: Path) -> None:
+    """A result from before engines were told is Great Expectations' own."""
+    report = run_contract(
+        contract_of(tmp_path, [BLOCKING["unique"]]), pd.DataFrame({"id": [1]}), run_name="run"
+    )
+    record = report.domain("core").results[0].model_dump(exclude={"engine"})
+    assert ExpectationResult.model_validate(record).engine == "great_expectations"
+
+
+def test_a_page_says_who_looked(tmp_path: Path) -> None:
+    """The page of a report of batches has the same results, and a sentence."""
+    contract = contract_of(tmp_path, [BLOCKING["unique"], BLOCKING["rows"]])
+    pages = [data_docs_page(contract, report).decode() for report in both(contract, pa.table(ORDERS))]
+    assert "one pass over batches" not in pages[0]
+    assert "2 of 2 expectations were judged in one pass over batches" in pages[1]
+    assert "2 of 5 values of column `id` are unexpected." in pages[1]

@@ -68,6 +68,12 @@ _CODE = code_version(
     "platform_assets.datasets.contract_values",
     "platform_assets.datasets.exact_columns",
     "platform_assets.datasets.raw_schema",
+    "platform_assets.datasets.batch_judge",
+    "platform_assets.datasets.batches",
+    "platform_assets.datasets.comparisons",
+    "platform_assets.datasets.means",
+    "platform_assets.datasets.measures",
+    "platform_assets.datasets.repeats",
     "platform_assets.reading",
 )
 SCHEMA_CHANGES = "schema_changes"

@@ -209,7 +209,9 @@ def _decimals_within(type_: "pa.DataType", least: int | None, most: int | None) 
         found = np.ones(len(cells.array), dtype=bool)
         for compare, bound in ((pc.greater_equal, low), (pc.less_equal, high)):
             if bound is not None:
-                found &= compare(cells.array, bound).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+                found &= (
+                    compare(cells.array, bound).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+                )
         return found
 
     return test

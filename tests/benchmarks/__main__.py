@@ -89,7 +89,9 @@ def main() -> int:
     )
     parser.add_argument("--versions", type=int, default=400, help="of `drift_table`")
     parser.add_argument("--woe-rows", type=int, default=1_000_000, help="of `woe`")
-    parser.add_argument("--contract-rows", type=int, default=100_000_000, help="of `contracts`, of its large table")
+    parser.add_argument(
+        "--contract-rows", type=int, default=100_000_000, help="of `contracts`, of its large table"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = {"machine": machine()}

@@ -234,9 +234,7 @@ def test_any_table(tmp_path: Path) -> None:
 def test_any_table_many_times(tmp_path: Path) -> None:
     """The same, of a thousand tables."""
 
-    @settings(
-        max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING
-    )
+    @settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), phases=NO_SHRINKING)
     @given(case=cases(), rows=st.integers(1, 8), severities=st.permutations(["critical", "warning", "info"]))
     def check(case: tuple[pa.Table, list[Rule]], rows: int, severities: list[str]) -> None:
         table, rules = case
@@ -310,7 +308,10 @@ def test_wide_columns_of_floats_have_the_reference_s_figures(tmp_path: Path) -> 
         }
     )
     rules: list[Rule] = [
-        *(("expect_column_mean_to_be_between", {"column": name, "min_value": 0}) for name in table.schema.names),
+        *(
+            ("expect_column_mean_to_be_between", {"column": name, "min_value": 0})
+            for name in table.schema.names
+        ),
         ("expect_column_values_to_be_between", {"column": "size", "min_value": 1}),
     ]
     report = agree(contract_of(tmp_path, rules), table, rows=7_000)
@@ -379,7 +380,9 @@ def test_large_tables_are_judged_in_batches(tmp_path, monkeypatch):
 def test_a_verdict_says_who_looked(tmp_path: Path) -> None:
     """Where that were batches; a verdict of Great Expectations is what it always was."""
     reference, found = both(contract_of(tmp_path, [BLOCKING["unique"]]), pa.table(ORDERS))
-    evidence = [domain_verdict("orders@1", report.domain("core"), "run").evidence for report in (reference, found)]
+    evidence = [
+        domain_verdict("orders@1", report.domain("core"), "run").evidence for report in (reference, found)
+    ]
     assert "engine" not in evidence[0]
     assert evidence[1] == {**evidence[0], "engine": "batches"}
 

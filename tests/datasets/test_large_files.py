@@ -51,10 +51,9 @@ RULES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture(autouse=True)
-def _small_is_large(request, monkeypatch):
+def _small_is_large(monkeypatch):
     """Files of more than three rows are large."""
-    if "own_limits" not in request.keywords:
-        monkeypatch.setattr("platform_assets.datasets.large_files.MOST_ROWS_FOR_GE", 3)
+    monkeypatch.setattr("platform_assets.datasets.large_files.MOST_ROWS_FOR_GE", 3)
 
 
 def contract_of(folder: Path, raw: dict[str, str], keys: list[str]) -> Contract:
@@ -125,7 +124,14 @@ def test_what_is_read_whole(tmp_path, monkeypatch):
     columns = [TABLE["id"], TABLE["id"]]
     pq.write_table(pa.Table.from_arrays(columns, names=["a", "a"]), tmp_path / "twice.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
-    for name in ("small.parquet", "old.parquet", "twice.parquet", "broken.parquet", "none.parquet", "rows.csv"):
+    for name in (
+        "small.parquet",
+        "old.parquet",
+        "twice.parquet",
+        "broken.parquet",
+        "none.parquet",
+        "rows.csv",
+    ):
         assert large_parquet(str(tmp_path / name)) is None, name
     assert large_parquet("s3://bucket/rows.parquet") is None
     assert large_parquet((tmp_path / "small.parquet").as_uri()) is None
@@ -149,7 +155,6 @@ def test_a_damaged_file_fails_its_schema(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.own_limits
 def test_a_file_larger_than_its_memory(tmp_path):
     """Twenty million rows of identifiers in no order, texts and figures, a gigabyte in memory, are checked within 800 MB."""
     contract = tmp_path / "orders.yaml"

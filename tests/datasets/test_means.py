@@ -11,7 +11,9 @@ from platform_assets.datasets.means import FloatMean, Mean, WholeMean
 SIZES = (1, 7, 8, 9, 127, 129, 8191, 8193, 65_535, 65_537, 300_001)
 
 
-def told(mean: Mean, values: np.ndarray[Any, Any], given: np.ndarray[Any, Any] | None, step: int) -> float | None:
+def told(
+    mean: Mean, values: np.ndarray[Any, Any], given: np.ndarray[Any, Any] | None, step: int
+) -> float | None:
     """The mean of values that come so many at a time."""
     for start in range(0, len(values), step):
         some = None if given is None else given[start : start + step]

@@ -17,7 +17,7 @@ from platform_assets.datasets.batches import Cells
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_BYTES: Final = 64 << 20
+_MOST_BYTES: Final = 32 << 20
 """Of entries in memory."""
 _FILES: Final = 64
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)

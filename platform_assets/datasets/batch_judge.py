@@ -26,11 +26,14 @@ from platform_assets.datasets.contract_run import (
     suite_of,
 )
 from platform_assets.datasets.contract_values import Kind
+from platform_assets.datasets.errors import NoTableError
 from platform_assets.datasets.measures import Measure, can_be_compared, measure_of
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
+from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.frames import to_frame
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 MOST_ROWS_FOR_GE: Final = 1_000_000
@@ -136,7 +139,7 @@ def evaluate_batches(
         stated = {each.column for each in expectations if each.column in table.schema.names}
         rows, filled = _read(table, [*measures.values()], {*also, *filter(None, stated)})
         if not rows:
-            empty = to_frame(table.schema.empty_table(), name=table.name)
+            empty = _frame(table, table.schema.empty_table())
             ge_run_id, results = evaluate(contract, expectations, empty, run_name=run_name, salt=salt)
             return Judged(ge_run_id, 0, results, filled)
 
@@ -224,7 +227,7 @@ def _with_hashes(
         at: found[at].model_copy(
             update={
                 "row_hashes": row_hashes(
-                    to_frame(fine.shown(pa.Table.from_batches(batches, table.schema)), name=table.name), salt
+                    _frame(table, fine.shown(pa.Table.from_batches(batches, table.schema))), salt
                 )
             }
         )
@@ -282,11 +285,11 @@ def _by_ge(
     others = [each for each in rest if each not in absent]
     found: dict[int, Any] = {}
     if absent:
-        empty = to_frame(table.schema.empty_table(), name=table.name)
+        empty = _frame(table, table.schema.empty_table())
         _, results = evaluate(contract, absent, empty, run_name=run_name, salt=salt)
         found |= {result.index: result for result in results}
     if others and (whole := _whole(table)) is not None:
-        frame = to_frame(whole, name=table.name)
+        frame = _frame(table, whole)
         _, results = evaluate(contract, others, frame, run_name=run_name, salt=salt)
         found |= {result.index: result for result in results}
     elif others:
@@ -299,6 +302,13 @@ def _by_ge(
             for each in others
         }
     return found
+
+
+def _frame(table: BatchedTable, rows: "pa.Table") -> "pd.DataFrame":
+    try:
+        return to_frame(rows, name=table.name)
+    except ReadingError as problem:
+        raise NoTableError(str(problem)) from None
 
 
 def _whole(table: BatchedTable) -> "pa.Table | None":

@@ -158,7 +158,11 @@ def kind_of_type(type_: "pa.DataType") -> Kind:
 
 
 class Cells:
-    """The cells of one column of a batch."""
+    """The cells of one column of a batch.
+
+    Raises:
+        NoTableError: a time lies outside the years 1 to 9999, where neither engine has any.
+    """
 
     def __init__(self, array: "pa.Array", *, table: str, column: str, first_row: int) -> None:
         import pyarrow.compute as pc
@@ -175,16 +179,14 @@ class Cells:
             missing = np.isnan(self.numbers)
             if missing.any():
                 self.given = ~missing
+        if self.family == "time":
+            self._refuse_odd_years(self.numbers)
         self.filled = len(array) if self.given is None else int(np.count_nonzero(self.given))
         """How many there are."""
 
     @property
     def numbers(self) -> "np.ndarray[Any, Any]":
-        """Floats, with NaN where none is; or counts of the unit, with anything there. Not of decimals.
-
-        Raises:
-            NoTableError: a time lies outside the years 1 to 9999, where neither engine has any.
-        """
+        """Floats, with NaN where none is; or counts of the unit, with anything there. Not of decimals."""
         import pyarrow as pa
 
         if self._numbers is not None:
@@ -197,8 +199,6 @@ class Cells:
         if array.null_count and self.family not in {"float", "narrow"}:
             array = array.fill_null(pa.scalar(0).cast(array.type))
         found: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
-        if self.family == "time":
-            self._refuse_odd_years(found)
         self._numbers = found
         return found
 

@@ -178,15 +178,20 @@ def _edge(start: Any, lies_within: Callable[[Any], bool], outer: Any, inner: Any
     while not lies_within(found):
         if found == inner:
             return type(found)(math.nan)
-        found = np.nextafter(found, inner)
-    while found != outer and lies_within(further := np.nextafter(found, outer)):
+        found = _next(found, inner)
+    while found != outer and lies_within(further := _next(found, outer)):
         found = further
     return found
 
 
+def _next(number: Any, towards: Any) -> Any:
+    with np.errstate(over="ignore"):  # behind the largest one there is infinity
+        return np.nextafter(number, towards)
+
+
 def _floats_equal_to(stated: Any, width: Any, value_of: Callable[[Any], Any]) -> list[Any]:
     near = _near(stated, width)
-    beside = [near, np.nextafter(near, width(math.inf)), np.nextafter(near, width(-math.inf))]
+    beside = [near, _next(near, width(math.inf)), _next(near, width(-math.inf))]
     return [each for each in beside if (value := value_of(each)) == _written(stated, value)]
 
 

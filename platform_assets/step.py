@@ -24,6 +24,8 @@ from resources.unread import unread_trace
 REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
 REUSED_KEY = "reused"
+IO_MANAGER = "platform_references"
+"""Key of the resource by which references travel: not Dagster's default, which is the user's own in any other project."""
 _RECORDS_SEARCHED = 25
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 _MOST_ROWS = 300
@@ -166,6 +168,7 @@ def line_asset(
         description=description,
         kinds=set(kinds),
         code_version=code,
+        io_manager_key=IO_MANAGER,
         ins={parameter: dg.AssetIn(f"{line}_{before}") for parameter, before in (made_from or {}).items()},
         **more,
     )

@@ -48,6 +48,7 @@ from platform_assets.references import (
     TransformerVersion,
 )
 from platform_assets.step import (
+    IO_MANAGER,
     broken_asset,
     evaluation_of,
     foreseen_failures,
@@ -195,6 +196,7 @@ def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
             description=declared.content.description or _DESCRIPTIONS[spec.transformer_type],
             kinds={spec.transformer_type, *(["iceberg"] if historical else [])},
             code_version=kernel_version(spec.transformer_type),
+            io_manager_key=IO_MANAGER,
             metadata={"declared_in": declared.place, "input_source": without_secrets(spec.input_source)},
             ins=ins,
         )

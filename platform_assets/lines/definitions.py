@@ -13,7 +13,7 @@ from platform_assets.lines.assets import broken_line_asset, line_assets, line_jo
 from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
-from platform_assets.step import ReferenceIOManager
+from platform_assets.step import IO_MANAGER, ReferenceIOManager
 
 _LOST_POD_RETRIES: Final = 3
 
@@ -23,13 +23,17 @@ def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
     return {
         "outside": outside,
         # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
-        "io_manager": ReferenceIOManager(admit=lambda reference: _admit(outside.ledger, reference)),
+        IO_MANAGER: ReferenceIOManager(admit=lambda reference: _admit(outside.ledger, reference)),
     }
 
 
 def _admit(ledger: Ledger, reference: AssetReference) -> None:
     for dataset in reference.dataset_assets:
         require_closed(ledger, dataset)
+
+
+def _made_elsewhere(dataset: str) -> dg.AssetSpec:
+    return dg.AssetSpec(dataset).with_io_manager_key(IO_MANAGER)
 
 
 def adapted_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Line], list[BrokenLine]]:
@@ -71,7 +75,7 @@ def line_definitions(
             *map(broken_line_asset, (*broken, *stuck)),
             *map(transformer_asset, served.values()),
             # Of a line that is not among these: its newest version is read all the same.
-            *map(dg.AssetSpec, sorted(read - {f"{line.name}_dataset" for line in sound})),
+            *map(_made_elsewhere, sorted(read - {f"{line.name}_dataset" for line in sound})),
             *map(broken_transformer_asset, transformers.broken if transformers else ()),
         ],
         jobs=[line_job(line) for line in sound],

@@ -30,11 +30,12 @@ test-cluster: $(VENV)/.dev  ## the tests that need KUBECONFIG
 test-cluster-long: $(VENV)/.dev  ## more of them: what pods and runs survive
 	$(BIN)/pytest -m "cluster and long" tests/cluster
 
-check: $(VENV)/.dev  ## style, types, import contracts
+check: $(VENV)/.dev  ## style, types, import contracts, what dg says of the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.dg_check
 
 k8s-render: $(VENV)/.dev  ## the manifests as they would be applied
 	$(BIN)/python -m scripts.k8s render

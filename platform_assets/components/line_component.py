@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import dagster as dg
 from dagster.components.core.context import ComponentDeclLoadContext
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from platform_assets.components.line_scaffolder import SPEC_FILE, LineScaffolder
 
@@ -22,11 +22,11 @@ class LineComponent(dg.Component, dg.Model, dg.Resolvable):
     # `dg` imports this module to list what there is: what makes a line is imported when one is made.
 
     spec: Annotated[
-        str, Field(description="Path of the training spec, seen from the folder of this file.")
+        str, dg.Resolver.default(description="Path of the training spec, seen from the folder of this file.")
     ] = SPEC_FILE
     transformers: Annotated[
         Sequence[str],
-        Field(
+        dg.Resolver.default(
             description="Files of feature transformers, or folders of them, seen from the folder of this file; any line "
             "of the project may use them. Those that ship, and those of PLATFORM_TRANSFORMERS, are there anyway."
         ),
@@ -44,9 +44,11 @@ class LineComponent(dg.Component, dg.Model, dg.Resolvable):
         return self._project_of(context).line_definitions(declared.spec, declared.transformers)
 
     def _project_of(self, context: dg.ComponentLoadContext) -> "Project":
-        found = list(_components(context))
+        # Of a component that was made by itself, as in a test, the tree knows nothing, and nor does it of others then.
+        known = context.component_tree.state_tracker.get_cache_data(context.component_loc).component is self
+        found = list(_components(context)) if known else []
         if not any(each.component is self for each in found):
-            found = [_Declared(_folder(context), self)]  # made by itself, as in a test
+            found = [_Declared(_folder(context), self)]
         return found[0].component.project(context.project_root, found)
 
     def project(self, root: Path, declared: Sequence["_Declared"]) -> "Project":

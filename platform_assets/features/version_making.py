@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.declared import DeclaredTransformer
 from platform_assets.features.errors import FeatureError
@@ -14,7 +15,6 @@ from platform_assets.features.fit_input import (
     rows_to_fit,
     subject_ids,
 )
-from platform_assets.features.remains import remains_of
 from platform_assets.features.transformer import FittedTransformer, fit
 from platform_assets.features.versions import (
     Fit,

@@ -45,6 +45,7 @@ from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import FeaturesVersion, ModelVersion
 from platform_assets.serving.predictor import Predictor
+from platform_assets.step import recorded_reference
 from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
 from resources.warehouse import WarehouseError
@@ -60,7 +61,7 @@ from tests.features.shops import (
     write_transformer,
 )
 from tests.governance.conftest import example
-from tests.line_factory import FinishedHome
+from tests.line_factory import FinishedHome, check_alone
 from tests.tasks.tabular_classification.tables import written as write_table
 
 USES = ["sales_woe@latest", "sales_z@latest"]
@@ -139,6 +140,50 @@ def test_transformers_run_between_dataset_and_features(
     assert state["blocked_by"] == []
     assert {each["rule_set"]: each["outcome"] for each in state["verdicts"]}["features.no_leak"] == "pass"
     assert [each["version"] for each in state["transformers"]] == ["sales_woe@v1", "sales_z@v1"]
+
+
+def test_the_leak_gate_can_be_asked_again(shop: Shop) -> None:
+    """By itself, on the published features; its verdict is about them, and no feature is made anew."""
+    before = list(shop.outside.ledger.entries(kind="verdict"))
+    with open_instance(shop.outside.settings) as instance:
+        features = recorded_reference(instance, dg.AssetKey("sales_features"), FeaturesVersion)
+
+    found, failure = check_alone(shop.outside.settings, shop.line(), "sales_features:features_no_leak")
+
+    (made,) = list(shop.outside.ledger.entries(kind="verdict"))[len(before) :]
+    assert failure is None
+    assert found["features_no_leak"].passed
+    assert features is not None
+    assert made.body["subject"] == f"sales_features@{features.version}"
+    assert (made.body["rule_set"], made.body["outcome"]) == ("features.no_leak", "pass")
+
+
+def test_the_ui_is_told_what_each_feature_is_made_of(shop: Shop) -> None:
+    """A weight of its column; what looks back, also of the columns by which it does; what is carried over, of itself."""
+    with open_instance(shop.outside.settings) as instance:
+        shown = {
+            name: instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata
+            for name in ("sales_features", "sales_z")
+        }
+
+    lineage = {
+        name: {
+            column: {(each.asset_key.to_user_string(), each.column_name) for each in of}
+            for column, of in metadata["dagster/column_lineage"].value.deps_by_column.items()
+        }
+        for name, metadata in shown.items()
+    }
+    line = shop.line()
+    woe, zscore = (line.transformers[name].spec.outputs for name in ("sales_woe", "sales_z"))
+    looked_back = {("sales_dataset", name) for name in ("Amount", "Shop", "At")}
+    features = lineage["sales_features"]
+    assert {column: features[output] for column, output in woe.items()} == {
+        column: {("sales_dataset", column)} for column in ("Amount", "Size")
+    }
+    assert features[zscore["Amount"]] == lineage["sales_z"][zscore["Amount"]] == looked_back
+    assert features["label"] == {("sales_dataset", "label")}
+    columns = {each.name for each in shown["sales_z"]["dagster/column_schema"].value.columns}
+    assert columns == set(lineage["sales_z"])
 
 
 def test_the_ui_is_shown_bins_weights_and_distribution(shop: Shop) -> None:

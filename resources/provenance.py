@@ -76,7 +76,7 @@ def code_commit() -> str:
     if (root / _CODE_TREE).is_file():
         return _built_commit(root)
     try:
-        return f"platform-assets {version('platform-assets')}"
+        return f"platform-assets=={version('platform-assets')}"  # no space: it stands in headers of objects
     except PackageNotFoundError:
         return UNVERSIONED
 

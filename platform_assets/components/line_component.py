@@ -1,5 +1,6 @@
 """The component that is a line."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +73,15 @@ class _Declared:
 
     @property
     def spec(self) -> Path:
-        return self.folder / self.component.spec
+        return self._seen(self.component.spec)
 
     @property
     def transformers(self) -> list[Path]:
-        return [self.folder / path for path in self.component.transformers]
+        return [self._seen(path) for path in self.component.transformers]
+
+    def _seen(self, path: str) -> Path:
+        # As people would write it, since messages name it; links stay, since Git knows them by their names.
+        return Path(os.path.normpath(self.folder / path))
 
 
 def _components(context: dg.ComponentLoadContext) -> Iterator[_Declared]:

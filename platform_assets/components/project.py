@@ -31,31 +31,32 @@ def project_settings(root: Path) -> PlatformSettings:
 class Project:
     """The lines that the components of a project declare."""
 
-    outside: OutsideSystems
-    resources: Mapping[str, Any]
-    """Of all lines. Dagster merges definitions only where they mean the same objects."""
     definitions: Mapping[Path, dg.Definitions]
-    """Of each line, by its spec; together they have no asset twice."""
+    """Of each line, by its spec; together they have no asset twice, and the same resources."""
     problems: Mapping[Path, str]
     """What is wrong with the other specs."""
     broken: Sequence[BrokenTransformer]
+    """Transformers that are none, used or not."""
 
     @classmethod
-    def of(cls, outside: OutsideSystems, specs: Iterable[Path], transformers: Iterable[Path]) -> "Project":
+    def of(cls, outside: OutsideSystems, specs: Sequence[Path], transformers: Iterable[Path]) -> "Project":
         """The project of these specs and transformers.
 
         Args:
             outside: The systems.
             specs: Of all its lines, in order: what several of them use is shown with the first of these.
             transformers: Files of transformers, or folders of them; any of the lines may use them.
+
+        Raises:
+            LineError: two components have one spec.
         """
+        if twice := [spec for spec in specs if specs.count(spec) > 1]:
+            raise LineError(f"{twice[0]}: is the spec of two components; keep one")
         declared = declared_transformers(outside, transformers)
         # A dataset that none of these lines makes may be one of another project.
         lines, beside = with_transformers(load_lines(specs), declared, are_all=False)
         return cls(
-            outside,
-            resources := platform_resources(outside),
-            _side_by_side(outside, lines.sound, resources),
+            _side_by_side(outside, lines.sound),
             {line.path: line.problem for line in lines.broken},
             beside.broken,
         )
@@ -65,7 +66,7 @@ class Project:
 
         Args:
             spec: One of the specs.
-            transformers: Those files, or folders of them, that stand for with it.
+            transformers: Files of transformers, or folders of them, that its component names.
 
         Raises:
             LineError: the spec declares no line, or one of the transformers is none; file, line and field are named.
@@ -82,9 +83,9 @@ class Project:
         return self.definitions[spec]
 
 
-def _side_by_side(
-    outside: OutsideSystems, lines: Sequence[Line], resources: Mapping[str, Any]
-) -> dict[Path, dg.Definitions]:
+def _side_by_side(outside: OutsideSystems, lines: Sequence[Line]) -> dict[Path, dg.Definitions]:
+    # Dagster merges definitions only where a resource of one name is one object.
+    resources = platform_resources(outside)
     own = {line.name: {dg.AssetKey(f"{line.name}_{stage}") for stage in (*STAGES, "drift")} for line in lines}
     taken = {key for keys in own.values() for key in keys}
     found = {}

@@ -228,6 +228,17 @@ def test_two_lines_of_one_name_are_refused(project):
     )
 
 
+def test_one_spec_in_two_components_is_refused(project):
+    """Its assets would be there twice."""
+    first = project.line("sales")
+    project.line("z", spec="../sales/sales-spec.yaml")
+
+    with pytest.raises(ComponentTreeException) as failed:
+        project.definitions()
+
+    assert f"{first}/sales-spec.yaml: is the spec of two components; keep one" in causes(failed.value)
+
+
 def test_a_word_that_is_no_attribute_is_refused(project):
     """By Dagster, from the model of the component."""
     project.component("sales", {"spek": "training-spec.yaml"})

@@ -71,7 +71,8 @@ def stored_table(
         shown["dagster/column_lineage"] = dg.TableColumnLineage(
             {
                 column: [
-                    dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=name) for asset, name in of
+                    dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=name)
+                    for asset, name in dict.fromkeys(of)
                 ]
                 for column, of in made_from.items()
             }

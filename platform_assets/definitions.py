@@ -50,16 +50,14 @@ def build_definitions(
         transformers: Those that are served whoever uses them; by default only what the lines use.
     """
     of_lines = line_definitions(outside, lines, broken, transformers=transformers)
+    links = links_of(outside)
     jobs = list(of_lines.jobs or ())
     declared = transformers or Transformers()
     files = {each.name: each.place for each in declared.sound.values() if not each.of_cluster}
     return dg.Definitions(
         assets=[
             *(of_lines.assets or ()),
-            *(
-                with_code(each, links_of(outside))
-                for each in (schema_changes_asset(), retention_asset(content_hash))
-            ),
+            *(with_code(each, links) for each in (schema_changes_asset(), retention_asset(content_hash))),
         ],
         jobs=jobs,
         schedules=[retention_schedule(), *([drift_schedule()] if lines else [])],

@@ -13,7 +13,8 @@ _REMOTE: Final = re.compile(
     r"(?:[a-z+]+://(?:[^@/]*@)?|[^@/:]+@)(?P<host>[A-Za-z0-9.-]+)(?::\d+(?=/))?[:/]/?(?P<path>[^?#]+?)(?:\.git)?/?"
 )
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_INSTALLATION: Final = Path(__file__).resolve().parent.parent
+INSTALLATION: Final = Path(__file__).resolve().parent.parent
+"""Where this code lies: a checkout, or the packages of an environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,11 @@ def web_links(folder: Path, template: str | None = None) -> WebLinks | None:
     place = (git_output(folder, "rev-parse", "--show-toplevel", "HEAD") or "").splitlines()
     if len(place) != 2:  # noqa: PLR2004 - the folder and its commit
         # An image or a wheel holds the files of a commit, and no repository.
-        is_ours = folder.resolve().is_relative_to(_INSTALLATION)
+        is_ours = folder.resolve().is_relative_to(INSTALLATION)
         commit = code_commit() if template and is_ours else ""
-        return WebLinks(template or "", commit, _INSTALLATION, None) if _COMMIT.fullmatch(commit) else None
+        return WebLinks(template or "", commit, INSTALLATION, None) if _COMMIT.fullmatch(commit) else None
     root, commit = Path(place[0]).resolve(), place[1]
-    own = template if root == _INSTALLATION else None
+    own = template if root == INSTALLATION else None
     chosen = own or template_of(git_output(folder, "remote", "get-url", "origin") or "")
     if chosen is None:
         return None

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -14,7 +15,7 @@ from platform_assets.lines.line import Line
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tasks.training_spec import FreshnessSpec
 from resources.dagster_home import LINE_TAG
-from resources.web_links import WebLinks, web_links
+from resources.web_links import INSTALLATION, WebLinks, web_links
 
 CODE_REFERENCES: Final = "dagster/code_references"
 TASK_TAG, STAGE_TAG, GDPR_TAG = "platform/task", "platform/stage", "platform/gdpr-class"
@@ -86,8 +87,9 @@ def _policy(stated: FreshnessSpec | None) -> dg.FreshnessPolicy | None:
 
 
 def links_of(outside: OutsideSystems) -> Links:
-    """Links to the repositories of folders, as the settings have them."""
-    return lambda folder: web_links(folder, outside.settings.code_url)
+    """Links to the repositories of folders, as the settings have them; Git is asked once for all that is installed."""
+    known = cache(partial(web_links, template=outside.settings.code_url))
+    return lambda folder: known(INSTALLATION if folder.is_relative_to(INSTALLATION) else folder)
 
 
 def with_code(asset: dg.AssetsDefinition, links: Links, *, also: Path | None = None) -> dg.AssetsDefinition:

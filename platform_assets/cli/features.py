@@ -157,7 +157,7 @@ def fit(
     "join",
     epilog=examples(
         "features join loans.parquet --entity customer --time decided_at --features balances/ --out joined.parquet",
-        "features join flights.parquet --entity carrier --entity origin --time dep --features delays.parquet "
+        "features join sales.parquet --entity shop --entity item --time day --features prices/ "
         "--available known_at --out joined.parquet",
     ),
 )

@@ -43,7 +43,7 @@ class Entities:
         """Number them.
 
         Args:
-            columns: One or more, without nulls, of the types that `entity_kind` knows.
+            columns: One or more, without nulls, of the types that `entity_kind` knows; integers below 2^63.
         """
         self._columns: list[_Numbers] = [
             _Texts.of(each) if entity_kind(each.type, "") == "text" else _Integers.of(_integers(each))
@@ -169,12 +169,7 @@ def _paired(left: Codes, right: Codes, right_count: int) -> NDArray[np.int64]:
 def _integers(column: "pa.ChunkedArray") -> NDArray[np.int64]:
     import pyarrow as pa
 
-    try:
-        column = decoded(column).cast(pa.int64())
-    except pa.ArrowInvalid:
-        raise FeatureError(
-            "an entity is an integer beyond 2^63, for which there is no room; name entities by texts"
-        ) from None
+    column = decoded(column).cast(pa.int64())
     parts: list[Any] = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
     if len(parts) == 1:
         return np.asarray(parts[0])

@@ -108,7 +108,23 @@ def read_keys(
             known = times_of(column, available)
             if column.null_count:
                 known = np.where(np.asarray(pc.is_null(column)), NEVER, known)
-        return KeyRows([chunk.column(name) for name in entity], times_of(chunk.column(time), time), known)
+        columns = [_with_room(chunk.column(name), name) for name in entity]
+        return KeyRows(columns, times_of(chunk.column(time), time), known)
+
+
+def _with_room(column: "pa.ChunkedArray", name: str) -> "pa.ChunkedArray":
+    """The same integers with a sign; other columns as they are."""
+    import pyarrow as pa
+
+    plain = decoded(column)
+    if not pa.types.is_uint64(plain.type):
+        return column
+    try:
+        return plain.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise FeatureError(
+            f"column {shown_name(name)} has integers of 2^63 and more, which have no room; name entities by texts"
+        ) from None
 
 
 def refuse_unjoinable(labels: Labels, features: Sequence[FeatureTable]) -> None:

@@ -25,7 +25,9 @@ NOBODY: Final = np.int32(-1)
 FOUND, NO_ROW, NOT_YET, TOO_OLD = range(4)
 """What became of a label row."""
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
-_WORD: Final = 8
+_ONE: Final = np.uint64(1)
+_WORD: Final = np.uint64(8)
+"""Bytes."""
 
 
 def _read(kind: Any) -> types.Array:
@@ -52,29 +54,52 @@ def _mixed(bits: Any) -> Any:
 
 
 @_inlined
-def _hash_of(data: Array, start: int, stop: int) -> Any:
-    """Of the bytes from `start` to `stop`, eight at a time."""
-    found = np.uint64(stop - start) * _MULTIPLIER
-    at = start
-    while at + _WORD <= stop:
-        word = np.uint64(0)
-        for k in range(_WORD):
-            word |= np.uint64(data[at + k]) << np.uint64(8 * k)
-        found = _mixed(found ^ word) * _MULTIPLIER
-        at += _WORD
-    word = np.uint64(0)
-    for k in range(stop - at):
-        word |= np.uint64(data[at + k]) << np.uint64(8 * k)
-    return _mixed(found ^ word)
+def _word_at(data: Array, at: Any) -> Any:
+    """Eight bytes as a number; by an unsigned place, for which the compiler makes it one load."""
+    return (
+        np.uint64(data[at])
+        | np.uint64(data[at + _ONE]) << np.uint64(8)
+        | np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(data[at + np.uint64(3)]) << np.uint64(24)
+        | np.uint64(data[at + np.uint64(4)]) << np.uint64(32)
+        | np.uint64(data[at + np.uint64(5)]) << np.uint64(40)
+        | np.uint64(data[at + np.uint64(6)]) << np.uint64(48)
+        | np.uint64(data[at + np.uint64(7)]) << np.uint64(56)
+    )
 
 
 @_inlined
-def _are_equal(data: Array, start: int, stop: int, others: Array, begin: int, end: int) -> bool:
+def _hash_of(data: Array, start: Any, stop: Any) -> Any:
+    """Of the bytes from `start` to `stop`, unsigned places."""
+    found = (stop - start) * _MULTIPLIER
+    at = start
+    while at + _WORD <= stop:
+        found = _mixed(found ^ _word_at(data, at)) * _MULTIPLIER
+        at += _WORD
+    rest, shift = np.uint64(0), np.uint64(0)
+    while at < stop:
+        rest |= np.uint64(data[at]) << shift
+        shift += _WORD
+        at += _ONE
+    return _mixed(found ^ rest)
+
+
+@_inlined
+def _are_equal(data: Array, start: Any, stop: Any, others: Array, begin: Any, end: Any) -> bool:
+    """Whether the bytes from `start` to `stop` are those of others from `begin` to `end`, unsigned places."""
     if stop - start != end - begin:
         return False
-    for k in range(stop - start):  # noqa: SIM110 - compiled
-        if data[start + k] != others[begin + k]:
+    at, other = start, begin
+    while at + _WORD <= stop:
+        if _word_at(data, at) != _word_at(others, other):
             return False
+        at += _WORD
+        other += _WORD
+    while at < stop:
+        if data[at] != others[other]:
+            return False
+        at += _ONE
+        other += _ONE
     return True
 
 
@@ -85,7 +110,7 @@ def number_integers(keys: Array, slots: Array, known: Array, codes: Array) -> in
     count = 0
     for i in range(keys.size):
         key = keys[i]
-        at = int64(_mixed(uint64(key)) & uint64(mask))
+        at = int64(_mixed(np.uint64(key)) & np.uint64(mask))
         while slots[at] >= 0 and known[slots[at]] != key:
             at = (at + 1) & mask
         if slots[at] < 0:
@@ -105,7 +130,7 @@ def find_integers(keys: Array, slots: Array, known: Array, codes: Array) -> None
         if i > 0 and key == keys[i - 1]:
             codes[i] = codes[i - 1]
             continue
-        at = int64(_mixed(uint64(key)) & uint64(mask))
+        at = int64(_mixed(np.uint64(key)) & np.uint64(mask))
         while slots[at] >= 0 and known[slots[at]] != key:
             at = (at + 1) & mask
         codes[i] = slots[at]
@@ -120,20 +145,18 @@ def number_texts(
     offsets: Array, data: Array, slots: Array, hashes: Array, firsts: Array, codes: Array
 ) -> int:
     """Number texts by their first appearance; how many there are. `firsts` gets the row of that, `hashes` its hash."""
-    mask = slots.size - 1
+    mask = np.uint64(slots.size - 1)
     count = 0
     for i in range(codes.size):
-        start, stop = offsets[i], offsets[i + 1]
+        start, stop = np.uint64(offsets[i]), np.uint64(offsets[i + 1])
         hashed = _hash_of(data, start, stop)
-        at = int64(hashed & uint64(mask))
+        at = hashed & mask
         while slots[at] >= 0:
             code = slots[at]
-            first = firsts[code]
-            if hashes[code] == hashed and _are_equal(
-                data, start, stop, data, offsets[first], offsets[first + 1]
-            ):
+            begin, end = np.uint64(offsets[firsts[code]]), np.uint64(offsets[firsts[code] + 1])
+            if hashes[code] == hashed and _are_equal(data, start, stop, data, begin, end):
                 break
-            at = (at + 1) & mask
+            at = (at + _ONE) & mask
         if slots[at] < 0:
             slots[at] = count
             hashes[count], firsts[count] = hashed, i
@@ -154,22 +177,20 @@ def find_texts(
     codes: Array,
 ) -> None:
     """The numbers that texts were given; -1 where they were not."""
-    mask = slots.size - 1
+    mask = np.uint64(slots.size - 1)
     for i in range(codes.size):
-        start, stop = offsets[i], offsets[i + 1]
-        if i > 0 and _are_equal(data, start, stop, data, offsets[i - 1], start):
+        start, stop = np.uint64(offsets[i]), np.uint64(offsets[i + 1])
+        if i > 0 and _are_equal(data, start, stop, data, np.uint64(offsets[i - 1]), start):
             codes[i] = codes[i - 1]
             continue
         hashed = _hash_of(data, start, stop)
-        at = int64(hashed & uint64(mask))
+        at = hashed & mask
         while slots[at] >= 0:
             code = slots[at]
-            first = firsts[code]
-            if hashes[code] == hashed and _are_equal(
-                data, start, stop, known, known_offsets[first], known_offsets[first + 1]
-            ):
+            begin, end = np.uint64(known_offsets[firsts[code]]), np.uint64(known_offsets[firsts[code] + 1])
+            if hashes[code] == hashed and _are_equal(data, start, stop, known, begin, end):
                 break
-            at = (at + 1) & mask
+            at = (at + _ONE) & mask
         codes[i] = slots[at]
 
 

@@ -306,16 +306,11 @@ def answer(
     for code in range(bounds.size - 1):
         row, time, available = int64(-1), int64(0), int64(0)
         for at in range(bounds[code], bounds[code + 1]):
+            # Rows that are alike in both times have met before: the same label row was the first to know them.
             if newest_row[at] >= 0 and (
                 row < 0
                 or newest_time[at] > time
-                or (
-                    newest_time[at] == time
-                    and (
-                        newest_available[at] > available
-                        or (newest_available[at] == available and newest_row[at] > row)
-                    )
-                )
+                or (newest_time[at] == time and newest_available[at] > available)
             ):
                 row, time, available = newest_row[at], newest_time[at], newest_available[at]
             answers[order[at]] = -1

@@ -511,16 +511,16 @@ def test_blocks_whose_features_are_larger_than_expected_are_divided(tmp_path):
     assert blocks["many"] > 3
 
 
-def test_a_row_that_is_wrong_is_told_by_its_place_in_the_file(tmp_path):
-    """Wherever a chunk began; and nothing is left behind."""
+@pytest.mark.parametrize("side", ["labels", "features"])
+def test_a_row_that_is_wrong_is_told_by_its_place_in_the_file(tmp_path, side):
+    """Wherever a chunk or a block began; and nothing is left behind."""
     rows = [f"shop {number}" for number in range(60)]
-    pq.write_table(labels_of(rows, [5] * 60), tmp_path / "labels.parquet")
-    pq.write_table(
-        features_of([*rows[:50], None, *rows[51:]], [1] * 60, range(60)), tmp_path / "features.parquet"
-    )
+    names = {"labels": rows, "features": rows} | {side: [*rows[:50], None, *rows[51:]]}
+    pq.write_table(labels_of(names["labels"], [5] * 60), tmp_path / "labels.parquet")
+    pq.write_table(features_of(names["features"], [1] * 60, range(60)), tmp_path / "features.parquet")
     with pytest.raises(
         FeatureError, match=r"counted from row 49 on\): column 'who' is null in 1 of 12 rows \(first: row 3\)"
-    ):
+    ) as caught:
         join_files(
             tmp_path / "labels.parquet",
             [FeatureFiles(tmp_path / "features.parquet", "time")],
@@ -529,4 +529,5 @@ def test_a_row_that_is_wrong_is_told_by_its_place_in_the_file(tmp_path):
             time_column="time",
             budget=TINY,
         )
+    assert f"{side}.parquet" in str(caught.value)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["features.parquet", "labels.parquet"]

@@ -20,7 +20,10 @@ from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import FILE_NAMESPACE
+from platform_assets.features.join import point_in_time_join
+from platform_assets.features.join_inputs import FeatureTable
 from platform_assets.features.leak_gate import rows_of_version
+from platform_assets.features.row_files import rows_of_table
 from platform_assets.features.version_making import make_version
 from platform_assets.features.versions import (
     is_intact,
@@ -49,6 +52,7 @@ from platform_assets.step import recorded_reference
 from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
 from resources.warehouse import WarehouseError
+from tests.features.join_reference import joined_slowly
 from tests.features.shops import (
     COLUMNS,
     WOE,
@@ -982,6 +986,28 @@ def test_features_of_a_file_are_a_table_of_their_own(tmp_path: Path) -> None:
     assert [each.metadata["reused"].value for each in (first, again, restored)] == [False, True, False]
     assert {each.metadata["version"].value for each in (first, again, restored)} == {"sales_z@v1"}
     assert outside.warehouse.current("features.sales_z").content_hash == table.content_hash
+
+
+def test_a_table_of_features_is_joined_as_of_the_time_of_other_rows(tmp_path: Path) -> None:
+    """It says of when its rows are and when they became known, and no row of it is known before."""
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / "home"))
+    sales(200).to_parquet(tmp_path / "sales.parquet")
+    given = {"inputSource": str(tmp_path / "sales.parquet"), "availableColumn": "Known"}
+    path = write_transformer(tmp_path, "sales_z", ZSCORE, **given)
+    materialized_alone(path, outside, dg.DagsterInstance.ephemeral())
+    table = outside.warehouse.current("features.sales_z")
+    features = outside.warehouse.read(table.table, table.snapshot_id)
+    asked = pa.table({"Shop": features["Shop"], "At": features["At"], "order": range(200)})
+    asked = asked.take(pa.array(range(199, -1, -1)))
+
+    known = FeatureTable(rows_of_table(features, name="sales_z"), "At", available="Known")
+    joined = point_in_time_join(asked, [known], entity=["Shop"], time="At")
+
+    assert features.column_names == ["Shop", "At", "Known", "Amount_zscore"]
+    expected, _ = joined_slowly(asked, features, entity=["Shop"], time="At", available="Known")
+    assert joined.to_pylist() == expected
+    assert joined["order"].to_pylist() == list(range(199, -1, -1))
+    assert 0 < joined["Amount_zscore"].null_count < 200
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])

@@ -30,11 +30,12 @@ test-cluster: $(VENV)/.dev  ## the tests that need KUBECONFIG
 test-cluster-long: $(VENV)/.dev  ## more of them: what pods and runs survive
 	$(BIN)/pytest -m "cluster and long" tests/cluster
 
-check: $(VENV)/.dev  ## style, types, import contracts
+check: $(VENV)/.dev  ## style, types, import contracts, what dg says of the definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.dg_check
 
 k8s-render: $(VENV)/.dev  ## the manifests as they would be applied
 	$(BIN)/python -m scripts.k8s render
@@ -55,7 +56,7 @@ axe: .axe-core/axe.min.js  ## the rules that the pages of the report server are 
 
 kfp: .kfp-venv/.done  ## the environment of the KFP SDK, which holds other packages back
 
-peers: .peers-venv/.done  ## the environment of what the benchmarks are compared with
+peers: .peers-venv/.done .feast-venv/.done  ## the environments of what the benchmarks are compared with
 
 bench: $(VENV)/.dev  ## the ratios of docs/performance.md, measured on this machine
 	$(BIN)/python -m tests.benchmarks
@@ -64,7 +65,7 @@ lock: $(VENV)/.torch  ## resolve constraints.lock anew
 	$(BIN)/python scripts/lock.py
 
 clean:  ## remove the environment and all local state
-	rm -rf $(VENV) .kfp-venv .peers-venv .docs-venv .axe-core .site .platform
+	rm -rf $(VENV) .kfp-venv .peers-venv .feast-venv .docs-venv .axe-core .site .platform
 
 # torch goes first and by itself: a build for this machine's hardware must be there before anything asks for one.
 $(VENV)/.torch: Makefile
@@ -88,6 +89,11 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
 .peers-venv/.done: tests/benchmarks/peers.txt
 	$(PYTHON) -m venv .peers-venv
 	.peers-venv/bin/pip --disable-pip-version-check install --quiet --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+.feast-venv/.done: tests/benchmarks/peers-feast.txt
+	$(PYTHON) -m venv .feast-venv
+	.feast-venv/bin/pip --disable-pip-version-check install --quiet --requirement tests/benchmarks/peers-feast.txt
 	@touch $@
 
 .docs-venv/.done: docs/requirements.txt

@@ -10,6 +10,7 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.drift.assets import drift_schedule
 from platform_assets.features.declared import Transformers, declared_transformers
 from platform_assets.governance.housekeeping import retention_asset, retention_schedule
+from platform_assets.lines.conventions import links_of, with_code
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import BrokenLine, Line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
@@ -49,11 +50,15 @@ def build_definitions(
         transformers: Those that are served whoever uses them; by default only what the lines use.
     """
     of_lines = line_definitions(outside, lines, broken, transformers=transformers)
+    links = links_of(outside)
     jobs = list(of_lines.jobs or ())
     declared = transformers or Transformers()
     files = {each.name: each.place for each in declared.sound.values() if not each.of_cluster}
     return dg.Definitions(
-        assets=[*(of_lines.assets or ()), schema_changes_asset(), retention_asset(content_hash)],
+        assets=[
+            *(of_lines.assets or ()),
+            *(with_code(each, links) for each in (schema_changes_asset(), retention_asset(content_hash))),
+        ],
         jobs=jobs,
         schedules=[retention_schedule(), *([drift_schedule()] if lines else [])],
         sensors=[

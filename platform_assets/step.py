@@ -3,6 +3,7 @@
 A leaf above the domains' logic: asset modules import it, logic never does.
 """
 
+import functools
 import hashlib
 import logging
 import re
@@ -24,10 +25,10 @@ from resources.unread import unread_trace
 REFERENCE_KEY = "reference"
 FINGERPRINT_KEY = "fingerprint"
 REUSED_KEY = "reused"
+IO_MANAGER = "platform_references"
+"""Key of the resource by which references travel: not Dagster's default, which is the user's own in any other project."""
 _RECORDS_SEARCHED = 25
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
-_MOST_ROWS = 300
-"""Of a table in metadata: every page of the UI that shows the materialization loads it, and a person reads no more."""
 
 R = TypeVar("R", bound=Reference)
 S = TypeVar("S", bound=BaseModel)
@@ -95,27 +96,6 @@ def materialized(
     )
 
 
-def shown_table(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, dg.MetadataValue]:
-    """Metadata that shows records as a table, up to some hundred of them, and how many are left out under `<name>_left_out`.
-
-    Those that have the first field in common, such as the bins of a column, are shown all or not at all.
-    """
-    shown = list(records[:_MOST_ROWS])
-    if len(records) > _MOST_ROWS:
-        by = next(iter(records[0]))
-        whole = [each for each in shown if each[by] != records[_MOST_ROWS][by]]
-        shown = whole or shown
-    left_out = len(records) - len(shown)
-    return {
-        name: dg.MetadataValue.table([dg.TableRecord(dict(each)) for each in shown]),
-        **(
-            {f"{name}_left_out": dg.MetadataValue.text(f"{left_out:,} of {len(records):,} rows")}
-            if left_out
-            else {}
-        ),
-    }
-
-
 def broken_asset(
     what: str, name: str, problem: str, *, identity: str, group: str, declared: Mapping[str, str]
 ) -> dg.AssetSpec:
@@ -147,9 +127,14 @@ def line_asset(
     kinds: Iterable[str],
     code: str,
     made_from: Mapping[str, str] | None = None,
+    checks: Sequence[dg.AssetCheckSpec] = (),
     **more: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`@dg.asset` with what all assets of a line declare alike.
+
+    With checks, the function is also run for some of them alone (`judged_alone`), on what was materialized last. It
+    yields the results of all checks of a materialization, as each is a verdict that is recorded anyway; a run that
+    asked for some of them is told of those.
 
     Args:
         line: The line.
@@ -158,18 +143,67 @@ def line_asset(
         kinds: What it is made with.
         code: Version of the code that makes it.
         made_from: Stage of each input, by parameter.
-        **more: As `dg.asset` takes it.
+        checks: What is judged of it.
+        **more: As `dg.asset` takes it; with checks as `dg.multi_asset` does.
     """
-    declared: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-        name=f"{line}_{stage}",
-        group_name=line,
-        description=description,
-        kinds=set(kinds),
-        code_version=code,
-        ins={parameter: dg.AssetIn(f"{line}_{before}") for parameter, before in (made_from or {}).items()},
-        **more,
-    )
-    return declared
+    name = f"{line}_{stage}"
+    ins = {parameter: dg.AssetIn(f"{line}_{before}") for parameter, before in (made_from or {}).items()}
+
+    def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        shared: dict[str, Any] = {
+            "group_name": line,
+            "description": description,
+            "kinds": set(kinds),
+            "code_version": code,
+            "io_manager_key": IO_MANAGER,
+        }
+        if not checks:
+            made: dg.AssetsDefinition = dg.asset(name=name, ins=ins, **shared, **more)(function)
+            return made
+        # The only form of Dagster's whose checks can be run without their asset.
+        return dg.multi_asset(
+            name=name,
+            outs={"result": dg.AssetOut(key=name, is_required=False, **shared)},
+            ins=ins,
+            check_specs=checks,
+            can_subset=True,
+            **more,
+        )(_of_wanted_checks(function))
+
+    return declare
+
+
+def judged_alone(context: dg.AssetExecutionContext) -> frozenset[str]:
+    """Names of the checks that a run is about where it does not make their asset; none where it does."""
+    if context.selected_asset_keys:
+        return frozenset()
+    return frozenset(key.name for key in context.selected_asset_check_keys)
+
+
+def published_reference(context: dg.AssetExecutionContext, key: str, reference_type: type[R]) -> R:
+    """The newest reference of an asset, which a check that is run alone speaks about.
+
+    Raises:
+        dg.Failure: The asset was never materialized.
+    """
+    found = recorded_reference(context.instance, dg.AssetKey(key), reference_type)
+    if found is None:
+        raise dg.Failure(
+            f"{key} was never materialized, so there is nothing to judge; materialize it: its checks run with it",
+            allow_retries=False,
+        )
+    return found
+
+
+def _of_wanted_checks(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    @functools.wraps(function)
+    def told(context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        for event in function(context, *args, **kwargs):
+            if not isinstance(event, dg.AssetCheckResult) or event.check_name in wanted:
+                yield event
+
+    return told
 
 
 def evaluation_of(context: dg.AssetExecutionContext) -> str:

@@ -20,6 +20,7 @@ concurrency:
         value: {{applyLimitPerUniqueValue: true}}
         limit: 1
 run_monitoring: {{enabled: true}}
+freshness: {{enabled: true}}
 """
 
 

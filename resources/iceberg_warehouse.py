@@ -362,6 +362,10 @@ class IcebergWarehouse:
         target = self._load(table)
         return version_at(target, table, AUDIT_BRANCH) or version_at(target, table, MAIN)
 
+    def location(self, table: str) -> str:
+        """See `Warehouse.location`."""
+        return str(self._load(table).location())
+
     def tables(self) -> list[str]:
         """See `Warehouse.tables`."""
         return sorted(

@@ -18,7 +18,7 @@ _CODE_TREE = "resources/code-tree.txt"
 """In an image: the commit that it was built of, and what `git ls-tree -r` says of that commit's code."""
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git_output(folder: Path, *arguments: str) -> str | None:
     """Output of a git command in `folder`, or None where there is no git or no repository."""
     try:
         result = subprocess.run(
@@ -44,35 +44,39 @@ def source_commit(file: Path) -> str:
     if file.is_symlink():
         link = file.parent.resolve() / file.name
         # A link that leads elsewhere now is a change, where the same repository has it.
-        if _git(link.parent, "rev-parse", "--show-toplevel") == _git(folder, "rev-parse", "--show-toplevel"):
+        if git_output(link.parent, "rev-parse", "--show-toplevel") == git_output(
+            folder, "rev-parse", "--show-toplevel"
+        ):
             names.append(str(link))
-    commit = _git(folder, "log", "-1", "--format=%H", "--", *names)
+    commit = git_output(folder, "log", "-1", "--format=%H", "--", *names)
     if not commit:
         return UNVERSIONED
-    changed = _git(folder, "status", "--porcelain", "--", *names)
+    changed = git_output(folder, "status", "--porcelain", "--", *names)
     # None: git could not tell, so cleanness is not claimed.
     return commit if changed == "" else f"{commit}+dirty"
 
 
 def descends(file: Path, commit: str, earlier: str) -> bool:
     """Whether `commit` was made on top of `earlier`, in the repository of `file`; False where Git cannot tell."""
-    return _git(file.resolve().parent, "merge-base", "--is-ancestor", earlier, commit) is not None
+    return git_output(file.resolve().parent, "merge-base", "--is-ancestor", earlier, commit) is not None
 
 
 @lru_cache(maxsize=1)
 def code_commit() -> str:
     """The commit of the running code (`+dirty` where the files differ), or the installed wheel's version."""
     root = Path(__file__).resolve().parent.parent
-    commit = _git(root, "rev-parse", "HEAD")
-    top = _git(root, "rev-parse", "--show-toplevel")
+    commit = git_output(root, "rev-parse", "HEAD")
+    top = git_output(root, "rev-parse", "--show-toplevel")
     # An installed wheel may lie inside somebody else's repository: only our own checkout counts.
     if commit and top and Path(top) == root:
         present = [name for name in CODE_FOLDERS if (root / name).exists()]
-        return commit if _git(root, "status", "--porcelain", "--", *present) == "" else f"{commit}+dirty"
+        return (
+            commit if git_output(root, "status", "--porcelain", "--", *present) == "" else f"{commit}+dirty"
+        )
     if (root / _CODE_TREE).is_file():
         return _built_commit(root)
     try:
-        return f"platform-assets {version('platform-assets')}"
+        return f"platform-assets=={version('platform-assets')}"  # no space: it stands in headers of objects
     except PackageNotFoundError:
         return UNVERSIONED
 

@@ -195,6 +195,19 @@ class PlatformSettings(LockSettings):
     """Further names by which the report server may be addressed, without ports, e.g. `["reports.internal"]`. It answers to those of this machine and
     to the host of `reports_url` anyway, and to no other: a foreign name may be one that was made to point here."""
 
+    code_url: str | None = None
+    """Where a browser shows a file of this code in a commit, e.g. `https://git.acme.com/ml/platform/src/commit/{commit}/{path}`;
+    default: as remote `origin` says, where that is on GitHub or GitLab."""
+
+    @field_validator("code_url")
+    @classmethod
+    def _names_commit_and_path(cls, url: str | None) -> str | None:
+        if url is not None and not (
+            urlsplit(url).scheme in {"http", "https"} and "{commit}" in url and "{path}" in url
+        ):
+            raise ValueError("write https://… with {commit} and {path} where the commit and the path belong")
+        return url
+
     @field_validator("reports_url")
     @classmethod
     def _is_a_web_address(cls, url: str) -> str:

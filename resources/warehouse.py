@@ -178,6 +178,10 @@ class Warehouse(Protocol):
         """The newest write, published or not: where a failed contract's rows can be looked at."""
         ...
 
+    def location(self, table: str) -> str:
+        """Where the files of a table lie, as other engines address it."""
+        ...
+
     def tables(self) -> list[str]:
         """Names of all tables, sorted."""
         ...

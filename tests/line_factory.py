@@ -12,7 +12,7 @@ import yaml
 
 from platform_assets.definitions import build_definitions
 from platform_assets.lines.assets import asset_key
-from platform_assets.lines.line import load_line
+from platform_assets.lines.line import Line, load_line
 from platform_assets.lines.runner import open_instance
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
@@ -83,6 +83,28 @@ def materialize_alone(
         event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
     ]
     return result, failures[0].description if failures else None
+
+
+def check_alone(
+    settings: PlatformSettings, line: Line, *checks: str
+) -> tuple[dict[str, dg.AssetCheckEvaluation], str | None]:
+    """Execute checks of a line (`<asset>:<check>`), as a click in the UI does: what each found, and the failure's text."""
+    keys = {
+        dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in (each.split(":") for each in checks)
+    }
+    with open_instance(settings) as instance:
+        job = build_definitions(OutsideSystems(settings), [line]).resolve_implicit_global_asset_job_def()
+        result = job.get_subset(asset_selection=set(), asset_check_selection=keys).execute_in_process(
+            instance=instance, raise_on_error=False
+        )
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    told = [
+        each.user_failure_data.description if each.user_failure_data else each.error.to_string()
+        for each in failures
+    ]
+    found = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert not result.get_asset_materialization_events()
+    return found, told[0] if told else None
 
 
 class FinishedHome:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from platform_assets.step import shown_table
+from platform_assets.shown import shown_table
 
 
 def records(columns: int, bins: int) -> list[dict[str, object]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -29,6 +30,8 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 _ENDED: Final = (
     "ended before it was done; a file is whole or as it was before, and the same command starts anew"
 )
+_EACH: Final = "Once for all --features, or for each."
+_NONE: Final = "-"
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The FeatureTransformer.")]
@@ -148,6 +151,142 @@ def fit(
         return
     print(f"{output}: fitted to {found.rows:,} rows, {found.events:,} of them events, {_peak()}")
     _print_values(values)
+
+
+@app.command(
+    "join",
+    epilog=examples(
+        "features join loans.parquet --entity customer --time decided_at --features balances/ --out joined.parquet",
+        "features join sales.parquet --entity shop --entity item --time day --features prices/ "
+        "--available known_at --out joined.parquet",
+    ),
+)
+@ending(_ENDED)
+def join(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS", help="Rows: Parquet of any size, a folder of it, or small csv or JSON Lines."
+        ),
+    ],
+    entity: Annotated[
+        list[str],
+        typer.Option(metavar="COLUMN", help="Whose a row is, in all files; several name it together."),
+    ],
+    time: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The labels' time, at which features are to be known.")
+    ],
+    features: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="Features, in files as LABELS is; may be given again.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--out", "--output", metavar="FILE.parquet", help="LABELS with features; whole or not at all."
+        ),
+    ],
+    feature_time: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help=f"The time that a row of features is of. Default: --time. {_EACH}"
+        ),
+    ] = None,
+    available: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help=f"When a row of features became available; null: not yet. Default: at its time. {_EACH}",
+        ),
+    ] = None,
+    max_age_days: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DAYS", help=f"Oldest that a row of features may be. Default: any. {_EACH}"),
+    ] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help=f"In front of the names of features. Default: none. {_EACH}"),
+    ] = None,
+    include_current: Annotated[
+        bool,
+        typer.Option("--include-current", help="What became available at the label's very time counts, too."),
+    ] = False,
+    memory_limit: MemoryLimit = "2GB",
+    threads: Threads = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Add to each row the features that were known at its time.
+
+    That is the newest row of its entity that is of a time before, and was available before. Every row of LABELS comes
+    out, in its order, with nulls where nothing was known. Neither side needs an order.
+    """
+    from platform_assets.features.join_files import FeatureFiles, join_files
+
+    _refuse_target(output, ".parquet")
+    files = [
+        FeatureFiles(source, of_time or time, known, _days(age), before or "")
+        for source, of_time, known, age, before in zip(
+            features,
+            _for_each(feature_time, features, "--feature-time"),
+            _for_each(available, features, "--available"),
+            _for_each(max_age_days, features, "--max-age-days"),
+            _for_each(prefix, features, "--prefix"),
+            strict=True,
+        )
+    ]
+    with _progress() as told:
+        done = join_files(
+            labels,
+            files,
+            output,
+            entity=entity,
+            time_column=time,
+            include_current=include_current,
+            memory_limit_bytes=_bytes(memory_limit),
+            threads=threads,
+            on_progress=told,
+        )
+    if as_json:
+        print_json({**asdict(done), "ns_a_row": done.ns_a_row, "peak_bytes": _peak_bytes(), "output": output})
+        return
+    print(f"{output}: {done.rows:,} rows in {done.seconds:.1f} s ({done.ns_a_row:,.0f} ns a row), {_peak()}")
+    for name, found in done.outcomes.items():
+        reasons = {
+            "no row of the entity": found.no_row,
+            "none known yet": found.not_yet,
+            "too old": found.too_old,
+        }
+        because = "".join(f"; {reason}: {count:,}" for reason, count in reasons.items() if count)
+        print(f"  {_plain(name)}  known for {found.found:,} ({_share(found.found, done.rows)}){because}")
+
+
+def _for_each(given: list[str] | None, features: list[Path], option: str) -> list[str | None]:
+    """What an option says of each file of features.
+
+    Raises:
+        typer.BadParameter: it is given neither once nor as often as files are.
+    """
+    said = given or [_NONE]
+    if len(said) not in {1, len(features)}:
+        raise typer.BadParameter(
+            f"{option} is given {len(said)} times and --features {len(features)} times; give it once for all, or once for "
+            f"each in the same order, {_NONE} for none"
+        )
+    each = said * len(features) if len(said) == 1 else said
+    return [None if value == _NONE else value for value in each]
+
+
+def _days(said: str | None) -> timedelta | None:
+    """An age.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if said is None:
+        return None
+    try:
+        return timedelta(days=float(said))
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"--max-age-days {said}: write a number of days, e.g. 30 or 0.5") from None
 
 
 @app.command(

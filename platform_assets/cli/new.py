@@ -28,16 +28,11 @@ def new(
 ) -> None:
     """Draft a line from a look at its data: a training spec and a contract. Nothing is overwritten."""
     from platform_assets.lines.line import SPEC_FILE, is_reserved, load_lines
-    from platform_assets.scaffold.errors import ScaffoldError
     from platform_assets.scaffold.write import new_line
-    from platform_assets.tasks.registry import find_task
+    from platform_assets.tasks.registry import find_drafter
 
     settings = PlatformSettings()
-    drafter = find_task(task).drafter
-    if drafter is None:
-        raise ScaffoldError(
-            f"lines of {task} cannot be drafted; write the spec by hand, as those that ship are"
-        )
+    drafter = find_drafter(task)
     lines, principal = load_lines(settings.specs), settings.principal
     names = [each.name for each in lines.sound] + [each.name for each in lines.broken]
     made = new_line(
@@ -65,12 +60,7 @@ def new(
             }
         )
         return
-    print(f"{made.spec}\n{made.contract}\n\n{draft.seen}")
-    if draft.findings:
-        print("\nLook at:")
-    width = max((len(finding.column) for finding in draft.findings), default=0)
-    for finding in draft.findings:
-        print(f"  {'used    ' if finding.used else 'left out'}  {finding.column:<{width}}  {finding.what}")
+    print(made.told)
     print("\nWhat next, once what the files mark with `decide` is decided:")
     for command in commands:
         print(f"  {command}")

@@ -3,7 +3,7 @@
 And the audit table of what the assertions on schemas have found.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import dagster as dg
 
 from platform_assets.datasets.batch_judge import judge_table
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
-from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result
+from platform_assets.datasets.contract_run import ContractReport, DomainResult
 from platform_assets.datasets.data_docs import data_docs_key, data_docs_page
 from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
 from platform_assets.datasets.ingestion import (
@@ -22,6 +22,14 @@ from platform_assets.datasets.ingestion import (
     read_sources,
     sources_of,
 )
+from platform_assets.datasets.judging import (
+    domain_verdict,
+    judged_again,
+    refusal,
+    schema_judged_again,
+    schema_result,
+)
+from platform_assets.datasets.promises import column_promises
 from platform_assets.datasets.raw_schema import RawReport, check_raw
 from platform_assets.datasets.schema_breaker import (
     Circumstances,
@@ -39,17 +47,20 @@ from platform_assets.datasets.sources import open_source, sources_hash, without_
 from platform_assets.datasets.spec import OVERRIDABLE, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.suppression import Suppression, publish_unless_erased
-from platform_assets.governance.verdict import Verdict, record
+from platform_assets.governance.verdict import record
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.manifest import identity_of
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TABLES, DatasetVersion, TableSnapshot
+from platform_assets.shown import stored_table
 from platform_assets.step import (
     evaluation_of,
     foreseen_failures,
+    judged_alone,
     line_asset,
     materialized,
     override_config,
+    published_reference,
     with_overrides,
 )
 from resources.provenance import code_commit, descends, source_commit
@@ -128,7 +139,7 @@ def dataset_asset(
         description=ingestion.description,
         kinds=("iceberg", "great_expectations"),
         code=f"{_CODE}|{ingestion.code}",
-        check_specs=[
+        checks=[
             *(
                 dg.AssetCheckSpec(
                     f"contract_{domain}",
@@ -153,6 +164,9 @@ def dataset_asset(
     ) -> Iterator[Any]:
         with foreseen_failures():
             making = DatasetMaking(context, line, ingestion, contract, outside)
+            if checks := judged_alone(context):
+                yield from making.judged_alone(with_overrides(spec, config), checks)
+                return
             try:
                 resolved = with_overrides(spec, config)
                 _refuse_other_test_rows(spec, resolved)
@@ -194,28 +208,33 @@ def dataset_asset(
                     source_hash=prepared.source_hash,
                     erasures=making.erasures.hash_of(subject.namespace),
                 ),
-                metadata=_shown(reference, prepared, published, report),
+                metadata=_shown(reference, prepared, published, report, making),
             )
 
     return dataset
 
 
 def _shown(
-    reference: DatasetVersion, prepared: PreparedRows, published: Snapshot, report: ContractReport
+    reference: DatasetVersion,
+    prepared: PreparedRows,
+    published: Snapshot,
+    report: ContractReport,
+    making: "DatasetMaking",
 ) -> dict[str, Any]:
     return {
-        "dagster/row_count": published.rows,
+        **stored_table(
+            reference.snapshot,
+            prepared.table.schema,
+            making.warehouse,
+            constraints=column_promises(making.contract),
+        ),
         "rows_by_split": reference.rows_by_split,
         "raw_rows": prepared.raw_rows,
         "erased_rows_left_out": prepared.erased,
         **prepared.left_out,
         "data_freshness_seconds": (datetime.now(UTC) - published.committed_at).total_seconds(),
-        "snapshot_id": published.snapshot_id,
         "quality_score": report.quality_score,
         "gdpr_class": reference.gdpr_class,
-        "dagster/column_schema": dg.TableSchema(
-            columns=[dg.TableColumn(field.name, str(field.type)) for field in prepared.table.schema]
-        ),
     }
 
 
@@ -243,6 +262,7 @@ class DatasetMaking:
         self.salt = self.outside.salt
         self.erasures = Suppression.of(self.ledger, self.salt)
         self.commit = source_commit(self.contract.path)
+        self.run_name = f"dagster-{self.context.run.run_id}"
         self.circumstances = Circumstances(
             contract_hash=self.contract.schema_hash,
             contract_commit=self.commit,
@@ -312,9 +332,8 @@ class DatasetMaking:
     def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:
         """The contract's report on the staged rows, each domain a verdict and a check."""
         rows = self.warehouse.read(staged.table, staged.snapshot_id)
-        run_name = f"dagster-{self.context.run.run_id}"
-        report = judge_table(self.contract, rows, run_name=run_name, salt=self.salt)
-        docs = self._data_docs(report, staged)
+        report = judge_table(self.contract, rows, run_name=self.run_name, salt=self.salt)
+        docs = self._data_docs(report, staged.content_hash)
         self._record(f"{self.name}@{staged.content_hash}", self.schema, self.schema_ge_run_id)
         for domain in report.domains:
             self._record(f"{self.name}@{staged.content_hash}", domain, report.ge_run_id)
@@ -324,6 +343,39 @@ class DatasetMaking:
                 refusal(self.line, [domain for domain in report.domains if domain.outcome != "pass"])
             )
         return report
+
+    def judged_alone(self, spec: DatasetSpec, checks: Collection[str]) -> Iterator[Any]:
+        """These checks, on the published version; nothing is published, and the breaker stays as it is."""
+        if BREAKER_CHECK in checks:
+            yield self.breaker_check()
+        domains = {each.removeprefix("contract_") for each in checks if each != BREAKER_CHECK}
+        if not domains:
+            return
+        dataset = published_reference(self.context, self.name, DatasetVersion)
+        if SCHEMA_DOMAIN in domains:
+            yield self._schema_judged_alone(spec, dataset)
+        if of_rows := domains - {SCHEMA_DOMAIN}:
+            report, left = judged_again(
+                self.contract, dataset, of_rows, self.warehouse, run_name=self.run_name, salt=self.salt
+            )
+            docs = self._data_docs(report, left.content_hash)
+            for domain in report.domains:
+                self._record(f"{self.name}@{left.content_hash}", domain, report.ge_run_id)
+                yield self._check(domain, report.ge_run_id, snapshot_id=left.snapshot_id, **docs)
+
+    def _schema_judged_alone(self, spec: DatasetSpec, dataset: DatasetVersion) -> dg.AssetCheckResult:
+        judged = schema_judged_again(self.contract, spec, run_name=self.run_name, salt=self.salt)
+        same = judged.source_hash == dataset.source_hash
+        # A verdict on other bytes than those that the published rows were made of is no verdict on these rows.
+        self._record(
+            f"{self.name}@{dataset.version if same else judged.source_hash}", judged.result, judged.ge_run_id
+        )
+        spoken_of = (
+            "the sources, which are those of the published version"
+            if same
+            else "the sources as they are now; they have changed since the published version was made"
+        )
+        return self._check(judged.result, judged.ge_run_id, judged=spoken_of)
 
     def trial_passed(self) -> None:
         """Closes the breaker where this materialization was its trial."""
@@ -347,7 +399,7 @@ class DatasetMaking:
             self.contract,
             given.frame,
             suffix=given.source.suffix,
-            run_name=f"dagster-{self.context.run.run_id}",
+            run_name=self.run_name,
             salt=self.salt,
         )
 
@@ -367,10 +419,10 @@ class DatasetMaking:
             metadata={**result.counts, "ge_run_id": ge_run_id, "outcome": result.outcome, **more},
         )
 
-    def _data_docs(self, report: ContractReport, staged: Snapshot) -> dict[str, Any]:
+    def _data_docs(self, report: ContractReport, content_hash: str) -> dict[str, Any]:
         """Where the page lies that Great Expectations renders of the report, for people and for machines."""
         key = data_docs_key(
-            self.outside.env, self.line, content_hash=staged.content_hash, run_id=self.context.run.run_id
+            self.outside.env, self.line, content_hash=content_hash, run_id=self.context.run.run_id
         )
         self.outside.object_store.put(
             key,
@@ -383,17 +435,6 @@ class DatasetMaking:
             "data_docs": dg.MetadataValue.url(self.outside.report_url(key)),
             "data_docs_object": self.outside.object_store.uri(key),
         }
-
-
-def schema_result(contract: Contract, seen: Sequence[SeenSource]) -> DomainResult:
-    """The domain `schema` over all sources."""
-    results = tuple(
-        result.model_copy(update={"reason": f"{source.uri}: {result.reason}"})
-        for source in seen
-        for result in source.report.result.results
-    )
-    rows = sum(source.report.rows for source in seen)
-    return domain_result(SCHEMA_DOMAIN, results, rule_set_hash=contract.schema_hash, rows=rows)
 
 
 def schema_changes_asset() -> dg.AssetsDefinition:
@@ -443,41 +484,7 @@ def publish_schema_changes(ledger: Ledger, warehouse: Warehouse) -> dg.AssetMate
     return dg.AssetMaterialization(
         asset_key=SCHEMA_CHANGES,
         metadata={
-            "dagster/row_count": published.rows,
-            "snapshot_id": published.snapshot_id,
+            **stored_table(TableSnapshot.of(published), rows.schema, warehouse),
             **({"newest": dg.MetadataValue.table(newest)} if newest else {}),
         },
-    )
-
-
-def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str) -> Verdict:
-    """The verdict of one contract domain: counts and names, never a cell's value."""
-    failed = [result for result in domain.results if result.outcome != "pass"]
-    return Verdict(
-        subject=subject,
-        rule_set=f"contract.{domain.domain}",
-        rule_set_hash=domain.rule_set_hash,
-        outcome=domain.outcome,
-        evidence={
-            **domain.counts,
-            "ge_run_id": ge_run_id,
-            **({"observed": " ".join(result.reason for result in failed)} if failed else {}),
-            # What Great Expectations alone has judged says nothing of it, as it always did.
-            **({"engine": ", ".join(domain.engines)} if "batches" in domain.engines else {}),
-        },
-        producer={"code_commit": code_commit()},
-    )
-
-
-def refusal(line: str, refused: list[DomainResult]) -> str:
-    """One clear error for a dataset that its contract refuses."""
-    reasons = "\n".join(
-        f"  contract.{domain.domain}: {result.reason}"
-        for domain in refused
-        for result in domain.results
-        if result.outcome != "pass"
-    )
-    return (
-        f"dataset {line}_dataset is refused by its contract; the last published version stays current:\n{reasons}\n"
-        f"  look at the rows with: platform-assets contracts examples {line}"
     )

@@ -14,6 +14,8 @@ from platform_assets.drift.table import newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.pictures import as_markdown_image
+from platform_assets.references import TableSnapshot
+from platform_assets.shown import stored_table
 from platform_assets.sketch.stability import band
 from platform_assets.step import foreseen_failures
 from resources.locks import LockError
@@ -65,7 +67,7 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
                 )
                 return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
             rows = newest_days(warehouse, published, _DAYS_SHOWN)
-            metadata |= {"dagster/row_count": published.rows, "snapshot_id": published.snapshot_id}
+            metadata |= stored_table(TableSnapshot.of(published), rows.schema, warehouse)
             metadata |= stability_metadata(rows)
             pictures = day_pictures(rows)
             metadata |= {name: _shown(png, name) for name, png in pictures.items()}

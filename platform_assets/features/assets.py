@@ -1,6 +1,6 @@
 """The features of a line, made of one dataset version; and transformers, which lines share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -10,11 +10,12 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import without_secrets
 from platform_assets.features.declared import BrokenTransformer, DeclaredTransformer
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.featurizer import Features, Featurizer
+from platform_assets.features.featurizer import Features, Featurizer, TransformerUse
 from platform_assets.features.fit_input import FitInput
 from platform_assets.features.leak import RULE_SET
-from platform_assets.features.leak_gate import LeakReport, judge_leaks
+from platform_assets.features.leak_gate import judge_leaks
 from platform_assets.features.transformer import FittedTransformer, kernel_version
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.features.version_making import (
     Made,
     as_it_is,
@@ -47,15 +48,18 @@ from platform_assets.references import (
     TableSnapshot,
     TransformerVersion,
 )
+from platform_assets.shown import shown_table, stored_table
 from platform_assets.step import (
+    IO_MANAGER,
     broken_asset,
     evaluation_of,
     foreseen_failures,
+    judged_alone,
     line_asset,
     materialized,
     override_config,
+    published_reference,
     recorded_reference,
-    shown_table,
     with_overrides,
 )
 from resources.provenance import code_commit
@@ -119,7 +123,7 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
         made_from={"dataset": "dataset"},
         deps=names,
         # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
-        check_specs=[
+        checks=[
             dg.AssetCheckSpec(
                 LEAK_CHECK,
                 asset=f"{line}_features",
@@ -137,6 +141,10 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
     ) -> Iterator[Any]:
         with foreseen_failures():
             resolved = with_overrides(spec, config)
+            if judged_alone(context):
+                published = published_reference(context, f"{line}_features", FeaturesVersion)
+                yield _judged_again(context, published, outside, featurizer.uses(resolved))
+                return
             transformers = applied_transformers(outside.ledger, resolved, featurizer)
             fitted = _fitted(outside, resolved, featurizer, transformers)
             rows = outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id)
@@ -152,25 +160,19 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
                 transformers=tuple(transformers.values()),
             )
             if transformers:
-                report = judge_leaks(
-                    reference.transformers,
-                    fitted,
-                    featurizer.uses(resolved),
-                    dataset,
-                    rows,
-                    outside.warehouse,
-                )
-                verdict = report.verdict(f"{line}_features@{reference.version}")
-                record(outside.ledger, verdict, evaluation_id=evaluation_of(context))
-                yield _leak_check(report)
+                yield _judged(context, reference, outside, featurizer.uses(resolved), fitted, rows)
             yield materialized(
                 reference,
                 fingerprint=features_fingerprint(
                     line, resolved, featurizer, dataset_version=dataset.version, transformers=transformers
                 ),
                 metadata={
-                    "dagster/row_count": reference.snapshot.rows,
-                    "snapshot_id": reference.snapshot.snapshot_id,
+                    **stored_table(
+                        reference.snapshot,
+                        made.table.schema,
+                        outside.warehouse,
+                        made_from=_made_from(f"{line}_dataset", frozenset(rows.column_names), made),
+                    ),
                     **(
                         {"transformers": [each.label for each in reference.transformers]}
                         if transformers
@@ -181,6 +183,16 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
             )
 
     return features
+
+
+def _made_from(dataset: str, known: frozenset[str], made: Features) -> dict[str, list[tuple[str, str]]]:
+    """Asset and column that each column of the features is made of."""
+    origins = {column: made.made_from.get(column, (column,)) for column in made.table.column_names}
+    return {
+        column: [(dataset, each) for each in of if each in known]
+        for column, of in origins.items()
+        if not known.isdisjoint(of)
+    }
 
 
 def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
@@ -195,6 +207,7 @@ def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
             description=declared.content.description or _DESCRIPTIONS[spec.transformer_type],
             kinds={spec.transformer_type, *(["iceberg"] if historical else [])},
             code_version=kernel_version(spec.transformer_type),
+            io_manager_key=IO_MANAGER,
             metadata={"declared_in": declared.place, "input_source": without_secrets(spec.input_source)},
             ins=ins,
         )
@@ -295,7 +308,12 @@ def _transformer_made(
             else:
                 table, rows = publish_features(made, declared, dataset, outside)
                 version, reused = version.model_copy(update={"table": table}), False
-                shown = _shown_history(declared, rows)
+                shown = _shown_history(declared, rows) | stored_table(
+                    table,
+                    rows.schema,
+                    outside.warehouse,
+                    made_from=_history_of(declared.spec, rows.column_names),
+                )
         else:
             shown = _shown_weights(made)
         result = materialized(
@@ -303,6 +321,7 @@ def _transformer_made(
             fingerprint=version.data_version,
             reused=reused,
             metadata={
+                **shown,
                 "version": version.label,
                 "fit_rows": version.fit_rows,
                 "rows_not_yet_known": made.fit_rows.not_yet_known,
@@ -310,7 +329,6 @@ def _transformer_made(
                 "snapshot_id": version.snapshot.snapshot_id if version.snapshot else "none: it was a file",
                 "fitted": outside.object_store.uri(version.object_key),
                 **({"dagster/row_count": version.table.rows} if version.table else {}),
-                **shown,
             },
         )
         # Nobody follows what could not be shown or published.
@@ -344,6 +362,15 @@ def _shown_weights(made: Made) -> dict[str, Any]:
     }
 
 
+def _history_of(spec: TransformerSpec, columns: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Asset and column that each column of a table of features is made of; nothing of a file, which is no asset."""
+    if spec.dataset is None:
+        return {}
+    looked_up_by = [each for each in (spec.entity_key, spec.timestamp_column, spec.available_column) if each]
+    origins = {output: [column, *looked_up_by] for column, output in spec.outputs.items()}
+    return {column: [(spec.dataset, each) for each in origins.get(column, [column])] for column in columns}
+
+
 def _shown_history(declared: DeclaredTransformer, rows: "pa.Table") -> dict[str, Any]:
     from platform_assets.features.pictures import history_picture
 
@@ -351,7 +378,17 @@ def _shown_history(declared: DeclaredTransformer, rows: "pa.Table") -> dict[str,
     return {"distribution": dg.MetadataValue.md(as_markdown_image(png, "distribution"))}
 
 
-def _leak_check(report: LeakReport) -> dg.AssetCheckResult:
+def _judged(
+    context: dg.AssetExecutionContext,
+    features: FeaturesVersion,
+    outside: OutsideSystems,
+    use: TransformerUse,
+    fitted: Mapping[str, FittedTransformer],
+    rows: "pa.Table",
+) -> dg.AssetCheckResult:
+    report = judge_leaks(features.transformers, fitted, use, features.dataset, rows, outside.warehouse)
+    verdict = report.verdict(f"{features.dataset.line}_features@{features.version}")
+    record(outside.ledger, verdict, evaluation_id=evaluation_of(context))
     return dg.AssetCheckResult(
         check_name=LEAK_CHECK,
         passed=report.outcome == "pass",
@@ -359,6 +396,20 @@ def _leak_check(report: LeakReport) -> dg.AssetCheckResult:
         description=report.reason,
         metadata={"outcome": report.outcome},
     )
+
+
+def _judged_again(
+    context: dg.AssetExecutionContext, features: FeaturesVersion, outside: OutsideSystems, use: TransformerUse
+) -> dg.AssetCheckResult:
+    left = as_it_is(features.dataset, outside.warehouse)
+    if left is None:
+        raise FeatureError(
+            f"the rows that {features.dataset.line}_features were made of are gone; materialize the dataset and the "
+            "features again"
+        )
+    fitted = {each.name: load_fitted(outside.object_store, each) for each in features.transformers}
+    rows = outside.warehouse.read(left.snapshot.table, left.snapshot.snapshot_id)
+    return _judged(context, features, outside, use, fitted, rows)
 
 
 def _fitted(

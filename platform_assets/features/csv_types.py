@@ -8,7 +8,8 @@ csv has no types, so a column has one by its values, and only where nothing is l
 - What names an entity stays text, whatever it looks like; so does what the transformer does not read.
 """
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.reading.errors import shown_name
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from platform_assets.features.transformer import FittedTransformer
-    from platform_assets.features.transformer_spec import TransformerSpec
 
 _NUMBER: Final = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _FRACTION: Final = "[.eE]"
@@ -30,8 +30,37 @@ _SPELT: Final = ("false", "true")
 _CsvKind = Literal["numbers", "booleans", "texts"]
 
 
+class ReadColumns(Protocol):
+    """Which columns are read, and as what; e.g. a `TransformerSpec`."""
+
+    @property
+    def transformer_type(self) -> str:
+        """Of all but woe, columns are numbers; of woe, they are what their values are."""
+        ...
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """What values are read of."""
+        ...
+
+    @property
+    def timestamp_column(self) -> str | None:
+        """What times are read of."""
+        ...
+
+    @property
+    def available_column(self) -> str | None:
+        """Likewise."""
+        ...
+
+    @property
+    def target(self) -> str | None:
+        """What labels are read of."""
+        ...
+
+
 def typed(
-    table: "pa.Table", spec: "TransformerSpec", *, name: str, fitted: "FittedTransformer | None" = None
+    table: "pa.Table", spec: ReadColumns, *, name: str, fitted: "FittedTransformer | None" = None
 ) -> "pa.Table":
     """The same rows, with types where the transformer needs them.
 

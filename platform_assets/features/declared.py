@@ -97,15 +97,19 @@ class Transformers:
         return Transformers(kept, self.broken).without(problems)
 
 
-def declared_transformers(outside: OutsideSystems) -> Transformers:
+def declared_transformers(outside: OutsideSystems, more: Iterable[Path] = ()) -> Transformers:
     """The transformers that files declare, and on a cluster the objects that are registered.
+
+    Args:
+        outside: The systems.
+        more: Files, or folders of them, besides those of the settings.
 
     Raises:
         LedgerError: what is registered cannot be read.
     """
     on_cluster = outside.settings.profile == "cluster"
     objects = registered_objects(outside.ledger) if on_cluster else ()
-    return load_transformers(outside.settings.transformers, objects)
+    return load_transformers((*outside.settings.transformers, *more), objects)
 
 
 def load_transformers(

@@ -187,7 +187,7 @@ class SortedRows:
         table = pa.concat_tables(waiting)
         waiting.clear()
         order = sort_order(self._keys_of(table))
-        table = _in_one_piece(table)
+        table = in_one_piece(table)
         for start in range(0, table.num_rows, batch_rows):
             yield table.take(pa.array(order[start : start + batch_rows]))
 
@@ -242,7 +242,7 @@ class SortedRows:
                 together = pa.concat_tables(parts)
                 if len(parts) > 1:
                     order = sort_order(self._keys_of(together))
-                    together = _in_one_piece(together).take(pa.array(order))
+                    together = in_one_piece(together).take(pa.array(order))
                 yield together
         finally:
             for head in heads:
@@ -320,7 +320,7 @@ def _bisected(bisect: Any, entity: "pa.Array", value: Any, start: int) -> int:
     return position
 
 
-def _in_one_piece(table: "pa.Table") -> "pa.Table":
+def in_one_piece(table: "pa.Table") -> "pa.Table":
     """The same rows, each column in one piece; a column at a time, so that no two copies of all lie in memory."""
     table = table.unify_dictionaries()
     for at, field in enumerate(table.schema):

@@ -59,6 +59,8 @@ class Features:
     no value in it may be that of a single row."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Figures for people, by name."""
+    made_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns of the dataset that each feature is made of; a feature that is not named is the column of its own name."""
 
 
 class Featurizer(Protocol[S_contra]):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.datasets.errors import DatasetError
+from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.sources import open_source
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import TransformerUse
@@ -19,7 +20,6 @@ from platform_assets.features.leak import (
     past_only,
     targets_known,
 )
-from platform_assets.features.remains import remains_of
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.errors import SubjectError

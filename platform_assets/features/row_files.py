@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from platform_assets.features.csv_types import typed
+from platform_assets.features.csv_types import ReadColumns, typed
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.row_size import MOST_SAMPLES, RowBytes, sampled_row_bytes, spread
-from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.forms import refuse_foreign_form
 from platform_assets.reading.table import FORMATS, read_table
@@ -109,7 +108,7 @@ class RowFiles:
 
 
 def open_rows(
-    source: Path | Sequence[Path], spec: TransformerSpec, *, fitted: "FittedTransformer | None" = None
+    source: Path | Sequence[Path], spec: ReadColumns, *, fitted: "FittedTransformer | None" = None
 ) -> RowFiles:
     """The rows of a file, of several, or of all Parquet files in a folder, in the order of their names.
 
@@ -160,7 +159,7 @@ def rows_of_table(table: "pa.Table", *, name: str) -> RowFiles:
 def rows_of_bytes(
     content: bytes,
     suffix: str,
-    spec: TransformerSpec,
+    spec: ReadColumns,
     *,
     name: str,
     fitted: "FittedTransformer | None" = None,
@@ -245,7 +244,7 @@ def _footer(file: Path) -> tuple["pa.Schema", int, int]:
             stream.seek(-min(_MARK_BYTES, file.stat().st_size), 2)
             refuse_foreign_form(head + stream.read(), PARQUET, name=str(file))
         with pq.ParquetFile(file) as parquet:
-            schema = _without_views(parquet.schema_arrow)
+            schema = without_views(parquet.schema_arrow)
             refuse_repeated_names(schema.names, name=str(file), is_named=True)
             groups = range(parquet.metadata.num_row_groups)
             unpacked = sum(parquet.metadata.row_group(at).total_byte_size for at in groups)
@@ -262,7 +261,7 @@ def _either_nullable(left: "pa.Schema", right: "pa.Schema") -> "pa.Schema":
     return pa.schema(fields, metadata=left.metadata)
 
 
-def _without_views(schema: "pa.Schema") -> "pa.Schema":
+def without_views(schema: "pa.Schema") -> "pa.Schema":
     """The same with texts and bytes that lie one behind the other: Arrow can neither sort nor choose views of them."""
     import pyarrow as pa
 
@@ -302,7 +301,7 @@ def _difference(left: "pa.Schema", right: "pa.Schema") -> str | None:
     return None
 
 
-def _read_whole(file: Path, spec: TransformerSpec, fitted: "FittedTransformer | None") -> RowFiles:
+def _read_whole(file: Path, spec: ReadColumns, fitted: "FittedTransformer | None") -> RowFiles:
     if file.suffix.lower() not in FORMATS:
         raise FeatureError(
             f"{file}: format {file.suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"

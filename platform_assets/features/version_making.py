@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.declared import DeclaredTransformer
 from platform_assets.features.errors import FeatureError
@@ -14,7 +15,6 @@ from platform_assets.features.fit_input import (
     rows_to_fit,
     subject_ids,
 )
-from platform_assets.features.remains import remains_of
 from platform_assets.features.transformer import FittedTransformer, fit
 from platform_assets.features.versions import (
     Fit,
@@ -119,8 +119,9 @@ def publish_features(
 ) -> tuple[TableSnapshot, "pa.Table"]:
     """The features of every row of the input, as a version of table `features.<name>`, and these rows.
 
-    Whose each row is, its entity and its time stand beside them. The table names its subjects, so that an erasure finds
-    it: those of the dataset, and of a file its entities. A file is read as it is, so rows of erased entities are left out.
+    Whose each row is, its entity, its time and when it became available stand beside them: what a join as of the time of
+    other rows needs. The table names its subjects, so that an erasure finds it: those of the dataset, and of a file its
+    entities. A file is read as it is, so rows of erased entities are left out.
 
     Raises:
         ErasureError: a subject among the rows was erased meanwhile.
@@ -138,7 +139,9 @@ def publish_features(
             namespace, subject_ids(rows, subject)
         )
         rows = rows.filter(pa.array([not each for each in erased], pa.bool_()))
-    beside = dict.fromkeys(filter(None, (subject, spec.entity_key, spec.timestamp_column)))
+    beside = dict.fromkeys(
+        filter(None, (subject, spec.entity_key, spec.timestamp_column, spec.available_column))
+    )
     table = rows.select(list(beside))
     outputs = made.fitted.transform(rows)
     for name in spec.outputs.values():

@@ -1,6 +1,7 @@
 """What Dagster needs of lines: their assets, as their active releases have adapted them, their jobs and resources."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -10,10 +11,11 @@ from platform_assets.features.assets import broken_transformer_asset, transforme
 from platform_assets.features.declared import Transformers
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
+from platform_assets.lines.conventions import links_of, with_code, with_conventions
 from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
-from platform_assets.step import ReferenceIOManager
+from platform_assets.step import IO_MANAGER, ReferenceIOManager
 
 _LOST_POD_RETRIES: Final = 3
 
@@ -23,13 +25,17 @@ def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
     return {
         "outside": outside,
         # Whatever is built on a dataset gets it through here, so an open breaker stops all of it.
-        "io_manager": ReferenceIOManager(admit=lambda reference: _admit(outside.ledger, reference)),
+        IO_MANAGER: ReferenceIOManager(admit=lambda reference: _admit(outside.ledger, reference)),
     }
 
 
 def _admit(ledger: Ledger, reference: AssetReference) -> None:
     for dataset in reference.dataset_assets:
         require_closed(ledger, dataset)
+
+
+def _made_elsewhere(dataset: str) -> dg.AssetSpec:
+    return dg.AssetSpec(dataset).with_io_manager_key(IO_MANAGER)
 
 
 def adapted_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Line], list[BrokenLine]]:
@@ -65,13 +71,23 @@ def line_definitions(
     read = {each.spec.dataset for each in served.values() if each.spec.dataset}
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
     sound, stuck = adapted_lines(lines, outside.ledger)
+    links = links_of(outside)
     return dg.Definitions(
         assets=[
-            *(asset for line in sound for asset in line_assets(line, lost_pod_retries=lost_pod_retries)),
+            *(
+                asset
+                for line in sound
+                for asset in with_conventions(
+                    line_assets(line, lost_pod_retries=lost_pod_retries), line, outside, links
+                )
+            ),
             *map(broken_line_asset, (*broken, *stuck)),
-            *map(transformer_asset, served.values()),
+            *(
+                with_code(transformer_asset(each), links, also=None if each.of_cluster else Path(each.place))
+                for each in served.values()
+            ),
             # Of a line that is not among these: its newest version is read all the same.
-            *map(dg.AssetSpec, sorted(read - {f"{line.name}_dataset" for line in sound})),
+            *map(_made_elsewhere, sorted(read - {f"{line.name}_dataset" for line in sound})),
             *map(broken_transformer_asset, transformers.broken if transformers else ()),
         ],
         jobs=[line_job(line) for line in sound],

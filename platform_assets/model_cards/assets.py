@@ -91,6 +91,7 @@ def card_asset(
                     "card": dg.MetadataValue.json(document),
                     "html": dg.MetadataValue.url(outside.report_url(reference.html_key)),
                     "html_object": store.uri(reference.html_key),
+                    "dagster/uri": store.uri(reference.json_ld_key),
                     "json_ld": dg.MetadataValue.url(outside.report_url(reference.json_ld_key)),
                     "json_ld_object": store.uri(reference.json_ld_key),
                 },

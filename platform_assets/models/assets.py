@@ -140,6 +140,7 @@ def model_asset(
                     **reference.training,
                     "weights_sha256": reference.weights_sha256,
                     "objects": store.uri(prefix),
+                    "dagster/uri": store.uri(prefix),
                     **({"tracking_lost": untracked} if untracked else {}),
                 },
             )

@@ -22,6 +22,18 @@ class NewLine:
     contract: Path
     draft: Draft
 
+    @property
+    def told(self) -> str:
+        """For people: where the files lie, what was seen, and which columns to look at."""
+        findings = self.draft.findings
+        width = max((len(finding.column) for finding in findings), default=0)
+        listed = [
+            f"  {'used    ' if finding.used else 'left out'}  {finding.column:<{width}}  {finding.what}"
+            for finding in findings
+        ]
+        looked_at = ["", "Look at:", *listed] if listed else []
+        return "\n".join([str(self.spec), str(self.contract), "", self.draft.seen, *looked_at])
+
 
 def new_line(
     drafter: Drafter,

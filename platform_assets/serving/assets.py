@@ -137,6 +137,7 @@ def deployment_asset(
                 ),
                 metadata={
                     "release_id": release.release_id,
+                    "dagster/uri": store.uri(key),
                     "line_page": dg.MetadataValue.url(outside.line_url(line)),
                     "model_version": registered.number,
                     "verdicts": list(release.verdicts),

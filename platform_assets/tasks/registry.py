@@ -12,6 +12,8 @@ from platform_assets.manifest import Manifest, bound, read_yaml
 from platform_assets.models.errors import InstanceError
 from platform_assets.models.scorer import Scorer
 from platform_assets.references import ModelVersion
+from platform_assets.scaffold.draft import Drafter
+from platform_assets.scaffold.errors import ScaffoldError
 from platform_assets.tasks.task import AnyTask
 from platform_assets.tasks.training_spec import DEFAULT_TASK, TrainingSpec
 from resources.errors import PlatformError
@@ -60,6 +62,21 @@ def find_task(name: str) -> AnyTask:
             f"the task {name} cannot be used ({type(problem).__name__}: {problem}); mend {module}"
         ) from problem
     return task
+
+
+def find_drafter(name: str) -> Drafter:
+    """What drafts lines of the task of this name.
+
+    Raises:
+        TaskError: there is no such task.
+        ScaffoldError: its lines cannot be drafted.
+    """
+    drafter = find_task(name).drafter
+    if drafter is None:
+        raise ScaffoldError(
+            f"lines of {name} cannot be drafted; write the spec by hand, as those that ship are"
+        )
+    return drafter
 
 
 def load_scorer(model: ModelVersion, folder: Path) -> Scorer:

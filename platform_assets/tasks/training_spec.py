@@ -4,18 +4,21 @@ The same file is read on a laptop and on a cluster. Each task adds what is its o
 unknown key, a wrong type or a value out of range is one error that names file, line and field.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance.verdict import Requirement
 from platform_assets.manifest import Many, Section
 from platform_assets.model_cards.spec import CardSpec
 from platform_assets.models.spec import ModelSpec
+from platform_assets.references import STAGES
 from platform_assets.serving.spec import DeploymentSpec
 
 DEFAULT_TASK = "text-classification"
+_SHORTEST_DAYS = 1 / 24
+_OF_STAGES: Any = Field(default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(STAGES)}})
 
 
 class RequiresSpec(Section):
@@ -23,6 +26,21 @@ class RequiresSpec(Section):
 
     deploy: Annotated[Many[Requirement], Field(min_length=1)]
     """What activating a release demands."""
+
+
+class FreshnessSpec(Section):
+    """After how long without a new version an asset is told to be stale. It is shown; no gate asks for it."""
+
+    fail_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS)]
+    """From then on it is overdue."""
+    warn_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS)] | None = None
+    """From then on it is soon to be."""
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> Self:
+        if self.warn_after_days is not None and self.warn_after_days >= self.fail_after_days:
+            raise ValueError("warn_after_days must be below fail_after_days, or nobody is warned")
+        return self
 
 
 class TrainingSpec(ModelSpec):
@@ -38,4 +56,13 @@ class TrainingSpec(ModelSpec):
     requires: RequiresSpec
     deployment: DeploymentSpec = DeploymentSpec()
     drift: DriftSpec = DriftSpec()
+    freshness: Annotated[dict[str, FreshnessSpec], _OF_STAGES]
+    """How old an asset may become, by stage, as `dataset: {warn_after_days: 75, fail_after_days: 90}`."""
     card: CardSpec
+
+    @field_validator("freshness")
+    @classmethod
+    def _of_known_stages(cls, freshness: dict[str, FreshnessSpec]) -> dict[str, FreshnessSpec]:
+        if unknown := [stage for stage in freshness if stage not in STAGES]:
+            raise ValueError(f"a line has no {unknown[0]}; its assets are {', '.join(STAGES)}")
+        return freshness

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -13,17 +14,20 @@ from platform_assets.fingerprint import canonical_sha256, code_version, fingerpr
 from platform_assets.governance import release as releases
 from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.governance.verdict import Verdict, record
+from platform_assets.ledger.ledger import Ledger
 from platform_assets.manifest import identity_of
 from platform_assets.models.trainer import AnyTrainer
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import ModelVersion, ReportVersion
+from platform_assets.shown import shown_table
 from platform_assets.step import (
     evaluation_of,
     foreseen_failures,
+    judged_alone,
     line_asset,
     materialized,
     override_config,
-    shown_table,
+    published_reference,
     with_overrides,
 )
 from platform_assets.validation.evaluator import Evaluator
@@ -118,7 +122,7 @@ def validation_asset(
         code=f"{_CODE}|{evaluator.code}",
         made_from={"model": "model"},
         # Not blocking: the deployment asks the ledger, and names the verdict that is missing or failed.
-        check_specs=[
+        checks=[
             dg.AssetCheckSpec(
                 Gate.parse(gate, condition, rules, spec).rule_set.replace(".", "_"),
                 asset=name,
@@ -135,46 +139,34 @@ def validation_asset(
     ) -> Iterator[Any]:
         with foreseen_failures():
             resolved, store = with_overrides(reference, config), outside.object_store
-            folder = f"reports/{outside.env}/{line}/{model.version[:16]}"
-            scores_key = f"{folder}/{scores_name(evaluator, spec)}"
-            scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
-            # Before any gate: without a profile there is no model version that could be watched.
+            if checks := judged_alone(context):
+                # The newest model may not be the one that was reported on.
+                model = published_reference(context, name, ReportVersion).model
+                again = _assessed(outside, model, gates, evaluator, trainer, spec)
+                yield from _judged(
+                    context,
+                    outside.ledger,
+                    model,
+                    (g for g in again.report.gates if _check_name(g) in checks),
+                )
+                return
+            found = _assessed(outside, model, gates, evaluator, trainer, spec)
+            folder, scored, report = found.folder, found.scored, found.report
+            # Before any verdict: without a profile there is no model version that could be watched.
             profile = reference_profile(
                 scored, evaluator.profiled(spec), mix=resolved.reference_mix, salt=outside.salt
             )
-            active = releases.active(outside.ledger, line)
-            production = (
-                None
-                if active is None
-                else production_scores(
-                    active, model, scored, warehouse=outside.warehouse, store=store, load=trainer.load
-                )
-            )
-            report = assess(
-                scored,
-                model,
-                gates,
-                evaluator,
-                spec,
-                training_sources=training_sources(model, outside.warehouse),
-                production=production,
-                now=datetime.now(UTC),
-                of_model=evaluator.of_model(lambda file: store.get(f"{model.object_prefix}/{file}"), spec),
-            )
-            subject = f"{line}_model@{model.version}"
-            for result in report.gates:
-                record(outside.ledger, gate_verdict(subject, result), evaluation_id=evaluation_of(context))
-                yield _check(result)
+            yield from _judged(context, outside.ledger, model, report.gates)
             report_key, digest = _kept(store, folder, "report", "json", _json(report), model)
             profile_key, _ = _kept(store, folder, "reference-profile", "bin", profile.to_bytes(), model)
-            pictures = report_pictures(scored, model, evaluator.baseline_name(spec), production)
+            pictures = report_pictures(scored, model, evaluator.baseline_name(spec), found.production)
             pictures |= evaluator.pictures(own_test_rows(scored, model), report.measures, spec)
             for picture, png in pictures.items():
                 _put(store, f"{folder}/{picture}.png", png, model)
             version = ReportVersion(
                 model=model,
                 report_key=report_key,
-                scores_key=scores_key,
+                scores_key=found.scores_key,
                 report_sha256=digest,
                 metrics={metric: getattr(report.metrics, metric) for metric in _TOLD_METRICS}
                 | _figures(report.measures),
@@ -192,6 +184,7 @@ def validation_asset(
                     "measured_sources": list(report.measured_sources),
                     "report": dg.MetadataValue.url(outside.report_url(report_key)),
                     "report_object": store.uri(report_key),
+                    "dagster/uri": store.uri(report_key),
                     "reference_profile": store.uri(profile_key),
                     "reference_columns": list(profile.columns),
                     "reference_rows": profile.columns["score"].rows,
@@ -202,9 +195,69 @@ def validation_asset(
     return validation
 
 
+@dataclass(frozen=True, slots=True)
+class _Assessed:
+    """A model as it was measured, before anything of it is kept or recorded."""
+
+    folder: str
+    """Of the keys of its reports."""
+    scores_key: str
+    scored: "pa.Table"
+    production: ProductionScores | None
+    report: ValidationReport
+
+
+def _assessed(
+    outside: OutsideSystems,
+    model: ModelVersion,
+    gates: Mapping[str, str | bool],
+    evaluator: Evaluator[Any],
+    trainer: AnyTrainer,
+    spec: BaseModel,
+) -> _Assessed:
+    store, line = outside.object_store, model.features.dataset.line
+    folder = f"reports/{outside.env}/{line}/{model.version[:16]}"
+    scores_key = f"{folder}/{scores_name(evaluator, spec)}"
+    scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
+    active = releases.active(outside.ledger, line)
+    production = (
+        None
+        if active is None
+        else production_scores(
+            active, model, scored, warehouse=outside.warehouse, store=store, load=trainer.load
+        )
+    )
+    report = assess(
+        scored,
+        model,
+        gates,
+        evaluator,
+        spec,
+        training_sources=training_sources(model, outside.warehouse),
+        production=production,
+        now=datetime.now(UTC),
+        of_model=evaluator.of_model(lambda file: store.get(f"{model.object_prefix}/{file}"), spec),
+    )
+    return _Assessed(folder, scores_key, scored, production, report)
+
+
+def _judged(
+    context: dg.AssetExecutionContext, ledger: Ledger, model: ModelVersion, results: Iterable[GateResult]
+) -> Iterator[dg.AssetCheckResult]:
+    """Each verdict in the ledger, then as a check."""
+    subject = f"{model.features.dataset.line}_model@{model.version}"
+    for result in results:
+        record(ledger, gate_verdict(subject, result), evaluation_id=evaluation_of(context))
+        yield _check(result)
+
+
+def _check_name(result: GateResult) -> str:
+    return result.rule_set.replace(".", "_")
+
+
 def _check(result: GateResult) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        check_name=result.rule_set.replace(".", "_"),
+        check_name=_check_name(result),
         passed=result.outcome == "pass",
         severity=dg.AssetCheckSeverity.ERROR,
         description=result.reason,

@@ -24,13 +24,14 @@ from tests.benchmarks.decay import measure_decay
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
 from tests.benchmarks.imports import measure_imports
+from tests.benchmarks.join import measure_join
 from tests.benchmarks.ledger import measure_ledger
 from tests.benchmarks.listener import measure_listener
 from tests.benchmarks.long_ledger import measure_long_ledger
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.monitor import measure_monitor
 from tests.benchmarks.overhead import measure_overhead
-from tests.benchmarks.peers import peers_python
+from tests.benchmarks.peers import feast_python, peers_python
 from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.scale_out import measure_scale_out
@@ -80,6 +81,7 @@ def main() -> int:
         "woe": lambda folder: measure_woe(folder, rows=options.woe_rows),
         "windows": measure_windows,
         "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
+        "join": measure_join,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
@@ -102,8 +104,14 @@ def main() -> int:
         try:
             peers_python()
         except BenchmarkError as problem:
-            print(f"woe and windows are left out: {problem}", file=sys.stderr)
-            del benchmarks["woe"], benchmarks["windows"]
+            print(f"woe, windows and join are left out: {problem}", file=sys.stderr)
+            del benchmarks["woe"], benchmarks["windows"], benchmarks["join"]
+        else:
+            try:
+                feast_python()
+            except BenchmarkError as problem:
+                print(f"join is left out: {problem}", file=sys.stderr)
+                del benchmarks["join"]
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="platform-assets-bench-") as temporary:

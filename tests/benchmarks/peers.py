@@ -11,7 +11,9 @@ from tests.benchmarks.measure import BenchmarkError
 from tests.line_factory import ROOT
 
 PEERS_VARIABLE: Final = "PLATFORM_PEERS_PYTHON"
+FEAST_VARIABLE: Final = "PLATFORM_FEAST_PYTHON"
 OWN: Final = "platform-assets"
+FEAST: Final = "feast"
 _SECONDS: Final = 1_200
 
 
@@ -21,10 +23,29 @@ def peers_python() -> Path:
     Raises:
         BenchmarkError: there is none.
     """
-    python = Path(os.environ.get(PEERS_VARIABLE) or ROOT / ".peers-venv/bin/python")
+    return _python(PEERS_VARIABLE, ".peers-venv")
+
+
+def feast_python() -> Path:
+    """The Python that has feast, which holds pandas back below the others' version.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    return _python(FEAST_VARIABLE, ".feast-venv")
+
+
+def _python(variable: str, folder: str) -> Path:
+    python = Path(os.environ.get(variable) or ROOT / folder / "bin/python")
     if not python.exists():
-        raise BenchmarkError(f"{python} is not there: run `make peers`, or name a Python in {PEERS_VARIABLE}")
+        raise BenchmarkError(f"{python} is not there: run `make peers`, or name a Python in {variable}")
     return python
+
+
+def _python_of(tool: str) -> str | Path:
+    if tool.startswith(OWN):
+        return sys.executable
+    return feast_python() if tool == FEAST else peers_python()
 
 
 def told_by(worker: Path, tool: str, *arguments: str | Path) -> dict[str, Any]:
@@ -35,11 +56,11 @@ def told_by(worker: Path, tool: str, *arguments: str | Path) -> dict[str, Any]:
     """
     try:
         done = subprocess.run(
-            [sys.executable if tool == OWN else peers_python(), worker, tool, *arguments],
+            [_python_of(tool), worker, tool, *arguments],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(Path.home()),
-                "PYTHONPATH": str(ROOT) if tool == OWN else "",
+                "PYTHONPATH": str(ROOT) if tool.startswith(OWN) else "",
             },
             capture_output=True,
             text=True,

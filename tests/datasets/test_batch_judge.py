@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.datasets.assets import domain_verdict
 from platform_assets.datasets.batch_judge import judge_batches, judge_table
 from platform_assets.datasets.batches import BatchedTable, plain_schema
 from platform_assets.datasets.contract import Contract, load_contract
 from platform_assets.datasets.contract_run import ContractReport, ExpectationResult, run_contract
 from platform_assets.datasets.data_docs import data_docs_page
 from platform_assets.datasets.errors import ContractError, DatasetError
+from platform_assets.datasets.judging import domain_verdict
 from platform_assets.datasets.measures import COVERED
 from platform_assets.reading.frames import to_frame
 

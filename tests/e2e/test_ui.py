@@ -6,13 +6,16 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER, load_line
+from resources.settings import PlatformSettings
 from tests.e2e.ui_server import CHROMIUM, chromium, lineage_url, open_picture, served_ui, wait_until_ended
-from tests.line_factory import SMALL_SPEC
+from tests.features.shops import sales, write_line
+from tests.line_factory import SMALL_SPEC, materialize_alone
 
 pytestmark = pytest.mark.e2e
 if CHROMIUM is None:
@@ -21,6 +24,7 @@ if CHROMIUM is None:
 SPECS = (*sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}")), SMALL_SPEC)
 """Every line that ships with the package, and a small one to run."""
 LINE = "reviews_small"
+SHAPES = "shapes"
 STAGES = ("dataset", "features", "model", "validation", "version", "card", "deployment")
 CHECKED = ("dataset", "validation")
 # Below a certain zoom the graph shortens the assets' names; the whole line fits into this width above it.
@@ -33,11 +37,34 @@ Look = Callable[[Path, str], AbstractContextManager[Page]]
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the platform's home, and of a line whose source can change shape."""
+    return tmp_path_factory.mktemp("ui")
+
+
+@pytest.fixture(scope="module")
+def shapes(folder: Path) -> Path:
+    """The spec of that line."""
+    return write_line(folder, SHAPES)
+
+
+@pytest.fixture(scope="module")
+def ui(folder: Path, shapes: Path) -> Iterator[str]:
     """The UI of a platform that knows the lines and has never run one."""
-    specs = json.dumps([str(spec) for spec in SPECS])
-    with served_ui(tmp_path_factory.mktemp("ui") / "home", PLATFORM_SPECS=specs) as url:
+    specs = json.dumps([str(spec) for spec in (*SPECS, shapes)])
+    with served_ui(folder / "home", PLATFORM_SPECS=specs) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def refused(ui: str, folder: Path, shapes: Path) -> None:
+    """That line's dataset was made once; then its source lost a column, and it was refused."""
+    settings = PlatformSettings(home=folder / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(settings.dagster_home))
+        materialize_alone(settings, shapes, "dataset")
+        sales().drop(columns="Size").to_parquet(folder / f"{SHAPES}.parquet")
+        materialize_alone(settings, shapes, "dataset")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +145,58 @@ def test_checks_turn_green(look, ui, run, stage, tmp_path):
             expect(page.get_by_title(check, exact=True).locator("..")).to_contain_text("Succeeded")
 
 
+def test_a_check_is_executed_by_itself(look, ui, run, tmp_path):
+    """A click judges what is published once more, and makes nothing."""
+    with look(tmp_path, f"{ui}/assets/{LINE}_dataset?view=checks&checkDetail=contract_core_text") as page:
+        page.locator("button", has_text=re.compile("^Execute$")).click()
+        page.get_by_text("View", exact=True).click()
+        page.wait_for_url(re.compile("/runs/"))
+        run_id = page.url.rpartition("/")[2].partition("?")[0]
+    wait_until_ended(ui, run_id, seconds=RUN_SECONDS)
+
+    asked = f"""{{
+        runOrError(runId: "{run_id}") {{ ... on Run {{ status assetSelection {{ path }} assetCheckSelection {{ name }} }} }}
+        assetCheckExecutions(
+            assetKey: {{path: ["{LINE}_dataset"]}}, checkName: "contract_core_text", limit: 9
+        ) {{ runId status evaluation {{ success }} }}
+        assetNodes {{ assetChecksOrError {{ ... on AssetChecks {{ checks {{ name canExecuteIndividually }} }} }} }}
+    }}"""
+    answer = graphql(ui, asked)
+    made, executions = answer["runOrError"], answer["assetCheckExecutions"]
+    buttons = {
+        check["name"]: check["canExecuteIndividually"]
+        for node in answer["assetNodes"]
+        for check in node["assetChecksOrError"].get("checks") or []
+    }
+    assert made["status"] == "SUCCESS"
+    assert not made["assetSelection"]
+    assert [check["name"] for check in made["assetCheckSelection"]] == ["contract_core_text"]
+    assert executions[0]["runId"] == run_id
+    assert executions[0]["evaluation"]["success"]
+    assert set(buttons.values()) == {"CAN_EXECUTE"}
+
+
+def test_a_dataset_shows_whose_it_is_what_it_keeps_and_where_it_is_written(look, ui, run, tmp_path):
+    """On one page: owner, tags, what the contract promises of columns, freshness, and its code."""
+    with look(tmp_path, f"{ui}/assets/{LINE}_dataset?view=overview") as page:
+        for told in ("tests", f"platform/line: {LINE}", "non-nullable", "one of 0, 1"):
+            expect(page.get_by_text(told, exact=True).first).to_be_visible()
+        expect(page.get_by_text("training-spec.yaml").first).to_be_visible()
+        expect(page.get_by_text("Source code", exact=True)).to_be_visible()
+        expect(page.get_by_role("link", name=LINE, exact=True).first).to_be_visible()
+
+
+def test_an_opened_breaker_is_red(look, ui, refused, tmp_path):
+    """Whoever looks at the line's graph sees that its dataset was refused, and by which check."""
+    with look(tmp_path, lineage_url(ui, SHAPES)) as page:
+        dataset = page.locator(f"[data-tooltip='{SHAPES}_dataset'], a[href*='{SHAPES}_dataset']").first
+        expect(dataset).to_be_visible()
+        expect(page.get_by_text(re.compile("Failed")).first).to_be_visible()
+    with look(tmp_path, f"{ui}/assets/{SHAPES}_dataset?view=checks&checkDetail=schema_breaker") as page:
+        expect(page.get_by_title("schema_breaker", exact=True).locator("..")).to_contain_text("Failed")
+        expect(page.get_by_text("open", exact=True).first).to_be_visible()
+
+
 def test_the_roc_picture_shows(look, ui, run, tmp_path):
     """The picture in the validation's metadata is one that the browser can draw."""
     with look(tmp_path, ui) as page:
@@ -139,19 +218,26 @@ def test_schema_changes_are_a_table_with_who_and_when(look, ui, run, tmp_path):
             expect(page.get_by_text(told, exact=True).first).to_be_visible()
 
 
+def graphql(ui: str, query: str) -> dict[str, Any]:
+    """What Dagster answers."""
+    asked = urllib.request.Request(
+        f"{ui}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        data: dict[str, Any] = json.load(answer)["data"]
+    return data
+
+
 def metadata_links(ui: str) -> dict[str, set[str]]:
     """Every URL in the metadata of the newest materialization and of the newest check of every asset, by asset."""
     entries = "metadataEntries { __typename label ... on UrlMetadataEntry { url } ... on TextMetadataEntry { text } }"
     query = f"""{{ assetNodes {{
         assetKey {{ path }}
+        description
         assetMaterializations(limit: 1) {{ {entries} }}
         assetChecksOrError {{ ... on AssetChecks {{ checks {{ executionForLatestMaterialization {{ evaluation {{ {entries} }} }} }} }} }}
     }} }}"""
-    asked = urllib.request.Request(
-        f"{ui}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
-        nodes = json.load(answer)["data"]["assetNodes"]
+    nodes = graphql(ui, query)["assetNodes"]
     found: dict[str, set[str]] = {}
     for node in nodes:
         checks = node["assetChecksOrError"].get("checks") or []
@@ -164,6 +250,9 @@ def metadata_links(ui: str) -> dict[str, set[str]]:
             for entry in each["metadataEntries"]
         ]
         found[node["assetKey"]["path"][0]] = {entry["url"] for entry in told if entry.get("url")}
+        described = set(re.findall(r"\]\((.*?)\)", node["description"] or ""))
+        assert all(url.startswith("http://127.0.0.1:") for url in described), described
+        found["descriptions"] = found.get("descriptions", set()) | described
         # What is no link for a browser is not made one.
         assert not any(url.startswith(("file:", "s3:")) for url in found[node["assetKey"]["path"][0]])
     return found
@@ -179,8 +268,10 @@ def test_every_link_of_every_asset_opens(look, ui, run, tmp_path):
         f"{LINE}_deployment": [f"/lines/{LINE}"],
     }
     for asset, parts in kinds.items():
-        assert len(by_asset[asset]) == len(parts), by_asset
-        assert all(any(part in url for url in by_asset[asset]) for part in parts), by_asset[asset]
+        # Each execution of a check has a page of its own.
+        found = [next((part for part in parts if part in url), url) for url in by_asset[asset]]
+        assert set(found) == set(parts), by_asset[asset]
+    assert any(url.endswith(f"/lines/{LINE}") for url in by_asset["descriptions"])
     titles = {"data-docs/": "Contract", ".html": "model card", "/lines/": LINE}
     for url in set().union(*by_asset.values()):
         with look(tmp_path, "about:blank") as page:
@@ -193,7 +284,7 @@ def test_every_link_of_every_asset_opens(look, ui, run, tmp_path):
             if kind is None:
                 assert "json" in answer.headers["content-type"]
             else:
-                assert titles[kind] in page.title()
+                assert titles[kind] in page.title() or url in by_asset["descriptions"]
                 sizes = page.locator("img").evaluate_all(
                     "images => Promise.all(images.map(async each => (await each.decode(), each.naturalWidth)))"
                 )

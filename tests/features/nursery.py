@@ -11,6 +11,8 @@ from platform_assets.cli import app
 from platform_assets.cli.endings import end_well
 from platform_assets.features import (  # noqa: F401 - loaded once, for all
     engine,
+    join_files,
+    join_kernels,
     memory_budget,
     window_kernels,
     windows,

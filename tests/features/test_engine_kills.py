@@ -1,4 +1,4 @@
-"""kill -9 of `features run` and `features fit` at any moment: nothing is half written, and the next run leaves nothing."""
+"""kill -9 of `features run`, `fit` and `join` at any moment: nothing is half written, and the next run leaves nothing."""
 
 import json
 import os
@@ -157,6 +157,18 @@ def fit_and_kill(nursery, folder, *, rows, moments):
     return again_and_again(nursery, folder, target, *arguments, moments=moments)
 
 
+def join_and_kill(nursery, folder, *, rows, moments):
+    """Of `features join` over files on both sides."""
+    labels = event_rows(rows, entities=50, seed=1).select(["entity", "time", "number"])
+    write_rows(folder / "labels.parquet", labels, row_group_rows=50_000)
+    features = event_rows(rows, entities=50).drop_columns(["number"])
+    write_rows(folder / "events.parquet", features, row_group_rows=50_000)
+    target = folder / "joined.parquet"
+    arguments = ("join", folder / "labels.parquet", "--entity", "entity", "--time", "time")
+    arguments += ("--features", folder / "events.parquet", "--out", target)
+    return again_and_again(nursery, folder, target, *arguments, moments=moments)
+
+
 def test_runs_killed_at_three_moments(nursery, tmp_path):
     """While the first run is sorted, while the second is, and when the output has begun."""
     moments = when_there(
@@ -169,6 +181,16 @@ def test_fits_killed_at_three_moments(nursery, tmp_path):
     """Of one that writes nothing until its end: as soon as it has locked its target, and in the midst of its work."""
     killed = fit_and_kill(
         nursery, tmp_path, rows=200_000, moments=when_locked(tmp_path / ".state.json.incoming", 0, 0.2, 0.4)
+    )
+    assert killed == (3, 3)
+
+
+def test_joins_killed_at_three_moments(nursery, tmp_path):
+    """As soon as the target is locked, while features are looked through, and when the output has begun."""
+    locked = when_locked(tmp_path / ".joined.parquet.incoming", 0, 0.1)
+    begun = when_there(tmp_path, ".joined.parquet.incoming")
+    killed = join_and_kill(
+        nursery, tmp_path, rows=300_000, moments=lambda seconds: (*locked(seconds), *begun(seconds))
     )
     assert killed == (3, 3)
 
@@ -208,4 +230,11 @@ def test_runs_killed_at_twenty_random_moments(nursery, tmp_path):
 def test_fits_killed_at_twenty_random_moments(nursery, tmp_path):
     """Of two passes over a million rows."""
     killed, _ = fit_and_kill(nursery, tmp_path, rows=1_000_000, moments=at_random(20, seed=20))
+    assert killed >= 10
+
+
+@pytest.mark.long
+def test_joins_killed_at_twenty_random_moments(nursery, tmp_path):
+    """Of a million rows on either side."""
+    killed, _ = join_and_kill(nursery, tmp_path, rows=1_000_000, moments=at_random(20, seed=20))
     assert killed >= 10

@@ -391,3 +391,101 @@ def test_memory_stays_below_its_limit(tmp_path):
     assert told["sorting"] == "on disk"
     assert told["runs"] > 4
     assert told["peak_bytes"] <= 600_000_000
+
+
+class TestJoin:
+    """`features join`, of a few rows."""
+
+    @pytest.fixture
+    def labels(self, tmp_path):
+        """Rows that ask."""
+        content = "shop,item,at,y\na,1,2024-05-02,0\nb,1,2024-05-03,1\na,2,2024-05-03,0\n"
+        (tmp_path / "labels.csv").write_text(content)
+        return "labels.csv", "--entity", "shop", "--entity", "item", "--time", "at"
+
+    @pytest.fixture
+    def prices(self, tmp_path):
+        """Rows that know; one of them late."""
+        content = "shop,item,at,known,price\na,1,2024-05-01,2024-05-01,1.5\na,2,2024-04-01,2024-05-04,2\n"
+        (tmp_path / "prices.csv").write_text(content)
+        return "prices.csv"
+
+    def test_tells_rows_and_why_nothing_was_known(self, run, labels, prices, tmp_path):
+        """All rows come out in their order; of csv, features have types."""
+        told = run("join", *labels, "--features", prices, "--available", "known", "--out", "joined.parquet")
+        assert "joined.parquet: 3 rows in" in told
+        assert "prices.csv  known for 1 (33.3%); no row of the entity: 1; none known yet: 1" in told
+        made = pq.read_table(tmp_path / "joined.parquet")
+        assert made.column_names == ["shop", "item", "at", "y", "price"]
+        assert made["y"].to_pylist() == ["0", "1", "0"]
+        assert made["price"].to_pylist() == [1.5, None, None]
+
+    def test_prints_json_of_several_files_each_by_its_rules(self, run, labels, prices, tmp_path):
+        """An option is of all files, or of each in turn."""
+        table = pa.table({"shop": ["a"], "item": ["1"], "day": ["2024-05-01"], "price": [7]})
+        write_rows(tmp_path / "other.parquet", table)
+        told = json.loads(
+            run(
+                *("join", *labels, "--features", prices, "--features", "other.parquet"),
+                *(
+                    "--feature-time",
+                    "at",
+                    "--feature-time",
+                    "day",
+                    "--available",
+                    "known",
+                    "--available",
+                    "-",
+                ),
+                *("--prefix", "-", "--prefix", "other_", "--max-age-days", "40", "--max-age-days", "0.5"),
+                *("--output", "joined.parquet", "--json"),
+            )
+        )
+        assert list(told) == ["rows", "seconds", "blocks", "outcomes", "ns_a_row", "peak_bytes", "output"]
+        assert told["outcomes"] == {
+            "prices.csv": {"found": 1, "no_row": 1, "not_yet": 1, "too_old": 0},
+            "other.parquet": {"found": 0, "no_row": 2, "not_yet": 0, "too_old": 1},
+        }
+        made = pq.read_table(tmp_path / "joined.parquet")
+        assert made.column_names[-2:] == ["price", "other_price"]
+        (by,) = json.loads(made.schema.metadata[b"platform_assets.transformer"])
+        assert by["features"][1] == {
+            "available": None,
+            "file": "other.parquet",
+            "max_age_us": 43_200_000_000,
+            "prefix": "other_",
+            "time": "day",
+        }
+
+    def test_the_labels_own_instant(self, run, labels, prices, tmp_path):
+        """Is no past unless it is asked for."""
+        for option, price in ((), None), (("--include-current",), 3):
+            (tmp_path / prices).write_text("shop,item,at,price\na,1,2024-05-02,3\n")
+            run("join", *labels, "--features", prices, "--out", "joined.parquet", *option)
+            assert pq.read_table(tmp_path / "joined.parquet")["price"].to_pylist() == [price, None, None]
+
+    def test_options_that_are_neither_of_all_nor_of_each(self, run, labels, prices):
+        """Wrong usage; so is an age that is no number."""
+        arguments = ("join", *labels, "--features", prices, "--out", "joined.parquet")
+        told = run(*arguments, "--prefix", "a", "--prefix", "b", status=2)
+        assert "--prefix is given 2 times and --features 1 times" in told
+        assert "write a number of days" in run(*arguments, "--max-age-days", "week", status=2)
+
+    def test_nothing_that_is_read_is_written(self, run, labels, tmp_path):
+        """Neither labels nor features."""
+        write_rows(
+            tmp_path / "f.parquet", pa.table({"shop": ["a"], "item": ["1"], "at": ["2024-05-01"], "x": [1]})
+        )
+        with pytest.raises(FeatureError, match=r"f\.parquet: is read and cannot be written"):
+            run("join", *labels, "--features", "f.parquet", "--out", "f.parquet")
+
+    def test_a_damaged_file_leaves_what_was_there(self, run, labels, tmp_path):
+        """And nothing beside it."""
+        rows = pa.table({"shop": ["a"] * 2, "item": ["1"] * 2, "at": ["2024-05-01", None], "x": [1, 2]})
+        write_rows(tmp_path / "f.parquet", rows)
+        (tmp_path / "joined.parquet").write_bytes(b"as it was")
+        before = sorted(each.name for each in tmp_path.iterdir())
+        with pytest.raises(FeatureError, match=r"f\.parquet: column 'at' is null in 1 of 2 rows"):
+            run("join", *labels, "--features", "f.parquet", "--out", "joined.parquet")
+        assert (tmp_path / "joined.parquet").read_bytes() == b"as it was"
+        assert sorted(each.name for each in tmp_path.iterdir()) == before

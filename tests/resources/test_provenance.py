@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from resources import provenance
+from resources.object_store import LocalObjectStore
 from resources.provenance import UNVERSIONED, code_commit, running_code, source_commit
 
 
@@ -185,7 +186,25 @@ def test_code_inside_somebody_elses_repository_has_the_version_of_its_wheel(repo
     claimed = code_commit()
     code_commit.cache_clear()
     assert commit not in claimed
-    assert claimed == UNVERSIONED or claimed.startswith("platform-assets ")
+    assert claimed == UNVERSIONED or claimed.startswith("platform-assets==")
+
+
+def test_what_an_installed_package_claims_can_stand_beside_an_object(tmp_path, monkeypatch):
+    """Whoever has installed the platform, and no checkout, stores objects too."""
+    monkeypatch.setattr(
+        provenance, "__file__", str(tmp_path / "site-packages" / "resources" / "provenance.py")
+    )
+    (tmp_path / "site-packages" / "resources").mkdir(parents=True)
+    code_commit.cache_clear()
+    claimed = code_commit()
+    code_commit.cache_clear()
+    assert claimed.startswith("platform-assets==")
+
+    info = LocalObjectStore(tmp_path / "objects").put(
+        "models/dev/a/b", b"1", gdpr_class="internal", retention_days=1, source_commit=claimed
+    )
+
+    assert info.source_commit == claimed
 
 
 @pytest.fixture

@@ -540,7 +540,7 @@ def test_a_version_that_a_newer_commit_produces_again_has_both_tags(warehouse):
     assert warehouse.at(TABLE, "d" * 40) == warehouse.at(TABLE, COMMIT) == first
 
 
-@pytest.mark.parametrize("commit", ["unversioned", "platform-assets 0.1.0"])
+@pytest.mark.parametrize("commit", ["unversioned", "platform-assets==0.1.0"])
 def test_what_is_no_commit_makes_no_tag(warehouse, tmp_path, commit):
     """An unversioned producer is not found by a commit that never was."""
     warehouse.publish(write(warehouse, rows(1), source_commit=commit))

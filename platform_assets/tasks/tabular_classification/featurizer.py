@@ -109,7 +109,17 @@ class TabularFeaturizer:
                 "missing_share": float(np.isnan(numbers).mean()),
                 "unknown_categories": int((numbers[:, _categories(inputs.encoding)] == UNKNOWN).sum()),
             },
+            made_from={
+                output: (column, *_looked_up_by(each.spec))
+                for each in transformers.values()
+                for column, output in each.spec.outputs.items()
+            },
         )
+
+
+def _looked_up_by(spec: TransformerSpec) -> tuple[str, ...]:
+    """The columns by which a transformer finds the rows before a row."""
+    return tuple(filter(None, (spec.entity_key, spec.timestamp_column, spec.available_column)))
 
 
 def _refusals(

@@ -72,4 +72,5 @@ class TextFeaturizer:
                 "tokens_mean": float(lengths.mean()),
                 "truncated_share": float((lengths > spec.max_length).mean()),
             },
+            made_from=dict.fromkeys(("token_ids", "tokens", "words"), ("text",)),
         )

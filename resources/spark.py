@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,9 +28,8 @@ REMOTE_FORM: Final = re.compile(
 )
 THIS_MACHINE: Final = "local[*]"
 """Where nothing else is said."""
-JAVA_ADVICE: Final = (
-    "install a Java of 17 or later (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
-)
+OLDEST_JAVA: Final = 17
+JAVA_ADVICE: Final = f"install a Java of {OLDEST_JAVA} or later (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
 EXTRA_ADVICE: Final = "pip install 'platform-assets[spark]'"
 _CONNECT: Final = "sc"
 _CONNECT_PORT: Final = 15002
@@ -80,6 +80,22 @@ def java() -> Path | None:
     return Path(found) if found else None
 
 
+def java_version(*, patience_seconds: float) -> int | None:
+    """Of the Java that Spark would start; None where there is none that says so in time."""
+    found = java()
+    if found is None:
+        return None
+    try:
+        told = subprocess.run(
+            [found, "-version"], capture_output=True, text=True, check=False, timeout=patience_seconds
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # Of Java 8, it is 1.8.
+    number = re.search(r'version "(?:1\.)?(\d+)', told)
+    return int(number[1]) if number else None
+
+
 def needs_java(remote: str) -> bool:
     """Whether this process is to be the driver; a server of Spark Connect has one of its own."""
     return urlsplit(remote).scheme != _CONNECT
@@ -115,6 +131,18 @@ def refuse_unreachable(remote: str) -> None:
             f"Spark does not answer at {shown_remote(remote)} ({problem.strerror or 'it took too long'}); see that it runs and "
             "can be reached from here, and that PLATFORM_SPARK_REMOTE is right"
         ) from None
+
+
+def server_version(remote: str) -> str | None:
+    """Of a server of Spark Connect; a master does not tell its own.
+
+    Raises:
+        SparkError: it lets nobody in.
+    """
+    if needs_java(remote):
+        return None
+    with _client(remote) as session:
+        return str(session.version)
 
 
 @contextmanager

@@ -187,7 +187,8 @@ def job_errors() -> Iterator[None]:
         for sign, meaning in _KNOWN:
             if sign in text:
                 raise SparkError(f"Spark gave up: {meaning}") from None
-        if "py4j" in type(problem).__module__ and "An error occurred" not in text:
+        # Py4JJavaError is what Java has answered; of the others, nobody has.
+        if type(problem).__module__.startswith("py4j") and type(problem).__name__ != "Py4JJavaError":
             raise SparkError(
                 "Spark's driver process has ended, killed or out of memory; nothing was written, run again"
             ) from None
@@ -257,6 +258,8 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
         try:
             gateway = launch_gateway(conf, popen_kwargs={"stdout": log, "stderr": log})
             context = SparkContext(conf=conf, gateway=gateway)
+            # Where Java is killed, a thread that nobody asked would print its traceback.
+            context._accumulatorServer.handle_error = _say_nothing  # noqa: SLF001
             session = SparkSession(context)
         except Exception as problem:
             _end(context, gateway)
@@ -272,6 +275,10 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
         with suppress(Exception):  # it may have been killed
             session.stop()
         _end(context, gateway)
+
+
+def _say_nothing(*_: object) -> None:
+    """What fails because Java is gone is told by the job that fails."""
 
 
 def _end(context: Any, gateway: Any) -> None:

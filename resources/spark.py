@@ -57,6 +57,7 @@ _KNOWN: Final = (
     ("PYTHON_VERSION_MISMATCH", f"its executors have another Python: this is {sys.version_info[0]}.{sys.version_info[1]}, and both must be alike"),
     ("No space left on device", "a disk of its executors is full: free some space, or name another folder with --scratch"),
     ("OutOfMemoryError", "Java ran out of memory: give its driver and executors more (spark.driver.memory, spark.executor.memory)"),
+    ("StatusCode.UNAVAILABLE", "its server is gone: see that it runs, and run again"),
     ("repartitionById", "the server is too old: Spark 4.1 or later is needed"),
     ("Python worker exited unexpectedly", "a Python worker was killed again and again: give executors more memory, or run with a lower --memory-limit"),
 )  # fmt: skip
@@ -187,8 +188,7 @@ def job_errors() -> Iterator[None]:
         for sign, meaning in _KNOWN:
             if sign in text:
                 raise SparkError(f"Spark gave up: {meaning}") from None
-        # Py4JJavaError is what Java has answered; of the others, nobody has.
-        if type(problem).__module__.startswith("py4j") and type(problem).__name__ != "Py4JJavaError":
+        if _says_gone(problem):
             raise SparkError(
                 "Spark's driver process has ended, killed or out of memory; nothing was written, run again"
             ) from None
@@ -200,10 +200,15 @@ def job_errors() -> Iterator[None]:
 
 
 def _is_of_spark(problem: BaseException) -> bool:
-    if type(problem).__module__.partition(".")[0] in _LIBRARIES:
-        return True
-    # How py4j tells that the other side is gone.
-    return isinstance(problem, ConnectionError)
+    return type(problem).__module__.partition(".")[0] in _LIBRARIES or _says_gone(problem)
+
+
+def _says_gone(problem: BaseException) -> bool:
+    """How py4j tells that Java does not answer any more: one of its errors is what Java has answered."""
+    kind = type(problem)
+    return isinstance(problem, ConnectionError) or (
+        kind.__module__.startswith("py4j") and kind.__name__ != "Py4JJavaError"
+    )
 
 
 @contextmanager

@@ -180,6 +180,18 @@ def test_woe_refuses_as_the_local_engine_does(tmp_path):
         assert not (tmp_path / "state.json").exists()
 
 
+def test_a_row_that_fitted_weights_refuse_is_told_by_its_place_in_the_file(tmp_path):
+    """Row 205: the 25th of the slice that begins behind row 180."""
+    whole = credit_rows(300).drop_columns("amount").append_column("amount", pa.array(np.arange(300.0)))
+    whole = whole.set_column(0, "home", pa.array(["rent", "own"] * 150))
+    made = transformer("woe", woe={"missing": "refuse"})
+    fitted = fit_rows(made, write_rows(tmp_path / "whole.parquet", whole))
+    spoilt = whole.set_column(2, "amount", pa.array([None if at == 204 else 1.0 for at in range(300)]))
+    source = write_rows(tmp_path / "rows.parquet", spoilt, row_group_rows=60)
+    with pytest.raises(FeatureError, match=r"counted from row 181 on\).*\(first: row 25\)"):
+        run_transformer(made, source, tmp_path / "f.parquet", fitted=fitted, spark=spark())
+
+
 def test_executors_of_another_release_are_refused(tmp_path):
     """Their kernels might give other bits."""
     source = write_rows(tmp_path / "rows.parquet", event_rows())
@@ -226,8 +238,8 @@ def test_parts_are_ranges_of_entities_in_their_order(entities, parts, seed):
     order = np.argsort(ranks, kind="stable")
     assert (np.diff(found[order]) >= 0).all()
     assert (np.diff(found[order])[np.diff(ranks[order]) == 0] == 0).all()
-    if parts_of(told, bounds).min() > 0:
-        raise AssertionError("the first part has nothing of what it was made by")
+    assert parts_of(told, bounds).min() == 0
+    assert parts_of(bounds, bounds).tolist() == list(range(1, len(bounds) + 1))  # each begins one
 
 
 def test_parts_have_about_equally_many_rows_but_for_an_entity_that_has_most():

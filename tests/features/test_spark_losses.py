@@ -27,13 +27,19 @@ pytestmark = pytest.mark.long
 
 
 def test_spark_spills_to_disk_what_its_memory_does_not_hold(tmp_path):
-    """Executors whose share for sorting is a few megabytes, and blocks that are more together."""
-    options = {"spark.memory.fraction": "0.02", "spark.memory.storageFraction": "0.0"}
+    """Executors whose share for sorting is a few megabytes, and blocks that are more together; their logs tell of it."""
+    options = {
+        "spark.memory.fraction": "0.02",
+        "spark.memory.storageFraction": "0.0",
+        "spark.log.level": "INFO",
+    }
     source = write_rows(tmp_path / "rows.parquet", skewed(1_000_000), row_group_rows=100_000)
     folder = tmp_path / "spark"
     folder.mkdir()
     with cluster(folder, **options) as session:
         assert_as_local(transformer("zscore"), source, session, slice_rows=100_000, parts=2)
+        told = "".join(each.read_text() for each in folder.glob("home/work/*/*/stderr"))
+    assert "spilling sort data" in told.lower()
 
 
 def when_parts_appear(folder, act):

@@ -34,6 +34,7 @@ EXTRA_ADVICE: Final = "pip install 'platform-assets[spark]'"
 _CONNECT: Final = "sc"
 _CONNECT_PORT: Final = 15002
 _PATIENCE_SECONDS: Final = 4.0
+_LOOPBACK: Final = "127.0.0.1"
 _OPTIONS: Final[Mapping[str, str]] = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -41,8 +42,8 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "spark.sql.adaptive.enabled": "false",
 }
 _ON_THIS_MACHINE: Final[Mapping[str, str]] = {
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": _LOOPBACK,
+    "spark.driver.bindAddress": _LOOPBACK,
 }
 _OF_SESSION: Final[Mapping[str, str]] = {
     # A row is a block of some megabytes, and so many lie in memory at once.
@@ -310,6 +311,8 @@ def _places(remote: str, folder: Path) -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_DIRS": str(folder),
     }
+    if address_of_spark(remote) is None:
+        found["SPARK_LOCAL_IP"] = _LOOPBACK
     if remote.startswith("local-cluster"):
         # Its workers write below SPARK_HOME, and nowhere else.
         home = folder / "home"

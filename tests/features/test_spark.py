@@ -1,7 +1,10 @@
 """Transformers on a real Spark: two workers of this machine, of which one may be lost in the middle."""
 
+import os
 import subprocess
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ from tests.features.conformance import (
     TransformerContract,
     assert_same,
 )
-from tests.features.spark_cluster import SMALL, assert_as_local, cluster, need_spark, skewed
+from tests.features.spark_cluster import SMALL, assert_as_local, cluster, need_spark, processes_below, skewed
 from tests.features.transformers import (
     TINY,
     credit_rows,
@@ -56,6 +59,22 @@ def through_spark(session, folder, transformer, rows):
     return pq.read_table(target)
 
 
+def heard_elsewhere(pids):
+    """Addresses other than the loopback that these processes listen on, as the kernel writes them."""
+    found = set()
+    for pid in pids:
+        sockets = set()
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # files are closed all the time
+                sockets.add(str(each.readlink()))
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
+                    found.add(words[1].partition(":")[0])
+    return {each for each in found if not each.endswith(("0100007F", "01000000"))}
+
+
 def test_two_workers_give_the_bits_of_one_table_and_say_what_is_wrong_in_one_sentence(session, tmp_path):
     """A few of the contract's pairs; the long tier has them all. Of a fault, there is neither Java nor a value."""
     for options, rows in FEW:
@@ -79,6 +98,7 @@ def test_two_workers_give_the_bits_of_one_table_and_say_what_is_wrong_in_one_sen
         "beyond 1e140; no window has a mean with it: make it null where nothing was measured"
     )
     assert sorted(each.name for each in tmp_path.iterdir()) == ["rows.parquet"]
+    assert not heard_elsewhere(processes_below(os.getpid(), "org.apache.spark"))
 
 
 @pytest.mark.long

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
 from resources.row_salt import SALT_VARIABLE
+from resources.spark import REMOTE_FORM, THIS_MACHINE
 from resources.texts import is_text, quoted
 
 _SHARED = {
@@ -181,6 +182,9 @@ class PlatformSettings(LockSettings):
     """Versions of drift tables are made every hour and go after so many days; the newest has all rows."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
+    spark_remote: str = THIS_MACHINE
+    """Where `--engine spark` computes: `sc://host:15002` (Spark Connect), `spark://host:7077`, `local[2]`, or
+    `local-cluster[workers,cores,megabytes]`. A token is Spark's own affair: `SPARK_CONNECT_AUTHENTICATE_TOKEN`."""
     transformers: tuple[Path, ...] = ()
     """Files of feature transformers, or folders of them, to serve besides those that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
@@ -219,6 +223,17 @@ class PlatformSettings(LockSettings):
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("leave user, password, query and fragment out of it: it stands in every link")
         return url.rstrip("/")
+
+    @field_validator("spark_remote")
+    @classmethod
+    def _names_a_spark(cls, remote: str) -> str:
+        if not REMOTE_FORM.fullmatch(remote):
+            raise ValueError(
+                "write sc://host:15002, spark://host:7077, local[2], or local-cluster[workers,cores,megabytes]"
+            )
+        if "token=" in remote or "@" in remote:
+            raise ValueError("leave what is secret out of it: Spark takes SPARK_CONNECT_AUTHENTICATE_TOKEN")
+        return remote
 
     @field_validator("tracking_uri")
     @classmethod

@@ -36,6 +36,7 @@ from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.scale_out import measure_scale_out
 from tests.benchmarks.sketch import measure_sketch
+from tests.benchmarks.spark import measure_spark
 from tests.benchmarks.transformer_files import measure_transformer_files
 from tests.benchmarks.windows import measure_windows
 from tests.benchmarks.woe import measure_woe
@@ -72,6 +73,7 @@ def main() -> int:
         "policy": measure_policy,
         "sketch": measure_sketch,
         "transformer_files": measure_transformer_files,
+        "spark": measure_spark,
         "monitor": measure_monitor,
         "decay": measure_decay,
         "drift_table": lambda folder: measure_drift_table(folder, versions=options.versions),

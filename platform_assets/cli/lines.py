@@ -1,10 +1,12 @@
 """The commands about a line: run, look, predict."""
 
+import json
 import os
 import shlex
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -24,7 +26,7 @@ from resources.settings import REPORTS_PORT, PlatformSettings, reports_address
 from resources.signals import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic import JsonValue
 
@@ -218,8 +220,17 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
         )
 
 
-@app.command(rich_help_panel=OPERATE, epilog=examples("ui", "ui --port 3001"))
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples("ui", "ui --spec churn/training-spec.yaml", "ui --port 3100 --reports-port 3101"),
+)
 def ui(
+    spec: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A training spec to show beside the others; for several, repeat it."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     reports_port: Annotated[
@@ -233,6 +244,8 @@ def ui(
     from resources.process_tree import beside, run_tree
 
     settings = PlatformSettings()
+    if spec:
+        os.environ["PLATFORM_SPECS"] = json.dumps(_beside(settings, spec))
     if port == reports_port:
         raise AddressError(f"port {port} cannot be both: choose another with --reports-port")
     # Its parts start one by one, and the last one would find out.
@@ -250,6 +263,19 @@ def ui(
     except Ended as ended:
         raise Ended(ended.number, "the UI and all that it had started have ended") from None
     raise typer.Exit(status)
+
+
+def _beside(settings: PlatformSettings, more: "Sequence[Path]") -> list[str]:
+    """All specs that are shown: those of the settings, or that ship, and more, wherever processes are started.
+
+    Raises:
+        ManifestError: one of them is no spec; it is told now, and not in the log of a server.
+    """
+    from platform_assets.lines.line import load_line, shipped_specs
+
+    for each in more:
+        load_line(each)
+    return [str(path.resolve()) for path in (*(settings.specs or shipped_specs()), *more)]
 
 
 @app.command(

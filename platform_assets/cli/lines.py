@@ -67,7 +67,7 @@ def run(
     if as_json:
         print_json({"run": asdict(outcome), "status": status})
     elif status is not None:
-        _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec))
+        _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec), spec=spec)
     if not outcome.success:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)
         raise typer.Exit(1)
@@ -318,7 +318,7 @@ def _status(line: "Line", outside: "OutsideSystems") -> dict[str, Any]:
         return line_status(line, instance, outside)
 
 
-def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: str) -> None:
+def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: str, spec: Path | None) -> None:
     print()
     for step in outcome.steps:
         seconds = f"{step.seconds:7.1f} s" if step.seconds is not None else " " * 9
@@ -331,8 +331,11 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
         print(f"To let go: platform-assets unpin {outcome.line} --by NAME --reason TEXT")
     if outcome.success:
         print("\nWhat next:")
-        print("  make ui                                                    see lineage, checks and pictures")
-        print(f"  .venv/bin/platform-assets predict {outcome.line} {shlex.quote(example)}")
+        # As it was called now: whoever has just begun has it on no path.
+        called = sys.argv[0] if Path(sys.argv[0]).name == "platform-assets" else "platform-assets"
+        shown = shlex.join([called, "ui", *(["--spec", str(spec)] if spec else [])])
+        print(f"  {shown:<58} see lineage, checks and pictures")
+        print(f"  {shlex.join([called, 'predict', outcome.line, example])}")
 
 
 def _print_status(status: dict[str, Any]) -> None:

@@ -334,7 +334,7 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
         # As it was called now: whoever has just begun has it on no path.
         called = sys.argv[0] if Path(sys.argv[0]).name == "platform-assets" else "platform-assets"
         shown = shlex.join([called, "ui", *(["--spec", str(spec)] if spec else [])])
-        print(f"  {shown:<58} see lineage, checks and pictures")
+        print(f"  {shown:<57}  see lineage, checks and pictures")
         print(f"  {shlex.join([called, 'predict', outcome.line, example])}")
 
 

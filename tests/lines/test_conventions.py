@@ -34,6 +34,14 @@ def specs_of(path: Path, home: Path, **settings: Any) -> dict[str, dg.AssetSpec]
         ("risk-control", "team:risk-control"),
         ("Risk Control & Co", "team:risk-control-co"),
         ("ana@acme.com", "ana@acme.com"),
+        ("team:risk", "team:risk"),
+        ("ana@müller.de", "team:ana-m-ller.de"),
+        ("o'hara@acme.com", "team:o-hara-acme.com"),
+        ("ana@acme.engineering", "team:ana-acme.engineering"),
+        ("-ana@acme.com", "team:ana-acme.com"),
+        ("ana@acme.com.", "team:ana-acme.com."),
+        ("x" * 200, f"team:{'x' * 200}"),
+        (" ", "team:unnamed"),
         ("风控", "team:unnamed"),
     ],
 )
@@ -98,7 +106,10 @@ def test_freshness_is_what_the_spec_says_and_nothing_else(tmp_path: Path) -> Non
         ({"data": {"fail_after_days": 1}}, "a line has no data; its assets are dataset, features"),
         ({"dataset": {"fail_after_days": 0}}, "dataset.fail_after_days"),
         ({"dataset": {"warn_after_days": 2, "fail_after_days": 2}}, "must be below fail_after_days"),
+        ({"dataset": {"warn_after_days": 1 - 1e-14, "fail_after_days": 1}}, "must be below fail_after_days"),
         ({"dataset": {"warn_after_days": 2}}, "fail_after_days"),
+        ({"dataset": {"fail_after_days": 1e12}}, "dataset.fail_after_days"),
+        ({"dataset": {"warn_after_days": 1e12, "fail_after_days": 2}}, "dataset.warn_after_days"),
     ],
 )
 def test_freshness_that_cannot_be_is_refused(tmp_path: Path, freshness: dict[str, Any], told: str) -> None:

@@ -48,10 +48,10 @@ def with_conventions(
         assets: They.
         line: The line.
         outside: Knows where people read about it.
-        links: To files of the repository that a folder is part of.
+        links: To files of a folder.
     """
     path, spec = line.manifest.path, line.spec
-    of_spec = links(path.parent)
+    of_spec = links(path.resolve().parent)
     address = of_spec and of_spec.link(path)
     name = f"{path.parent.name}/{path.name}"
     declared = f"[{name}]({address})" if address else f"`{name}`"
@@ -89,7 +89,7 @@ def _policy(stated: FreshnessSpec | None) -> dg.FreshnessPolicy | None:
 
 
 def links_of(outside: OutsideSystems) -> Links:
-    """Links to the repositories of folders, as the settings have them; Git is asked once for all that is installed."""
+    """Links to the files of folders, as the settings have them; Git is asked once for all that is installed."""
     known = cache(partial(web_links, template=outside.settings.code_url))
     return lambda folder: known(INSTALLATION if folder.is_relative_to(INSTALLATION) else folder)
 
@@ -99,7 +99,7 @@ def with_code(asset: dg.AssetsDefinition, links: Links, *, also: Path | None = N
 
     Args:
         asset: Made of a function.
-        links: To files of the repository that a folder is part of.
+        links: To files of a folder.
         also: What it is declared in.
     """
     # What line and transformer modules decorate is wrapped by the house's own decorator.
@@ -115,7 +115,7 @@ def with_code(asset: dg.AssetsDefinition, links: Links, *, also: Path | None = N
 
 
 def _reference(file: Path, line: int, links: Links) -> dg.LocalFileCodeReference | dg.UrlCodeReference:
-    shown = links(file.parent)
+    shown = links(file.resolve().parent)
     if shown and (address := shown.link(file, line)):
         return dg.UrlCodeReference(url=address, label=file.name)
     return dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=file.name)

@@ -133,7 +133,7 @@ def test_code_is_shown_on_this_machine_where_no_browser_can(tmp_path: Path) -> N
 
 
 def test_a_spec_on_github_is_linked_at_the_commit_that_runs(tmp_path: Path) -> None:
-    """In the references and in the description; once it was changed, it is no longer what the commit has."""
+    """In the references and in the description, by whatever name; once changed, it is no longer what the commit has."""
     path = write_spec(tmp_path / "repository")
     folder = path.parent
     run_git(folder, "init", "--quiet")
@@ -143,11 +143,14 @@ def test_a_spec_on_github_is_linked_at_the_commit_that_runs(tmp_path: Path) -> N
     commit = run_git(folder, "rev-parse", "HEAD").strip()
 
     linked = specs_of(path, tmp_path)[f"{LINE}_card"]
+    (tmp_path / "by-link.yaml").symlink_to(path)
+    by_link = specs_of(tmp_path / "by-link.yaml", tmp_path)[f"{LINE}_card"]
     path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     changed = specs_of(path, tmp_path)[f"{LINE}_card"]
 
     address = f"https://github.com/acme/models/blob/{commit}/training-spec.yaml"
     assert f"({address})" in str(linked.description)
     assert linked.metadata[CODE_REFERENCES].code_references[1].url == f"{address}#L1"
+    assert f"({address})" in str(by_link.description)
     assert address not in str(changed.description)
     assert changed.metadata[CODE_REFERENCES].code_references[1].file_path == str(path)

@@ -50,7 +50,7 @@ def with_conventions(
         outside: Knows where people read about it.
         links: To files of a folder.
     """
-    path, spec = line.manifest.path, line.spec
+    path, spec = line.manifest.path.absolute(), line.spec
     of_spec = links(path.resolve().parent)
     address = of_spec and of_spec.link(path)
     name = f"{path.parent.name}/{path.name}"

@@ -79,6 +79,19 @@ def test_a_description_leads_to_the_page_and_the_spec_of_its_line(tmp_path: Path
     assert "reviews_small/training-spec.yaml" in about
 
 
+def test_a_spec_that_is_named_from_where_one_stands_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the page stands somewhere else."""
+    path = write_spec(tmp_path / "sales")
+    monkeypatch.chdir(path.parent)
+
+    found = specs_of(Path(path.name), tmp_path)[f"{LINE}_card"]
+
+    assert "declared in `sales/training-spec.yaml`" in str(found.description)
+    assert found.metadata[CODE_REFERENCES].code_references[1].file_path == str(path)
+
+
 def test_freshness_is_what_the_spec_says_and_nothing_else(tmp_path: Path) -> None:
     """By stage; a stage that is not named has none."""
     path = write_spec(

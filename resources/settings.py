@@ -210,6 +210,8 @@ class PlatformSettings(LockSettings):
             urlsplit(url).scheme in {"http", "https"} and "{commit}" in url and "{path}" in url
         ):
             raise ValueError("write https://… with {commit} and {path} where the commit and the path belong")
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("leave user and password out of it: it stands in every link")
         return url
 
     @field_validator("reports_url")

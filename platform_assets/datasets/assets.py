@@ -360,7 +360,7 @@ class DatasetMaking:
             )
             docs = self._data_docs(report, left.content_hash)
             for domain in report.domains:
-                self._record(f"{self.name}@{left.content_hash}", domain, report.ge_run_id)
+                self._record(f"{self.name}@{left.content_hash}", domain, report.ge_run_id, alone=True)
                 yield self._check(domain, report.ge_run_id, snapshot_id=left.snapshot_id, **docs)
 
     def _schema_judged_alone(self, spec: DatasetSpec, dataset: DatasetVersion) -> dg.AssetCheckResult:
@@ -368,7 +368,10 @@ class DatasetMaking:
         same = judged.source_hash == dataset.source_hash
         # A verdict on other bytes than those that the published rows were made of is no verdict on these rows.
         self._record(
-            f"{self.name}@{dataset.version if same else judged.source_hash}", judged.result, judged.ge_run_id
+            f"{self.name}@{dataset.version if same else judged.source_hash}",
+            judged.result,
+            judged.ge_run_id,
+            alone=True,
         )
         spoken_of = (
             "the sources, which are those of the published version"
@@ -403,10 +406,10 @@ class DatasetMaking:
             salt=self.salt,
         )
 
-    def _record(self, subject: str, result: DomainResult, ge_run_id: str) -> None:
+    def _record(self, subject: str, result: DomainResult, ge_run_id: str, *, alone: bool = False) -> None:
         record(
             self.ledger,
-            domain_verdict(subject, result, ge_run_id),
+            domain_verdict(subject, result, ge_run_id, alone=alone),
             evaluation_id=evaluation_of(self.context),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from platform_assets.datasets.batch_judge import judge_table
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
@@ -17,6 +18,9 @@ from platform_assets.governance.verdict import Verdict
 from platform_assets.references import DatasetVersion, TableSnapshot
 from resources.provenance import code_commit
 from resources.warehouse import Warehouse
+
+ALONE: Final = "alone"
+"""Stands beside who judged where a check was executed by itself, on a dataset that was there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,15 @@ def schema_judged_again(
     )
 
 
-def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str) -> Verdict:
-    """The verdict of one contract domain: counts and names, never a cell's value."""
+def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str, *, alone: bool = False) -> Verdict:
+    """The verdict of one contract domain: counts and names, never a cell's value.
+
+    Args:
+        subject: What was judged.
+        domain: What was found.
+        ge_run_id: The run of Great Expectations.
+        alone: Whether its check was executed by itself.
+    """
     failed = [result for result in domain.results if result.outcome != "pass"]
     return Verdict(
         subject=subject,
@@ -101,7 +112,7 @@ def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str) -> Verdic
             # What Great Expectations alone has judged says nothing of it, as it always did.
             **({"engine": ", ".join(domain.engines)} if "batches" in domain.engines else {}),
         },
-        producer={"code_commit": code_commit()},
+        producer={"code_commit": code_commit()} | ({ALONE: True} if alone else {}),
     )
 
 

@@ -4,6 +4,7 @@ The same file is read on a laptop and on a cluster. Each task adds what is its o
 unknown key, a wrong type or a value out of range is one error that names file, line and field.
 """
 
+from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +18,7 @@ from platform_assets.references import STAGES
 from platform_assets.serving.spec import DeploymentSpec
 
 DEFAULT_TASK = "text-classification"
-_SHORTEST_DAYS = 1 / 24
+_SHORTEST_DAYS, _LONGEST_DAYS = 1 / 24, 36_500
 _OF_STAGES: Any = Field(default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(STAGES)}})
 
 
@@ -31,14 +32,17 @@ class RequiresSpec(Section):
 class FreshnessSpec(Section):
     """After how long without a new version an asset is told to be stale. It is shown; no gate asks for it."""
 
-    fail_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS)]
+    fail_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS, le=_LONGEST_DAYS)]
     """From then on it is overdue."""
-    warn_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS)] | None = None
+    warn_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS, le=_LONGEST_DAYS)] | None = None
     """From then on it is soon to be."""
 
     @model_validator(mode="after")
     def _warns_first(self) -> Self:
-        if self.warn_after_days is not None and self.warn_after_days >= self.fail_after_days:
+        # As Dagster compares them, which counts microseconds.
+        if self.warn_after_days is not None and timedelta(self.warn_after_days) >= timedelta(
+            self.fail_after_days
+        ):
             raise ValueError("warn_after_days must be below fail_after_days, or nobody is warned")
         return self
 

@@ -24,6 +24,7 @@ from platform_assets.features.newest_known import LABEL_BYTES, NewestKnown, Outc
 from platform_assets.features.overlap import read_ahead
 from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import RowFiles, rows_of_table, without_views
+from platform_assets.features.row_weights import Weights, row_weights
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +33,12 @@ _BLOCK_RUNS: Final = 2
 """Bytes of a block, in runs of a sort: nothing is sorted meanwhile."""
 _PAIR_BYTES: Final = 48
 """That a label row takes for each column that names its entity besides the first."""
+_COPIES: Final = 2
+"""Of features that are kept, while they are put into one piece."""
 _FEWEST_ROWS: Final = 16
 """Blocks are not divided below this."""
+_MOST_BYTES: Final = 1 << 29
+"""Of features in one piece: offsets of Arrow's texts and lists have 31 bits."""
 _UNBOUNDED: Final = Budget(1 << 40, SortBudget(run_bytes=1 << 60))
 
 
@@ -54,6 +59,7 @@ class Join:
     def __post_init__(self) -> None:
         self.features = [replace(each, rows=_without_views(each.rows)) for each in self.features]
         refuse_unjoinable(self.labels, self.features)
+        self.budget = replace(self.budget, batch_bytes=min(self.budget.batch_bytes, _MOST_BYTES))
         self.outcomes = [Outcomes() for _ in self.features]
 
     @property
@@ -81,7 +87,7 @@ class Join:
                 if block is None or not block.rows_left:
                     block = None  # before the next one is made: memory holds one
                     block = next(blocks)
-                count = min(rest.num_rows, block.rows_left)
+                count = block.fitting(rest.num_rows, self.budget.batch_bytes)
                 yield block.joined(rest.slice(0, count), self.added)
                 rest = rest.slice(count)
 
@@ -138,7 +144,7 @@ class Join:
     def _looked_up(self, keys: KeyRows, *, may_be_divided: bool) -> "_Block":
         self.blocks += 1
         ordered = SortedLabels(keys, include_current=self.labels.include_current)
-        room = self._block_bytes if may_be_divided else 1 << 62
+        room = min(self._block_bytes, _COPIES * _MOST_BYTES) if may_be_divided else 1 << 62
         known, outcomes = [], []
         for table in self.features:
             rows, outcome = self._newest(table, ordered)
@@ -166,8 +172,8 @@ class Join:
         import pyarrow as pa
 
         names, rows = list(table.features(self.labels.entity)), table.rows
-        if rows.table is not None:
-            return _Known(rows.table.select(names), answers, 0)
+        if rows.table is not None and (features := rows.table.select(names)).nbytes <= _MOST_BYTES:
+            return _Known(features, answers, 0)
         is_known = answers >= 0
         wanted, places = np.unique(answers[is_known], return_inverse=True)
         answers[is_known] = places
@@ -183,7 +189,7 @@ class Join:
                 begin, end = np.searchsorted(wanted, (seen, seen + chunk.num_rows))
                 if begin < end:
                     parts.append(chunk.take(pa.array(wanted[begin:end] - seen)))
-                    size += 2 * parts[-1].nbytes
+                    size += _COPIES * parts[-1].nbytes
                 if size > room:
                     raise _TooLargeError
                 seen += chunk.num_rows
@@ -203,7 +209,7 @@ class _TooLargeError(Exception):
     """The features of so many label rows do not fit into memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
     """Feature rows, and which of them each label row has."""
 
@@ -211,6 +217,11 @@ class _Known:
     places: NDArray[np.int64]
     """-1: none."""
     nbytes: int
+    weights: Weights | None = field(init=False)
+    """Bytes of each feature row; None where they are alike, and as small as the budget thinks."""
+
+    def __post_init__(self) -> None:
+        self.weights = row_weights(self.features)
 
 
 @dataclass
@@ -224,6 +235,16 @@ class _Block:
     @property
     def rows_left(self) -> int:
         return self.rows - self.taken
+
+    def fitting(self, rows: int, most_bytes: int) -> int:
+        """How many of the next label rows, up to so many, have features that take no more than that; one at least."""
+        rows = min(rows, self.rows_left)
+        total = np.zeros(rows, np.int64)
+        for each in self.known:
+            if each.weights is not None and each.weights.size:
+                places = each.places[self.taken : self.taken + rows]
+                total += np.where(places < 0, 0, each.weights[places])
+        return max(1, int(np.searchsorted(np.cumsum(total), most_bytes, side="right")))
 
     def joined(self, labels: "pa.Table", added: "list[pa.Field]") -> "pa.Table":
         """The next label rows with their features."""

@@ -511,6 +511,16 @@ def test_blocks_whose_features_are_larger_than_expected_are_divided(tmp_path):
     assert blocks["many"] > 3
 
 
+def test_a_large_feature_that_many_rows_have_is_put_behind_a_few_at_a_time():
+    """However many rows a chunk of labels has: it is there once, and behind all of them it might not fit."""
+    labels = labels_of(["a"] * 5 + ["b"] * 10 + ["a"] * 5, [5] * 20)
+    table = FeatureTable(rows_of_table(features_of(["a", "b"], [1, 1], ["x" * 100, "y"]), name="f"), "time")
+    asked = Labels(rows_of_table(labels, name="labels"), ("who",), "time")
+    chunks = list(Join(asked, [table], Budget(100, UNBOUNDED.sort, 400)).chunks())
+    assert [chunk.num_rows for chunk in chunks] == [3, 12, 3, 2]
+    assert pa.concat_tables(chunks)["value"].to_pylist() == ["x" * 100] * 5 + ["y"] * 10 + ["x" * 100] * 5
+
+
 @pytest.mark.parametrize("side", ["labels", "features"])
 def test_a_row_that_is_wrong_is_told_by_its_place_in_the_file(tmp_path, side):
     """Wherever a chunk or a block began; and nothing is left behind."""

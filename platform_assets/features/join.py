@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _BLOCK_RUNS: Final = 2
 """Bytes of a block, in runs of a sort: nothing is sorted meanwhile."""
-_PAIR_BYTES: Final = 48
-"""That a label row takes for each column that names its entity besides the first."""
+_PAIR_BYTES: Final = 256
+"""That a label row takes, at most, for each column that names its entity besides the first, as measured."""
 _COPIES: Final = 2
 """Of features that are kept, while they are put into one piece."""
 _FEWEST_ROWS: Final = 16

@@ -191,6 +191,15 @@ class TestKeys:
             features = features_of(as_type(values[::-1], right), [1, 2, 3], [8, 70, 7])
             assert joined(labels, features) == [7, 70, 8]
 
+    @pytest.mark.parametrize("kind", [pa.int8(), pa.int32()])
+    def test_dictionaries_that_cannot_be_made_one(self, kind):
+        """Together they have more values than int8 can number; or one of them holds null, which no row has."""
+        parts = [[f"{part} {number}" for number in range(100)] for part in "abc"]
+        numbers = pa.array(range(100), kind)
+        chunks = [pa.DictionaryArray.from_arrays(numbers, pa.array([*each, None])) for each in parts]
+        features = features_of(pa.chunked_array(chunks), range(300), range(300))
+        assert joined(labels_of(["a 7", "c 99", "d"], [500] * 3), features) == [7, 299, None]
+
     def test_several_columns_name_one_entity(self):
         """All of them; no other combination of the same values is it."""
         labels = labels_of(["a", "ab", "b", "a"], [5] * 4, part=[1, 1, 2, 2], day=["x", "", "x", "x"])

@@ -25,6 +25,7 @@ from platform_assets.features.overlap import read_ahead
 from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import RowFiles, rows_of_table, without_views
 from platform_assets.features.row_weights import Weights, row_weights
+from platform_assets.features.table_columns import decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +58,7 @@ class Join:
     """Of the label rows so far, for each table of features."""
 
     def __post_init__(self) -> None:
-        self.features = [replace(each, rows=_without_views(each.rows)) for each in self.features]
+        self.features = [replace(each, rows=_choosable(each.rows)) for each in self.features]
         refuse_unjoinable(self.labels, self.features)
         self.budget = replace(self.budget, batch_bytes=min(self.budget.batch_bytes, _MOST_BYTES))
         self.outcomes = [Outcomes() for _ in self.features]
@@ -197,12 +198,22 @@ class Join:
         return _Known(in_one_piece(pa.concat_tables(parts)), answers, size)
 
 
-def _without_views(rows: RowFiles) -> RowFiles:
-    """The same rows, of which Arrow can choose some."""
+def _choosable(rows: RowFiles) -> RowFiles:
+    """The same rows, of which Arrow can choose some, from many pieces: without views, and with room in dictionaries."""
+    import pyarrow as pa
+
     schema = without_views(rows.schema)
-    if rows.table is None or schema.equals(rows.schema):
-        return rows
-    return rows_of_table(rows.table.cast(schema), name=rows.name)
+    for at, column in enumerate(schema):
+        if pa.types.is_dictionary(column.type):
+            kind = pa.dictionary(pa.int32(), column.type.value_type, column.type.ordered)
+            schema = schema.set(at, column.with_type(kind))
+    if rows.table is None:
+        return replace(rows, schema=schema)
+    table = rows.table
+    for at, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type) and any(each.dictionary.null_count for each in column.chunks):
+            table = table.set_column(at, schema.field(at), decoded(column).dictionary_encode())
+    return rows_of_table(table.cast(schema), name=rows.name)
 
 
 class _TooLargeError(Exception):

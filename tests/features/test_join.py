@@ -162,6 +162,24 @@ class TestWhatIsKnown:
         assert made.schema.field("nanoseconds").type == pa.timestamp("ns")
         assert made.schema.field("dictionary").type == features.schema.field("dictionary").type
 
+    def test_dictionaries_that_cannot_be_made_one(self, tmp_path):
+        """Of int8 that have more values together than it has room for, as categories of several days; or with null."""
+        chunks = [pa.array([f"{day} {number}" for number in range(100)]) for day in "abc"]
+        kind = pa.dictionary(pa.int8(), pa.string())
+        codes = pa.chunked_array([each.dictionary_encode().cast(kind) for each in chunks])
+        features, labels = features_of(["a"] * 300, range(300), codes), labels_of(["a"] * 2, [50, 251])
+        assert joined(labels, features) == ["a 49", "c 50"]
+        (tmp_path / "features").mkdir()
+        for day in range(3):
+            pq.write_table(features.slice(100 * day, 100), tmp_path / "features" / f"{day}.parquet")
+        pq.write_table(labels, tmp_path / "labels.parquet")
+        sides = tmp_path / "labels.parquet", [FeatureFiles(tmp_path / "features", "time")]
+        join_files(*sides, tmp_path / "joined.parquet", entity=["who"], time_column="time")
+        assert pq.read_table(tmp_path / "joined.parquet")["value"].to_pylist() == ["a 49", "c 50"]
+        holes = [pa.DictionaryArray.from_arrays([0, 1], pa.array([name, None])) for name in "xy"]
+        features = features_of(["a"] * 4, range(4), pa.chunked_array(holes))
+        assert joined(labels_of(["a"] * 2, [1, 2]), features) == ["x", None]
+
     def test_no_rows_on_either_side(self):
         """Nothing is joined to nothing."""
         empty = features_of([], [], [])

@@ -94,7 +94,10 @@ class Repeats:
         self._entries, self._bytes = [], 0
         if not self._files:
             # Without names, so that nothing stays of a process that is killed.
-            self._files = [self._open.enter_context(tempfile.TemporaryFile()) for _ in range(_FILES)]
+            self._files = [
+                self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `close` closes it
+                for _ in range(_FILES)
+            ]
             self._writers = [
                 self._open.enter_context(pa.ipc.new_stream(file, table.schema)) for file in self._files
             ]

@@ -182,7 +182,7 @@ def test_a_page_that_is_not_what_was_written(tmp_path):
 @pytest.mark.parametrize(
     "rule", ["expect_column_values_to_not_be_null", "expect_column_values_to_match_regex"]
 )
-def test_texts_that_are_none(tmp_path, text, coded, rule):
+def test_texts_that_are_none(tmp_path, monkeypatch, text, coded, rule):
     """Bytes that are no UTF-8, and NUL, are refused with their row, as where the file is read whole; nothing quotes them."""
     ends = np.array([0, 1, 1 + len(text), 2 + len(text), 3 + len(text)], np.int32)
     texts = pa.StringArray.from_buffers(4, pa.py_buffer(ends), pa.py_buffer(b"a" + text + b"bc"))
@@ -197,8 +197,8 @@ def test_texts_that_are_none(tmp_path, text, coded, rule):
         )
     )
     for most_rows in (3, 4):
-        with pytest.MonkeyPatch.context() as changed, pytest.raises(DatasetError) as refused:
-            changed.setattr("platform_assets.datasets.large_files.MOST_ROWS_FOR_GE", most_rows)
+        monkeypatch.setattr("platform_assets.datasets.large_files.MOST_ROWS_FOR_GE", most_rows)
+        with pytest.raises(DatasetError) as refused:
             check_uri(load_contract(contract), str(file), domains=["core"], run_name="run", salt=SALT)
         assert "row 2, column 'note': holds" in str(refused.value)
 

@@ -16,14 +16,17 @@ import numpy as np
 
 from platform_assets.datasets.contract_values import Kind, instant
 from platform_assets.datasets.errors import NoTableError
-from platform_assets.reading.errors import shown_name
+from platform_assets.reading.errors import ReadingError, shown_name
 from platform_assets.reading.parquet_table import plain_type
+from platform_assets.reading.texts import refuse_odd_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 MOST_BATCH_ROWS: Final = 1 << 16
 _BATCH_BYTES: Final = 32 << 20
+_LOOKED_AT_ROWS: Final = 1 << 10
 _BUFFER_BYTES: Final = 1 << 20
 """Of a column of Parquet that is being read; without it a whole row group would lie in memory."""
 
@@ -46,6 +49,8 @@ _NANOSECONDS: Final = 10**9
 _DAY: Final = 86_400
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND: Final = int((datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds())
+_NO_TIME: Final = -(2**63)
+"""What numpy has for a missing time."""
 _LAST_SECOND: Final = int((datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH).total_seconds())
 
 
@@ -93,23 +98,72 @@ def parquet_batches(file: Path, *, name: str, columns: Sequence[str]) -> Batched
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    seen = _state_of(file)
     with pq.ParquetFile(file) as opened:
         schema = plain_schema(opened.schema_arrow)
-        metadata = opened.metadata
-        unpacked = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
-        rows = rows_of_a_batch(unpacked, metadata.num_rows)
+        rows = _rows_of_parquet(opened)
 
     def scan(wanted: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        first_row = 0
         try:
-            with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES) as opened:
+            with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, page_checksum_verification=True) as opened:
+                _refuse_changes(file, seen, name)
                 for batch in opened.iter_batches(rows, columns=list(wanted), use_threads=False):
-                    yield batch.select(list(wanted))
+                    plain = _plain(batch.select(list(wanted)))
+                    _refuse_odd_texts(plain, name, first_row)
+                    first_row += plain.num_rows
+                    yield plain
         except (pa.ArrowException, OSError, ValueError):
+            _refuse_changes(file, seen, name)
             raise NoTableError(
                 f"{name}: is no Parquet file that can be read to its end: it is damaged or cut off; write it again"
             ) from None
+        _refuse_changes(file, seen, name)
 
     return BatchedTable(name, pa.schema([schema.field(column) for column in columns]), scan)
+
+
+def _rows_of_parquet(opened: "pq.ParquetFile") -> int:
+    """How many rows a batch of the file may have.
+
+    What a file says of its size counts a text that repeats once, so its first rows are looked at, too.
+    """
+    import pyarrow as pa
+
+    metadata = opened.metadata
+    unpacked = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    rows = rows_of_a_batch(unpacked, metadata.num_rows)
+    try:
+        first = next(opened.iter_batches(_LOOKED_AT_ROWS, use_threads=False), None)
+    except (pa.ArrowException, OSError, ValueError):  # which is told where the rows are read
+        return rows
+    return rows if first is None else min(rows, rows_of_a_batch(first.nbytes, first.num_rows))
+
+
+def _state_of(file: Path) -> tuple[int, ...] | None:
+    """What changes where a file does; None where there is none."""
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _refuse_changes(file: Path, seen: tuple[int, ...] | None, name: str) -> None:
+    if _state_of(file) != seen:
+        raise NoTableError(
+            f"{name}: has changed while it was read; check it again when nobody writes it"
+        ) from None
+
+
+def _refuse_odd_texts(batch: "pa.RecordBatch", name: str, first_row: int) -> None:
+    """As where a file is read whole."""
+    import pyarrow as pa
+
+    try:
+        refuse_odd_texts(pa.Table.from_batches([batch]), name=name, is_named=True, first_row=first_row)
+    except ReadingError as problem:
+        raise NoTableError(str(problem)) from None
 
 
 def plain_schema(schema: "pa.Schema") -> "pa.Schema":
@@ -161,10 +215,12 @@ class Cells:
     """The cells of one column of a batch.
 
     Raises:
-        NoTableError: a time lies outside the years 1 to 9999, where neither engine has any.
+        NoTableError: a time lies outside the years 1 to 9999, where neither engine has any; a duration is the one that
+            pandas has for none.
     """
 
     def __init__(self, array: "pa.Array", *, table: str, column: str, first_row: int) -> None:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         self.array, self.family = array, family_of(array.type)
@@ -181,6 +237,9 @@ class Cells:
                 self.given = ~missing
         if self.family == "time":
             self._refuse_odd_years(self.numbers)
+        if pa.types.is_duration(array.type):
+            counted = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+            self._refuse_where(counted == _NO_TIME, "a duration that pandas has not")
         self.filled = len(array) if self.given is None else int(np.count_nonzero(self.given))
         """How many there are."""
 
@@ -220,14 +279,16 @@ class Cells:
             return
         per_second = Fraction(_NANOSECONDS) / unit_of(self.array.type)
         first, last = _FIRST_SECOND * per_second, (_LAST_SECOND + 1) * per_second
-        wrong = (counted < int(first)) | (counted >= int(last))
-        if self.given is not None:
-            wrong &= self.given
+        wrong = (counted < int(first)) | (counted >= int(last)) | (counted == _NO_TIME)
+        self._refuse_where(
+            wrong if self.given is None else wrong & self.given, "a time outside the years 1 to 9999"
+        )
+
+    def _refuse_where(self, wrong: "np.ndarray[Any, Any]", what: str) -> None:
         if wrong.any():
             row = self._first_row + int(wrong.argmax()) + 1
             raise NoTableError(
-                f"{self._table}: row {row:,}: column {shown_name(self._column)} holds a time outside the years 1 to 9999; "
-                "correct the row"
+                f"{self._table}: row {row:,}: column {shown_name(self._column)} holds {what}; correct the row"
             )
 
 

@@ -34,7 +34,8 @@ def large_parquet(uri: str) -> BatchedTable | None:
             metadata, names = opened.metadata, index_first(opened.schema_arrow)
             unpacked = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
             is_large = metadata.num_rows > MOST_ROWS_FOR_GE or unpacked > MOST_BYTES_FOR_GE
-            if not is_large or has_old_times(opened.schema) or len({*names}) < len(names):
+            is_odd = len({*names}) < len(names) or any("\0" in each for each in names)
+            if not is_large or is_odd or has_old_times(opened.schema):
                 return None
     except (pa.ArrowException, OSError, ValueError):
         return None

@@ -7,8 +7,7 @@ by the hash: in a file the values themselves are compared. A value that fills ha
 
 import tempfile
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class Repeats:
         self._entries: list[pa.RecordBatch] = []
         self._bytes = 0
         self._open = ExitStack()
-        self._files: list[Path] = []
+        self._files: list[IO[bytes]] = []
         self._writers: list[Any] = []
 
     def add(self, cells: Cells, *, first_row: int) -> None:
@@ -94,10 +93,13 @@ class Repeats:
         table = pa.Table.from_batches(self._entries).combine_chunks()
         self._entries, self._bytes = [], 0
         if not self._files:
-            folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="contract-repeats-")))
-            self._files = [folder / f"{number}.arrow" for number in range(_FILES)]
+            # Without names, so that nothing stays of a process that is killed.
+            self._files = [
+                self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `close` closes it
+                for _ in range(_FILES)
+            ]
             self._writers = [
-                self._open.enter_context(pa.ipc.new_stream(str(file), table.schema)) for file in self._files
+                self._open.enter_context(pa.ipc.new_stream(file, table.schema)) for file in self._files
             ]
         part = _parts(table["value"].combine_chunks())
         order = np.argsort(part, kind="stable")
@@ -186,8 +188,9 @@ def _parts(values: "pa.Array") -> "np.ndarray[Any, Any]":
     return np.asarray((hashed * _MIX) >> _UPPER_BITS, dtype=np.uint8)
 
 
-def _read(file: Path) -> "list[pa.RecordBatch]":
+def _read(file: IO[bytes]) -> "list[pa.RecordBatch]":
     import pyarrow as pa
 
-    with pa.ipc.open_stream(str(file)) as stream:
+    file.seek(0)
+    with pa.ipc.open_stream(file) as stream:
         return list(stream)

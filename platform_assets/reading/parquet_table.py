@@ -31,7 +31,7 @@ def read_parquet(content: bytes, *, name: str) -> "pa.Table":
 
     refuse_foreign_form(content, ".parquet", name=name)
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         refuse_repeated_names(file.schema_arrow.names, name=name, is_named=True)
         old = [
             column.path for column in map(file.schema.column, range(len(file.schema)))

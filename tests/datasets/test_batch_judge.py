@@ -23,6 +23,7 @@ from platform_assets.datasets.data_docs import data_docs_page
 from platform_assets.datasets.errors import ContractError, DatasetError
 from platform_assets.datasets.judging import domain_verdict
 from platform_assets.datasets.measures import COVERED
+from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.frames import to_frame
 
 SALT = b"a salt for the tests"
@@ -360,6 +361,17 @@ def test_times_that_no_table_has_are_refused(tmp_path: Path) -> None:
         tmp_path, [("expect_column_values_to_be_between", {"column": "at", "min_value": "2026-01-01"})]
     )
     with pytest.raises(DatasetError, match=r"row 3: column 'at' holds a time outside the years 1 to 9999"):
+        judge_batches(contract, in_batches(table, 2), run_name="run")
+
+
+@pytest.mark.parametrize("type_", [pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.duration("us")])
+def test_what_pandas_has_for_a_missing_time_is_refused(tmp_path, type_):
+    """It would be a value here and a null there."""
+    table = pa.table({"at": pa.array([0, None, -(2**63)], pa.int64()).cast(type_)})
+    contract = contract_of(tmp_path, [("expect_column_values_to_be_null", {"column": "at", "mostly": 0.1})])
+    with pytest.raises(ReadingError, match="row 3, column 'at': holds a"):
+        to_frame(table, name="rows")
+    with pytest.raises(DatasetError, match="row 3: column 'at' holds a"):
         judge_batches(contract, in_batches(table, 2), run_name="run")
 
 

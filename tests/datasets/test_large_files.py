@@ -15,7 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.datasets.contract import Contract, load_contract
-from platform_assets.datasets.contract_check import Check, check_source, check_uri, domains_of_file
+from platform_assets.datasets.contract_check import (
+    Check,
+    check_batches,
+    check_source,
+    check_uri,
+    domains_of_file,
+)
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.large_files import large_parquet
 from platform_assets.datasets.sources import open_source
@@ -152,6 +158,85 @@ def test_a_damaged_file_fails_its_schema(tmp_path):
     assert "damaged or cut off" in check.domains[0].reason
     with pytest.raises(DatasetError, match="damaged or cut off"):
         check_uri(contract, str(file), domains=["domain_0"], run_name="run", salt=SALT)
+
+
+def test_a_page_that_is_not_what_was_written(tmp_path):
+    """Where the writer has noted checksums, bytes that have changed make a file that is damaged, however it is read."""
+    file = tmp_path / "rows.parquet"
+    pq.write_table(
+        pa.table({"id": range(1000)}),
+        file,
+        compression="none",
+        use_dictionary=False,
+        row_group_size=250,
+        write_page_checksum=True,
+    )
+    content = bytearray(file.read_bytes())
+    content[pq.read_metadata(file).row_group(2).column(0).data_page_offset + 500] ^= 1
+    file.write_bytes(content)
+    for check in both(contract_of(tmp_path, {"id": "integer"}, ["id"]), file):
+        assert [each.result.outcome for each in check.domains] == ["fail", "error", "error"]
+
+
+@pytest.mark.parametrize(("text", "coded"), [(b"\xff", False), (b"a\0", False), (b"a\0", True)])
+@pytest.mark.parametrize(
+    "rule", ["expect_column_values_to_not_be_null", "expect_column_values_to_match_regex"]
+)
+def test_texts_that_are_none(tmp_path, monkeypatch, text, coded, rule):
+    """Bytes that are no UTF-8, and NUL, are refused with their row, as where the file is read whole; nothing quotes them."""
+    ends = np.array([0, 1, 1 + len(text), 2 + len(text), 3 + len(text)], np.int32)
+    texts = pa.StringArray.from_buffers(4, pa.py_buffer(ends), pa.py_buffer(b"a" + text + b"bc"))
+    column = pa.DictionaryArray.from_arrays(pa.array(range(4)), texts) if coded else texts
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"note": column}), file, row_group_size=1)
+    contract = tmp_path / "notes.yaml"
+    kwargs = {"column": "note", **({"regex": "."} if "regex" in rule else {})}
+    contract.write_text(
+        json.dumps(
+            {"name": "notes", "expectations": [{"type": rule, "kwargs": kwargs, "meta": {"domain": "core"}}]}
+        )
+    )
+    for most_rows in (3, 4):
+        monkeypatch.setattr("platform_assets.datasets.large_files.MOST_ROWS_FOR_GE", most_rows)
+        with pytest.raises(DatasetError) as refused:
+            check_uri(load_contract(contract), str(file), domains=["core"], run_name="run", salt=SALT)
+        assert "row 2, column 'note': holds" in str(refused.value)
+
+
+@pytest.mark.parametrize("how", ["replaced", "overwritten", "gone"])
+def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch, how):
+    """Is refused: no report speaks of rows of two files."""
+    file, other = tmp_path / "rows.parquet", tmp_path / "other.parquet"
+    pq.write_table(pa.table({"id": range(100), "kind": ["a"] * 100}), file, row_group_size=10)
+    pq.write_table(pa.table({"id": range(100, 200)}), other, row_group_size=10)
+    read = pq.ParquetFile.iter_batches
+
+    def iter_batches(opened: pq.ParquetFile, *given: Any, **more: Any) -> Any:
+        for batch in read(opened, *given, **more):
+            yield batch
+            if how == "replaced" and other.exists():
+                other.rename(file)
+            elif how == "overwritten":
+                file.write_bytes(other.read_bytes())
+            elif how == "gone":
+                file.unlink(missing_ok=True)
+
+    contract = contract_of(tmp_path, {"id": "integer", "kind": "string"}, ["id"])
+    table = large_parquet(str(file))
+    assert table is not None
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
+    with pytest.raises(DatasetError, match="has changed while it was read"):
+        check_batches(contract, table, domains=["schema"], run_name="run", salt=SALT)
+
+
+def test_long_texts_come_in_small_batches(tmp_path):
+    """A file is small where a text repeats; its rows are not."""
+    notes = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000), pa.array(["long " * 10_000]))
+    pq.write_table(pa.table({"note": notes}), tmp_path / "rows.parquet", store_schema=False)
+    table = large_parquet(str(tmp_path / "rows.parquet"))
+    assert table is not None
+    first = next(table.batches(["note"]))
+    assert 10 * MB < first.nbytes < 50 * MB
 
 
 @pytest.mark.long

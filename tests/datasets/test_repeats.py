@@ -65,8 +65,20 @@ def test_files_are_removed(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_process_that_is_killed_leaves_nothing(tmp_path, monkeypatch):
+    """What lies on disk has no name there, so that it goes with the process, however that ends."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    repeats = Repeats(most_named=3, most_bytes=1)
+    for start in (0, 5):
+        cells = Cells(pa.array(range(10)), table="rows", column="v", first_row=start)
+        repeats.add(cells, first_row=start)
+    assert not [*tmp_path.iterdir()]
+    assert repeats.result() == (20, pa.array([0, 1, 2]))
+    repeats.close()
+
+
 def test_one_value_in_most_rows_takes_an_entry_of_a_batch(monkeypatch):
     """A table of one value fills no memory, so that nothing is written."""
-    monkeypatch.setattr("tempfile.TemporaryDirectory", None)
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
     values = pa.array(["the same text for all"] * 100_000)
     assert found(values, step=1000, most_bytes=20_000) == (100_000, ["the same text for all"])

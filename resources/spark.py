@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 REMOTE_FORM: Final = re.compile(
-    r"sc://\S+|spark://\S+:\d+|local(\[(\d+|\*)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]"
+    r"sc://\S+|spark://[^\s,]+:\d+|local(\[(\d+|\*)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]"
 )
+SECRET_PARAMETER: Final = re.compile(r";[^=;]*(token|secret|passw|auth|key|credential)[^=;]*=", re.IGNORECASE)
+"""Of Spark Connect: what it does not know itself becomes a header of each request."""
 THIS_MACHINE: Final = "local[*]"
 """Where nothing else is said."""
 OLDEST_JAVA: Final = 17
@@ -104,11 +106,17 @@ def needs_java(remote: str) -> bool:
 
 
 def address_of_spark(remote: str) -> tuple[str, int] | None:
-    """Host and port of what is somewhere else; None of processes of this machine."""
+    """Host and port of what is somewhere else; None of processes of this machine.
+
+    Raises:
+        ValueError: it has no host, or no port that there is.
+    """
     if "://" not in remote:
         return None
     parts = urlsplit(remote.partition(";")[0])
-    return parts.hostname or "", parts.port or _CONNECT_PORT
+    if not parts.hostname:
+        raise ValueError("no host is named")
+    return parts.hostname, parts.port or _CONNECT_PORT
 
 
 def shown_remote(remote: str) -> str:

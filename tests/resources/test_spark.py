@@ -48,7 +48,20 @@ def test_remotes_that_spark_knows_are_settings(remote):
 
 
 @pytest.mark.parametrize(
-    "remote", ["", "host:7077", "https://host", "local[two]", "k8s://https://host", "sc://"]
+    "remote",
+    [
+        "",
+        "host:7077",
+        "https://host",
+        "local[two]",
+        "k8s://https://host",
+        "sc://",
+        "sc://:15002",
+        "sc://host:port",
+        "sc://host:99999",
+        "sc://[::1",
+        "spark://one:7077,other:7077",
+    ],
 )
 def test_other_remotes_are_refused(remote):
     """With those that are known."""
@@ -56,7 +69,10 @@ def test_other_remotes_are_refused(remote):
         PlatformSettings(spark_remote=remote)
 
 
-@pytest.mark.parametrize("remote", ["sc://host/;token=hush", "sc://me:hush@host:15002"])
+@pytest.mark.parametrize(
+    "remote",
+    ["sc://host/;token=hush", "sc://me:hush@host:15002", "sc://host/;user_id=me;X-Api-Key=hush"],
+)
 def test_secrets_are_no_settings(remote):
     """Spark has a variable for them; the message repeats none."""
     with pytest.raises(ValidationError, match="SPARK_CONNECT_AUTHENTICATE_TOKEN") as found:

@@ -8,14 +8,17 @@ where all processes are on it.
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from resources.errors import ResourceError
@@ -249,7 +252,6 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
     from pyspark.conf import SparkConf
     from pyspark.core.context import SparkContext
     from pyspark.errors import PySparkException
-    from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
     if SparkContext._active_spark_context is not None:  # noqa: SLF001 - there is no other way to know
@@ -270,12 +272,13 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
     context: Any = None
     with (folder / "spark.log").open("ab") as log, _environment(_places(remote, folder)):
         try:
-            gateway = launch_gateway(conf, popen_kwargs={"stdout": log, "stderr": log})
-            context = SparkContext(conf=conf, gateway=gateway)
+            gateway = _started(conf, log)
+            with _own_interrupt():
+                context = SparkContext(conf=conf, gateway=gateway)
             # Where Java is killed, a thread that nobody asked would print its traceback.
             context._accumulatorServer.handle_error = _say_nothing  # noqa: SLF001
             session = SparkSession(context)
-        except Exception as problem:
+        except BaseException as problem:
             _end(context, gateway)
             if not isinstance(problem, PySparkException) and not _is_of_spark(problem):
                 raise
@@ -289,6 +292,31 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
         with suppress(Exception):  # it may have been killed
             session.stop()
         _end(context, gateway)
+
+
+def _started(conf: Any, log: IO[bytes]) -> Any:
+    """Java; a signal waits until it answers: pyspark would leave it to itself in the middle of its start, for ever."""
+    from pyspark.java_gateway import launch_gateway
+
+    starter = ThreadPoolExecutor(max_workers=1)
+    starting = starter.submit(launch_gateway, conf, popen_kwargs={"stdout": log, "stderr": log})
+    try:
+        return starting.result()
+    except BaseException:
+        with suppress(Exception):  # where it failed by itself, there is nothing to end
+            _end(None, starting.result())
+        raise
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """What Ctrl-C does stays what it is: pyspark has a handler of its own, which prints a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def _say_nothing(*_: object) -> None:

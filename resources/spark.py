@@ -342,12 +342,14 @@ def _end(context: Any, gateway: Any) -> None:
 
 def _places(remote: str, folder: Path) -> dict[str, str]:
     """Variables that keep what Spark writes in a folder, and its workers to this Python."""
+    is_elsewhere = address_of_spark(remote) is not None
     found = {
-        "PYSPARK_PYTHON": sys.executable,
+        # Executors of other machines may have theirs at another place.
+        "PYSPARK_PYTHON": (is_elsewhere and os.environ.get("PYSPARK_PYTHON")) or sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_DIRS": str(folder),
     }
-    if address_of_spark(remote) is None:
+    if not is_elsewhere:
         found["SPARK_LOCAL_IP"] = _LOOPBACK
     if remote.startswith("local-cluster"):
         # Its workers write below SPARK_HOME, and nowhere else.

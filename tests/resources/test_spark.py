@@ -16,6 +16,7 @@ from platform_assets.features.spark_engine import SparkEngine
 from resources.settings import PlatformSettings
 from resources.spark import (
     SparkError,
+    _places,
     java_version,
     job_errors,
     refuse_unreachable,
@@ -137,6 +138,15 @@ def test_what_is_no_error_of_spark_stays_what_it_is():
     """A bug of ours keeps its traceback."""
     with pytest.raises(ZeroDivisionError), job_errors():
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"), [("spark://host:7077", "/opt/other/python"), ("local[2]", sys.executable)]
+)
+def test_executors_elsewhere_may_have_their_python_at_another_place(tmp_path, monkeypatch, remote, expected):
+    """Where Spark's own variable says so; those of this machine have this one."""
+    monkeypatch.setenv("PYSPARK_PYTHON", "/opt/other/python")
+    assert _places(remote, tmp_path)["PYSPARK_PYTHON"] == expected
 
 
 @contextmanager

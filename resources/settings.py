@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
 from resources.row_salt import SALT_VARIABLE
-from resources.spark import REMOTE_FORM, THIS_MACHINE
+from resources.spark import REMOTE_FORM, SECRET_PARAMETER, THIS_MACHINE, address_of_spark
 from resources.texts import is_text, quoted
 
 _SHARED = {
@@ -229,11 +229,16 @@ class PlatformSettings(LockSettings):
     @field_validator("spark_remote")
     @classmethod
     def _names_a_spark(cls, remote: str) -> str:
-        if not REMOTE_FORM.fullmatch(remote):
+        try:
+            known = REMOTE_FORM.fullmatch(remote) is not None
+            address_of_spark(remote)
+        except ValueError:
+            known = False
+        if not known:
             raise ValueError(
                 "write sc://host:15002, spark://host:7077, local[2], or local-cluster[workers,cores,megabytes]"
             )
-        if "token=" in remote or "@" in remote:
+        if "@" in remote or SECRET_PARAMETER.search(remote):
             raise ValueError("leave what is secret out of it: Spark takes SPARK_CONNECT_AUTHENTICATE_TOKEN")
         return remote
 

@@ -8,14 +8,17 @@ where all processes are on it.
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from resources.errors import ResourceError
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 REMOTE_FORM: Final = re.compile(
-    r"sc://\S+|spark://\S+:\d+|local(\[(\d+|\*)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]"
+    r"sc://\S+|spark://[^\s,]+:\d+|local(\[(\d+|\*)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]"
 )
+SECRET_PARAMETER: Final = re.compile(r";[^=;]*(token|secret|passw|auth|key|credential)[^=;]*=", re.IGNORECASE)
+"""Of Spark Connect: what it does not know itself becomes a header of each request."""
 THIS_MACHINE: Final = "local[*]"
 """Where nothing else is said."""
 OLDEST_JAVA: Final = 17
@@ -104,11 +109,17 @@ def needs_java(remote: str) -> bool:
 
 
 def address_of_spark(remote: str) -> tuple[str, int] | None:
-    """Host and port of what is somewhere else; None of processes of this machine."""
+    """Host and port of what is somewhere else; None of processes of this machine.
+
+    Raises:
+        ValueError: it has no host, or no port that there is.
+    """
     if "://" not in remote:
         return None
     parts = urlsplit(remote.partition(";")[0])
-    return parts.hostname or "", parts.port or _CONNECT_PORT
+    if not parts.hostname:
+        raise ValueError("no host is named")
+    return parts.hostname, parts.port or _CONNECT_PORT
 
 
 def shown_remote(remote: str) -> str:
@@ -241,7 +252,6 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
     from pyspark.conf import SparkConf
     from pyspark.core.context import SparkContext
     from pyspark.errors import PySparkException
-    from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
     if SparkContext._active_spark_context is not None:  # noqa: SLF001 - there is no other way to know
@@ -262,12 +272,13 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
     context: Any = None
     with (folder / "spark.log").open("ab") as log, _environment(_places(remote, folder)):
         try:
-            gateway = launch_gateway(conf, popen_kwargs={"stdout": log, "stderr": log})
-            context = SparkContext(conf=conf, gateway=gateway)
+            gateway = _started(conf, log)
+            with _own_interrupt():
+                context = SparkContext(conf=conf, gateway=gateway)
             # Where Java is killed, a thread that nobody asked would print its traceback.
             context._accumulatorServer.handle_error = _say_nothing  # noqa: SLF001
             session = SparkSession(context)
-        except Exception as problem:
+        except BaseException as problem:
             _end(context, gateway)
             if not isinstance(problem, PySparkException) and not _is_of_spark(problem):
                 raise
@@ -281,6 +292,31 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
         with suppress(Exception):  # it may have been killed
             session.stop()
         _end(context, gateway)
+
+
+def _started(conf: Any, log: IO[bytes]) -> Any:
+    """Java; a signal waits until it answers: pyspark would leave it to itself in the middle of its start, for ever."""
+    from pyspark.java_gateway import launch_gateway
+
+    starter = ThreadPoolExecutor(max_workers=1)
+    starting = starter.submit(launch_gateway, conf, popen_kwargs={"stdout": log, "stderr": log})
+    try:
+        return starting.result()
+    except BaseException:
+        with suppress(Exception):  # where it failed by itself, there is nothing to end
+            _end(None, starting.result())
+        raise
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """What Ctrl-C does stays what it is: pyspark has a handler of its own, which prints a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def _say_nothing(*_: object) -> None:
@@ -306,12 +342,14 @@ def _end(context: Any, gateway: Any) -> None:
 
 def _places(remote: str, folder: Path) -> dict[str, str]:
     """Variables that keep what Spark writes in a folder, and its workers to this Python."""
+    is_elsewhere = address_of_spark(remote) is not None
     found = {
-        "PYSPARK_PYTHON": sys.executable,
+        # Executors of other machines may have theirs at another place.
+        "PYSPARK_PYTHON": (is_elsewhere and os.environ.get("PYSPARK_PYTHON")) or sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_DIRS": str(folder),
     }
-    if address_of_spark(remote) is None:
+    if not is_elsewhere:
         found["SPARK_LOCAL_IP"] = _LOOPBACK
     if remote.startswith("local-cluster"):
         # Its workers write below SPARK_HOME, and nowhere else.

@@ -104,7 +104,7 @@ def run(
     state = _state(fitted, transformer)
     limit = _bytes(memory_limit)
     rows = _rows(source, transformer, limit, state)
-    with _spark(engine, scratch) as spark, _progress() as told:
+    with _spark(engine, scratch or output.parent) as spark, _progress() as told:
         done = run_transformer(
             transformer,
             rows,
@@ -150,7 +150,7 @@ def fit(
     _refuse_fit(transformer)
     limit = _bytes(memory_limit)
     rows = _rows(source, transformer, limit)
-    with _spark(engine, None) as spark, _progress() as told:
+    with _spark(engine, output.parent) as spark, _progress() as told:
         found = fit_to_file(
             transformer,
             rows,
@@ -509,8 +509,8 @@ def _rows(
 
 
 @contextmanager
-def _spark(engine: str, scratch: Path | None) -> "Iterator[SparkEngine | None]":
-    """A session of its own, where one is wanted."""
+def _spark(engine: str, scratch: Path) -> "Iterator[SparkEngine | None]":
+    """A session of its own, where one is wanted; what Spark has on this machine's disks is in the scratch folder."""
     if engine == "local":
         yield None
         return

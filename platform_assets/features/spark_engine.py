@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
+from platform_assets.features.errors import FeatureError
 from platform_assets.features.fitting import COUNTING, SAMPLING, OnProgress
 from platform_assets.features.history import Sorting
 from platform_assets.features.memory_budget import Budget
@@ -284,7 +285,16 @@ def _folder(scratch: Path) -> Path:
 def _joined(
     parts: Sequence[PartFile], rows: RowFiles, spec: TransformerSpec, budget: Budget
 ) -> "Generator[tuple[pa.Table, pa.Table], None, None]":
-    """Rows and features of parts, one part behind the other; each is removed once it was read."""
+    """Rows and features of parts, one part behind the other; each is removed once it was read.
+
+    Raises:
+        FeatureError: they are not as many rows as there are.
+    """
+    if (found := sum(part.rows for part in parts)) != rows.rows:
+        raise FeatureError(
+            f"{rows.name}: has {rows.rows:,} rows, and Spark's executors have found {found:,} there; see that nobody writes "
+            "the files, and that executors see the same ones under these paths"
+        )
     for chunk in evened(_parts_read(parts), budget):
         yield chunk.select(rows.schema.names), chunk.select(list(spec.outputs.values()))
 

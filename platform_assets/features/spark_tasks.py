@@ -119,6 +119,7 @@ class OnSlices(Generic[T]):
 
     def _of(self, at: int) -> T:
         self.release.refuse_another()
+        _refuse_unseen(*self.slices[at].rows.files)
         return self.work(self.slices[at])
 
 
@@ -369,6 +370,16 @@ def _attempted(work: Callable[[], T]) -> T | Fault:
         return Fault(str(full), is_full=True)
 
 
+def _refuse_unseen(*paths: Path) -> None:
+    """Refuse what the driver has seen, or made, and this executor does not see: it looks at another disk."""
+    for path in paths:
+        if not path.exists():
+            raise FeatureError(
+                f"{path}: Spark's executors do not see it; they have to see input, output and scratch under the same paths, "
+                "as on a shared volume"
+            )
+
+
 def _answered(at: int, answer: Any) -> "pa.RecordBatch":
     import pyarrow as pa
 
@@ -448,6 +459,7 @@ def _written(chunks: Iterator["pa.Table"], folder: Path) -> PartFile:
     """A part, under a name that no other attempt at it has."""
     import pyarrow as pa
 
+    _refuse_unseen(folder)
     file = folder / f"{uuid4().hex}.arrows"
     writer, rows = None, 0
     with pa.OSFile(str(file), "wb") as sink:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from platform_assets.features.spark_engine import SparkEngine
 from resources.spark import SparkError
 from tests.features.spark_cluster import (
     SMALL,
+    WORKER,
     assert_as_local,
     cluster,
     need_spark,
@@ -21,6 +24,7 @@ from tests.features.spark_cluster import (
 )
 from tests.features.test_engine_kills import Nursery, again_and_again, at_random, started
 from tests.features.transformers import event_rows, left_beside, transformer, write_rows, write_transformer
+from tests.line_factory import ROOT, command, environment
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.long
@@ -124,3 +128,44 @@ def test_runs_killed_at_twenty_moments_leave_nothing_half_done(tmp_path):
     killed, left = kill_and_run(tmp_path, at_random(20, seed=15))
     assert killed >= 15
     assert left >= 10
+
+
+@pytest.mark.parametrize(
+    ("number", "sign"),
+    [(signal.SIGTERM, "bin/spark-submit"), (signal.SIGINT, WORKER)],
+    ids=["as Java starts", "as rows are computed"],
+)
+def test_a_command_that_is_told_to_end_leaves_no_java_and_prints_no_traceback(tmp_path, number, sign):
+    """Ctrl-C goes to all processes of the terminal. What was started is gone, and so are its folders."""
+    need_spark()
+    scratch, folder = tmp_path / "scratch", tmp_path / "files"
+    scratch.mkdir()
+    folder.mkdir()
+    source = write_rows(folder / "rows.parquet", event_rows(200_000, entities=50), row_group_rows=20_000)
+    spec = write_transformer(folder / "zscore.yaml", "zscore")
+    arguments = ("--input", source, "--output", folder / "features.parquet", "--engine", "spark")
+    with subprocess.Popen(
+        command("features", "run", spec, *arguments),
+        env=environment(tmp_path / "home", PLATFORM_SPARK_REMOTE="local[2]", TMPDIR=str(scratch)),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        wait_for(lambda: processes_below(process.pid, sign), sign, every=0.01)
+        java = processes_below(process.pid, "SparkSubmit") or processes_below(process.pid, sign)
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        _, said = process.communicate()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    wait_for(lambda: not any(is_running(each) for each in java), "Java's end", seconds=20)
+    assert sorted(each.name for each in folder.iterdir()) == ["rows.parquet", "zscore.yaml"]
+    assert list(scratch.iterdir()) == []
+
+
+def is_running(pid):
+    """Whether there is such a process, which has not ended yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -202,6 +202,55 @@ def test_executors_of_another_release_are_refused(tmp_path):
         read_answer(answer["answer"][0].as_py())
 
 
+class Blind(Session):
+    """Its executors look at another disk, on which something is not there."""
+
+    def __init__(self, hide):
+        self.hide = hide
+
+    def range(self, *span):
+        """Numbers, of which tasks are made once the driver has seen all."""
+        self.hide()
+        return super().range(*span)
+
+
+@pytest.mark.parametrize("kind", ["zscore", "woe"])
+@pytest.mark.parametrize("what", ["input", "scratch"])
+def test_executors_that_see_other_disks_are_told_as_that(tmp_path, kind, what):
+    """The driver sees the file: to check the path would be no advice."""
+    source = write_rows(tmp_path / "rows.parquet", credit_rows(300) if kind == "woe" else event_rows(300))
+    made = transformer(kind)
+    fitted = fit_rows(made, source)
+
+    def hide():
+        if what == "input":
+            source.unlink(missing_ok=True)
+        for each in tmp_path.glob(".*.scratch/*"):
+            each.rmdir()
+
+    with pytest.raises(FeatureError) as found:
+        run_transformer(
+            made,
+            source,
+            tmp_path / "features.parquet",
+            fitted=fitted,
+            spark=SparkEngine(Blind(hide), parts=3),
+        )
+    said = str(found.value)
+    assert "Spark's executors do not see it; they have to see input, output and scratch under the" in said
+    assert said.startswith(f"{source}: " if what == "input" else f"{tmp_path}/.platform-assets-")
+    assert left_beside(tmp_path / "features.parquet") == []
+
+
+def test_rows_that_executors_do_not_find_are_missed(tmp_path):
+    """Their file of that name has fewer rows: an older copy. What they made of it becomes nothing."""
+    source = write_rows(tmp_path / "rows.parquet", event_rows(300))
+    engine = SparkEngine(Blind(lambda: write_rows(source, event_rows(200))), parts=3)
+    with pytest.raises(FeatureError, match="has 300 rows, and Spark's executors have found 200 there"):
+        run_transformer(transformer("lag"), source, tmp_path / "features.parquet", spark=engine)
+    assert left_beside(tmp_path / "features.parquet") == []
+
+
 def test_slices_are_all_rows_in_their_order(tmp_path):
     """Row groups that fit go together; one that does not is by itself."""
     folder = tmp_path / "rows"

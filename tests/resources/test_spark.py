@@ -16,6 +16,7 @@ from platform_assets.features.spark_engine import SparkEngine
 from resources.settings import PlatformSettings
 from resources.spark import (
     SparkError,
+    _places,
     java_version,
     job_errors,
     refuse_unreachable,
@@ -48,7 +49,20 @@ def test_remotes_that_spark_knows_are_settings(remote):
 
 
 @pytest.mark.parametrize(
-    "remote", ["", "host:7077", "https://host", "local[two]", "k8s://https://host", "sc://"]
+    "remote",
+    [
+        "",
+        "host:7077",
+        "https://host",
+        "local[two]",
+        "k8s://https://host",
+        "sc://",
+        "sc://:15002",
+        "sc://host:port",
+        "sc://host:99999",
+        "sc://[::1",
+        "spark://one:7077,other:7077",
+    ],
 )
 def test_other_remotes_are_refused(remote):
     """With those that are known."""
@@ -56,7 +70,10 @@ def test_other_remotes_are_refused(remote):
         PlatformSettings(spark_remote=remote)
 
 
-@pytest.mark.parametrize("remote", ["sc://host/;token=hush", "sc://me:hush@host:15002"])
+@pytest.mark.parametrize(
+    "remote",
+    ["sc://host/;token=hush", "sc://me:hush@host:15002", "sc://host/;user_id=me;X-Api-Key=hush"],
+)
 def test_secrets_are_no_settings(remote):
     """Spark has a variable for them; the message repeats none."""
     with pytest.raises(ValidationError, match="SPARK_CONNECT_AUTHENTICATE_TOKEN") as found:
@@ -121,6 +138,15 @@ def test_what_is_no_error_of_spark_stays_what_it_is():
     """A bug of ours keeps its traceback."""
     with pytest.raises(ZeroDivisionError), job_errors():
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"), [("spark://host:7077", "/opt/other/python"), ("local[2]", sys.executable)]
+)
+def test_executors_elsewhere_may_have_their_python_at_another_place(tmp_path, monkeypatch, remote, expected):
+    """Where Spark's own variable says so; those of this machine have this one."""
+    monkeypatch.setenv("PYSPARK_PYTHON", "/opt/other/python")
+    assert _places(remote, tmp_path)["PYSPARK_PYTHON"] == expected
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The commands that walk the lineage: back to an older release, and back to where an answer came from."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -194,7 +195,8 @@ def _prediction(target: str) -> dict[str, Any] | None:
     Raises:
         LineageError: it is a file, or what was piped in, without one.
     """
-    is_file = target != "-" and Path(target).is_file()
+    # A prediction itself is longer than any name of a file, which pathlib takes amiss.
+    is_file = target != "-" and os.path.isfile(target)  # noqa: PTH113
     text = sys.stdin.read() if target == "-" else target
     try:
         found = json.loads(Path(target).read_bytes() if is_file else text)

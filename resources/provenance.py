@@ -25,7 +25,9 @@ def git_output(folder: Path, *arguments: str) -> str | None:
             ["git", "--literal-pathspecs", *arguments],
             cwd=folder,
             capture_output=True,
-            text=True,
+            # Names are bytes to Git, and need not be text.
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=30,
             check=False,
         )

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
 from resources.row_salt import SALT_VARIABLE
+from resources.spark import REMOTE_FORM, SECRET_PARAMETER, THIS_MACHINE, address_of_spark
 from resources.texts import is_text, quoted
 
 _SHARED = {
@@ -181,6 +182,9 @@ class PlatformSettings(LockSettings):
     """Versions of drift tables are made every hour and go after so many days; the newest has all rows."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
+    spark_remote: str = THIS_MACHINE
+    """Where `--engine spark` computes: `sc://host:15002` (Spark Connect), `spark://host:7077`, `local[2]`, or
+    `local-cluster[workers,cores,megabytes]`. A token is Spark's own affair: `SPARK_CONNECT_AUTHENTICATE_TOKEN`."""
     transformers: tuple[Path, ...] = ()
     """Files of feature transformers, or folders of them, to serve besides those that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
@@ -206,6 +210,8 @@ class PlatformSettings(LockSettings):
             urlsplit(url).scheme in {"http", "https"} and "{commit}" in url and "{path}" in url
         ):
             raise ValueError("write https://… with {commit} and {path} where the commit and the path belong")
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("leave user and password out of it: it stands in every link")
         return url
 
     @field_validator("reports_url")
@@ -219,6 +225,22 @@ class PlatformSettings(LockSettings):
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("leave user, password, query and fragment out of it: it stands in every link")
         return url.rstrip("/")
+
+    @field_validator("spark_remote")
+    @classmethod
+    def _names_a_spark(cls, remote: str) -> str:
+        try:
+            known = REMOTE_FORM.fullmatch(remote) is not None
+            address_of_spark(remote)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(
+                "write sc://host:15002, spark://host:7077, local[2], or local-cluster[workers,cores,megabytes]"
+            )
+        if "@" in remote or SECRET_PARAMETER.search(remote):
+            raise ValueError("leave what is secret out of it: Spark takes SPARK_CONNECT_AUTHENTICATE_TOKEN")
+        return remote
 
     @field_validator("tracking_uri")
     @classmethod

@@ -1,5 +1,6 @@
 """Where a browser shows a file of a Git repository as it is in the commit that runs."""
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from urllib.parse import quote
 from resources.provenance import code_commit, git_output
 
 _REMOTE: Final = re.compile(
-    r"(?:[a-z+]+://(?:[^@/]*@)?|[^@/:]+@)(?P<host>[A-Za-z0-9.-]+)(?::\d+(?=/))?[:/]/?(?P<path>[^?#]+?)(?:\.git)?/?"
+    r"(?:(?P<scheme>[a-z+]+)://(?:[^@/]*@)?|[^@/:]+@)(?P<host>[A-Za-z0-9.-]+)(?P<port>:\d+(?=/))?"
+    r"[:/]/?(?P<path>[^?#]+?)(?:\.git)?/?"
 )
+_OF_SSH: Final = re.compile(r"(?:alt)?ssh\.(?=(?:github|gitlab)\.com$)")
+"""Hosts that GitHub and GitLab have for SSH where only the web's ports are open."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 INSTALLATION: Final = Path(__file__).resolve().parent.parent
 """Where this code lies: a checkout, or the packages of an environment."""
@@ -27,7 +31,7 @@ class WebLinks:
     root: Path
     """Where the commit's files lie."""
     unchanged: Collection[str] | None
-    """Paths of those that are as the commit has them; None: all."""
+    """Paths of those in the folder that was asked about that are as the commit has them; None: all there are."""
 
     def link(self, file: Path, line: int | None = None) -> str | None:
         """The address of a file, at a line; None where the commit does not have the file as it is."""
@@ -37,15 +41,17 @@ class WebLinks:
         path = whole.relative_to(self.root).as_posix()
         if self.unchanged is not None and path not in self.unchanged:
             return None
-        address = self.template.replace("{commit}", self.commit).replace("{path}", quote(path))
+        address = self.template.replace("{commit}", self.commit).replace("{path}", quote(os.fsencode(path)))
         return address if line is None else f"{address}#L{line}"
 
 
 def web_links(folder: Path, template: str | None = None) -> WebLinks | None:
-    """Links to the files of the repository that a folder is part of; None where nobody shows them on the web.
+    """Links to the files of a folder in a repository; None where nobody shows them on the web.
+
+    That is so, too, of a commit that was not pushed yet, as far as the remote's branches are known here.
 
     Args:
-        folder: Any in it.
+        folder: It. Of what lies elsewhere in the repository nothing is known: that may be a million files.
         template: Of this project's own files, wherever they are installed; default: that of remote `origin`, where it
             is on GitHub or GitLab.
     """
@@ -58,13 +64,23 @@ def web_links(folder: Path, template: str | None = None) -> WebLinks | None:
     root, commit = Path(place[0]).resolve(), place[1]
     own = template if root == INSTALLATION else None
     chosen = own or template_of(git_output(folder, "remote", "get-url", "origin") or "")
-    if chosen is None:
+    if chosen is None or not _is_pushed(root):
         return None
-    paths = (git_output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD") or "").split("\0")
-    changed = git_output(root, "diff", "-z", "--name-only", "HEAD")
+    paths = (git_output(folder, "ls-tree", "-r", "-z", "--full-name", "--name-only", "HEAD") or "").split(
+        "\0"
+    )
+    changed = git_output(folder, "diff", "-z", "--no-relative", "--name-only", "HEAD", "--", ".")
     # None: Git could not tell, so no file is claimed to be what the commit has.
     return WebLinks(
-        chosen, commit, root, frozenset(paths) - set(changed.split("\0")) if changed is not None else ()
+        chosen, commit, root, frozenset(paths) - {"", *changed.split("\0")} if changed is not None else ()
+    )
+
+
+def _is_pushed(root: Path) -> bool:
+    some = ("for-each-ref", "--count=1")
+    # A clone of a tag or of one commit knows no branch of its remote.
+    return bool(git_output(root, *some, "--contains", "HEAD", "refs/remotes")) or not git_output(
+        root, *some, "refs/remotes"
     )
 
 
@@ -78,7 +94,12 @@ def template_of(remote: str) -> str | None:
     found = _REMOTE.fullmatch(remote.strip())
     if found is None:
         return None
-    labels, repository = found["host"].lower().split("."), f"https://{found['host']}/{quote(found['path'])}"
+    if (scheme := found["scheme"]) in {"http", "https"}:
+        site = f"{scheme}://{found['host']}{found['port'] or ''}"
+    else:
+        # The port is that of SSH.
+        site = f"https://{_OF_SSH.sub('', found['host'])}"
+    labels, repository = found["host"].lower().split("."), f"{site}/{quote(found['path'])}"
     if "github" in labels:
         return f"{repository}/blob/{{commit}}/{{path}}"
     return f"{repository}/-/blob/{{commit}}/{{path}}" if "gitlab" in labels else None

@@ -74,7 +74,10 @@ def chosen_line(outside: "OutsideSystems", name: str | None, spec: Path | None) 
     if len(chosen) != 1:
         known = ", ".join(each.name for each in lines.sound)
         raise LineError(
-            f"name one line ({known})" if name is None else f"there is no line {name}; known are {known}"
+            f"name one line ({known})"
+            if name is None
+            else f"there is no line {name}; known are {known}. A line of your own is found by --spec FILE, or by "
+            "PLATFORM_SPECS"
         )
     return chosen[0]
 

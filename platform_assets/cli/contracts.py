@@ -11,7 +11,7 @@ from platform_assets.cli.usage import examples as usage_examples
 from platform_assets.references import TABLES
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
     from platform_assets.datasets.contract import Contract
     from platform_assets.datasets.contract_check import Check
@@ -45,23 +45,24 @@ def check(
 ) -> None:
     """Hold a file, or the newest write of a dataset, against its contract.
 
+    A Parquet file of this machine may be larger than memory: with more than a million rows it is read in batches.
+
     Exit status: 0 where every domain passed, 1 where one did not, 2 for wrong usage.
     """
-    from platform_assets.datasets.contract_check import check_source, check_table, domains_of_file
-    from platform_assets.datasets.sources import open_source
+    from platform_assets.datasets.contract_check import check_table, check_uri, domains_of_file
 
     outside = outside_systems()
     salt, run_name = outside.salt, "contracts-check"
     if "." in target or "/" in target:
         promised = _contract_file(contract)
         domains = _known(domain, domains_of_file(promised))
-        found = check_source(promised, open_source(target), domains=domains, run_name=run_name, salt=salt)
+        found = check_uri(promised, target, domains=domains, run_name=run_name, salt=salt)
     else:
         line = target.removesuffix("_dataset")
         promised = _contract_file(contract) if contract else chosen_line(outside, line, spec).contract
         domains = _known(domain, promised.domains)
-        frame = _newest_write(outside, line)
-        found = check_table(promised, frame, domains=domains, run_name=run_name, salt=salt)
+        rows = _newest_write(outside, line)
+        found = check_table(promised, rows, domains=domains, run_name=run_name, salt=salt)
     if as_json:
         print_json(_as_json(promised, found))
     else:
@@ -90,7 +91,7 @@ def examples(
     from platform_assets.datasets.row_hash import row_hashes
 
     outside = outside_systems()
-    contract, frame = chosen_line(outside, line, spec).contract, _newest_write(outside, line)
+    contract, frame = chosen_line(outside, line, spec).contract, _newest_write(outside, line).to_pandas()
     salt = outside.salt
     found = [
         {
@@ -134,7 +135,7 @@ def _known(asked: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
     return asked or known
 
 
-def _newest_write(outside: "OutsideSystems", line: str) -> "pd.DataFrame":
+def _newest_write(outside: "OutsideSystems", line: str) -> "pa.Table":
     """The newest write of a line's dataset, published or not."""
     from platform_assets.datasets.errors import ContractError
 
@@ -144,8 +145,7 @@ def _newest_write(outside: "OutsideSystems", line: str) -> "pd.DataFrame":
         raise ContractError(
             f"dataset {line}_dataset was never written; run it with: platform-assets run {line}"
         )
-    frame: pd.DataFrame = warehouse.read(staged.table, staged.snapshot_id).to_pandas()
-    return frame
+    return warehouse.read(staged.table, staged.snapshot_id)
 
 
 def _as_json(contract: "Contract", found: "Check") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from resources.signals import ending
 if TYPE_CHECKING:
     from platform_assets.features.fitting import OnProgress
     from platform_assets.features.row_files import RowFiles
+    from platform_assets.features.spark_engine import SparkEngine
     from platform_assets.features.transformer import FittedTransformer
     from platform_assets.features.transformer_spec import FeatureTransformer
     from platform_assets.features.woe import Woe
@@ -53,6 +54,10 @@ Fitted = Annotated[
 MemoryLimit = Annotated[
     str, typer.Option("--memory-limit", metavar="SIZE", help="Of the whole process, e.g. 500MB or 2GB.")
 ]
+EngineName = Annotated[
+    Literal["local", "spark"],
+    typer.Option(help="What computes: this process, or Spark at PLATFORM_SPARK_REMOTE; with the same bits."),
+]
 Threads = Annotated[int, typer.Option(min=1, help="With one, nothing happens side by side.")]
 Scratch = Annotated[
     Path | None,
@@ -67,6 +72,7 @@ Scratch = Annotated[
     epilog=examples(
         "features run delay-zscore.yaml --input flights.parquet --output features.parquet",
         "features run loan-woe.yaml --input loans.parquet --output woe.parquet --fitted state.json",
+        "features run delay-zscore.yaml --input flights --output features.parquet --engine spark",
     ),
 )
 @ending(_ENDED)
@@ -80,12 +86,16 @@ def run(
     memory_limit: MemoryLimit = "2GB",
     threads: Threads = 2,
     scratch: Scratch = None,
+    engine: EngineName = "local",
     as_json: AsJson = False,
 ) -> None:
     """Add the features of a transformer to the rows of a file.
 
     Rows of woe stay in their order. Those of zscore and lag come out in the order of entity, time and input; where they
     do not come in so, they are sorted, on disk if memory does not hold them.
+
+    On Spark, rows and order are the same, and the memory limit is that of each of its Python workers, too. Its executors
+    have to see input, output and scratch under the same paths.
     """
     from platform_assets.features.engine import run_transformer
 
@@ -94,7 +104,7 @@ def run(
     state = _state(fitted, transformer)
     limit = _bytes(memory_limit)
     rows = _rows(source, transformer, limit, state)
-    with _progress() as told:
+    with _spark(engine, scratch or output.parent) as spark, _progress() as told:
         done = run_transformer(
             transformer,
             rows,
@@ -104,6 +114,7 @@ def run(
             threads=threads,
             scratch=scratch,
             on_progress=told,
+            spark=spark,
         )
     if as_json:
         print_json({**asdict(done), "ns_a_row": done.ns_a_row, "peak_bytes": _peak_bytes(), "output": output})
@@ -124,6 +135,7 @@ def fit(
     source: Input = None,
     memory_limit: MemoryLimit = "2GB",
     threads: Threads = 2,
+    engine: EngineName = "local",
     as_json: AsJson = False,
 ) -> None:
     """Fit weights of evidence to the rows of a file: which may be learnt from, so training rows alone.
@@ -138,9 +150,15 @@ def fit(
     _refuse_fit(transformer)
     limit = _bytes(memory_limit)
     rows = _rows(source, transformer, limit)
-    with _progress() as told:
+    with _spark(engine, output.parent) as spark, _progress() as told:
         found = fit_to_file(
-            transformer, rows, output, memory_limit_bytes=limit, threads=threads, on_progress=told
+            transformer,
+            rows,
+            output,
+            memory_limit_bytes=limit,
+            threads=threads,
+            on_progress=told,
+            spark=spark,
         )
     assert isinstance(found, Woe)
     values = {column.name: column.iv for column in found.columns}
@@ -488,6 +506,22 @@ def _rows(
     if "://" not in source:
         refuse_too_large([Path(source)], limit_bytes)
     return rows_of_source(source, transformer.spec, fitted=fitted)
+
+
+@contextmanager
+def _spark(engine: str, scratch: Path) -> "Iterator[SparkEngine | None]":
+    """A session of its own, where one is wanted; what Spark has on this machine's disks is in the scratch folder."""
+    if engine == "local":
+        yield None
+        return
+    from platform_assets.features.file_output import own_scratch
+    from platform_assets.features.spark_engine import SparkEngine
+    from resources.settings import PlatformSettings
+    from resources.spark import spark_session
+
+    remote = PlatformSettings().spark_remote
+    with own_scratch(scratch) as folder, spark_session(remote, folder) as session:
+        yield SparkEngine(session)
 
 
 def _refuse_target(target: Path, suffix: str, *read: Path | None) -> None:

@@ -189,16 +189,26 @@ def _version(tables: Sequence[str], wanted: str, warehouse: Warehouse) -> Snapsh
 
 
 def _prediction(target: str) -> dict[str, Any] | None:
-    """The prediction that `target` is or holds; the first one of a list."""
+    """The prediction that `target` is or holds; the first one of a list.
+
+    Raises:
+        LineageError: it is a file, or what was piped in, without one.
+    """
+    is_file = target != "-" and Path(target).is_file()
     text = sys.stdin.read() if target == "-" else target
-    if target.endswith(".json") and Path(target).is_file():
-        text = Path(target).read_text(encoding="utf-8")
     try:
-        found = json.loads(text)
+        found = json.loads(Path(target).read_bytes() if is_file else text)
     except ValueError:
-        return None
+        found = None
     first = found[0] if isinstance(found, list) and found else found
-    return first if isinstance(first, dict) else None
+    if isinstance(first, dict):
+        return first
+    if is_file or target == "-":
+        named = target if is_file else "the input"
+        raise LineageError(
+            f"{named} holds no answer; write one with: platform-assets predict LINE INSTANCE --json > {target if is_file else 'FILE'}"
+        )
+    return None
 
 
 def _print_rollback(changes: dict[str, tuple[str | None, str]]) -> None:

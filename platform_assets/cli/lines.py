@@ -1,10 +1,12 @@
 """The commands about a line: run, look, predict."""
 
+import json
 import os
 import shlex
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -24,7 +26,7 @@ from resources.settings import REPORTS_PORT, PlatformSettings, reports_address
 from resources.signals import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic import JsonValue
 
@@ -65,7 +67,7 @@ def run(
     if as_json:
         print_json({"run": asdict(outcome), "status": status})
     elif status is not None:
-        _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec))
+        _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec), spec=spec)
     if not outcome.success:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)
         raise typer.Exit(1)
@@ -218,8 +220,17 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
         )
 
 
-@app.command(rich_help_panel=OPERATE, epilog=examples("ui", "ui --port 3001"))
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples("ui", "ui --spec churn/training-spec.yaml", "ui --port 3100 --reports-port 3101"),
+)
 def ui(
+    spec: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A training spec to show beside the others; for several, repeat it."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     reports_port: Annotated[
@@ -233,6 +244,8 @@ def ui(
     from resources.process_tree import beside, run_tree
 
     settings = PlatformSettings()
+    if spec:
+        os.environ["PLATFORM_SPECS"] = json.dumps(_beside(settings, spec))
     if port == reports_port:
         raise AddressError(f"port {port} cannot be both: choose another with --reports-port")
     # Its parts start one by one, and the last one would find out.
@@ -250,6 +263,19 @@ def ui(
     except Ended as ended:
         raise Ended(ended.number, "the UI and all that it had started have ended") from None
     raise typer.Exit(status)
+
+
+def _beside(settings: PlatformSettings, more: "Sequence[Path]") -> list[str]:
+    """All specs that are shown: those of the settings, or that ship, and more, wherever processes are started.
+
+    Raises:
+        ManifestError: one of them is no spec; it is told now, and not in the log of a server.
+    """
+    from platform_assets.lines.line import load_line, shipped_specs
+
+    for each in more:
+        load_line(each)
+    return [str(path.resolve()) for path in (*(settings.specs or shipped_specs()), *more)]
 
 
 @app.command(
@@ -292,7 +318,7 @@ def _status(line: "Line", outside: "OutsideSystems") -> dict[str, Any]:
         return line_status(line, instance, outside)
 
 
-def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: str) -> None:
+def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: str, spec: Path | None) -> None:
     print()
     for step in outcome.steps:
         seconds = f"{step.seconds:7.1f} s" if step.seconds is not None else " " * 9
@@ -305,8 +331,11 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
         print(f"To let go: platform-assets unpin {outcome.line} --by NAME --reason TEXT")
     if outcome.success:
         print("\nWhat next:")
-        print("  make ui                                                    see lineage, checks and pictures")
-        print(f"  .venv/bin/platform-assets predict {outcome.line} {shlex.quote(example)}")
+        # As it was called now: whoever has just begun has it on no path.
+        called = sys.argv[0] if Path(sys.argv[0]).name == "platform-assets" else "platform-assets"
+        shown = shlex.join([called, "ui", *(["--spec", str(spec)] if spec else [])])
+        print(f"  {shown:<57}  see lineage, checks and pictures")
+        print(f"  {shlex.join([called, 'predict', outcome.line, example])}")
 
 
 def _print_status(status: dict[str, Any]) -> None:

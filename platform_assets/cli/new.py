@@ -48,6 +48,7 @@ def new(
     commands = [
         shlex.join(["platform-assets", "run", "--spec", str(made.spec)]),
         shlex.join(["platform-assets", "predict", line, draft.instance]),
+        shlex.join(["platform-assets", "ui", "--spec", str(made.spec)]),
     ]
     if as_json:
         print_json(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from platform_assets.datasets.batch_judge import judge_table
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
-from platform_assets.datasets.contract_run import ContractReport, DomainResult, run_contract
+from platform_assets.datasets.contract_run import ContractReport, DomainResult
 from platform_assets.datasets.data_docs import data_docs_key, data_docs_page
 from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
 from platform_assets.datasets.ingestion import (
@@ -78,6 +79,12 @@ _CODE = code_version(
     "platform_assets.datasets.contract_values",
     "platform_assets.datasets.exact_columns",
     "platform_assets.datasets.raw_schema",
+    "platform_assets.datasets.batch_judge",
+    "platform_assets.datasets.batches",
+    "platform_assets.datasets.comparisons",
+    "platform_assets.datasets.means",
+    "platform_assets.datasets.measures",
+    "platform_assets.datasets.repeats",
     "platform_assets.reading",
 )
 SCHEMA_CHANGES = "schema_changes"
@@ -324,8 +331,8 @@ class DatasetMaking:
 
     def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:
         """The contract's report on the staged rows, each domain a verdict and a check."""
-        rows = self.warehouse.read(staged.table, staged.snapshot_id).to_pandas()
-        report = run_contract(self.contract, rows, run_name=self.run_name, salt=self.salt)
+        rows = self.warehouse.read(staged.table, staged.snapshot_id)
+        report = judge_table(self.contract, rows, run_name=self.run_name, salt=self.salt)
         docs = self._data_docs(report, staged.content_hash)
         self._record(f"{self.name}@{staged.content_hash}", self.schema, self.schema_ge_run_id)
         for domain in report.domains:
@@ -353,7 +360,7 @@ class DatasetMaking:
             )
             docs = self._data_docs(report, left.content_hash)
             for domain in report.domains:
-                self._record(f"{self.name}@{left.content_hash}", domain, report.ge_run_id)
+                self._record(f"{self.name}@{left.content_hash}", domain, report.ge_run_id, alone=True)
                 yield self._check(domain, report.ge_run_id, snapshot_id=left.snapshot_id, **docs)
 
     def _schema_judged_alone(self, spec: DatasetSpec, dataset: DatasetVersion) -> dg.AssetCheckResult:
@@ -361,7 +368,10 @@ class DatasetMaking:
         same = judged.source_hash == dataset.source_hash
         # A verdict on other bytes than those that the published rows were made of is no verdict on these rows.
         self._record(
-            f"{self.name}@{dataset.version if same else judged.source_hash}", judged.result, judged.ge_run_id
+            f"{self.name}@{dataset.version if same else judged.source_hash}",
+            judged.result,
+            judged.ge_run_id,
+            alone=True,
         )
         spoken_of = (
             "the sources, which are those of the published version"
@@ -396,10 +406,10 @@ class DatasetMaking:
             salt=self.salt,
         )
 
-    def _record(self, subject: str, result: DomainResult, ge_run_id: str) -> None:
+    def _record(self, subject: str, result: DomainResult, ge_run_id: str, *, alone: bool = False) -> None:
         record(
             self.ledger,
-            domain_verdict(subject, result, ge_run_id),
+            domain_verdict(subject, result, ge_run_id, alone=alone),
             evaluation_id=evaluation_of(self.context),
         )
 

@@ -1,16 +1,20 @@
 """A contract as a quality gate on a file: its schema as it is read, then the expectations on typed columns."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from platform_assets.datasets.batch_judge import judge_batches, judge_table
+from platform_assets.datasets.batches import BatchedTable
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
-from platform_assets.datasets.contract_run import DomainResult, run_contract
+from platform_assets.datasets.contract_run import ContractReport, DomainResult, run_contract
 from platform_assets.datasets.errors import NoTableError
-from platform_assets.datasets.raw_schema import check_raw, typed_frame
-from platform_assets.datasets.sources import Source, read_frame
+from platform_assets.datasets.large_files import large_parquet
+from platform_assets.datasets.raw_schema import check_raw, check_raw_batches, typed_frame
+from platform_assets.datasets.sources import Source, open_source, read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 class CheckedDomain(NamedTuple):
@@ -37,6 +41,44 @@ class Check(NamedTuple):
 def domains_of_file(contract: Contract) -> tuple[str, ...]:
     """What can be asked of a file: the schema, where the contract states one, and every domain."""
     return ((SCHEMA_DOMAIN,) if contract.raw else ()) + contract.domains
+
+
+def check_uri(
+    contract: Contract, uri: str, *, domains: Collection[str], run_name: str, salt: bytes | None
+) -> Check:
+    """The check of a file in these domains; a large Parquet file of this machine is read in batches.
+
+    Raises:
+        DatasetError: As `check_source` has it.
+    """
+    large = large_parquet(uri)
+    if large is None:
+        return check_source(contract, open_source(uri), domains=domains, run_name=run_name, salt=salt)
+    try:
+        return check_batches(contract, large, domains=domains, run_name=run_name, salt=salt)
+    except NoTableError as problem:
+        if SCHEMA_DOMAIN not in domains:
+            raise
+        return _check_of_no_table(contract, domains, str(problem))
+
+
+def check_batches(
+    contract: Contract, table: BatchedTable, *, domains: Collection[str], run_name: str, salt: bytes | None
+) -> Check:
+    """The check of the rows of a Parquet file in these domains, in one pass for the schema and one for the rest.
+
+    Raises:
+        DatasetError: The file is damaged, or the contract has no such domain.
+    """
+    checked: tuple[CheckedDomain, ...] = ()
+    rows = 0
+    if SCHEMA_DOMAIN in domains:
+        raw = check_raw_batches(contract, table, run_name=run_name, salt=salt)
+        checked, rows = (CheckedDomain(raw.result, raw.ge_run_id, raw.reason),), raw.rows
+    if others := [domain for domain in domains if domain != SCHEMA_DOMAIN]:
+        found = _check_of(judge_batches(contract, table, run_name=run_name, domains=others, salt=salt))
+        checked, rows = checked + found.domains, found.rows
+    return Check(rows, checked)
 
 
 def check_source(
@@ -88,18 +130,24 @@ def _check_of_no_table(contract: Contract, domains: Collection[str], reason: str
 
 def check_table(
     contract: Contract,
-    frame: "pd.DataFrame",
+    table: "pd.DataFrame | pa.Table",
     *,
     domains: Collection[str],
     run_name: str,
     salt: bytes | None,
 ) -> Check:
-    """The check of a table in these domains.
+    """The check of a table in these domains; a large one of Arrow is judged in batches.
 
     Raises:
         ContractError: The contract has no such domain.
     """
-    report = run_contract(contract, frame, run_name=run_name, domains=domains, salt=salt)
+    import pandas as pd
+
+    judge: Any = run_contract if isinstance(table, pd.DataFrame) else judge_table
+    return _check_of(judge(contract, table, run_name=run_name, domains=domains, salt=salt))
+
+
+def _check_of(report: ContractReport) -> Check:
     return Check(
         report.rows,
         tuple(

@@ -9,7 +9,7 @@ those from the live frame when somebody asks.
 import math
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from numbers import Integral
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Outcome = Literal["pass", "fail", "error"]
+Engine = Literal["great_expectations", "batches"]
+"""Who looked at the rows: Great Expectations, or the judge that reads them once, in batches."""
 
 SEVERITY_WEIGHTS: Final[Mapping[Severity, int]] = {"critical": 3, "warning": 2, "info": 1}
 
@@ -98,6 +100,7 @@ class ExpectationResult(_Result):
     reason: str
     row_hashes: tuple[str, ...] = ()
     """Salted hashes of the first rows that a failed expectation objects to, at most 20; see `row_hash`."""
+    engine: Engine = "great_expectations"
 
 
 class DomainResult(_Result):
@@ -109,6 +112,11 @@ class DomainResult(_Result):
     rule_set_hash: str
     counts: dict[str, int]
     """`expectations`, `passed`, `failed`, `errored`, `rows`."""
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Who looked at the rows, each once."""
+        return tuple(sorted({result.engine for result in self.results}))
 
 
 class ContractReport(_Result):
@@ -160,12 +168,24 @@ def run_contract(
         ContractError: A domain is unknown, or GE refuses the type or the kwargs of an expectation.
     """
     ge_run_id, results = evaluate(contract, contract.select(domains), frame, run_name=run_name, salt=salt)
+    return contract_report(contract, results, domains=domains, ge_run_id=ge_run_id, rows=len(frame))
+
+
+def contract_report(
+    contract: Contract,
+    results: Collection[ExpectationResult],
+    *,
+    domains: Collection[str] | None,
+    ge_run_id: str,
+    rows: int,
+) -> ContractReport:
+    """What these results make of the domains that were asked for; all of them for None."""
     judged = tuple(
         domain_result(
             domain,
             tuple(result for result in results if result.domain == domain),
             rule_set_hash=contract.rule_set_hash(domain),
-            rows=len(frame),
+            rows=rows,
         )
         for domain in contract.domains
         if domains is None or domain in domains
@@ -175,7 +195,7 @@ def run_contract(
     return ContractReport(
         contract=contract.name,
         ge_run_id=ge_run_id,
-        rows=len(frame),
+        rows=rows,
         domains=judged,
         passed=all(domain.outcome == "pass" for domain in judged),
         quality_score=reached / possible,
@@ -256,6 +276,28 @@ def great_expectations() -> Any:
     return great_expectations
 
 
+def run_id(run_name: str) -> str:
+    """GE's run identifier of a run that begins now: `<run name>/<UTC time>`."""
+    # Without a time GE tries to read one out of the name.
+    now = great_expectations().RunIdentifier(run_name=run_name, run_time=datetime.now(UTC))
+    identifier: str = "/".join(now.to_tuple())
+    return identifier
+
+
+class Answer(NamedTuple):
+    """What an engine says of one expectation. None of it is a cell value."""
+
+    success: bool | None
+    elements: int | None = None
+    unexpected: int | None = None
+    missing: int = 0
+    unexpected_percent: float | None = None
+    observed: Any = None
+    """Of an aggregate; None for any other."""
+    exception: str | None = None
+    """Class of what stopped the evaluation."""
+
+
 class _Run(NamedTuple):
     ge_run_id: str
     answers: Mapping[int, Any]
@@ -283,19 +325,19 @@ def _answered(
     """
     import pandas as pd
 
-    _suite(contract, expectations)  # as they are written: GE refuses what is in the file
+    suite_of(contract, expectations)  # as they are written: GE refuses what is in the file
     # GE names rows by index label, and labels may repeat; positions do not.
     positioned = frame.set_axis(pd.RangeIndex(len(frame)), axis="index")
     columns = ExactColumns(positioned)
+    names = [str(name) for name in frame.columns]
     refused = {
         each.index: reason
         for each in expectations
-        if (reason := _refusal(contract, each, columns)) is not None
+        if (reason := refusal(contract, each, names, columns.kind)) is not None
     }
     fit = [each for each in expectations if each.index not in refused]
     judged = {each.index: found for each in fit if (found := columns.judged(each) or columns.alone(each))}
-    # Without a time GE tries to read one out of the name.
-    run_id = great_expectations().RunIdentifier(run_name=run_name, run_time=datetime.now(UTC))
+    ge_run_id = run_id(run_name)
     as_they_are = [each for each in fit if each.index not in judged]
     others = [replace(each, kwargs=judged[each.index].kwargs) for each in fit if each.index in judged]
     answers: dict[int, Any] = {}
@@ -310,7 +352,7 @@ def _answered(
             answers |= told
             crashes |= crashed
     return _Run(
-        ge_run_id="/".join(run_id.to_tuple()),
+        ge_run_id=ge_run_id,
         answers=answers,
         crashes=crashes,
         refused=refused,
@@ -318,9 +360,17 @@ def _answered(
     )
 
 
-def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns) -> str | None:
-    """Why an expectation cannot be judged on this frame, whatever GE would make of it; None where it can."""
-    names = [str(name) for name in columns.frame.columns]
+def refusal(
+    contract: Contract, expectation: Expectation, names: Sequence[str], kind: Callable[[str], Kind]
+) -> str | None:
+    """Why an expectation cannot be judged on these columns, whatever an engine would make of it; None where it can.
+
+    Args:
+        contract: Whose it is.
+        expectation: What is stated.
+        names: Of all columns of the table.
+        kind: What a column holds; `empty` where it has no value.
+    """
     # What the table's columns are called is what such an expectation is about.
     stated = [] if expectation.type.startswith("expect_table_") else _columns(expectation)
     for column in map(str, stated):
@@ -329,15 +379,15 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
         ):
             return f"There is no column `{column}`; `{alike[0]}` differs in case."
     if expectation.type not in _ABOUT_NULLS and (
-        empty := _unfilled(expectation, [str(name) for name in stated if name in names], columns)
+        empty := _unfilled(expectation, [str(name) for name in stated if name in names], kind)
     ):
         return f"Nothing was checked: column `{empty}` holds no value."
-    found = misfit(expectation, columns.kind)
+    found = misfit(expectation, kind)
     if found is None:
         return None
     stated_types = contract.raw.columns if contract.raw else {}
     for name in map(str, stated):
-        if name in stated_types and columns.kind(name) not in {_KINDS[stated_types[name]], "empty"}:
+        if name in stated_types and kind(name) not in {_KINDS[stated_types[name]], "empty"}:
             # The file broke its schema, so that advice on the contract would lead astray.
             return f"Nothing was checked: column `{name}` is not the stated {stated_types[name]}."
     field, problem = found
@@ -346,15 +396,20 @@ def _refusal(contract: Contract, expectation: Expectation, columns: ExactColumns
     return str(named.error(("expectations", expectation.index, "kwargs", *field), f"{problem}."))
 
 
-def _unfilled(expectation: Expectation, present: Sequence[str], columns: ExactColumns) -> str | None:
+def _unfilled(expectation: Expectation, present: Sequence[str], kind: Callable[[str], Kind]) -> str | None:
     """A column without any value, where that leaves nothing to look at; None where something is."""
-    empty = [name for name in present if columns.kind(name) == "empty"]
+    empty = [name for name in present if kind(name) == "empty"]
     looks_away = str(expectation.kwargs.get("ignore_row_if")).startswith(("either", "any"))
     enough = expectation.column is not None or looks_away or len(empty) == len(present)
     return empty[0] if empty and enough else None
 
 
-def _suite(contract: Contract, expectations: Collection[Expectation]) -> Any:
+def suite_of(contract: Contract, expectations: Collection[Expectation]) -> Any:
+    """GE's own form of these expectations.
+
+    Raises:
+        ContractError: GE knows no such expectation or refuses its kwargs; the message lists every problem.
+    """
     gx = great_expectations()
     # Fields that every expectation has (meta, severity, result_format, …) are no kwargs of a particular one.
     reserved = gx.expectations.expectation.BatchExpectation.__fields__
@@ -413,7 +468,7 @@ def _validate(
 
     def ask(some: Sequence[Expectation]) -> None:
         try:
-            validation = validator.validate_expectation_suite(_suite(contract, some))
+            validation = validator.validate_expectation_suite(suite_of(contract, some))
         except Exception as problem:  # noqa: BLE001 - whatever stops GE, nothing was shown to hold
             if len(some) == 1:
                 crashes[some[0].index] = type(problem).__name__
@@ -435,32 +490,76 @@ def _judge(
     expectation: Expectation, run: _Run, frame: "pd.DataFrame", salt: bytes | None
 ) -> ExpectationResult:
     """What GE's answer means. Figures are copied by name: anything else in the answer may be a cell value."""
-    answer = run.answers.get(expectation.index)
-    figures = answer.result if answer else {}
-    elements, unexpected = figures.get("element_count"), figures.get("unexpected_count")
+    told = run.answers.get(expectation.index)
+    figures = told.result if told is not None else {}
     observed = figures.get("observed_value") if expectation.type in _AGGREGATES else None
     if observed is not None:
         observed *= run.units.get(expectation.index, 1)
+    answer = (
+        Answer(
+            success=told.success,
+            elements=figures.get("element_count"),
+            unexpected=figures.get("unexpected_count"),
+            missing=figures.get("missing_count", 0),
+            unexpected_percent=figures.get("unexpected_percent"),
+            observed=observed,
+            exception=_exception_name(told.exception_info),
+        )
+        if told is not None
+        else None
+    )
+    result = expectation_result(
+        expectation,
+        answer,
+        refused=run.refused.get(expectation.index),
+        crash=run.crashes.get(expectation.index),
+        names=frame.columns,
+        rows=len(frame),
+    )
+    if salt is None or result.outcome != "fail":
+        return result
+    return result.model_copy(update={"row_hashes": row_hashes(frame.iloc[_positions(told)], salt)})
+
+
+def expectation_result(
+    expectation: Expectation,
+    answer: Answer | None,
+    *,
+    refused: str | None,
+    crash: str | None = None,
+    names: Collection[Any],
+    rows: int,
+    engine: Engine = "great_expectations",
+) -> ExpectationResult:
+    """What an answer means, whichever engine gave it; without row hashes.
+
+    Args:
+        expectation: What was asked.
+        answer: What was said; None where nothing was.
+        refused: Why it was not asked.
+        crash: Class of the exception that left it without an answer.
+        names: Of the table's columns.
+        rows: Of the table.
+        engine: Who said it.
+    """
+    observed = answer.observed if answer else None
+    if observed is not None:
         observed = int(observed) if isinstance(observed, Integral) else float(observed)
+    elements, unexpected = (answer.elements, answer.unexpected) if answer else (None, None)
     subject = f"column `{expectation.column}`" if expectation.column else "the table"
 
     outcome: Outcome
-    if refusal := run.refused.get(expectation.index):
-        outcome, reason = "error", refusal
+    if refused:
+        outcome, reason = "error", refused
     elif answer is None:
-        cause = run.crashes.get(expectation.index, "and no reason")
-        outcome, reason = "error", f"Great Expectations gave no result ({cause})."
-    elif name := _exception_name(answer.exception_info):
-        missing = [f"`{column}`" for column in _columns(expectation) if column not in frame.columns]
+        outcome, reason = "error", f"Great Expectations gave no result ({crash or 'and no reason'})."
+    elif answer.exception:
+        missing = [f"`{column}`" for column in _columns(expectation) if column not in names]
         cause = f"there is no column {', '.join(missing)}" if missing else f"{subject} could not be evaluated"
-        outcome, reason = "error", f"{name}: {cause}."
+        outcome, reason = "error", f"{answer.exception}: {cause}."
     elif answer.success is None:
         outcome, reason = "error", f"Great Expectations neither passed nor failed {subject}."
-    elif (
-        answer.success
-        and expectation.column
-        and (len(frame) == 0 or elements == figures.get("missing_count", 0))
-    ):
+    elif answer.success and expectation.column and (rows == 0 or elements == answer.missing):
         outcome, reason = "error", f"Nothing was checked: {subject} holds no value."
     elif answer.success and observed is not None and not math.isfinite(observed):
         outcome, reason = "error", f"The observed value of {subject} is not a finite number."
@@ -481,12 +580,10 @@ def _judge(
         outcome=outcome,
         unexpected_count=unexpected,
         element_count=elements,
-        unexpected_percent=figures.get("unexpected_percent"),
+        unexpected_percent=answer.unexpected_percent if answer else None,
         observed=observed,
         reason=reason,
-        row_hashes=(
-            row_hashes(frame.iloc[_positions(answer)], salt) if salt is not None and outcome == "fail" else ()
-        ),
+        engine=engine,
     )
 
 

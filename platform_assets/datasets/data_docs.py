@@ -44,7 +44,8 @@ h5 { font-size: 1rem; margin: 1rem 0 0; }
 <h1>Contract {{ report.contract | e }}: <span class="{{ 'pass' if report.passed else 'fail' }}">{{ "passed" if report.passed else "not passed" }}</span></h1>
 <p>{{ report.rows }} rows, quality score {{ "%.3f" | format(report.quality_score) }},
 GE run {{ report.ge_run_id | e }}, Great Expectations {{ ge_version }}.
-Row hashes are salted: whoever has the table and the salt finds the rows again.</p>
+Row hashes are salted: whoever has the table and the salt finds the rows again.
+{% if batches %}{{ batches }} of {{ results }} expectations were judged in one pass over batches of rows, with Great Expectations as the measure.{% endif %}</p>
 <table>
 <thead><tr><th>Domain</th><th>Outcome</th><th>Expectations</th><th>Passed</th><th>Failed</th><th>Errors</th></tr></thead>
 <tbody>
@@ -103,8 +104,15 @@ def data_docs_page(contract: Contract, report: ContractReport) -> bytes:
     document.sections = sections
     view = DefaultJinjaPageView()
     view.env.loader = ChoiceLoader([DictLoader({"page.j2": _PAGE}), view.env.loader])
-    refused = [result for domain in report.domains for result in domain.results if result.outcome != "pass"]
-    page: str = view.render(document, report=report, refused=refused, headings=headings)
+    results = [result for domain in report.domains for result in domain.results]
+    page: str = view.render(
+        document,
+        report=report,
+        refused=[result for result in results if result.outcome != "pass"],
+        headings=headings,
+        results=len(results),
+        batches=sum(result.engine == "batches" for result in results),
+    )
     return page.encode()
 
 

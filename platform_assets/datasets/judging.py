@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from platform_assets.datasets.batch_judge import judge_table
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
-from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result, run_contract
+from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.ingestion import read_sources
 from platform_assets.datasets.raw_schema import check_raw
@@ -16,6 +18,9 @@ from platform_assets.governance.verdict import Verdict
 from platform_assets.references import DatasetVersion, TableSnapshot
 from resources.provenance import code_commit
 from resources.warehouse import Warehouse
+
+ALONE: Final = "alone"
+"""Stands beside who judged where a check was executed by itself, on a dataset that was there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,8 @@ def judged_again(
             f"snapshot {dataset.snapshot.snapshot_id} of {dataset.snapshot.table} is gone; materialize "
             f"{dataset.line}_dataset again"
         )
-    rows = warehouse.read(left.table, left.snapshot_id).to_pandas()
-    return run_contract(contract, rows, run_name=run_name, domains=domains, salt=salt), left
+    rows = warehouse.read(left.table, left.snapshot_id)
+    return judge_table(contract, rows, run_name=run_name, domains=domains, salt=salt), left
 
 
 def schema_judged_again(
@@ -85,8 +90,15 @@ def schema_judged_again(
     )
 
 
-def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str) -> Verdict:
-    """The verdict of one contract domain: counts and names, never a cell's value."""
+def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str, *, alone: bool = False) -> Verdict:
+    """The verdict of one contract domain: counts and names, never a cell's value.
+
+    Args:
+        subject: What was judged.
+        domain: What was found.
+        ge_run_id: The run of Great Expectations.
+        alone: Whether its check was executed by itself.
+    """
     failed = [result for result in domain.results if result.outcome != "pass"]
     return Verdict(
         subject=subject,
@@ -97,8 +109,10 @@ def domain_verdict(subject: str, domain: DomainResult, ge_run_id: str) -> Verdic
             **domain.counts,
             "ge_run_id": ge_run_id,
             **({"observed": " ".join(result.reason for result in failed)} if failed else {}),
+            # What Great Expectations alone has judged says nothing of it, as it always did.
+            **({"engine": ", ".join(domain.engines)} if "batches" in domain.engines else {}),
         },
-        producer={"code_commit": code_commit()},
+        producer={"code_commit": code_commit()} | ({ALONE: True} if alone else {}),
     )
 
 

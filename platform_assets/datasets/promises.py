@@ -14,7 +14,7 @@ def column_promises(contract: Contract) -> dict[str, tuple[str, ...]]:
     """The promises of each column that the contract speaks about, in its order.
 
     `not null` and `unique` are those that hold for every row and block where they do not; all others tell how much
-    of them, or that they only warn.
+    of them, for which rows, or that they only warn.
     """
     found: dict[str, list[str]] = {}
     for each in contract.expectations:
@@ -38,9 +38,11 @@ def _promise(expectation: Expectation) -> str:
             told = other.removeprefix("expect_column_").replace("_", " ")
             if "min_value" in kwargs or "max_value" in kwargs:
                 told = f"{told.removesuffix(' to be between')} {_between(kwargs)}"
-    mostly = kwargs.get("mostly", 1)
+    mostly, condition = kwargs.get("mostly", 1), kwargs.get("row_condition")
     if isinstance(mostly, int | float) and mostly < 1:
         told += f" in at least {mostly:.4%} of the rows".replace(".0000", "")
+    if condition is not None:
+        told += f" where {condition}"
     return told if expectation.severity == "critical" else f"{told} ({expectation.severity})"
 
 

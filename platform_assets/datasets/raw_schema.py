@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from platform_assets.datasets.batch_judge import Judged, evaluate_batches
+from platform_assets.datasets.batches import BatchedTable, Family, family_of
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract, Expectation, RawSchema, RawType
 from platform_assets.datasets.contract_run import (
     DomainResult,
@@ -55,6 +57,16 @@ _KINDS: Final[Mapping[str, RawType]] = {
     "datetime": "timestamp",
     "date": "timestamp",
 }
+
+_FAMILIES: Final[Mapping[Family, RawType]] = {
+    "text": "string",
+    "whole": "integer",
+    "float": "number",
+    "narrow": "number",
+    "boolean": "boolean",
+    "time": "timestamp",
+}
+"""Of a column of Parquet, by how its cells are compared."""
 
 # As many digits as the widest decimal has: an identifier of any length in use is one.
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,76}")
@@ -160,30 +172,86 @@ def check_raw(
     named = frame.copy(deep=False)
     named.columns, named.index = pd.Index(names), pd.RangeIndex(len(frame))
     types = _types(raw, named, suffix)
+    # GE raises about a column that is not there: a key that was dropped is a plain violation.
+    present = [key for key in raw.keys if key in types]
+    assertions = _assertions(contract, raw, present)
+    ge_run_id, asserted = evaluate(contract, assertions, named, run_name=run_name, salt=salt)
+    held = [
+        _type_result(len(asserted) + at, column, named, types, suffix, salt)
+        for at, column in enumerate(column for column in _stated(raw) if column.name in types)
+    ]
+    nulls = {key: int(named[key].isna().sum()) for key in present}
+    return _report(raw, types, asserted, held, nulls=nulls, ge_run_id=ge_run_id, rows=len(frame))
+
+
+def check_raw_batches(
+    contract: Contract, table: BatchedTable, *, run_name: str, salt: bytes | None = None
+) -> RawReport:
+    """The report on a Parquet file that comes in batches, as `check_raw` gives it of one that is read whole.
+
+    Args:
+        contract: One with a section `raw`.
+        table: The rows of the file.
+        run_name: What the run's id begins with.
+        salt: Of the row hashes; without one the report has none.
+
+    Raises:
+        ContractError: The contract has no section `raw`.
+        DatasetError: The rows cannot be read to their end, or hold what no table has.
+    """
+    raw, names = contract.require_raw(), table.schema.names
+    present = [key for key in raw.keys if key in names]
+    assertions = _assertions(contract, raw, present)
+    judged = evaluate_batches(contract, assertions, table, run_name=run_name, salt=salt, also=names)
+    types = {name: _arrow_type(table.schema.field(name).type) for name in names}
+    types = {
+        name: raw.columns.get(name, _EMPTY)
+        if not judged.filled.get(name)
+        else "number"
+        if (kind, raw.columns.get(name)) == ("integer", "number")
+        else kind
+        for name, kind in types.items()
+    }
+    held = [
+        _held(len(judged.results) + at, column, types[column.name], judged)
+        for at, column in enumerate(column for column in _stated(raw) if column.name in types)
+    ]
+    nulls = {key: judged.rows - judged.filled.get(key, 0) for key in present}
+    return _report(
+        raw, types, judged.results, held, nulls=nulls, ge_run_id=judged.ge_run_id, rows=judged.rows
+    )
+
+
+def _stated(raw: RawSchema) -> list[Column]:
+    return [Column(name, kind) for name, kind in raw.columns.items()]
+
+
+def _report(
+    raw: RawSchema,
+    types: Mapping[str, str],
+    asserted: Sequence[ExpectationResult],
+    held: Sequence[ExpectationResult],
+    *,
+    nulls: Mapping[str, int],
+    ge_run_id: str,
+    rows: int,
+) -> RawReport:
+    """What the assertions and the types of the columns come to."""
+    names = [*types]
     respelt = _respelt(names, raw.columns)
     headed = bool(respelt) or any(name in raw.columns for name in names)
     observed = tuple(
         Column(name if name in raw.columns else _shown(name, at, headed=headed), kind)
         for at, (name, kind) in enumerate(zip(names, types.values(), strict=True), start=1)
     )
-    stated = [Column(name, kind) for name, kind in raw.columns.items()]
-    # GE raises about a column that is not there: a key that was dropped is a plain violation.
-    present = [key for key in raw.keys if key in types]
-    assertions = _assertions(contract, raw, present)
-    ge_run_id, asserted = evaluate(contract, assertions, named, run_name=run_name, salt=salt)
-    results = (
-        *(_explained(result, observed, stated) for result in asserted),
-        *(
-            _type_result(len(asserted) + at, column, named, types, suffix, salt)
-            for at, column in enumerate(column for column in stated if column.name in types)
-        ),
-    )
-    result = domain_result(SCHEMA_DOMAIN, results, rule_set_hash=raw.rule_set_hash, rows=len(frame))
-    change = difference(stated, observed, nulls={key: int(named[key].isna().sum()) for key in present})
+    stated = _stated(raw)
+    results = (*(_explained(result, observed, stated) for result in asserted), *held)
+    result = domain_result(SCHEMA_DOMAIN, results, rule_set_hash=raw.rule_set_hash, rows=rows)
+    change = difference(stated, observed, nulls=nulls)
     return RawReport(
         result=result,
         ge_run_id=ge_run_id,
-        rows=len(frame),
+        rows=rows,
         observed=observed,
         change=change,
         reason=_reason(result, change, respelt),
@@ -322,6 +390,37 @@ def _type_result(
         if wrong is None or salt is None
         else row_hashes(frame.loc[wrong.index[:MOST_ROW_HASHES]], salt),
     )
+
+
+def _held(index: int, column: Column, found: str, judged: Judged) -> ExpectationResult:
+    """Whether a column has its stated type, by the type that its file gives it."""
+    held = found == column.type
+    reason = f"Column `{column.name}` is {found}, as stated."
+    if not held:
+        reason = f"Column `{column.name}` is {found}; the contract states {column.type}."
+    return ExpectationResult(
+        index=index,
+        type=TYPE_EXPECTATION,
+        column=column.name,
+        domain=SCHEMA_DOMAIN,
+        severity="critical",
+        outcome="pass" if held else "fail",
+        unexpected_count=0 if held else None,
+        element_count=judged.rows,
+        unexpected_percent=0.0 if held and judged.filled.get(column.name) else None,
+        observed=None,
+        reason=reason,
+        engine="batches",
+    )
+
+
+def _arrow_type(kind: "pa.DataType") -> str:
+    """What a contract calls the values of a column of this type."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(kind):
+        return "number" if kind.scale else "integer"
+    return _FAMILIES.get(family_of(kind), "other")
 
 
 def _reason(schema: DomainResult, change: SchemaChange, respelt: Mapping[str, str]) -> str:

@@ -28,13 +28,20 @@ def row_hashes(rows: "pd.DataFrame", salt: bytes) -> tuple[str, ...]:
     The index takes no part, nor does the width of a number: 1 as int8, as Int64 and as float are one value.
     """
     names = [str(column) for column in rows.columns]
-    columns = [rows.iloc[:, at].tolist() for at in range(len(names))]
+    columns = [_in_utc(rows.iloc[:, at]).tolist() for at in range(len(names))]
     return tuple(
         salted_hash(
             salt, rfc8785.dumps([[name, _plain(value)] for name, value in zip(names, row, strict=True)])
         )
         for row in zip(*columns, strict=True)
     )
+
+
+def _in_utc(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Times with a zone in UTC, as they are hashed: of some zones pandas raises at times that it knows no rule for."""
+    import pandas as pd
+
+    return values.dt.tz_convert("UTC") if isinstance(values.dtype, pd.DatetimeTZDtype) else values
 
 
 def _plain(value: Any) -> Any:

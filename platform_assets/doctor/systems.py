@@ -25,6 +25,16 @@ from platform_assets.ledger.glance import glance
 from resources.git_remote import GitRemoteError, MirroredRemote
 from resources.postgres import address_of, is_postgres
 from resources.settings import PlatformSettings
+from resources.spark import (
+    JAVA_ADVICE,
+    OLDEST_JAVA,
+    java_version,
+    needs_java,
+    refuse_unreachable,
+    server_version,
+    shown_remote,
+    spark_lacks,
+)
 from resources.sqlite_files import read_only_uri
 
 _SYSTEMS: Final = "systems"
@@ -33,6 +43,7 @@ _ADVICE_POSTGRES: Final = (
 )
 _ADVICE_S3: Final = "see that the server runs at PLATFORM_S3_ENDPOINT, and that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its own"
 _ADVICE_MLFLOW: Final = "see that the server runs at PLATFORM_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+_ADVICE_SPARK: Final = "see that the server runs at PLATFORM_SPARK_REMOTE and can be reached from here"
 _ADVICE_GIT: Final = "see that it can be reached and that Git has credentials for it: git ls-remote says more"
 _ADVICE_FILE: Final = "restore it from a copy; nothing else knows what stood in it"
 _OTHER_DRIVER: Final = "+"
@@ -53,6 +64,7 @@ def probes_of_systems(settings: PlatformSettings, environment: Mapping[str, str]
         Probe(_SYSTEMS, "warehouse", lambda: _files("warehouse", settings.warehouse_uri, settings.home / "warehouse", settings), _ADVICE_S3),
         Probe(_SYSTEMS, "objects", lambda: _files("objects", settings.objects_uri, settings.objects_path, settings), _ADVICE_S3),
         Probe(_SYSTEMS, "policy", _policy, "install again, or correct k8s/policy/minio_authz.rego"),
+        Probe(_SYSTEMS, "spark", lambda: _spark(settings), _ADVICE_SPARK),
         Probe(_SYSTEMS, "mlflow", lambda: _mlflow(settings, environment), _ADVICE_MLFLOW),
         *(
             Probe(_SYSTEMS, f"git {each.name}", lambda each=each: _git(each.url, f"git {each.name}"), _ADVICE_GIT)  # type: ignore[misc]
@@ -300,6 +312,31 @@ def _policy() -> Iterator[Finding]:
         "ok",
         f"{policy_file().name} decides its known cases, by regopy {version('regopy')}",
     )
+
+
+def _spark(settings: PlatformSettings) -> Iterator[Finding]:
+    """Only where it was asked for: without it, this machine is as good a one as with it."""
+    if "spark_remote" not in settings.model_fields_set:
+        yield Finding(_SYSTEMS, "spark", "not used", "PLATFORM_SPARK_REMOTE names none")
+        return
+    remote = settings.spark_remote
+    if lack := spark_lacks():
+        yield Finding(_SYSTEMS, "spark", "problem", *lack)
+        return
+    told = f"pyspark {version('pyspark')}"
+    if needs_java(remote):
+        found = java_version(patience_seconds=OWN_PATIENCE_SECONDS)
+        if found is None:
+            yield Finding(_SYSTEMS, "spark", "problem", "no Java answers", JAVA_ADVICE)
+            return
+        if found < OLDEST_JAVA:
+            yield Finding(_SYSTEMS, "spark", "problem", f"Java {found} is too old", JAVA_ADVICE)
+            return
+        told = f"{told}, Java {found}"
+    refuse_unreachable(remote)
+    server = server_version(remote)
+    where = f"{shown_remote(remote)}, version {one_line(server)}" if server else shown_remote(remote)
+    yield Finding(_SYSTEMS, "spark", "ok", f"{where}, {told}")
 
 
 def _mlflow(settings: PlatformSettings, environment: Mapping[str, str]) -> Iterator[Finding]:

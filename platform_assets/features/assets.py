@@ -401,6 +401,11 @@ def _judged(
 def _judged_again(
     context: dg.AssetExecutionContext, features: FeaturesVersion, outside: OutsideSystems, use: TransformerUse
 ) -> dg.AssetCheckResult:
+    if not features.transformers:
+        raise FeatureError(
+            f"{features.dataset.line}_features, as they are published, were made without transformers, so there is nothing "
+            "to judge; materialize them: the check runs with them"
+        )
     left = as_it_is(features.dataset, outside.warehouse)
     if left is None:
         raise FeatureError(

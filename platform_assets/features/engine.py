@@ -7,7 +7,8 @@ which a pass over two columns tells, it is streamed; otherwise it is sorted firs
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from platform_assets.features.errors import FeatureError
 from platform_assets.features.file_form import metadata_of, writing_options
 from platform_assets.features.file_output import (
     Output,
+    own_scratch,
     refuse_full_disk,
     refuse_overwriting,
     whole_output,
@@ -36,9 +38,12 @@ from platform_assets.reading.errors import shown_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from platform_assets.features.spark_engine import SparkEngine, SparkHistory
     from platform_assets.features.transformer_spec import FeatureTransformer, TransformerSpec
     from platform_assets.features.windows import WindowStream
 
+Computed = Generator[tuple["pa.Table", "pa.Table"], None, None]
+"""Rows, and behind them their features; in the order in which they are written."""
 DEFAULT_THREADS: Final = 2
 _FEATURE_BYTES: Final = 8
 
@@ -75,6 +80,7 @@ def run_transformer(
     scratch: Path | None = None,
     on_progress: OnProgress = lambda *_: None,
     budget: Budget | None = None,
+    spark: "SparkEngine | None" = None,
 ) -> RunSummary:
     """Write the rows of files, with their features behind them, into one Parquet file.
 
@@ -88,6 +94,8 @@ def run_transformer(
         scratch: The folder for what is sorted on disk; that of the target if None.
         on_progress: Is told how far it has come.
         budget: In place of the one that follows from the limit.
+        spark: What computes them in place of this process, with the same bits; the limit is then that of each of its
+            workers, too.
 
     Raises:
         FeatureError: rows, files or disks do not allow it; nothing is left at the target or in the scratch folder.
@@ -110,6 +118,7 @@ def run_transformer(
         max(1, threads),
         on_progress,
         nulls={name: {} for name in spec.outputs.values()},
+        spark=spark,
     )
     with whole_output(target, scratch=scratch) as output:
         if spec.transformer_type == "woe":
@@ -135,6 +144,8 @@ def fit_rows(
     threads: int = DEFAULT_THREADS,
     on_progress: OnProgress = lambda *_: None,
     budget: Budget | None = None,
+    spark: "SparkEngine | None" = None,
+    scratch: Path | None = None,
 ) -> FittedTransformer:
     """The transformer, fitted on all rows of files; the parameters are those of `run_transformer`.
 
@@ -143,13 +154,15 @@ def fit_rows(
     """
     rows = _opened(source, transformer.spec, memory_limit_bytes)
     budget = budget or _budget(rows, memory_limit_bytes)
-    return fit_on_rows(
-        transformer.spec,
-        rows,
-        budget=budget,
-        threads=max(1, threads),
-        on_progress=on_progress,
-    )
+    with nullcontext(scratch) if scratch or spark is None else own_scratch() as folder:
+        return fit_on_rows(
+            transformer.spec,
+            rows,
+            budget=budget,
+            threads=max(1, threads),
+            on_progress=on_progress,
+            passes=spark.passes(rows, budget, folder, on_progress) if spark and folder else None,
+        )
 
 
 def fit_to_file(
@@ -160,6 +173,7 @@ def fit_to_file(
     memory_limit_bytes: int = DEFAULT_LIMIT_BYTES,
     threads: int = DEFAULT_THREADS,
     on_progress: OnProgress = lambda *_: None,
+    spark: "SparkEngine | None" = None,
 ) -> FittedTransformer:
     """The same, and its state in a file that appears whole or not at all.
 
@@ -170,7 +184,13 @@ def fit_to_file(
     refuse_overwriting(target, rows.files, folder=rows.folder)
     with whole_output(target) as output:
         fitted = fit_rows(
-            transformer, rows, memory_limit_bytes=memory_limit_bytes, threads=threads, on_progress=on_progress
+            transformer,
+            rows,
+            memory_limit_bytes=memory_limit_bytes,
+            threads=threads,
+            on_progress=on_progress,
+            spark=spark,
+            scratch=output.scratch,
         )
         output.incoming.write_bytes(fitted.to_bytes())
     return fitted
@@ -184,12 +204,14 @@ class _Run:
     threads: int
     on_progress: OnProgress
     nulls: dict[str, dict[str, int]]
-    history: History | None = None
+    spark: "SparkEngine | None" = None
+    history: "History | SparkHistory | None" = None
     """Of those that look along it."""
 
     def by_row(self, output: Output, fitted: FittedTransformer | None) -> None:
         """Features of each row by itself."""
-        self._refuse_full_disk(output, sorted_bytes=0)
+        self._refuse_full_disk(output, on_the_way=self._parts_bytes)
+        spark = self.spark
         if fitted is None:
             fitted = fit_on_rows(
                 self.transformer.spec,
@@ -197,29 +219,66 @@ class _Run:
                 budget=self.budget,
                 threads=self.threads,
                 on_progress=self.on_progress,
+                passes=spark.passes(self.rows, self.budget, output.scratch, self.on_progress)
+                if spark
+                else None,
             )
+        if spark is not None:
+            self._write(
+                output,
+                spark.by_row(fitted, self.rows, self.budget, output.scratch, self.on_progress),
+                fitted,
+            )
+            return
         chunks = chunks_of(self.rows, budget=self.budget, threads=self.threads)
-        self._write(output, chunks, fitted.transform, fitted)
+        self._write(output, self._computed(chunks, fitted.transform), fitted)
 
     def by_history(self, output: Output) -> None:
         """Features of each row by those of its entity before it."""
         from platform_assets.features.windows import WindowStream, WindowTransformer
 
         spec = self.transformer.spec
+        fitted = WindowTransformer(spec)
+        if self.spark is not None:
+            self._refuse_full_disk(output, on_the_way=self._parts_bytes)
+            by_spark = self.spark.by_history(spec, self.rows, self.budget, output.scratch, self.on_progress)
+            self.history = by_spark
+            self._write(output, by_spark.computed(), fitted)
+            return
         history = History(self.rows, spec, self.budget, self.threads, self.on_progress)
         history.look()
-        self._refuse_full_disk(output, sorted_bytes=history.disk_bytes)
+        self._refuse_full_disk(output, on_the_way=history.disk_bytes)
         self.history = history
         stream = WindowStream(spec, keep="newest")
-        self._write(output, history.chunks(output.scratch), stream.process, WindowTransformer(spec), stream)
+        self._write(output, self._computed(history.chunks(output.scratch), stream.process, stream), fitted)
+
+    @property
+    def _parts_bytes(self) -> int:
+        """What Spark hands over on disk: all rows with their features."""
+        if self.spark is None:
+            return 0
+        return int((self.rows.row_bytes().usual + _FEATURE_BYTES * len(self.nulls)) * self.rows.rows)
+
+    def _computed(
+        self,
+        chunks: Iterator["pa.Table"],
+        process: Callable[["pa.Table"], "pa.Table"],
+        stream: "WindowStream | None" = None,
+    ) -> Computed:
+        """Chunks with their features, which are computed here."""
+        done = 0
+        with read_ahead(chunks, threads=self.threads) as ready:
+            for chunk in ready if stream is None else whole_instants(ready, stream):
+                with placed(self.rows, done):
+                    features = process(chunk)
+                done += chunk.num_rows
+                yield chunk, features
 
     def _write(
         self,
         output: Output,
-        chunks: Iterator["pa.Table"],
-        process: Callable[["pa.Table"], "pa.Table"],
+        computed: Computed,
         fitted: FittedTransformer,
-        stream: "WindowStream | None" = None,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -234,17 +293,13 @@ class _Run:
             ),
         )
         told = counted(self.on_progress, "computing", self.rows.rows)
-        done = 0
         with (
             pa.OSFile(str(output.incoming), "wb") as sink,
             pq.ParquetWriter(sink, schema, **writing_options(schema, self.rows)) as writer,
             written_behind(partial(_write_group, writer), threads=self.threads) as write,
-            read_ahead(chunks, threads=self.threads) as ready,
+            closing(computed),
         ):
-            for chunk in ready if stream is None else whole_instants(ready, stream):
-                with placed(self.rows, done):
-                    features = process(chunk)
-                done += chunk.num_rows
+            for chunk, features in computed:
                 for name in names:
                     column = features.column(name)
                     self._count_nulls(chunk, name, column)
@@ -272,11 +327,12 @@ class _Run:
             "fitted_sha256": hashlib.sha256(fitted.to_bytes()).hexdigest(),
         }
 
-    def _refuse_full_disk(self, output: Output, *, sorted_bytes: int) -> None:
+    def _refuse_full_disk(self, output: Output, *, on_the_way: int) -> None:
         features = _FEATURE_BYTES * len(self.nulls) * self.rows.rows
         needs = [(output.target.parent, self.rows.size_bytes + features, "the output")]
-        if sorted_bytes:
-            needs.append((output.scratch.parent, sorted_bytes, "rows that are sorted"))
+        if on_the_way:
+            what = "rows that are sorted" if self.spark is None else "rows that Spark hands over"
+            needs.append((output.scratch.parent, on_the_way, what))
         refuse_full_disk(needs)
 
 

@@ -101,7 +101,10 @@ class Disorder:
     def __init__(self) -> None:
         self.row: int | None = None
         """Its number, from 1; None where all are in order."""
-        self._before: tuple[Any, int] | None = None
+        self.first: tuple[Any, int] | None = None
+        """Key of the first one that was looked at."""
+        self.last: tuple[Any, int] | None = None
+        """Key of the last one; of no use where rows are out of order."""
         self._seen = 0
 
     def look(self, keys: Keys) -> None:
@@ -110,13 +113,15 @@ class Disorder:
         if self.row is not None or not count:
             return
         ranks, times = entity_ranks(keys.entity), keys.time_us
-        if self._before is not None and (keys.entity[0].as_py(), int(times[0])) < self._before:
+        begin = keys.entity[0].as_py(), int(times[0])
+        if self.last is not None and begin < self.last:
             self.row = self._seen + 1
             return
+        self.first = begin if self.first is None else self.first
         falls = (ranks[1:] < ranks[:-1]) | ((ranks[1:] == ranks[:-1]) & (times[1:] < times[:-1]))
         if falls.any():
             self.row = self._seen + int(falls.argmax()) + 2
-        self._before = keys.entity[count - 1].as_py(), int(times[-1])
+        self.last = keys.entity[count - 1].as_py(), int(times[-1])
         self._seen += count
 
 

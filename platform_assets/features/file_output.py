@@ -4,11 +4,13 @@ Both have names that follow from the target, and one lock holds for them: whoeve
 of a run that was killed, and removes it. The kernel frees the lock when a process dies, however it does.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ _OWN: Final = ".platform-assets-own-"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
+_LINGER_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +230,14 @@ def _is_still(file: Path, descriptor: int) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Again and again for a while: workers of a run that was killed may write to it a little longer than that run."""
+    deadline = time.monotonic() + _LINGER_SECONDS
+    while folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except OSError as problem:
+            if problem.errno not in {errno.ENOTEMPTY, errno.ENOENT} or time.monotonic() > deadline:
+                raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from platform_assets.features.transformer_spec import TransformerSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Sorting = Literal["not needed", "already sorted", "in memory", "on disk"]
+Sorting = Literal["not needed", "already sorted", "in memory", "on disk", "on Spark"]
 
 
 @dataclass

@@ -24,16 +24,22 @@ from platform_assets.features.newest_known import LABEL_BYTES, NewestKnown, Outc
 from platform_assets.features.overlap import read_ahead
 from platform_assets.features.row_chunks import chunks_of
 from platform_assets.features.row_files import RowFiles, rows_of_table, without_views
+from platform_assets.features.row_weights import Weights, row_weights
+from platform_assets.features.table_columns import decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK_RUNS: Final = 2
 """Bytes of a block, in runs of a sort: nothing is sorted meanwhile."""
-_PAIR_BYTES: Final = 48
-"""That a label row takes for each column that names its entity besides the first."""
+_PAIR_BYTES: Final = 256
+"""That a label row takes, at most, for each column that names its entity besides the first, as measured."""
+_COPIES: Final = 2
+"""Of features that are kept, while they are put into one piece."""
 _FEWEST_ROWS: Final = 16
 """Blocks are not divided below this."""
+_MOST_BYTES: Final = 1 << 29
+"""Of features in one piece: offsets of Arrow's texts and lists have 31 bits."""
 _UNBOUNDED: Final = Budget(1 << 40, SortBudget(run_bytes=1 << 60))
 
 
@@ -52,8 +58,9 @@ class Join:
     """Of the label rows so far, for each table of features."""
 
     def __post_init__(self) -> None:
-        self.features = [replace(each, rows=_without_views(each.rows)) for each in self.features]
+        self.features = [replace(each, rows=_choosable(each.rows)) for each in self.features]
         refuse_unjoinable(self.labels, self.features)
+        self.budget = replace(self.budget, batch_bytes=min(self.budget.batch_bytes, _MOST_BYTES))
         self.outcomes = [Outcomes() for _ in self.features]
 
     @property
@@ -81,7 +88,7 @@ class Join:
                 if block is None or not block.rows_left:
                     block = None  # before the next one is made: memory holds one
                     block = next(blocks)
-                count = min(rest.num_rows, block.rows_left)
+                count = block.fitting(rest.num_rows, self.budget.batch_bytes)
                 yield block.joined(rest.slice(0, count), self.added)
                 rest = rest.slice(count)
 
@@ -138,7 +145,7 @@ class Join:
     def _looked_up(self, keys: KeyRows, *, may_be_divided: bool) -> "_Block":
         self.blocks += 1
         ordered = SortedLabels(keys, include_current=self.labels.include_current)
-        room = self._block_bytes if may_be_divided else 1 << 62
+        room = min(self._block_bytes, _COPIES * _MOST_BYTES) if may_be_divided else 1 << 62
         known, outcomes = [], []
         for table in self.features:
             rows, outcome = self._newest(table, ordered)
@@ -166,8 +173,8 @@ class Join:
         import pyarrow as pa
 
         names, rows = list(table.features(self.labels.entity)), table.rows
-        if rows.table is not None:
-            return _Known(rows.table.select(names), answers, 0)
+        if rows.table is not None and (features := rows.table.select(names)).nbytes <= _MOST_BYTES:
+            return _Known(features, answers, 0)
         is_known = answers >= 0
         wanted, places = np.unique(answers[is_known], return_inverse=True)
         answers[is_known] = places
@@ -183,7 +190,7 @@ class Join:
                 begin, end = np.searchsorted(wanted, (seen, seen + chunk.num_rows))
                 if begin < end:
                     parts.append(chunk.take(pa.array(wanted[begin:end] - seen)))
-                    size += 2 * parts[-1].nbytes
+                    size += _COPIES * parts[-1].nbytes
                 if size > room:
                     raise _TooLargeError
                 seen += chunk.num_rows
@@ -191,19 +198,29 @@ class Join:
         return _Known(in_one_piece(pa.concat_tables(parts)), answers, size)
 
 
-def _without_views(rows: RowFiles) -> RowFiles:
-    """The same rows, of which Arrow can choose some."""
+def _choosable(rows: RowFiles) -> RowFiles:
+    """The same rows, of which Arrow can choose some, from many pieces: without views, and with room in dictionaries."""
+    import pyarrow as pa
+
     schema = without_views(rows.schema)
-    if rows.table is None or schema.equals(rows.schema):
-        return rows
-    return rows_of_table(rows.table.cast(schema), name=rows.name)
+    for at, column in enumerate(schema):
+        if pa.types.is_dictionary(column.type):
+            kind = pa.dictionary(pa.int32(), column.type.value_type, column.type.ordered)
+            schema = schema.set(at, column.with_type(kind))
+    if rows.table is None:
+        return replace(rows, schema=schema)
+    table = rows.table
+    for at, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type) and any(each.dictionary.null_count for each in column.chunks):
+            table = table.set_column(at, schema.field(at), decoded(column).dictionary_encode())
+    return rows_of_table(table.cast(schema), name=rows.name)
 
 
 class _TooLargeError(Exception):
     """The features of so many label rows do not fit into memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
     """Feature rows, and which of them each label row has."""
 
@@ -211,6 +228,11 @@ class _Known:
     places: NDArray[np.int64]
     """-1: none."""
     nbytes: int
+    weights: Weights | None = field(init=False)
+    """Bytes of each feature row; None where they are alike, and as small as the budget thinks."""
+
+    def __post_init__(self) -> None:
+        self.weights = row_weights(self.features)
 
 
 @dataclass
@@ -224,6 +246,16 @@ class _Block:
     @property
     def rows_left(self) -> int:
         return self.rows - self.taken
+
+    def fitting(self, rows: int, most_bytes: int) -> int:
+        """How many of the next label rows, up to so many, have features that take no more than that; one at least."""
+        rows = min(rows, self.rows_left)
+        total = np.zeros(rows, np.int64)
+        for each in self.known:
+            if each.weights is not None and each.weights.size:
+                places = each.places[self.taken : self.taken + rows]
+                total += np.where(places < 0, 0, each.weights[places])
+        return max(1, int(np.searchsorted(np.cumsum(total), most_bytes, side="right")))
 
     def joined(self, labels: "pa.Table", added: "list[pa.Field]") -> "pa.Table":
         """The next label rows with their features."""

@@ -137,7 +137,12 @@ class _Texts:
         import pyarrow as pa
 
         if pa.types.is_dictionary(column.type):
-            column = column.unify_dictionaries()
+            try:
+                column = column.unify_dictionaries()
+            except (
+                pa.ArrowInvalid
+            ):  # one holds null, or together they have more values than their numbers have room for
+                return self._find(*_texts(column))
             if not column.num_chunks:
                 return np.empty(0, np.int32)
             of_values = self._find(*_texts(pa.chunked_array([column.chunk(0).dictionary])))

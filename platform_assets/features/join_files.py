@@ -187,7 +187,7 @@ def _made_by(join: Join) -> dict[str, Any]:
                 "file": Path(table.rows.name).name,
                 "time": table.time,
                 "available": table.available,
-                "max_age_us": table.max_age_us,
+                "max_age_seconds": None if table.max_age is None else table.max_age.total_seconds(),
                 "prefix": table.prefix,
             }
             for table in join.features

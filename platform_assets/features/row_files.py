@@ -48,6 +48,8 @@ class RowFiles:
     """Whose files they are, where one was named."""
     table: "pa.Table | None" = field(default=None, repr=False)
     """All of them, where they had to be read whole."""
+    row_groups: tuple[int, int] | None = None
+    """Of the one file, from and to, where only these are meant; see `row_slices`."""
 
     def chunks(
         self, columns: Sequence[str] | None = None, *, batch_rows: int, threads: int = 1
@@ -69,7 +71,7 @@ class RowFiles:
                 yield table.slice(start, batch_rows)
             return
         for file in self.files:
-            yield from _chunks_of(file, self.schema, names, batch_rows, threads)
+            yield from _chunks_of(file, self.schema, names, batch_rows, threads, self.row_groups)
 
     def row_bytes(self, columns: Sequence[str] | None = None) -> RowBytes:
         """What a row takes in memory, by a few row groups; of these columns, of all of them if None.
@@ -84,7 +86,7 @@ class RowFiles:
         found: list[RowBytes] = []
         files = spread(len(self.files), MOST_SAMPLES)
         for at in files:
-            with _readable(self.files[at]):
+            with readable(self.files[at]):
                 most_groups = MOST_SAMPLES // len(files)
                 found += sampled_row_bytes(self.files[at], columns, most_groups=most_groups)
         if not found:
@@ -203,8 +205,12 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """What a library says of a file, as an error of ours; no value is in it."""
+def readable(file: Path) -> Iterator[None]:
+    """What a library says of a file, as an error of ours; no value is in it.
+
+    Raises:
+        FeatureError: it is not there, may not be read, or is damaged.
+    """
     import pyarrow as pa
 
     try:
@@ -236,7 +242,7 @@ def _footer(file: Path) -> tuple["pa.Schema", int, int]:
 
     if file.suffix.lower() != PARQUET:
         raise FeatureError(f"{file}: is no Parquet file; of several files each is to be one")
-    with _readable(file):
+    with readable(file):
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
             if not head:
@@ -306,20 +312,27 @@ def _read_whole(file: Path, spec: ReadColumns, fitted: "FittedTransformer | None
         raise FeatureError(
             f"{file}: format {file.suffix or 'without ending'!r} is unknown; give a file ending in {', '.join(FORMATS)}"
         )
-    with _readable(file):
+    with readable(file):
         content = file.read_bytes()
     return replace(rows_of_bytes(content, file.suffix, spec, name=str(file), fitted=fitted), files=(file,))
 
 
 def _chunks_of(
-    file: Path, schema: "pa.Schema", names: list[str], batch_rows: int, threads: int
+    file: Path,
+    schema: "pa.Schema",
+    names: list[str],
+    batch_rows: int,
+    threads: int,
+    row_groups: tuple[int, int] | None,
 ) -> Iterator["pa.Table"]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     wanted = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
-    with _readable(file), pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
+    with readable(file), pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
         options: dict[str, Any] = {"batch_size": batch_rows, "use_threads": threads > 1}
+        if row_groups is not None:
+            options["row_groups"] = range(*row_groups)
         # All of them by no name: Parquet's names of nested columns are paths, which others may equal.
         chosen = None if names == schema.names else names
         # Nor more: by a name with a dot, a field of an object comes along.

@@ -1,8 +1,9 @@
 """Whether rows are in the order of entity and time, and what they are sorted by where they are not."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.external_sort import Disorder, Keys, KeysOf
@@ -34,6 +35,18 @@ def keys_of(spec: TransformerSpec) -> KeysOf:
     return keys
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the order of some rows has found."""
+
+    nulls: dict[str, tuple[int, int]]
+    """Of the columns of entity and time: how many, and the first one's number, from 1 among all rows."""
+    first: tuple[Any, int] | None
+    """Key of the first row; None where there is none."""
+    last: tuple[Any, int] | None
+    is_sorted: bool
+
+
 def look_along(rows: RowFiles, spec: TransformerSpec, *, budget: Budget, threads: int, told: OnRows) -> bool:
     """Whether the rows are in order: entities rise, and the times of one do not fall.
 
@@ -48,15 +61,49 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, budget: Budget, threads
         FeatureError: a column is missing or of a type that cannot be sorted by, or a value is null; the message says
             how many are, and which row is the first.
     """
+    refuse_wrong_columns(rows, spec)
+    return judged(rows, [look_at(rows, spec, budget=budget, threads=threads, told=told)])
+
+
+def refuse_wrong_columns(rows: RowFiles, spec: TransformerSpec) -> None:
+    """Refuse, before any row is read, columns that windows cannot be computed from.
+
+    Raises:
+        FeatureError: one is missing, or of a type that it cannot be.
+    """
     from platform_assets.features.window_columns import read_window_rows
 
-    names = _named(spec)
-    rows.refuse_missing([*names, *([spec.available_column] if spec.available_column else []), *spec.columns])
+    rows.refuse_missing(window_columns(spec))
     with placed(rows, 0):
-        read_window_rows(spec, rows.schema.empty_table())  # for the types, before any row is read
+        read_window_rows(spec, rows.schema.empty_table())
+
+
+def look_at(
+    rows: RowFiles,
+    spec: TransformerSpec,
+    *,
+    start: int = 0,
+    budget: Budget,
+    threads: int,
+    told: OnRows = lambda _: None,
+) -> Look:
+    """What the order of these rows is, and which of them have none.
+
+    Args:
+        rows: All of them, or a slice; two of their columns are read.
+        spec: Names these two.
+        start: Rows in front of the slice.
+        budget: What may lie in memory.
+        threads: With more than one, the next rows are read meanwhile.
+        told: Is told how many rows have been looked at.
+
+    Raises:
+        FeatureError: a text is no time.
+    """
+    names = _named(spec)
     keys, disorder = keys_of(spec), Disorder()
     nulls = dict.fromkeys(names, (0, 0))
-    seen = 0
+    seen = start
     with read_ahead(chunks_of(rows, names, budget=budget, threads=threads), threads=threads) as chunks:
         for chunk in chunks:
             for name in names:
@@ -69,13 +116,32 @@ def look_along(rows: RowFiles, spec: TransformerSpec, *, budget: Budget, threads
                     disorder.look(keys(chunk))
             seen += chunk.num_rows
             told(chunk.num_rows)
-    for name, (count, first) in nulls.items():
-        if count:
+    return Look(nulls, disorder.first, disorder.last, disorder.row is None)
+
+
+def judged(rows: RowFiles, looks: Sequence[Look]) -> bool:
+    """Whether rows are in order, by a look at each slice of them.
+
+    Args:
+        rows: All of them.
+        looks: At their slices, in order.
+
+    Raises:
+        FeatureError: an entity or a time is null; the message says how many are, and which row is the first.
+    """
+    for name in dict.fromkeys(name for look in looks for name in look.nulls):
+        found = [look.nulls[name] for look in looks if look.nulls[name][0]]
+        if found:
+            count, first = sum(each for each, _ in found), found[0][1]
             raise FeatureError(
                 f"{rows.name}: column {shown_name(name)} is null in {count:,} rows (first: row {first:,}); whose history "
                 "such a row belongs to, or when it was, is unknown: leave them out"
             )
-    return disorder.row is None
+    with_rows = [look for look in looks if look.first is not None]
+    return all(look.is_sorted for look in looks) and all(
+        one.last <= other.first  # type: ignore[operator]
+        for one, other in pairwise(with_rows)
+    )
 
 
 def read_checked(
@@ -83,17 +149,26 @@ def read_checked(
     spec: TransformerSpec,
     columns: Sequence[str] | None = None,
     *,
+    start: int = 0,
     budget: Budget,
     threads: int,
 ) -> Iterator["pa.Table"]:
     """The rows, after a look at what windows are computed from: once they are sorted, nobody knows where one stood.
+
+    Args:
+        rows: All of them, or a slice.
+        spec: Names the columns.
+        columns: Which are wanted; all of them if None.
+        start: Rows in front of the slice.
+        budget: What may lie in memory.
+        threads: More than one lets Arrow decode columns side by side.
 
     Raises:
         FeatureError: a value is one that no window has place for; the message names the file and the row.
     """
     from platform_assets.features.window_columns import read_window_rows
 
-    seen = 0
+    seen = start
     # Small ones: a run may end behind each.
     small = replace(
         budget,
@@ -125,6 +200,11 @@ def whole_instants(chunks: Iterator["pa.Table"], stream: "WindowStream") -> Iter
         rest = together.slice(count) if count < together.num_rows else None
     if rest is not None:
         yield rest
+
+
+def window_columns(spec: TransformerSpec) -> list[str]:
+    """What windows are computed from: entity, time, when values became known, and values."""
+    return [*_named(spec), *([spec.available_column] if spec.available_column else []), *spec.columns]
 
 
 def _named(spec: TransformerSpec) -> tuple[str, str]:

@@ -20,21 +20,23 @@ from resources.web_links import INSTALLATION, WebLinks, web_links
 CODE_REFERENCES: Final = "dagster/code_references"
 TASK_TAG, STAGE_TAG, GDPR_TAG = "platform/task", "platform/stage", "platform/gdpr-class"
 Links = Callable[[Path], WebLinks | None]
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_EMAIL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+"""An address as Dagster takes it; by any other, it would load no asset of anybody."""
 _NO_TEAM: Final = re.compile(r"[^a-z0-9_.-]+")
 
 A = TypeVar("A", dg.AssetsDefinition, dg.AssetSpec)
 
 
 def owner_of(stated: str) -> str:
-    """An owner as Dagster has them: an e-mail address as it is, anything else as a team.
+    """An owner as Dagster has them: an e-mail address that it takes as it is, anything else as a team.
 
     Args:
-        stated: As a spec has it: `risk-control`, `Risk Control`, `ana@acme.com`.
+        stated: As a spec has it: `risk-control`, `Risk Control`, `team:risk-control`, `ana@acme.com`.
     """
-    if _EMAIL.fullmatch(stated.strip()):
-        return stated.strip()
-    return f"team:{_NO_TEAM.sub('-', stated.strip().lower()).strip('-') or 'unnamed'}"
+    name = stated.strip()
+    if _EMAIL.fullmatch(name):
+        return name
+    return f"team:{_NO_TEAM.sub('-', name.lower().removeprefix('team:')).strip('-') or 'unnamed'}"
 
 
 def with_conventions(
@@ -46,10 +48,10 @@ def with_conventions(
         assets: They.
         line: The line.
         outside: Knows where people read about it.
-        links: To files of the repository that a folder is part of.
+        links: To files of a folder.
     """
-    path, spec = line.manifest.path, line.spec
-    of_spec = links(path.parent)
+    path, spec = line.manifest.path.absolute(), line.spec
+    of_spec = links(path.resolve().parent)
     address = of_spec and of_spec.link(path)
     name = f"{path.parent.name}/{path.name}"
     declared = f"[{name}]({address})" if address else f"`{name}`"
@@ -87,7 +89,7 @@ def _policy(stated: FreshnessSpec | None) -> dg.FreshnessPolicy | None:
 
 
 def links_of(outside: OutsideSystems) -> Links:
-    """Links to the repositories of folders, as the settings have them; Git is asked once for all that is installed."""
+    """Links to the files of folders, as the settings have them; Git is asked once for all that is installed."""
     known = cache(partial(web_links, template=outside.settings.code_url))
     return lambda folder: known(INSTALLATION if folder.is_relative_to(INSTALLATION) else folder)
 
@@ -97,7 +99,7 @@ def with_code(asset: dg.AssetsDefinition, links: Links, *, also: Path | None = N
 
     Args:
         asset: Made of a function.
-        links: To files of the repository that a folder is part of.
+        links: To files of a folder.
         also: What it is declared in.
     """
     # What line and transformer modules decorate is wrapped by the house's own decorator.
@@ -113,7 +115,7 @@ def with_code(asset: dg.AssetsDefinition, links: Links, *, also: Path | None = N
 
 
 def _reference(file: Path, line: int, links: Links) -> dg.LocalFileCodeReference | dg.UrlCodeReference:
-    shown = links(file.parent)
+    shown = links(file.resolve().parent)
     if shown and (address := shown.link(file, line)):
         return dg.UrlCodeReference(url=address, label=file.name)
     return dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=file.name)

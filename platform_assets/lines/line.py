@@ -275,6 +275,11 @@ def load_line(path: Path) -> Line:
     return line
 
 
+def shipped_specs() -> tuple[Path, ...]:
+    """The specs that come with the package."""
+    return tuple(sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}")))
+
+
 def load_lines(specs: Iterable[Path] = ()) -> Lines:
     """The lines of these specs, or of every spec that ships with the package.
 
@@ -283,7 +288,7 @@ def load_lines(specs: Iterable[Path] = ()) -> Lines:
     """
     sound: dict[str, Line] = {}
     broken: list[BrokenLine] = []
-    for path in tuple(dict.fromkeys(specs)) or sorted(SPECS_FOLDER.glob(f"*/{SPEC_FILE}")):
+    for path in tuple(dict.fromkeys(specs)) or shipped_specs():
         try:
             line = load_line(path)
             if line.name in sound:

@@ -13,6 +13,7 @@ from platform_assets.reading.texts import refuse_repeated_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _PANDAS: Final = b"pandas"
 _OLD_TIME: Final = "INT96"
@@ -30,7 +31,7 @@ def read_parquet(content: bytes, *, name: str) -> "pa.Table":
 
     refuse_foreign_form(content, ".parquet", name=name)
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         refuse_repeated_names(file.schema_arrow.names, name=name, is_named=True)
         old = [
             column.path for column in map(file.schema.column, range(len(file.schema)))
@@ -46,9 +47,8 @@ def read_parquet(content: bytes, *, name: str) -> "pa.Table":
         ) from None
     if coarse is not None:
         table = _exact_times(table, coarse, name)
-    noted = (table.schema.metadata or {}).get(_PANDAS)
     plain = pa.table([_plain(column) for column in table.columns], names=table.column_names)
-    return plain if noted is None else plain.select(_index_first(plain.column_names, noted))
+    return plain.select(index_first(table.schema))
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":
@@ -117,8 +117,17 @@ def _exact_times(table: "pa.Table", coarse: "pa.Table", name: str) -> "pa.Table"
     return table
 
 
-def _index_first(names: list[str], noted: bytes) -> list[str]:
-    """The columns, those first of which pandas has noted that they were an index."""
+def has_old_times(schema: "pq.ParquetSchema") -> bool:
+    """Whether there are times of the old type INT96, which are read exactly from a whole table alone."""
+    return any(schema.column(at).physical_type == _OLD_TIME for at in range(len(schema)))
+
+
+def index_first(schema: "pa.Schema") -> list[str]:
+    """The columns of a file, those first of which pandas has noted that they were an index."""
+    names: list[str] = schema.names
+    noted = (schema.metadata or {}).get(_PANDAS)
+    if noted is None:
+        return names
     try:
         index: Any = json.loads(noted)["index_columns"]
     except (ValueError, TypeError, KeyError):

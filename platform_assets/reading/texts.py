@@ -45,13 +45,14 @@ def refuse_repeated_names(names: Sequence[str], *, name: str, is_named: bool) ->
         first[column] = position
 
 
-def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
+def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool, first_row: int = 0) -> None:
     """Refuse a table that holds such texts, on whatever level.
 
     Args:
         table: Its names are unique.
         name: What the file is called in messages.
         is_named: As `column_label` takes it.
+        first_row: Of the table in its file, from 0.
 
     Raises:
         ReadingError: it does; the message names the first row, and its column.
@@ -70,7 +71,7 @@ def refuse_odd_texts(table: "pa.Table", *, name: str, is_named: bool) -> None:
                 raise ReadingError(
                     name,
                     reason,
-                    row=_first_row(column, is_odd) + 1,
+                    row=first_row + _first_row(column, is_odd) + 1,
                     column=column_label(column_name, position, is_named=is_named),
                 )
 

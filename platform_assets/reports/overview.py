@@ -5,7 +5,7 @@ for, with one reading for all lines. The rest is only shown. Of the store nothin
 there are; where it is away, the rest is shown all the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeVar
 
 from platform_assets.datasets.contract import SCHEMA_DOMAIN
 from platform_assets.datasets.data_docs import data_docs_key
+from platform_assets.datasets.judging import ALONE
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.alarms import ALARM, CONFIRMED, State
 from platform_assets.drift.record import newest_changes, onsets
@@ -174,9 +175,9 @@ class _Told:
 
     registered: Entry | None = None
     contract: Entry | None = None
-    """Newest verdict of any domain of its contract."""
+    """Newest verdict of any domain of its contract on the rows that were materialized last, published or not."""
     docs: Entry | None = None
-    """Newest one of a domain that Data Docs were made with."""
+    """Newest one of a domain that Data Docs of the whole contract were made with."""
 
 
 class Overviews:
@@ -265,8 +266,12 @@ def _take(found: dict[str, _Told], entry: Entry) -> None:
         found.setdefault(line, _Told()).registered = entry
     elif stage == "dataset" and (rule_set := str(entry.body.get("rule_set"))).startswith("contract."):
         told = found.setdefault(line, _Told())
+        alone = bool((entry.body.get("producer") or {}).get(ALONE))
+        # A check by itself may look at an older version, of which nothing new is told then.
+        if alone and (told.contract is None or told.contract.subject != entry.subject):
+            return
         told.contract = entry
-        if rule_set != f"contract.{SCHEMA_DOMAIN}":
+        if not alone and rule_set != f"contract.{SCHEMA_DOMAIN}":
             told.docs = entry
 
 
@@ -305,7 +310,7 @@ def _view(
     shown = _releases(ledger, line.name)
     active = next((each for each in shown if each.is_active), None)
     drift = _drift(ledger, line.name)
-    contract = _contract(ledger, told.contract)
+    contract = _contract(ledger, told.contract, line.contract.rule_set_hashes)
     conditions = [
         *_of_breaker(ledger, line.name),
         *_of_demands(line.name, newest, demands, known, now=now),
@@ -377,18 +382,19 @@ def _drift(ledger: Ledger, line: str) -> tuple[Change, ...]:
     )
 
 
-def _contract(ledger: Ledger, newest: Entry | None) -> tuple[str, datetime] | None:
-    """How the newest contract run came out: the worst of its domains."""
+def _contract(
+    ledger: Ledger, newest: Entry | None, rule_sets: Collection[str]
+) -> tuple[str, datetime] | None:
+    """How the contract came out on the newest rows: the worst that its domains were found to be last."""
     if newest is None:
         return None
-    run = newest.body.get("evaluation_id")
     entries = ledger.entries(kind=verdicts.KIND, subject=newest.subject)
     outcomes = {
-        entry.body["outcome"]
+        rule_set: entry.body["outcome"]
         for entry in entries
-        if entry.body.get("evaluation_id") == run and str(entry.body["rule_set"]).startswith("contract.")
+        if (rule_set := entry.body["rule_set"]) in rule_sets
     }
-    worst = next((each for each in ("error", "fail", "waived") if each in outcomes), "pass")
+    worst = next((each for each in ("error", "fail", "waived") if each in outcomes.values()), "pass")
     return worst, newest.time
 
 

@@ -65,7 +65,8 @@ class Predictor:
         release = releases.active(ledger, line)
         if release is None:
             raise ServingError(
-                f"line {line} has no active release; deploy one with: platform-assets run {line}"
+                f"line {line} has no active release; deploy one with: platform-assets run {line} (with --spec FILE, where "
+                "its spec is one of your own)"
             )
         model = release.card.registered.report.model
         return cls(release, load(model, store.folder(model.object_prefix)))

@@ -5,6 +5,7 @@ unknown key, a wrong type or a value out of range is one error that names file, 
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -20,7 +21,7 @@ from platform_assets.serving.spec import DeploymentSpec
 DEFAULT_TASK = "text-classification"
 Misfit = tuple[tuple[str, ...], str]
 """A field of the spec, and what is wrong with it."""
-_SHORTEST_DAYS = 1 / 24
+_SHORTEST_DAYS, _LONGEST_DAYS = 1 / 24, 36_500
 _OF_STAGES: Any = Field(default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(STAGES)}})
 
 
@@ -34,14 +35,17 @@ class RequiresSpec(Section):
 class FreshnessSpec(Section):
     """After how long without a new version an asset is told to be stale. It is shown; no gate asks for it."""
 
-    fail_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS)]
+    fail_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS, le=_LONGEST_DAYS)]
     """From then on it is overdue."""
-    warn_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS)] | None = None
+    warn_after_days: Annotated[float, Field(ge=_SHORTEST_DAYS, le=_LONGEST_DAYS)] | None = None
     """From then on it is soon to be."""
 
     @model_validator(mode="after")
     def _warns_first(self) -> Self:
-        if self.warn_after_days is not None and self.warn_after_days >= self.fail_after_days:
+        # As Dagster compares them, which counts microseconds.
+        if self.warn_after_days is not None and timedelta(self.warn_after_days) >= timedelta(
+            self.fail_after_days
+        ):
             raise ValueError("warn_after_days must be below fail_after_days, or nobody is warned")
         return self
 

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.contracts import measure_contracts
 from tests.benchmarks.decay import measure_decay
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
@@ -35,6 +36,7 @@ from tests.benchmarks.pods import measure_pods
 from tests.benchmarks.policy import measure_policy
 from tests.benchmarks.scale_out import measure_scale_out
 from tests.benchmarks.sketch import measure_sketch
+from tests.benchmarks.spark import measure_spark
 from tests.benchmarks.transformer_files import measure_transformer_files
 from tests.benchmarks.windows import measure_windows
 from tests.benchmarks.woe import measure_woe
@@ -71,6 +73,7 @@ def main() -> int:
         "policy": measure_policy,
         "sketch": measure_sketch,
         "transformer_files": measure_transformer_files,
+        "spark": measure_spark,
         "monitor": measure_monitor,
         "decay": measure_decay,
         "drift_table": lambda folder: measure_drift_table(folder, versions=options.versions),
@@ -79,6 +82,7 @@ def main() -> int:
         "scale_out": measure_scale_out,
         "woe": lambda folder: measure_woe(folder, rows=options.woe_rows),
         "windows": measure_windows,
+        "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
         "join": measure_join,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
@@ -89,6 +93,9 @@ def main() -> int:
     )
     parser.add_argument("--versions", type=int, default=400, help="of `drift_table`")
     parser.add_argument("--woe-rows", type=int, default=1_000_000, help="of `woe`")
+    parser.add_argument(
+        "--contract-rows", type=int, default=100_000_000, help="of `contracts`, of its large table"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = {"machine": machine()}

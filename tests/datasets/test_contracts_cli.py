@@ -156,6 +156,7 @@ def test_json_tells_what_a_pipeline_needs(settings: PlatformSettings) -> None:
         "observed": None,
         "reason": "1 of 5 values of column `order_id` are unexpected.",
         "row_hashes": domain["results"][0]["row_hashes"],
+        "engine": "great_expectations",
     }
     assert [len(result["row_hashes"]) for result in domain["results"]] == [1, 2, 0]
     assert "T-2003" not in json.dumps(printed)

@@ -53,16 +53,22 @@ def test_promises_are_told_by_column(tmp_path: Path) -> None:
 
 
 def test_what_may_fail_is_not_told_as_a_rule(tmp_path: Path) -> None:
-    """Neither what most rows keep, nor what only warns."""
+    """Neither what most rows keep, nor what is asked of some, nor what only warns."""
     found = promises(
         tmp_path,
         ("expect_column_values_to_not_be_null", {"column": "a", "mostly": 0.95}, "critical"),
         ("expect_column_values_to_not_be_null", {"column": "b"}, "warning"),
         ("expect_column_values_to_be_in_set", {"column": "c", "value_set": list("abcdefghij")}, "info"),
+        (
+            "expect_column_values_to_be_unique",
+            {"column": "d", "row_condition": "a > 1", "condition_parser": "pandas"},
+            "critical",
+        ),
     )
 
     assert found == {
         "a": ("not null in at least 95% of the rows",),
         "b": ("not null (warning)",),
         "c": ("one of a, b, c, d, e, f, g, h and 2 more (info)",),
+        "d": ("unique where a > 1",),
     }

@@ -555,6 +555,36 @@ def test_an_mlflow_of_another_time_and_version_is_told(tmp_path):
     assert asked[0]["Authorization"] == "Basic YWRhOnMzY3JldA=="
 
 
+def test_spark_is_looked_at_where_it_was_asked_for(tmp_path):
+    """By default nothing is; somebody who is away is told with what to do."""
+    assert examined(tmp_path / "home")[0]["spark"]["status"] == "not used"
+    pytest.importorskip("pyspark", reason="NO SPARK: install the extra `spark`")
+    (port,) = free_ports(1)
+    found, status, _ = examined(tmp_path / "home", PLATFORM_SPARK_REMOTE=f"sc://127.0.0.1:{port}/;user_id=me")
+    assert (found["spark"]["status"], status) == ("problem", 1)
+    assert found["spark"]["told"].startswith(f"Spark does not answer at sc://127.0.0.1:{port} (")
+
+
+def test_spark_of_this_machine_is_told_with_the_version_of_java(tmp_path):
+    """Nothing is started; an old Java, or none, is a problem that names the package."""
+    pytest.importorskip("pyspark", reason="NO SPARK: install the extra `spark`")
+    program = tmp_path / "java" / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    for told, expected in (
+        ('version "17.0.15"', "Java 17"),
+        ('version "11.0.2"', "too old"),
+        ("", "no Java"),
+    ):
+        program.write_text(f"#!/bin/sh\necho '{told}' >&2\n")
+        program.chmod(0o755)
+        variables = {"PLATFORM_SPARK_REMOTE": "local[2]", "JAVA_HOME": str(tmp_path / "java")}
+        found, _, _ = examined(tmp_path / "home", **variables)
+        assert expected in found["spark"]["told"]
+        is_well = expected == "Java 17"
+        assert found["spark"]["status"] == ("ok" if is_well else "problem")
+        assert is_well or "openjdk-17-jre-headless" in found["spark"]["advice"]
+
+
 def test_an_mlflow_that_refuses_is_a_problem(tmp_path):
     """With what it said."""
     with answering(401, b"") as (address, _):

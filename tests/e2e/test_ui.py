@@ -51,8 +51,8 @@ def shapes(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def ui(folder: Path, shapes: Path) -> Iterator[str]:
     """The UI of a platform that knows the lines and has never run one."""
-    specs = json.dumps([str(spec) for spec in (*SPECS, shapes)])
-    with served_ui(folder / "home", PLATFORM_SPECS=specs) as url:
+    specs = json.dumps([str(spec) for spec in SPECS])
+    with served_ui(folder / "home", "--spec", str(shapes), PLATFORM_SPECS=specs) as url:
         yield url
 
 

@@ -33,13 +33,14 @@ _POLL_SECONDS = 0.3
 
 
 @contextmanager
-def served_ui(home: Path, **environment: str) -> Iterator[str]:
+def served_ui(home: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """The base URL of a UI on the storage in `home`, in the background of a shell.
 
     Afterwards it is told to end, and must leave nothing behind.
 
     Args:
         home: `PLATFORM_HOME`; the server's own output goes to `output.log` in it.
+        arguments: further ones of the command.
         environment: further variables; no other `PLATFORM_…` and no `DAGSTER_HOME` reaches the server.
 
     Raises:
@@ -50,7 +51,7 @@ def served_ui(home: Path, **environment: str) -> Iterator[str]:
     }
     port, reports_port = free_ports(2)
     command = [sys.executable, "-m", "platform_assets.cli", "ui", "--port", str(port)]
-    command += ["--reports-port", str(reports_port)]
+    command += ["--reports-port", str(reports_port), *arguments]
     variables = inherited | {"PLATFORM_HOME": str(home), "PYTHONPATH": str(ROOT)} | environment
     with started(home, command, variables) as server:
         url = f"http://127.0.0.1:{port}"

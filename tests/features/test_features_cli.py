@@ -452,7 +452,7 @@ class TestJoin:
         assert by["features"][1] == {
             "available": None,
             "file": "other.parquet",
-            "max_age_us": 43_200_000_000,
+            "max_age_seconds": 43_200,
             "prefix": "other_",
             "time": "day",
         }
@@ -463,6 +463,14 @@ class TestJoin:
             (tmp_path / prices).write_text("shop,item,at,price\na,1,2024-05-02,3\n")
             run("join", *labels, "--features", prices, "--out", "joined.parquet", *option)
             assert pq.read_table(tmp_path / "joined.parquet")["price"].to_pylist() == [price, None, None]
+
+    def test_an_age_of_centuries(self, run, labels, prices, tmp_path):
+        """Has more microseconds than JSON's numbers have room for."""
+        run("join", *labels, "--features", prices, "--out", "joined.parquet", "--max-age-days", "200000")
+        (by,) = json.loads(
+            pq.read_schema(tmp_path / "joined.parquet").metadata[b"platform_assets.transformer"]
+        )
+        assert by["features"][0]["max_age_seconds"] == 200_000 * 86_400
 
     def test_options_that_are_neither_of_all_nor_of_each(self, run, labels, prices):
         """Wrong usage; so is an age that is no number."""

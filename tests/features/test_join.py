@@ -162,6 +162,24 @@ class TestWhatIsKnown:
         assert made.schema.field("nanoseconds").type == pa.timestamp("ns")
         assert made.schema.field("dictionary").type == features.schema.field("dictionary").type
 
+    def test_dictionaries_that_cannot_be_made_one(self, tmp_path):
+        """Of int8 that have more values together than it has room for, as categories of several days; or with null."""
+        chunks = [pa.array([f"{day} {number}" for number in range(100)]) for day in "abc"]
+        kind = pa.dictionary(pa.int8(), pa.string())
+        codes = pa.chunked_array([each.dictionary_encode().cast(kind) for each in chunks])
+        features, labels = features_of(["a"] * 300, range(300), codes), labels_of(["a"] * 2, [50, 251])
+        assert joined(labels, features) == ["a 49", "c 50"]
+        (tmp_path / "features").mkdir()
+        for day in range(3):
+            pq.write_table(features.slice(100 * day, 100), tmp_path / "features" / f"{day}.parquet")
+        pq.write_table(labels, tmp_path / "labels.parquet")
+        sides = tmp_path / "labels.parquet", [FeatureFiles(tmp_path / "features", "time")]
+        join_files(*sides, tmp_path / "joined.parquet", entity=["who"], time_column="time")
+        assert pq.read_table(tmp_path / "joined.parquet")["value"].to_pylist() == ["a 49", "c 50"]
+        holes = [pa.DictionaryArray.from_arrays([0, 1], pa.array([name, None])) for name in "xy"]
+        features = features_of(["a"] * 4, range(4), pa.chunked_array(holes))
+        assert joined(labels_of(["a"] * 2, [1, 2]), features) == ["x", None]
+
     def test_no_rows_on_either_side(self):
         """Nothing is joined to nothing."""
         empty = features_of([], [], [])
@@ -190,6 +208,15 @@ class TestKeys:
             labels = labels_of(as_type(values, left), [5, 5, 5])
             features = features_of(as_type(values[::-1], right), [1, 2, 3], [8, 70, 7])
             assert joined(labels, features) == [7, 70, 8]
+
+    @pytest.mark.parametrize("kind", [pa.int8(), pa.int32()])
+    def test_dictionaries_that_cannot_be_made_one(self, kind):
+        """Together they have more values than int8 can number; or one of them holds null, which no row has."""
+        parts = [[f"{part} {number}" for number in range(100)] for part in "abc"]
+        numbers = pa.array(range(100), kind)
+        chunks = [pa.DictionaryArray.from_arrays(numbers, pa.array([*each, None])) for each in parts]
+        features = features_of(pa.chunked_array(chunks), range(300), range(300))
+        assert joined(labels_of(["a 7", "c 99", "d"], [500] * 3), features) == [7, 299, None]
 
     def test_several_columns_name_one_entity(self):
         """All of them; no other combination of the same values is it."""
@@ -509,6 +536,16 @@ def test_blocks_whose_features_are_larger_than_expected_are_divided(tmp_path):
         assert pq.read_table(tmp_path / f"{name}.parquet")["value"].to_pylist() == texts
     assert blocks["one"] == 1
     assert blocks["many"] > 3
+
+
+def test_a_large_feature_that_many_rows_have_is_put_behind_a_few_at_a_time():
+    """However many rows a chunk of labels has: it is there once, and behind all of them it might not fit."""
+    labels = labels_of(["a"] * 5 + ["b"] * 10 + ["a"] * 5, [5] * 20)
+    table = FeatureTable(rows_of_table(features_of(["a", "b"], [1, 1], ["x" * 100, "y"]), name="f"), "time")
+    asked = Labels(rows_of_table(labels, name="labels"), ("who",), "time")
+    chunks = list(Join(asked, [table], Budget(100, UNBOUNDED.sort, 400)).chunks())
+    assert [chunk.num_rows for chunk in chunks] == [3, 12, 3, 2]
+    assert pa.concat_tables(chunks)["value"].to_pylist() == ["x" * 100] * 5 + ["y"] * 10 + ["x" * 100] * 5
 
 
 @pytest.mark.parametrize("side", ["labels", "features"])

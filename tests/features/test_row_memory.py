@@ -17,6 +17,7 @@ from platform_assets.features.memory_budget import Budget, budget_for, refuse_to
 from platform_assets.features.row_chunks import evened
 from platform_assets.features.row_files import open_rows, rows_of_table
 from platform_assets.features.row_size import spread
+from platform_assets.features.row_weights import row_weights
 from platform_assets.features.transformer import fit
 from tests.features.transformers import (
     TINY,
@@ -185,6 +186,49 @@ class TestLimits:
             run_transformer(transformer("lag"), tmp_path / "rows.csv", tmp_path / "f.parquet")
 
 
+class TestWeights:
+    """Bytes of each row, by its own values."""
+
+    @pytest.mark.parametrize(
+        ("values", "kind", "expected"),
+        [
+            (["", "abc", None], pa.string(), [8, 11, 8]),
+            ([b"ab", None, b""], pa.large_binary(), [10, 8, 8]),
+            ([[1, 2], None, []], pa.list_(pa.int32()), [16, 8, 8]),
+            ([["ab", "c"], [], [None]], pa.large_list(pa.string()), [27, 8, 16]),
+            ([[("a", 1)], None, []], pa.map_(pa.string(), pa.int16()), [19, 8, 8]),
+            (
+                [{"a": "xy", "b": 1}, None, {"a": "", "b": 2}],
+                pa.struct({"a": pa.string(), "b": pa.int64()}),
+                [18, 16, 16],
+            ),
+            (["{}", "[1]", None], pa.json_(), [10, 11, 8]),
+        ],
+    )
+    def test_each_row_has_its_own(self, values, kind, expected):
+        """Whatever chunks there are, and wherever they begin in memory."""
+        column = pa.array(values, kind)
+        chunks = pa.chunked_array([pa.concat_arrays([column, column]).slice(2, 3), column.slice(1)])
+        assert row_weights(pa.table({"it": column})).tolist() == expected
+        assert row_weights(pa.table({"it": chunks})).tolist() == [expected[2], *expected[:2], *expected[1:]]
+
+    def test_columns_add_up(self):
+        """Also those whose values take the same."""
+        table = pa.table({"text": ["a", "bcd"], "number": [1, 2], "truth": [True, False]})
+        assert row_weights(table).tolist() == [18, 20]
+
+    def test_there_are_none_where_all_rows_are_alike(self):
+        """Of numbers, vectors, objects of numbers, and dictionaries, whose values rows share."""
+        vectors = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2))
+        columns = {
+            "vector": vectors,
+            "object": [{"a": 1}, {"a": 2}],
+            "category": pa.array(["a", "b"]).dictionary_encode(),
+            "nothing": pa.nulls(2),
+        }
+        assert row_weights(pa.table(columns)) is None
+
+
 WATCHER = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -279,6 +323,18 @@ class TestPeaks:
             "700MB",
         )
         assert peak_of(tmp_path, *arguments) <= 700 * MB
+
+    def test_a_join_in_which_most_rows_have_the_same_large_feature(self, tmp_path):
+        """Put behind all of them at once, it would take 20 GB; on disk it is there once for each row group."""
+        rows = pa.table({"who": ["hot"] * 200_000, "time": pa.array([2] * 200_000, pa.timestamp("us"))})
+        write_rows(tmp_path / "labels.parquet", rows)
+        who, texts = ["hot", *map(str, range(50_000))], ["x" * 100_000, *["y"] * 50_000]
+        time = pa.array([1] * 50_001, pa.timestamp("us"))
+        write_rows(tmp_path / "features.parquet", pa.table({"who": who, "time": time, "text": texts}))
+        arguments = ("join", "labels.parquet", "--entity", "who", "--time", "time")
+        arguments += ("--features", "features.parquet", "--out", "joined.parquet", "--memory-limit", "500MB")
+        assert peak_of(tmp_path, *arguments) <= 500 * MB
+        assert pq.read_metadata(tmp_path / "joined.parquet").num_rows == 200_000
 
     def test_a_join_of_rows_in_no_order(self, tmp_path):
         """More label rows than fit at once, and more features; of which texts repeat, and take nothing on disk."""

@@ -62,6 +62,8 @@ def test_a_domain_is_judged_on_the_published_rows(
     assert "/objects/reports/" in found["contract_core_text"].metadata["data_docs"].value
     assert made.body["subject"] == f"{DATASET}@{dataset.version}"
     assert (made.body["rule_set"], made.body["outcome"]) == ("contract.core_text", "pass")
+    assert made.body["producer"]["alone"] is True
+    assert all("alone" not in each.body["producer"] for each in before)
 
 
 def test_gates_are_judged_on_the_model_that_was_reported_on(

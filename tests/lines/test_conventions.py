@@ -34,6 +34,14 @@ def specs_of(path: Path, home: Path, **settings: Any) -> dict[str, dg.AssetSpec]
         ("risk-control", "team:risk-control"),
         ("Risk Control & Co", "team:risk-control-co"),
         ("ana@acme.com", "ana@acme.com"),
+        ("team:risk", "team:risk"),
+        ("ana@müller.de", "team:ana-m-ller.de"),
+        ("o'hara@acme.com", "team:o-hara-acme.com"),
+        ("ana@acme.engineering", "team:ana-acme.engineering"),
+        ("-ana@acme.com", "team:ana-acme.com"),
+        ("ana@acme.com.", "team:ana-acme.com."),
+        ("x" * 200, f"team:{'x' * 200}"),
+        (" ", "team:unnamed"),
         ("风控", "team:unnamed"),
     ],
 )
@@ -71,6 +79,19 @@ def test_a_description_leads_to_the_page_and_the_spec_of_its_line(tmp_path: Path
     assert "reviews_small/training-spec.yaml" in about
 
 
+def test_a_spec_that_is_named_from_where_one_stands_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the page stands somewhere else."""
+    path = write_spec(tmp_path / "sales")
+    monkeypatch.chdir(path.parent)
+
+    found = specs_of(Path(path.name), tmp_path)[f"{LINE}_card"]
+
+    assert "declared in `sales/training-spec.yaml`" in str(found.description)
+    assert found.metadata[CODE_REFERENCES].code_references[1].file_path == str(path)
+
+
 def test_freshness_is_what_the_spec_says_and_nothing_else(tmp_path: Path) -> None:
     """By stage; a stage that is not named has none."""
     path = write_spec(
@@ -98,7 +119,10 @@ def test_freshness_is_what_the_spec_says_and_nothing_else(tmp_path: Path) -> Non
         ({"data": {"fail_after_days": 1}}, "a line has no data; its assets are dataset, features"),
         ({"dataset": {"fail_after_days": 0}}, "dataset.fail_after_days"),
         ({"dataset": {"warn_after_days": 2, "fail_after_days": 2}}, "must be below fail_after_days"),
+        ({"dataset": {"warn_after_days": 1 - 1e-14, "fail_after_days": 1}}, "must be below fail_after_days"),
         ({"dataset": {"warn_after_days": 2}}, "fail_after_days"),
+        ({"dataset": {"fail_after_days": 1e12}}, "dataset.fail_after_days"),
+        ({"dataset": {"warn_after_days": 1e12, "fail_after_days": 2}}, "dataset.warn_after_days"),
     ],
 )
 def test_freshness_that_cannot_be_is_refused(tmp_path: Path, freshness: dict[str, Any], told: str) -> None:
@@ -122,7 +146,7 @@ def test_code_is_shown_on_this_machine_where_no_browser_can(tmp_path: Path) -> N
 
 
 def test_a_spec_on_github_is_linked_at_the_commit_that_runs(tmp_path: Path) -> None:
-    """In the references and in the description; once it was changed, it is no longer what the commit has."""
+    """In the references and in the description, by whatever name; once changed, it is no longer what the commit has."""
     path = write_spec(tmp_path / "repository")
     folder = path.parent
     run_git(folder, "init", "--quiet")
@@ -132,11 +156,14 @@ def test_a_spec_on_github_is_linked_at_the_commit_that_runs(tmp_path: Path) -> N
     commit = run_git(folder, "rev-parse", "HEAD").strip()
 
     linked = specs_of(path, tmp_path)[f"{LINE}_card"]
+    (tmp_path / "by-link.yaml").symlink_to(path)
+    by_link = specs_of(tmp_path / "by-link.yaml", tmp_path)[f"{LINE}_card"]
     path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     changed = specs_of(path, tmp_path)[f"{LINE}_card"]
 
     address = f"https://github.com/acme/models/blob/{commit}/training-spec.yaml"
     assert f"({address})" in str(linked.description)
     assert linked.metadata[CODE_REFERENCES].code_references[1].url == f"{address}#L1"
+    assert f"({address})" in str(by_link.description)
     assert address not in str(changed.description)
     assert changed.metadata[CODE_REFERENCES].code_references[1].file_path == str(path)

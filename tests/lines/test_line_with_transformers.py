@@ -162,6 +162,19 @@ def test_the_leak_gate_can_be_asked_again(shop: Shop) -> None:
     assert (made.body["rule_set"], made.body["outcome"]) == ("features.no_leak", "pass")
 
 
+def test_features_that_no_transformer_has_made_are_not_said_to_leak_nothing(shop: Shop) -> None:
+    """A spec may name transformers since then: a verdict on nothing would pass."""
+    shop.features(shop.line(transformers=[]))
+    before = len(list(shop.outside.ledger.entries(kind="verdict")))
+
+    found, failure = check_alone(shop.outside.settings, shop.line(), "sales_features:features_no_leak")
+
+    assert not found
+    assert failure is not None
+    assert "were made without transformers" in failure
+    assert len(list(shop.outside.ledger.entries(kind="verdict"))) == before
+
+
 def test_the_ui_is_told_what_each_feature_is_made_of(shop: Shop) -> None:
     """A weight of its column; what looks back, also of the columns by which it does; what is carried over, of itself."""
     with open_instance(shop.outside.settings) as instance:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import uvicorn
 
 from platform_assets.datasets.data_docs import data_docs_key
+from platform_assets.datasets.judging import ALONE
 from platform_assets.drift.monitor import StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import newest_picture_key
@@ -104,6 +106,20 @@ class Platform:
             html_key=f"{folder}/card-1.html",
             card_sha256="ab" * 32,
         )
+
+    def judge_alone(
+        self, line: Line, registered: RegisteredVersion, rule_set: str, outcome: str = "pass"
+    ) -> None:
+        """A verdict on the version's rows by a check of the dataset that was executed by itself."""
+        verdict = Verdict(
+            subject=f"{line.name}_dataset@{registered.report.model.features.dataset.version}",
+            rule_set=rule_set,
+            rule_set_hash=line.rule_set_hashes[rule_set],
+            outcome=outcome,
+            evidence={},
+            producer={"code_commit": "c0ffee", ALONE: True},
+        )
+        verdicts.record(self.outside.ledger, verdict, evaluation_id=str(uuid4()))
 
     def judge(self, line: Line, registered: RegisteredVersion, **outcomes: str) -> list[str]:
         """A verdict on each demand: passed, where no other outcome is given by rule set (dots as underscores)."""

@@ -172,6 +172,32 @@ def test_a_contract_that_refused_the_newest_rows_shows(platform, look):
     assert "The contract has refused the newest rows" in section(look(), "first")
 
 
+def test_a_check_by_itself_does_not_hide_what_the_contract_refused(platform, look):
+    """Neither one of the published rows, where newer ones were refused; nor another one of the refused rows."""
+    line = platform.add_line("first")
+    published, later = platform.register(line), platform.register(line, 2)
+    platform.release(line, published)
+    platform.judge(line, later, contract_core_text="fail")
+    platform.judge_alone(line, published, "contract.core_text")
+    platform.judge_alone(line, later, "contract.schema")
+    assert "The contract has refused the newest rows" in section(look(), "first")
+
+    platform.judge_alone(line, later, "contract.core_text")
+    assert "The contract has refused" not in section(look(), "first")
+
+
+def test_a_check_by_itself_can_show_that_the_contract_refuses(platform, look):
+    """A rule that was made stricter; the page of Data Docs stays that of all rules, which the materialization has made."""
+    line = platform.add_line("first")
+    registered = platform.register(line)
+    platform.release(line, registered)
+    docs = platform.overviews().current().line("first").docs_key
+    platform.judge_alone(line, registered, "contract.core_text", "fail")
+    platform.judge_alone(line, registered, "contract.schema")
+    assert "The contract has refused the newest rows" in section(look(), "first")
+    assert platform.overviews().current().line("first").docs_key == docs
+
+
 def test_a_line_that_was_never_run_says_how(platform, look):
     """It is not healthy, and nothing is wrong with it."""
     platform.add_line("first")

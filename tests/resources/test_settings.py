@@ -287,6 +287,22 @@ def test_a_link_cannot_begin_otherwise(environment, url):
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://git.acme.com/{commit}",
+        "file:///{commit}/{path}",
+        "https://ann:secret@git.acme.com/{commit}/{path}",
+    ],
+)
+def test_a_template_of_links_to_code_cannot_be_otherwise(environment, url):
+    """It names commit and file, opens in a browser, and tells nobody a password."""
+    environment.setenv("PLATFORM_CODE_URL", url)
+    with pytest.raises(ValidationError) as refused:
+        PlatformSettings()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("host", "address"),
     [("127.0.0.1", "http://127.0.0.1:9"), ("0.0.0.0", "http://127.0.0.1:9"), ("::1", "http://[::1]:9")],
 )

@@ -1,5 +1,6 @@
 """Links to files as the running commit has them, and none that would show something else."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def repository(tmp_path: Path) -> Path:
         ("ssh://git@github.com:22/acme/models.git", GITHUB),
         ("https://gitlab.acme.com/ml/risk/models.git", GITLAB),
         ("git@gitlab.acme.com:ml/risk/models.git", GITLAB),
+        ("ssh://git@ssh.github.com:443/acme/models.git", GITHUB),
+        ("ssh://git@gitlab.acme.com:2222/ml/risk/models.git", GITLAB),
+        (
+            "https://me:secret@gitlab.acme.com:8443/ml/models.git",
+            "https://gitlab.acme.com:8443/ml/models/-/blob/{commit}/{path}",
+        ),
+        ("http://gitlab.acme/ml/models", "http://gitlab.acme/ml/models/-/blob/{commit}/{path}"),
         ("https://notgithub.example.org/acme/models", None),
         ("/srv/git/models.git", None),
         ("../models", None),
@@ -78,12 +86,58 @@ def test_what_the_commit_does_not_have_has_no_link(repository: Path) -> None:
     assert links.link(repository / "models" / "a b.yaml") is not None
 
 
+def test_names_that_are_no_text_hide_no_links(repository: Path) -> None:
+    """Git keeps names as bytes, and one may lie anywhere in a repository; a file of such a name has a link as well."""
+    name = os.fsdecode(b"caf\xe9.yaml")
+    (repository / "models" / name).write_text("c: 1\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "second")
+
+    links = web_links(repository / "models")
+
+    assert links is not None
+    assert links.link(repository / "models" / "c.yaml") is not None
+    assert str(links.link(repository / "models" / name)).endswith("/models/caf%E9.yaml")
+
+
+def test_a_commit_that_was_not_pushed_has_no_links(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nobody's browser could open them; once it is pushed, they are there."""
+    origin = tmp_path_factory.mktemp("origin")
+    git(origin, "init", "-q", "--bare")
+    git(repository, "config", f"url.{origin}.pushInsteadOf", "git@github.com:acme/models.git")
+    git(repository, "push", "-q", "origin", "HEAD")
+    pushed = web_links(repository)
+    (repository / "models" / "c.yaml").write_text("c: 2\n")
+    git(repository, "commit", "-qam", "second")
+    before = web_links(repository)
+    git(repository, "push", "-q", "origin", "HEAD")
+
+    assert pushed is not None
+    assert before is None
+    assert web_links(repository) is not None
+
+
+def test_git_is_asked_about_the_folder_and_not_about_all_of_a_repository(repository: Path) -> None:
+    """It may have a million files, and definitions are loaded for every step."""
+    (repository / "elsewhere").mkdir()
+    (repository / "elsewhere" / "d.yaml").write_text("d: 1\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "second")
+
+    links = web_links(repository / "models")
+
+    assert links is not None
+    assert links.unchanged == {"models/a b.yaml", "models/c.yaml"}
+
+
 def test_a_template_is_for_our_own_files_only(
     repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Another repository is shown where its own remote says."""
     template = "https://git.acme.com/platform/src/commit/{commit}/{path}"
-    own = web_links(Path(__file__).parent, template)
+    own = web_links(ROOT, template)
     other = web_links(repository, template)
 
     assert own is not None

@@ -33,7 +33,8 @@ def test_three_commands(tmp_path: Path, frame):
     )
     drafted = platform_assets(home, "new", *arguments)
     assert drafted.returncode == 0, drafted.stderr
-    run, predict = (shlex.split(command)[1:] for command in json.loads(drafted.stdout)["next"])
+    run, predict, ui = (shlex.split(command)[1:] for command in json.loads(drafted.stdout)["next"])
+    assert ui == ["ui", "--spec", str(tmp_path / "churn" / "training-spec.yaml")]
     ran = platform_assets(home, *run, "--json")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     status = json.loads(ran.stdout[ran.stdout.index('{\n  "run"') :])["status"]

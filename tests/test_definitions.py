@@ -30,6 +30,8 @@ HEAVY = (
     "numba",
 )
 
+SHIPPED_TRANSFORMERS = {"credit_woe", "flight_delay_lag", "flight_delay_zscore", "flight_woe"}
+
 
 def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> None:
     """What each declares, and what keeps house; nothing else, and nothing is left out."""
@@ -43,8 +45,8 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
 
     assert lines.broken == ()
     assert transformers.broken == ()
-    assert set(transformers.sound) == {"credit_woe"}
-    assert {line.name for line in lines.sound} >= {"credit_scorecard", "reviews_sentiment"}
+    assert set(transformers.sound) == SHIPPED_TRANSFORMERS
+    assert {line.name for line in lines.sound} >= {"credit_scorecard", "flight_delays", "reviews_sentiment"}
     assert keys == {
         *(f"{line.name}_{stage}" for line in lines.sound for stage in (*STAGES, "drift")),
         *transformers.sound,
@@ -73,7 +75,10 @@ def test_a_second_transformer_is_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 
     groups = {spec.key.to_user_string(): spec.group_name for spec in defs().resolve_all_asset_specs()}
 
-    assert {name for name, group in groups.items() if group == "features"} == {"credit_woe", "income_woe"}
+    assert {name for name, group in groups.items() if group == "features"} == {
+        *SHIPPED_TRANSFORMERS,
+        "income_woe",
+    }
 
 
 def checks_of(line: Line) -> set[str]:
@@ -198,6 +203,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 19
+    assert int(assets) == 30
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

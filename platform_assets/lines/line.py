@@ -257,7 +257,8 @@ def load_line(path: Path) -> Line:
             ("contract",), f"no contract file {spec.contract} beside the spec or in {CONTRACTS_FOLDER.name}/"
         )
     contract = load_contract(contract_path)
-    contract.require_raw()
+    if misfit := spec.misfit(contract.require_raw().columns):
+        raise manifest.error(*misfit)
     line = Line(manifest, task, contract)
     demanded = {requirement.rule_set for requirement in line.requirements}
     for at, requirement in enumerate(line.requirements):

@@ -4,6 +4,7 @@ The same file is read on a laptop and on a cluster. Each task adds what is its o
 unknown key, a wrong type or a value out of range is one error that names file, line and field.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
@@ -18,6 +19,8 @@ from platform_assets.references import STAGES
 from platform_assets.serving.spec import DeploymentSpec
 
 DEFAULT_TASK = "text-classification"
+Misfit = tuple[tuple[str, ...], str]
+"""A field of the spec, and what is wrong with it."""
 _SHORTEST_DAYS, _LONGEST_DAYS = 1 / 24, 36_500
 _OF_STAGES: Any = Field(default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(STAGES)}})
 
@@ -70,3 +73,11 @@ class TrainingSpec(ModelSpec):
         if unknown := [stage for stage in freshness if stage not in STAGES]:
             raise ValueError(f"a line has no {unknown[0]}; its assets are {', '.join(STAGES)}")
         return freshness
+
+    def misfit(self, raw: Mapping[str, str]) -> Misfit | None:  # noqa: ARG002 - a task may say more
+        """What does not fit the columns that the contract states of every source.
+
+        Args:
+            raw: Type by column.
+        """
+        return None

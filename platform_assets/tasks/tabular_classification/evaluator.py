@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
 _MODELS: Final = ("logistic", "trees", "scorecard")
 _SCORING: Final = tuple(
-    f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "inputs", "values", *_MODELS)
+    f"{_FOLDER}.{name}"
+    for name in ("evaluator", "scorer", "encoding", "inputs", "derived", "values", *_MODELS)
 )
 _BOOTSTRAP_SEED: Final = 20_260
 

@@ -43,7 +43,10 @@ class TabularFeaturizer:
         "counted on training rows. Fitted transformers add theirs."
     )
     kinds: Final = ("numpy",)
-    fields: Final = ("columns",)  # transformers count by what they are resolved to, not by how they are named
+    fields: Final = (
+        "columns",
+        "derived",
+    )  # transformers count by what they are resolved to, not by how they are named
     overridable: Final = ()
 
     @cached_property
@@ -51,7 +54,7 @@ class TabularFeaturizer:
         """See `Featurizer.code`."""
         return code_version(
             "table features",
-            *(f"{_FOLDER}.{name}" for name in ("featurizer", "encoding", "inputs", "values")),
+            *(f"{_FOLDER}.{name}" for name in ("featurizer", "encoding", "inputs", "derived", "values")),
         )
 
     def upstream(self, spec: ColumnsSpec) -> Mapping[str, str]:  # noqa: ARG002 - there is nothing
@@ -92,7 +95,7 @@ class TabularFeaturizer:
 
         wanted = used_rows(rows)
         inputs = ModelInputs.fit(
-            wanted.filter(pc.equal(wanted["split"], "train")), spec.features, transformers
+            wanted.filter(pc.equal(wanted["split"], "train")), spec.features, transformers, spec.derived
         )
         numbers = inputs.rows(rows, pc.is_in(rows["split"], pa.array(USED_SPLITS)).to_numpy())
         table = wanted.select([subject_column, "label", "source", "split"])
@@ -150,6 +153,11 @@ def _refusals(
         for column in filter(None, (wanted.timestamp_column, wanted.available_column)):
             if column not in spec.columns or spec.columns[column].role not in {"time", "available"}:
                 yield f"{name} reads times of {column}, which has not the role time or available in this line"
+        if made_of := sorted(spec.lineage.raw(wanted.timestamp_column or "") & spec.lineage.raw(spec.target)):
+            yield (
+                f"{name} orders rows by {wanted.timestamp_column}, which is made of {made_of[0]}, as the target is, so it "
+                "tells the answer; name it as availableColumn only"
+            )
     others = {other: each for other, each in transformers.items() if other != name}
     taken = {output: other for other, each in others.items() for output in each.outputs.values()}
     for output in wanted.outputs.values():

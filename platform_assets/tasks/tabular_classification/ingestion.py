@@ -2,8 +2,8 @@
 
 Splits are frozen: a row's split follows from its key or group and the seed alone, or, by time or by blocks, from the
 source that it is in. Whatever else is trained on, a row is in the split that it always was in, or gone. A row without
-a key goes by all values of its source but the target, so that neither its split nor its erasure depends on which of
-them a spec uses.
+a key goes by all values of its source but those that the target is made of, so that neither its split nor its erasure
+depends on which of them a spec uses.
 
 Columns of the prepared table, in this order:
 
@@ -29,6 +29,7 @@ from platform_assets.datasets.ingestion import PreparedRows, RawSource, SubjectC
 from platform_assets.datasets.sources import sources_hash
 from platform_assets.datasets.splits import GUARD, block_splits, drawn_splits, keep_evenly, time_splits
 from platform_assets.fingerprint import code_version
+from platform_assets.tasks.tabular_classification.derived import with_derived
 from platform_assets.tasks.tabular_classification.spec import ROW_ID, TableDatasetSpec
 from platform_assets.tasks.tabular_classification.values import numbers, plain_texts, text_of, texts, times
 
@@ -45,14 +46,16 @@ class TabularIngestion:
     """Rows of tables. Whose they are, the key column says; a row without a key is its own subject."""
 
     description: Final = "Labelled rows, typed, split and published after their contract passed."
-    fields: Final = ("columns", "subject", "split")
+    fields: Final = ("columns", "derived", "subject", "split")
 
     @cached_property
     def code(self) -> str:
         """See `Ingestion.code`."""
         folder = "platform_assets.tasks.tabular_classification"
         return code_version(
-            "table dataset", f"{folder}.ingestion", f"{folder}.values", "platform_assets.datasets.splits"
+            "table dataset",
+            *(f"{folder}.{name}" for name in ("ingestion", "derived", "values")),
+            "platform_assets.datasets.splits",
         )
 
     def subject(self, spec: TableDatasetSpec) -> SubjectColumn:
@@ -137,10 +140,10 @@ def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
     """Raw frame → the subject's column, the used columns with their types, the target as text in `label`, `source`."""
     import pandas as pd
 
-    source, raw = given.source, given.frame
+    source, raw = given.source, with_derived(given.frame, spec.derived, given.source.uri)
     missing = [name for name in spec.columns if name not in raw.columns]
     if missing:
-        found = ", ".join(str(column) for column in raw.columns)
+        found = ", ".join(str(column) for column in given.frame.columns)
         raise DatasetError(
             f"{source.uri}: column {' and '.join(map(repr, missing))} is missing ({len(raw)} rows, columns: {found})"
         )
@@ -162,7 +165,7 @@ def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
             _refuse_unknown(typed[name], [text_of(value) for value in column.order], where)
     frame = pd.DataFrame(typed).assign(source=source.name)
     if spec.key is None:
-        frame[ROW_ID] = _row_ids(raw.drop(columns=spec.target), source.uri)
+        frame[ROW_ID] = _row_ids(given.frame.drop(columns=list(spec.lineage.raw(spec.target))), source.uri)
     return frame
 
 

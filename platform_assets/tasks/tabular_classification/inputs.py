@@ -6,12 +6,14 @@
 | zscore, lag | its outputs, beside the raw columns | the instance may give an output by its name; missing otherwise |
 
 A z-score or a lag looks along the history of an entity, which nobody keeps online yet.
+Columns that the spec derives are derived of the instance, by the same code as of the sources.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -20,11 +22,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
+from platform_assets.datasets.errors import DatasetError
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import NONE_FITTED
 from platform_assets.features.transformer import FittedTransformer, read_fitted
 from platform_assets.features.woe import Woe
+from platform_assets.models.errors import InstanceError
 from platform_assets.references import HISTORICAL
+from platform_assets.tasks.tabular_classification.derived import with_derived
+from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec, Lineage
 from platform_assets.tasks.tabular_classification.encoding import (
     ENCODING_FILE,
     KINDS,
@@ -33,14 +39,34 @@ from platform_assets.tasks.tabular_classification.encoding import (
     Kind,
 )
 from platform_assets.tasks.tabular_classification.spec import ColumnSpec, ColumnsSpec
-from platform_assets.tasks.tabular_classification.values import text_of
+from platform_assets.tasks.tabular_classification.values import text_of, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TRANSFORMED_FILE: Final = "transformed.json"
 """Beside the encoding of a model that reads features of transformers, and of no other."""
+DERIVED_FILE: Final = "derived.json"
+"""Beside the encoding of a model that reads derived columns, and of no other."""
 _FITTED_FILE: Final = "transformer-{name}.json"
+_NONE_DERIVED: Final[Mapping[str, DerivedSpec]] = MappingProxyType({})
+
+
+class DerivedColumn(BaseModel):
+    """A column that is made of others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    made: DerivedSpec
+
+
+class DerivedColumns(BaseModel):
+    """Those that a model needs, each after what it is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: tuple[DerivedColumn, ...]
 
 
 class Transformed(BaseModel):
@@ -64,6 +90,8 @@ class ModelInputs:
     """Of the columns that it reads as weights of evidence only."""
     transformers: Mapping[str, FittedTransformer] = field(default_factory=lambda: NONE_FITTED)
     """By name."""
+    derived: Mapping[str, DerivedSpec] = field(default_factory=lambda: _NONE_DERIVED)
+    """Those of these columns that are made of others, and what they are made of, in order."""
 
     @classmethod
     def fit(
@@ -71,6 +99,7 @@ class ModelInputs:
         train: "pa.Table",
         features: Mapping[str, ColumnSpec],
         transformers: Mapping[str, FittedTransformer] = NONE_FITTED,
+        derived: Mapping[str, DerivedSpec] = _NONE_DERIVED,
     ) -> Self:
         """The inputs of these features; the transformers were fitted before.
 
@@ -78,6 +107,7 @@ class ModelInputs:
             train: Rows of split `train`, as the ingestion prepared them.
             features: The columns of the spec that a model may read, by name, in order.
             transformers: Those that the spec uses, by name.
+            derived: The columns that the spec makes of others, by name, in order.
 
         Raises:
             FeatureError: as `Encoding.fit`.
@@ -88,6 +118,7 @@ class ModelInputs:
             Encoding.fit(train, kept),
             tuple(_unfitted(name, column) for name, column in features.items() if name in gone),
             transformers,
+            Lineage(derived).needed(features),
         )
 
     @property
@@ -121,7 +152,7 @@ class ModelInputs:
         Raises:
             InstanceError: as `read`.
         """
-        read = self._fields.read(instances)
+        read = self._all_of(instances)
         parts = [self.encoding.encoded(read)]
         for each in self.transformers.values():
             if each.spec.transformer_type in HISTORICAL:
@@ -141,7 +172,7 @@ class ModelInputs:
         Raises:
             InstanceError: as `read`.
         """
-        read = self._fields.read(instances)
+        read = self._all_of(instances)
         return {
             each.spec.outputs[name]: found
             for each in self.transformers.values()
@@ -150,17 +181,17 @@ class ModelInputs:
         }
 
     def read(self, instances: Sequence[JsonValue]) -> list[dict[str, float | str]]:
-        """The values that are there of each instance, by column of the source; see `Encoding.read`.
+        """The values that are there of each instance, by column that the model reads; see `Encoding.read`.
 
-        An instance may also give features of transformers that look at history; they are checked, and not given here.
+        An instance gives columns of the source. It may also give features of transformers that look at history; they are
+        checked, and not given here.
 
         Raises:
-            InstanceError: as `Encoding.read`.
+            InstanceError: as `Encoding.read`, or a column cannot be derived.
         """
-        given = {name for each in self._of_history() for name in each.spec.outputs.values()}
+        read = {column.name for column in self._read}
         return [
-            {name: value for name, value in row.items() if name not in given}
-            for row in self._fields.read(instances)
+            {name: value for name, value in row.items() if name in read} for row in self._all_of(instances)
         ]
 
     def to_state(self) -> dict[str, bytes]:
@@ -172,6 +203,11 @@ class ModelInputs:
             state |= {
                 _FITTED_FILE.format(name=name): each.to_bytes() for name, each in self.transformers.items()
             }
+        if self.derived:
+            made = DerivedColumns(
+                columns=tuple(DerivedColumn(name=name, made=each) for name, each in self.derived.items())
+            )
+            state[DERIVED_FILE] = rfc8785.dumps(made.model_dump(mode="json", exclude_unset=True))
         return state
 
     @classmethod
@@ -183,8 +219,9 @@ class ModelInputs:
             FeatureError: one is damaged.
         """
         encoding = Encoding.from_bytes((folder / ENCODING_FILE).read_bytes())
+        derived = _derived_in(folder)
         if not (folder / TRANSFORMED_FILE).exists():
-            return cls(encoding)
+            return cls(encoding, derived=derived)
         try:
             told = Transformed.model_validate_json((folder / TRANSFORMED_FILE).read_bytes())
         except PydanticValidationError as problem:
@@ -195,7 +232,12 @@ class ModelInputs:
             name: read_fitted((folder / _FITTED_FILE.format(name=name)).read_bytes())
             for name in told.transformers
         }
-        return cls(encoding, told.columns, fitted)
+        return cls(encoding, told.columns, fitted, derived)
+
+    @property
+    def _read(self) -> tuple[EncodedColumn, ...]:
+        """The columns of the dataset that the model reads, by itself or by weights of evidence."""
+        return (*self.encoding.columns, *self.replaced)
 
     @property
     def _fields(self) -> Encoding:
@@ -205,13 +247,48 @@ class ModelInputs:
             for each in self._of_history()
             for name in each.spec.outputs.values()
         ]
-        return Encoding(columns=(*self.encoding.columns, *self.replaced, *given))
+        own = [column for column in self._read if column.name not in self.derived]
+        reads = [read for each in self.derived.values() for read in each.reads()]
+        numbers = {name for field, name in reads if field != "joined"}
+        sources = dict.fromkeys(name for _, name in reads if name not in self.derived)
+        known = {column.name for column in own}
+        made_of = [
+            EncodedColumn(name=name, kind="number" if name in numbers else "category")
+            for name in sources
+            if name not in known
+        ]
+        return Encoding(columns=(*own, *made_of, *given))
+
+    def _all_of(self, instances: Sequence[JsonValue]) -> list[dict[str, float | str]]:
+        """What instances give and what is derived of it, as far as it is there.
+
+        Raises:
+            InstanceError: as `read`.
+        """
+        read = self._fields.read(instances)
+        if not self.derived:
+            return read
+        import pandas as pd
+
+        names = self._fields.names
+        frame = pd.DataFrame(
+            {name: pd.Series([row.get(name) for row in read], dtype=object) for name in names}
+        )
+        try:
+            made = with_derived(frame, self.derived, "instances")
+            columns = {name: texts(made[name], f"instances: {name}") for name in self.derived}
+        except DatasetError as problem:
+            raise InstanceError(str(problem)) from None
+        return [
+            row | {name: value for name, values in columns.items() if (value := values[at]) is not None}
+            for at, row in enumerate(read)
+        ]
 
     def _raw(self, transformer: FittedTransformer, read: Sequence[Mapping[str, float | str]]) -> "pa.Table":
         """The columns that a transformer reads, of instances as they were read."""
         import pyarrow as pa
 
-        kinds = {column.name: column.kind for column in self._fields.columns}
+        kinds = {column.name: column.kind for column in self._read}
         return pa.table(
             {
                 name: pa.array(
@@ -281,6 +358,23 @@ def state_hash(state: Mapping[str, bytes]) -> str:
         return hashlib.sha256(next(iter(state.values()))).hexdigest()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in state.items()}
     return hashlib.sha256(rfc8785.dumps(digests)).hexdigest()
+
+
+def _derived_in(folder: Path) -> Mapping[str, DerivedSpec]:
+    """What `to_state` wrote of derived columns.
+
+    Raises:
+        FeatureError: it is damaged.
+    """
+    if not (folder / DERIVED_FILE).exists():
+        return _NONE_DERIVED
+    try:
+        told = DerivedColumns.model_validate_json((folder / DERIVED_FILE).read_bytes())
+    except PydanticValidationError as problem:
+        raise FeatureError(
+            f"{DERIVED_FILE}: does not say how columns are derived ({problem.error_count()} problems)"
+        ) from None
+    return {each.name: each.made for each in told.columns}
 
 
 def _unfitted(name: str, column: ColumnSpec) -> EncodedColumn:

@@ -157,6 +157,8 @@ def example_instance(spec: ColumnsSpec) -> str:
     """An object that a model of this spec answers: some of its columns, with values that any such column may have."""
     values: dict[str, JsonValue] = {}
     for name, column in spec.features.items():
+        if name in spec.derived:
+            continue
         if column.role == "numeric":
             values[name] = 1
         elif column.role == "ordinal":

@@ -9,7 +9,14 @@ from platform_assets.datasets.spec import BlockSplitSpec, DatasetSpec, SplitShar
 from platform_assets.features.transformer_spec import RESERVED
 from platform_assets.manifest import AddedLater, Many, Section
 from platform_assets.models.scorer import THRESHOLD
-from platform_assets.tasks.training_spec import TrainingSpec
+from platform_assets.tasks.tabular_classification.derived_spec import (
+    Derived,
+    Lineage,
+    misfit,
+    refused_derivations,
+    told_by_the_target,
+)
+from platform_assets.tasks.training_spec import Misfit, TrainingSpec
 from resources.warehouse import SUBJECT_NAMESPACE
 
 FEATURE_ROLES: Final = ("numeric", "categorical", "ordinal")
@@ -63,13 +70,17 @@ def _bare_role(value: Any) -> Any:
 
 
 class ColumnsSpec(Section):
-    """The columns of the source that are used, in the order of the prepared table."""
+    """The columns of the source, and those derived of them, that are used, in the order of the prepared table."""
 
     columns: Annotated[
         dict[Annotated[str, Field(min_length=1)], Annotated[ColumnSpec, BeforeValidator(_bare_role)]],
         Field(min_length=1),
     ]
     """Role by column: a bare role, or an object that says more. Columns that stand here not at all are ignored."""
+    derived: Derived = Field(default_factory=dict)
+    """Columns that are made of others, by name: of those of the source, and of derived ones that stand before them. They
+    have roles as any others; one without a role is there for others to be made of it. Where a value that one is made of
+    is missing, its own is. Whoever asks the model gives the columns of the source."""
 
     @model_validator(mode="after")
     def _columns_make_a_table(self) -> Self:
@@ -87,6 +98,16 @@ class ColumnsSpec(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _derived_columns_can_be_made(self) -> Self:
+        roles = {name: column.role for name, column in self.columns.items()}
+        for problem in refused_derivations(self.derived, roles):
+            raise ValueError(problem)
+        if self.derived:
+            for problem in told_by_the_target(self.derived, self.target, roles):
+                raise ValueError(problem)
+        return self
+
     def named(self, role: str) -> list[str]:
         """Names of the columns of this role."""
         return [name for name, column in self.columns.items() if column.role == role]
@@ -95,6 +116,11 @@ class ColumnsSpec(Section):
     def target(self) -> str:
         """Name of the target."""
         return self.named("target")[0]
+
+    @property
+    def lineage(self) -> Lineage:
+        """What derived columns go back to."""
+        return Lineage(self.derived)
 
     @property
     def key(self) -> str | None:
@@ -165,7 +191,8 @@ class TableDatasetSpec(DatasetSpec, ColumnsSpec):
 
     subject: Annotated[str, Field(pattern=SUBJECT_NAMESPACE)] = "row"
     """The kind of subject that the key column names: the namespace of its values. Without a key column a row is
-    its own subject, named by the SHA-256 of all its values but the target, whether the spec uses them or not."""
+    its own subject, named by the SHA-256 of all its values, whether the spec uses them or not, but of the target, or of
+    what that is made of."""
     split: TableSplitSpec = RowSplitSpec()
     """By rows, groups, time or blocks."""
 
@@ -338,6 +365,10 @@ class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TransformersSpec, Tabu
                 f"gates.{unmeasured[0]}: nothing is compared; say under `fairness` which groups are"
             )
         return self
+
+    def misfit(self, raw: Mapping[str, str]) -> Misfit | None:
+        """See `TrainingSpec.misfit`: what derived columns are made of."""
+        return misfit(self.derived, raw)
 
     def _check_gates_of_the_model(self) -> None:
         if self.model == "scorecard" and not self.transformers:

@@ -72,7 +72,7 @@ class TabularTrainer:
                 f"{_FOLDER}.{name}"
                 for name in (
                     *("trainer", "trees", "logistic", "scorecard", "points"),
-                    *("scorer", "encoding", "inputs"),
+                    *("scorer", "encoding", "inputs", "derived"),
                 )
             ),
         )

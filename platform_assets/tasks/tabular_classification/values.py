@@ -40,6 +40,23 @@ def number_of(value: Any) -> float:
     return float(value)
 
 
+def exact_number_of(value: Any) -> Decimal:
+    """The number that this value is, to the last digit; a float is the shortest decimal that reads as it.
+
+    Raises:
+        ValueError: it is none, or is not finite.
+    """
+    if isinstance(value, float | np.floating):
+        value = Decimal(repr(float(value)))
+    elif isinstance(value, int | np.integer | np.bool_):
+        value = Decimal(int(value))
+    elif isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = Decimal(value)
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise ValueError("is no number")
+    return value
+
+
 def text_of(value: Any) -> str:
     """The one spelling of a category, key or class.
 
@@ -110,6 +127,15 @@ def numbers(values: "pd.Series[Any]", where: str) -> NDArray[np.float64]:
         if (np.abs(plain[~np.isnan(plain)]) < _LARGEST_EXACT).all():
             return plain
     return np.array(_each(values, number_of, where, "a number", math.nan), dtype=np.float64)
+
+
+def exact_numbers(values: "pd.Series[Any]", where: str) -> list[Decimal | None]:
+    """The column as decimals that have lost no digit, None where there is no value.
+
+    Raises:
+        DatasetError: as `numbers`.
+    """
+    return _each(values, exact_number_of, where, "a number", None)
 
 
 def texts(values: "pd.Series[Any]", where: str) -> list[str | None]:

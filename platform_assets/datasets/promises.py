@@ -1,4 +1,4 @@
-"""What a contract promises of each column, in words that people read beside the column."""
+"""What a contract promises of each column, as people read it beside the column."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -67,7 +67,7 @@ def test_the_files_are_those_of_a_line():
 
 
 def test_what_was_found_and_what_comes_next_is_printed():
-    """Where the files lie, what to look at, and two commands that can be pasted."""
+    """Where the files lie, what to look at, and three commands that can be pasted."""
     path = written(
         Path(),
         reviews(author="someone", text=[f"mail me: a{row}@example.org" for row in range(400)]),
@@ -77,10 +77,11 @@ def test_what_was_found_and_what_comes_next_is_printed():
     assert lines[:2] == ["opinions/training-spec.yaml", "opinions/opinions.yaml"]
     assert "  left out  author  not read: this task reads text, label and source only" in lines
     assert "  used      text    personal data: e-mail addresses in 400 texts" in lines
-    run, predict = (shlex.split(line) for line in lines[-2:])
+    run, predict, ui = (shlex.split(line) for line in lines[-3:])
     assert run == ["platform-assets", "run", "--spec", "opinions/training-spec.yaml"]
     assert predict[:3] == ["platform-assets", "predict", "opinions"]
     assert len(predict) == 4
+    assert ui == ["platform-assets", "ui", "--spec", "opinions/training-spec.yaml"]
 
 
 def test_json():

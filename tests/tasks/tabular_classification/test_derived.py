@@ -389,6 +389,36 @@ def test_when_a_target_became_known_may_follow_from_it():
     refusal = TASK.featurizer.refusal(spec, "a_lag", {"a_lag": told})
     assert refusal is not None
     assert "orders rows by arrived, which is made of arrival_delay, as the target is" in refusal.reason
+    along = TransformerSpec.model_validate({**given, "timestampColumn": "departed", "entityKey": "arrived"})
+    refusal = TASK.featurizer.refusal(spec, "a_lag", {"a_lag": along})
+    assert refusal is not None
+    assert "looks along arrived, which is made of arrival_delay, as the target is" in refusal.reason
+
+
+@pytest.mark.parametrize("current", [False, True])
+def test_a_row_is_in_its_own_window_only_by_what_the_target_does_not_tell(current):
+    """With includeCurrent it is there where it was known at its time: were that the arrival, it would be the answer."""
+    derived = {
+        **{name: each for name, each in DERIVED.items() if name != "departed"},
+        "arrived": {"time": "scheduled", "plus_minutes": "arrival_delay"},
+    }
+    columns = {name: role for name, role in ROLES.items() if name != "departed"} | {"arrived": "available"}
+    wanted = TransformerSpec.model_validate(
+        {
+            "inputSource": "asset://loans_dataset",
+            "transformerType": "zscore",
+            "columns": ["delay"],
+            "entityKey": "route",
+            "timestampColumn": "scheduled",
+            "availableColumn": "arrived",
+            "windowDays": 30,
+            "zscore": {"includeCurrent": current},
+        }
+    )
+    refusal = TASK.featurizer.refusal(flight_spec(columns=columns, derived=derived), "z", {"z": wanted})
+    assert (refusal is not None) == current
+    if refusal is not None:
+        assert "includes a row in its own window where arrived says that it was known" in refusal.reason
 
 
 @pytest.mark.parametrize(

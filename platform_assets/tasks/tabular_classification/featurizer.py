@@ -156,8 +156,10 @@ def _refusals(
         yield from _told_by_history(spec, name, wanted)
     others = {other: each for other, each in transformers.items() if other != name}
     taken = {output: other for other, each in others.items() for output in each.outputs.values()}
+    # Whoever asks gives what columns are derived of beside features that look back.
+    sources = {column for each in spec.derived.values() for _, column in each.reads()}
     for output in wanted.outputs.values():
-        if output in spec.columns or output in RESERVED:
+        if output in {*spec.columns, *spec.derived, *sources, *RESERVED}:
             yield f"{name} makes {output}, which is the name of a column of this line; give it another under outputNames"
         if output in taken:
             yield f"{name} makes {output}, and so does {taken[output]}; give it another name under outputNames"

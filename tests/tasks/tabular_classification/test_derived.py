@@ -395,6 +395,27 @@ def test_when_a_target_became_known_may_follow_from_it():
     assert "looks along arrived, which is made of arrival_delay, as the target is" in refusal.reason
 
 
+@pytest.mark.parametrize("name", ["miles", "hour_of", "odd"])
+def test_a_feature_is_called_as_no_column_that_others_are_made_of(name):
+    """Whoever asks gives both, so one name would be two values; derived columns without a role count too."""
+    derived = {"odd": {"joined": ["carrier", "origin"]}, **DERIVED, "route": {"joined": ["odd", "origin"]}}
+    wanted = TransformerSpec.model_validate(
+        {
+            "inputSource": "asset://loans_dataset",
+            "transformerType": "lag",
+            "columns": ["delay"],
+            "entityKey": "route",
+            "timestampColumn": "scheduled",
+            "availableColumn": "departed",
+            "lag": {"rows": 1},
+            "outputNames": {"delay": name},
+        }
+    )
+    refusal = TASK.featurizer.refusal(flight_spec(derived=derived), "a_lag", {"a_lag": wanted})
+    assert refusal is not None
+    assert f"a_lag makes {name}, which is the name of a column of this line" in refusal.reason
+
+
 @pytest.mark.parametrize("current", [False, True])
 def test_a_row_is_in_its_own_window_only_by_what_the_target_does_not_tell(current):
     """With includeCurrent it is there where it was known at its time: were that the arrival, it would be the answer."""

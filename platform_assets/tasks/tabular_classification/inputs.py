@@ -207,7 +207,7 @@ class ModelInputs:
             made = DerivedColumns(
                 columns=tuple(DerivedColumn(name=name, made=each) for name, each in self.derived.items())
             )
-            state[DERIVED_FILE] = rfc8785.dumps(made.model_dump(mode="json", exclude_unset=True))
+            state[DERIVED_FILE] = rfc8785.dumps(made.model_dump(mode="json", exclude_defaults=True))
         return state
 
     @classmethod

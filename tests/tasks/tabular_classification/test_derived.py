@@ -22,7 +22,7 @@ from platform_assets.manifest import ManifestError, identity_of
 from platform_assets.models.errors import InstanceError
 from platform_assets.tasks.tabular_classification.derived import with_derived
 from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec
-from platform_assets.tasks.tabular_classification.inputs import DERIVED_FILE
+from platform_assets.tasks.tabular_classification.inputs import DERIVED_FILE, ModelInputs
 from platform_assets.tasks.tabular_classification.scorer import TabularScorer, example_instance
 from platform_assets.tasks.tabular_classification.task import TASK
 from tests.tasks.tabular_classification.tables import (
@@ -705,6 +705,16 @@ def test_only_a_model_that_reads_derived_columns_keeps_how_they_are_made(model, 
         FeatureError, match=r"derived.json: does not say how columns are derived \(1 problems\)"
     ):
         TabularScorer.load(damaged)
+
+
+def test_a_run_without_overrides_keeps_the_same_bytes(model):
+    """What the spec leaves unsaid is not written, though a run states every value of it."""
+    spec, rows = flight_spec(), model[3]
+    stated = type(spec).model_validate(spec.model_dump())
+    states = [
+        ModelInputs.fit(rows, each.features, derived=each.derived).to_state() for each in (spec, stated)
+    ]
+    assert states[0] == states[1]
 
 
 def test_the_example_that_is_printed_can_be_answered(model):

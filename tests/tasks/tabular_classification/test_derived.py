@@ -693,6 +693,24 @@ def test_weights_of_evidence_of_derived_columns_are_computed_of_the_raw_ones(tmp
     assert (scorer.score_instances(given) == scorer.score_rows(rows)).all()
 
 
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_derived_value_without_a_place_in_the_order_is_refused(tmp_path, weighed):
+    """As in a source, and as of an ordinal column that is given: the order is all there is."""
+    order = ["UA|EWR", "UA|JFK", "B6|EWR", "B6|JFK"]
+    columns = {**ROLES, "route": {"role": "ordinal", "order": order}}
+    spec = flight_spec(train_data_uri=written(tmp_path, flights(1000)), columns=columns)
+    rows = prepared(spec).table
+    weights = fitted_woe(rows, "route") if weighed else {}
+    _, scorer, _ = trained(rows, spec, tmp_path / "model", transformers=weights)
+    sound = {"carrier": "UA", "origin": "JFK"}
+    assert scorer.score_instances([sound, {"carrier": "UA"}]).shape == (2,)
+    with pytest.raises(
+        InstanceError, match=r"instance 2: route: what is derived is none of UA\|EWR, "
+    ) as caught:
+        scorer.score_instances([sound, {"carrier": "secret", "origin": "JFK"}])
+    assert "secret" not in str(caught.value)
+
+
 def test_only_a_model_that_reads_derived_columns_keeps_how_they_are_made(model, loans, tmp_path):
     """Of those only what it needs, in order; a damaged file is refused."""
     kept = json.loads((model[0] / DERIVED_FILE).read_text())

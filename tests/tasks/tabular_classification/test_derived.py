@@ -570,6 +570,25 @@ def test_what_the_contract_does_not_state_is_told_with_file_line_and_field(tmp_p
     assert message in problem
 
 
+@pytest.mark.parametrize(("kind", "sound"), [("integer", True), ("string", False), ("boolean", False)])
+def test_a_number_is_joined_only_where_a_source_spells_it_as_who_asks(tmp_path, kind, sound):
+    """A text `05` and `true` are numbers to a numeric column, but 5 and 1 have other texts."""
+    changed = {
+        "raw": {**RAW, "gate": kind},
+        "columns": {**ROLES, "gate": "numeric"},
+        "derived": {**DERIVED, "route": {"joined": ["carrier", "gate"]}},
+    }
+    path = write_line(tmp_path, **changed)
+    if sound:
+        assert load_line(path).spec.columns["gate"].role == "numeric"
+        return
+    with pytest.raises(
+        ManifestError,
+        match=rf"derived.route.joined: the contract states gate as {kind}, and columns.gate is num",
+    ):
+        load_line(path)
+
+
 def test_a_complaint_about_a_circle_names_file_line_and_field(tmp_path):
     """As one about any other field."""
     path = write_line(tmp_path)

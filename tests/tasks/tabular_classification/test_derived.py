@@ -213,6 +213,14 @@ def test_no_digit_is_lost_before_a_number_is_compared(value, constant, expected)
     assert found["more"].tolist() == [expected]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "Float32", "float16", "float64", "Float64"])
+def test_a_float_of_any_width_is_the_shortest_decimal_that_reads_as_it(dtype):
+    """A file of narrow floats means the 0.1 that whoever asks writes."""
+    values = pd.Series([0.1, None, 0.2], dtype=dtype)
+    found = made(pd.DataFrame({"n": values}), more={"number": "n", "above": 0.1})["more"]
+    assert found.tolist() == [False, None, True]
+
+
 PARTS = st.text(alphabet="a|\\", max_size=4)
 
 

@@ -118,7 +118,8 @@ class Lineage:
         """The columns of the source that a column is made of; of a raw one itself."""
         if name not in self.derived:
             return frozenset({name})
-        return frozenset().union(*(self.raw(column) for _, column in self.derived[name].reads()))
+        made = self.needed({name: None}).values()
+        return frozenset(column for each in made for _, column in each.reads() if column not in self.derived)
 
     def needed(self, names: Mapping[str, object]) -> dict[str, DerivedSpec]:
         """The derived columns that these are or are made of, in order."""

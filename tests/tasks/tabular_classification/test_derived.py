@@ -21,7 +21,7 @@ from platform_assets.lines.line import load_line
 from platform_assets.manifest import ManifestError, identity_of
 from platform_assets.models.errors import InstanceError
 from platform_assets.tasks.tabular_classification.derived import with_derived
-from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec
+from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec, Lineage
 from platform_assets.tasks.tabular_classification.inputs import DERIVED_FILE, ModelInputs
 from platform_assets.tasks.tabular_classification.scorer import TabularScorer, example_instance
 from platform_assets.tasks.tabular_classification.task import TASK
@@ -245,6 +245,15 @@ def test_columns_are_made_of_those_before_them_and_leave_the_frame_alone():
     )
     assert found["two"].tolist() == ["x\\|false|x", "y\\|true|y"]
     assert list(frame) == ["n", "a"]
+
+
+def test_a_long_chain_goes_back_to_its_source_at_once():
+    """Each column named twice by the next: no path to the source is walked twice, nor deeper than the stack."""
+    pair = {"joined": ["carrier", "carrier"]}
+    chain = {"x0": pair} | {f"x{at}": {"joined": [f"x{at - 1}"] * 2} for at in range(1, 2000)}
+    lineage = Lineage({name: DerivedSpec.model_validate(each) for name, each in chain.items()})
+    assert lineage.raw("x1999") == {"carrier"}
+    assert lineage.raw("other") == {"other"}
 
 
 # --- What is refused -------------------------------------------------------------------------------------

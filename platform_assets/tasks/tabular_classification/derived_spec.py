@@ -7,7 +7,7 @@ r"""Columns that a spec makes of others: what may be said, and what they go back
 | `{number: a, above: 15}` | whether a is above 15: true or false | a is |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
@@ -118,7 +118,8 @@ class Lineage:
         """The columns of the source that a column is made of; of a raw one itself."""
         if name not in self.derived:
             return frozenset({name})
-        return frozenset().union(*(self.raw(column) for _, column in self.derived[name].reads()))
+        made = self.needed({name: None}).values()
+        return frozenset(column for each in made for _, column in each.reads() if column not in self.derived)
 
     def needed(self, names: Mapping[str, object]) -> dict[str, DerivedSpec]:
         """The derived columns that these are or are made of, in order."""
@@ -175,12 +176,15 @@ def told_by_the_target(
             )
 
 
-def misfit(derived: Mapping[str, DerivedSpec], raw: Mapping[str, str]) -> tuple[tuple[str, ...], str] | None:
+def misfit(
+    derived: Mapping[str, DerivedSpec], raw: Mapping[str, str], numeric: Collection[str] = ()
+) -> tuple[tuple[str, ...], str] | None:
     """Field and problem of the first derived column that these raw columns do not give.
 
     Args:
         derived: By name.
         raw: Type by column, as the contract states them.
+        numeric: The columns that are read as numbers.
     """
     for name, each in derived.items():
         if name in raw:
@@ -202,6 +206,13 @@ def misfit(derived: Mapping[str, DerivedSpec], raw: Mapping[str, str]) -> tuple[
                     ("derived", name, field),
                     f"the contract states {column} as {raw[column]}, and {wanted} is needed",
                 )
+            # Whoever asks gives a number, whose text is neither `true` nor `05`.
+            if field == "joined" and column in numeric and raw[column] != "integer":
+                problem = (
+                    f"the contract states {column} as {raw[column]}, and columns.{column} is numeric: who asks gives a number, "
+                    "whose text may be another; give it the role categorical"
+                )
+                return ("derived", name, field), problem
     return None
 
 

@@ -15,7 +15,7 @@ from platform_assets.features.featurizer import (
     used_rows,
 )
 from platform_assets.features.transformer import FittedTransformer
-from platform_assets.features.transformer_spec import RESERVED, TransformerSpec
+from platform_assets.features.transformer_spec import RESERVED, TransformerSpec, ZscoreSpec
 from platform_assets.fingerprint import code_version
 from platform_assets.references import HISTORICAL
 from platform_assets.tasks.tabular_classification.encoding import UNKNOWN, Encoding
@@ -153,15 +153,13 @@ def _refusals(
         for column in filter(None, (wanted.timestamp_column, wanted.available_column)):
             if column not in spec.columns or spec.columns[column].role not in {"time", "available"}:
                 yield f"{name} reads times of {column}, which has not the role time or available in this line"
-        if made_of := sorted(spec.lineage.raw(wanted.timestamp_column or "") & spec.lineage.raw(spec.target)):
-            yield (
-                f"{name} orders rows by {wanted.timestamp_column}, which is made of {made_of[0]}, as the target is, so it "
-                "tells the answer; name it as availableColumn only"
-            )
+        yield from _told_by_history(spec, name, wanted)
     others = {other: each for other, each in transformers.items() if other != name}
     taken = {output: other for other, each in others.items() for output in each.outputs.values()}
+    # Whoever asks gives what columns are derived of beside features that look back.
+    sources = {column for each in spec.derived.values() for _, column in each.reads()}
     for output in wanted.outputs.values():
-        if output in spec.columns or output in RESERVED:
+        if output in {*spec.columns, *spec.derived, *sources, *RESERVED}:
             yield f"{name} makes {output}, which is the name of a column of this line; give it another under outputNames"
         if output in taken:
             yield f"{name} makes {output}, and so does {taken[output]}; give it another name under outputNames"
@@ -171,6 +169,34 @@ def _refusals(
                 shared := [c for c in wanted.columns if c in each.columns]
             ):
                 yield f"{name} takes the place of {shared[0]}, and so does {other}; keep one of them"
+
+
+def _told_by_history(spec: TabularTrainingSpec, name: str, wanted: TransformerSpec) -> Iterator[str]:
+    """Where a window's place, owner or own row follows from what the target is made of."""
+
+    def of_target(column: str | None) -> str | None:
+        return min(spec.lineage.raw(column or "") & spec.lineage.raw(spec.target), default=None)
+
+    for does, column in (
+        ("orders rows by", wanted.timestamp_column),
+        ("looks along", wanted.entity_key),
+    ):
+        if made_of := of_target(column):
+            yield (
+                f"{name} {does} {column}, which is made of {made_of}, as the target is, so it tells the answer; name it as "
+                "availableColumn only"
+            )
+    settings = wanted.of_type()
+    # A row is in its own window only if it was known at its time, which is the answer.
+    if (
+        isinstance(settings, ZscoreSpec)
+        and settings.include_current
+        and (made_of := of_target(wanted.available_column))
+    ):
+        yield (
+            f"{name} includes a row in its own window where {wanted.available_column} says that it was known, which is made "
+            f"of {made_of}, as the target is, so it tells the answer; remove zscore.includeCurrent"
+        )
 
 
 def _without_weight(spec: TabularTrainingSpec, transformers: Mapping[str, TransformerSpec]) -> str | None:

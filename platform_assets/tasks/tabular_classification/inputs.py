@@ -207,7 +207,7 @@ class ModelInputs:
             made = DerivedColumns(
                 columns=tuple(DerivedColumn(name=name, made=each) for name, each in self.derived.items())
             )
-            state[DERIVED_FILE] = rfc8785.dumps(made.model_dump(mode="json", exclude_unset=True))
+            state[DERIVED_FILE] = rfc8785.dumps(made.model_dump(mode="json", exclude_defaults=True))
         return state
 
     @classmethod
@@ -279,10 +279,23 @@ class ModelInputs:
             columns = {name: texts(made[name], f"instances: {name}") for name in self.derived}
         except DatasetError as problem:
             raise InstanceError(str(problem)) from None
+        self._refuse_without_place(columns)
         return [
             row | {name: value for name, values in columns.items() if (value := values[at]) is not None}
             for at, row in enumerate(read)
         ]
+
+    def _refuse_without_place(self, derived: Mapping[str, Sequence[str | None]]) -> None:
+        """A derived value of an ordinal column has a place in its order, as one that is given has."""
+        for column in self._read:
+            if column.kind != "ordinal" or column.name not in derived:
+                continue
+            order = dict.fromkeys(column.values)
+            for at, value in enumerate(derived[column.name], start=1):
+                if value is not None and value not in order:
+                    raise InstanceError(
+                        f"instance {at}: {column.name}: what is derived is none of {', '.join(order)}"
+                    )
 
     def _raw(self, transformer: FittedTransformer, read: Sequence[Mapping[str, float | str]]) -> "pa.Table":
         """The columns that a transformer reads, of instances as they were read."""

@@ -368,7 +368,7 @@ class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TransformersSpec, Tabu
 
     def misfit(self, raw: Mapping[str, str]) -> Misfit | None:
         """See `TrainingSpec.misfit`: what derived columns are made of."""
-        return misfit(self.derived, raw)
+        return misfit(self.derived, raw, self.named("numeric"))
 
     def _check_gates_of_the_model(self) -> None:
         if self.model == "scorecard" and not self.transformers:

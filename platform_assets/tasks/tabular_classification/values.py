@@ -47,7 +47,7 @@ def exact_number_of(value: Any) -> Decimal:
         ValueError: it is none, or is not finite.
     """
     if isinstance(value, float | np.floating):
-        value = Decimal(repr(float(value)))
+        value = Decimal(str(value))
     elif isinstance(value, int | np.integer | np.bool_):
         value = Decimal(int(value))
     elif isinstance(value, str) and _NUMBER.fullmatch(value):
@@ -135,6 +135,12 @@ def exact_numbers(values: "pd.Series[Any]", where: str) -> list[Decimal | None]:
     Raises:
         DatasetError: as `numbers`.
     """
+    import pandas as pd
+
+    if str(values.dtype).lower() in {"float16", "float32"}:
+        # As Python's floats they would have digits that nobody wrote.
+        narrow = values.to_numpy(dtype=values.dtype.name.lower(), na_value=np.nan)
+        values = pd.Series(list(narrow), index=values.index, dtype=object)
     return _each(values, exact_number_of, where, "a number", None)
 
 

@@ -21,8 +21,8 @@ from platform_assets.lines.line import load_line
 from platform_assets.manifest import ManifestError, identity_of
 from platform_assets.models.errors import InstanceError
 from platform_assets.tasks.tabular_classification.derived import with_derived
-from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec
-from platform_assets.tasks.tabular_classification.inputs import DERIVED_FILE
+from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec, Lineage
+from platform_assets.tasks.tabular_classification.inputs import DERIVED_FILE, ModelInputs
 from platform_assets.tasks.tabular_classification.scorer import TabularScorer, example_instance
 from platform_assets.tasks.tabular_classification.task import TASK
 from tests.tasks.tabular_classification.tables import (
@@ -213,6 +213,14 @@ def test_no_digit_is_lost_before_a_number_is_compared(value, constant, expected)
     assert found["more"].tolist() == [expected]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "Float32", "float16", "float64", "Float64"])
+def test_a_float_of_any_width_is_the_shortest_decimal_that_reads_as_it(dtype):
+    """A file of narrow floats means the 0.1 that whoever asks writes."""
+    values = pd.Series([0.1, None, 0.2], dtype=dtype)
+    found = made(pd.DataFrame({"n": values}), more={"number": "n", "above": 0.1})["more"]
+    assert found.tolist() == [False, None, True]
+
+
 PARTS = st.text(alphabet="a|\\", max_size=4)
 
 
@@ -237,6 +245,15 @@ def test_columns_are_made_of_those_before_them_and_leave_the_frame_alone():
     )
     assert found["two"].tolist() == ["x\\|false|x", "y\\|true|y"]
     assert list(frame) == ["n", "a"]
+
+
+def test_a_long_chain_goes_back_to_its_source_at_once():
+    """Each column named twice by the next: no path to the source is walked twice, nor deeper than the stack."""
+    pair = {"joined": ["carrier", "carrier"]}
+    chain = {"x0": pair} | {f"x{at}": {"joined": [f"x{at - 1}"] * 2} for at in range(1, 2000)}
+    lineage = Lineage({name: DerivedSpec.model_validate(each) for name, each in chain.items()})
+    assert lineage.raw("x1999") == {"carrier"}
+    assert lineage.raw("other") == {"other"}
 
 
 # --- What is refused -------------------------------------------------------------------------------------
@@ -389,6 +406,57 @@ def test_when_a_target_became_known_may_follow_from_it():
     refusal = TASK.featurizer.refusal(spec, "a_lag", {"a_lag": told})
     assert refusal is not None
     assert "orders rows by arrived, which is made of arrival_delay, as the target is" in refusal.reason
+    along = TransformerSpec.model_validate({**given, "timestampColumn": "departed", "entityKey": "arrived"})
+    refusal = TASK.featurizer.refusal(spec, "a_lag", {"a_lag": along})
+    assert refusal is not None
+    assert "looks along arrived, which is made of arrival_delay, as the target is" in refusal.reason
+
+
+@pytest.mark.parametrize("name", ["miles", "hour_of", "odd"])
+def test_a_feature_is_called_as_no_column_that_others_are_made_of(name):
+    """Whoever asks gives both, so one name would be two values; derived columns without a role count too."""
+    derived = {"odd": {"joined": ["carrier", "origin"]}, **DERIVED, "route": {"joined": ["odd", "origin"]}}
+    wanted = TransformerSpec.model_validate(
+        {
+            "inputSource": "asset://loans_dataset",
+            "transformerType": "lag",
+            "columns": ["delay"],
+            "entityKey": "route",
+            "timestampColumn": "scheduled",
+            "availableColumn": "departed",
+            "lag": {"rows": 1},
+            "outputNames": {"delay": name},
+        }
+    )
+    refusal = TASK.featurizer.refusal(flight_spec(derived=derived), "a_lag", {"a_lag": wanted})
+    assert refusal is not None
+    assert f"a_lag makes {name}, which is the name of a column of this line" in refusal.reason
+
+
+@pytest.mark.parametrize("current", [False, True])
+def test_a_row_is_in_its_own_window_only_by_what_the_target_does_not_tell(current):
+    """With includeCurrent it is there where it was known at its time: were that the arrival, it would be the answer."""
+    derived = {
+        **{name: each for name, each in DERIVED.items() if name != "departed"},
+        "arrived": {"time": "scheduled", "plus_minutes": "arrival_delay"},
+    }
+    columns = {name: role for name, role in ROLES.items() if name != "departed"} | {"arrived": "available"}
+    wanted = TransformerSpec.model_validate(
+        {
+            "inputSource": "asset://loans_dataset",
+            "transformerType": "zscore",
+            "columns": ["delay"],
+            "entityKey": "route",
+            "timestampColumn": "scheduled",
+            "availableColumn": "arrived",
+            "windowDays": 30,
+            "zscore": {"includeCurrent": current},
+        }
+    )
+    refusal = TASK.featurizer.refusal(flight_spec(columns=columns, derived=derived), "z", {"z": wanted})
+    assert (refusal is not None) == current
+    if refusal is not None:
+        assert "includes a row in its own window where arrived says that it was known" in refusal.reason
 
 
 @pytest.mark.parametrize(
@@ -519,6 +587,25 @@ def test_what_the_contract_does_not_state_is_told_with_file_line_and_field(tmp_p
     assert message in problem
 
 
+@pytest.mark.parametrize(("kind", "sound"), [("integer", True), ("string", False), ("boolean", False)])
+def test_a_number_is_joined_only_where_a_source_spells_it_as_who_asks(tmp_path, kind, sound):
+    """A text `05` and `true` are numbers to a numeric column, but 5 and 1 have other texts."""
+    changed = {
+        "raw": {**RAW, "gate": kind},
+        "columns": {**ROLES, "gate": "numeric"},
+        "derived": {**DERIVED, "route": {"joined": ["carrier", "gate"]}},
+    }
+    path = write_line(tmp_path, **changed)
+    if sound:
+        assert load_line(path).spec.columns["gate"].role == "numeric"
+        return
+    with pytest.raises(
+        ManifestError,
+        match=rf"derived.route.joined: the contract states gate as {kind}, and columns.gate is num",
+    ):
+        load_line(path)
+
+
 def test_a_complaint_about_a_circle_names_file_line_and_field(tmp_path):
     """As one about any other field."""
     path = write_line(tmp_path)
@@ -642,6 +729,24 @@ def test_weights_of_evidence_of_derived_columns_are_computed_of_the_raw_ones(tmp
     assert (scorer.score_instances(given) == scorer.score_rows(rows)).all()
 
 
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_derived_value_without_a_place_in_the_order_is_refused(tmp_path, weighed):
+    """As in a source, and as of an ordinal column that is given: the order is all there is."""
+    order = ["UA|EWR", "UA|JFK", "B6|EWR", "B6|JFK"]
+    columns = {**ROLES, "route": {"role": "ordinal", "order": order}}
+    spec = flight_spec(train_data_uri=written(tmp_path, flights(1000)), columns=columns)
+    rows = prepared(spec).table
+    weights = fitted_woe(rows, "route") if weighed else {}
+    _, scorer, _ = trained(rows, spec, tmp_path / "model", transformers=weights)
+    sound = {"carrier": "UA", "origin": "JFK"}
+    assert scorer.score_instances([sound, {"carrier": "UA"}]).shape == (2,)
+    with pytest.raises(
+        InstanceError, match=r"instance 2: route: what is derived is none of UA\|EWR, "
+    ) as caught:
+        scorer.score_instances([sound, {"carrier": "secret", "origin": "JFK"}])
+    assert "secret" not in str(caught.value)
+
+
 def test_only_a_model_that_reads_derived_columns_keeps_how_they_are_made(model, loans, tmp_path):
     """Of those only what it needs, in order; a damaged file is refused."""
     kept = json.loads((model[0] / DERIVED_FILE).read_text())
@@ -654,6 +759,16 @@ def test_only_a_model_that_reads_derived_columns_keeps_how_they_are_made(model, 
         FeatureError, match=r"derived.json: does not say how columns are derived \(1 problems\)"
     ):
         TabularScorer.load(damaged)
+
+
+def test_a_run_without_overrides_keeps_the_same_bytes(model):
+    """What the spec leaves unsaid is not written, though a run states every value of it."""
+    spec, rows = flight_spec(), model[3]
+    stated = type(spec).model_validate(spec.model_dump())
+    states = [
+        ModelInputs.fit(rows, each.features, derived=each.derived).to_state() for each in (spec, stated)
+    ]
+    assert states[0] == states[1]
 
 
 def test_the_example_that_is_printed_can_be_answered(model):

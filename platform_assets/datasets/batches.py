@@ -28,7 +28,8 @@ MOST_BATCH_ROWS: Final = 1 << 16
 _BATCH_BYTES: Final = 32 << 20
 _LOOKED_AT_ROWS: Final = 1 << 10
 _BUFFER_BYTES: Final = 1 << 20
-"""Of a column of Parquet that is being read; without it a whole row group would lie in memory."""
+"""Of a column of Parquet that is being read. Without it a whole row group would lie in memory, and with what Arrow reads
+in advance the whole file."""
 
 Family = Literal["whole", "float", "narrow", "decimal", "time", "boolean", "text", "nothing", "other"]
 """How cells are compared."""
@@ -99,14 +100,16 @@ def parquet_batches(file: Path, *, name: str, columns: Sequence[str]) -> Batched
     import pyarrow.parquet as pq
 
     seen = _state_of(file)
-    with pq.ParquetFile(file) as opened:
+    with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as opened:
         schema = plain_schema(opened.schema_arrow)
         rows = _rows_of_parquet(opened)
 
     def scan(wanted: Sequence[str]) -> "Iterator[pa.RecordBatch]":
         first_row = 0
         try:
-            with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, page_checksum_verification=True) as opened:
+            with pq.ParquetFile(
+                file, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
+            ) as opened:
                 _refuse_changes(file, seen, name)
                 for batch in opened.iter_batches(rows, columns=list(wanted), use_threads=False):
                     plain = _plain(batch.select(list(wanted)))

@@ -108,9 +108,9 @@ def _parquet(path: Path) -> "Iterator[pq.ParquetFile]":
     with pq.ParquetFile(path) as outline:
         schema = outline.schema_arrow
         refuse_repeated_names(schema.names, name=str(path), is_named=True)
-    # As dictionaries, texts that come often are held once.
+    # As dictionaries, texts that come often are held once. Read in advance, the whole file would be in memory.
     texts = [field.name for field in schema if is_text(field.type)]
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
+    with pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) as file:
         yield file
 
 

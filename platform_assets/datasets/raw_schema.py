@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from platform_assets.datasets.batch_judge import Judged, evaluate_batches
+from platform_assets.datasets.batch_judge import evaluate_batches
 from platform_assets.datasets.batches import BatchedTable, Family, family_of
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract, Expectation, RawSchema, RawType
 from platform_assets.datasets.contract_run import (
     DomainResult,
+    Engine,
     ExpectationResult,
     Outcome,
     domain_result,
@@ -213,7 +214,14 @@ def check_raw_batches(
         for name, kind in types.items()
     }
     held = [
-        _held(len(judged.results) + at, column, types[column.name], judged)
+        _held(
+            len(judged.results) + at,
+            column,
+            types[column.name],
+            rows=judged.rows,
+            filled=judged.filled.get(column.name, 0),
+            engine="batches",
+        )
         for at, column in enumerate(column for column in _stated(raw) if column.name in types)
     ]
     nulls = {key: judged.rows - judged.filled.get(key, 0) for key in present}
@@ -359,41 +367,30 @@ def _type_result(
     salt: bytes | None,
 ) -> ExpectationResult:
     """Whether a column has its stated type; where text tells, how many values do not read as that, and where."""
-    values, found = frame[column.name], types[column.name]
-    held = found == column.type
-    wrong = None
-    if held:
-        wrong = values.iloc[:0]
-    elif column.type in _WRITTEN_AS_TEXT[suffix] and _kind(values) == "string":
-        given = values.dropna()
-        wrong = given[~_reads_as(column.type, given)]
-    reason = f"Column `{column.name}` is {found}, as stated."
-    if not held:
-        reason = f"Column `{column.name}` is {found}; the contract states {column.type}."
-    if wrong is not None and len(wrong):
-        first = int(wrong.index[0]) + 1
-        reason += f" {len(wrong):,} of {len(values):,} values are no {column.type}, first in row {first:,}."
+    values = frame[column.name]
     filled = int(values.notna().sum())
-    return ExpectationResult(
-        index=index,
-        type=TYPE_EXPECTATION,
-        column=column.name,
-        domain=SCHEMA_DOMAIN,
-        severity="critical",
-        outcome="pass" if held else "fail",
-        unexpected_count=None if wrong is None else len(wrong),
-        element_count=len(values),
-        unexpected_percent=None if wrong is None or not filled else 100 * len(wrong) / filled,
-        observed=None,
-        reason=reason,
-        row_hashes=()
-        if wrong is None or salt is None
-        else row_hashes(frame.loc[wrong.index[:MOST_ROW_HASHES]], salt),
-    )
+    result = _held(index, column, types[column.name], rows=len(values), filled=filled)
+    if result.outcome == "pass" or column.type not in _WRITTEN_AS_TEXT[suffix] or _kind(values) != "string":
+        return result
+    given = values.dropna()
+    wrong = given[~_reads_as(column.type, given)]
+    told: dict[str, Any] = {
+        "unexpected_count": len(wrong),
+        "unexpected_percent": 100 * len(wrong) / filled if filled else None,
+        "row_hashes": () if salt is None else row_hashes(frame.loc[wrong.index[:MOST_ROW_HASHES]], salt),
+    }
+    if len(wrong):
+        first = int(wrong.index[0]) + 1
+        told["reason"] = (
+            f"{result.reason} {len(wrong):,} of {len(values):,} values are no {column.type}, first in row {first:,}."
+        )
+    return result.model_copy(update=told)
 
 
-def _held(index: int, column: Column, found: str, judged: Judged) -> ExpectationResult:
-    """Whether a column has its stated type, by the type that its file gives it."""
+def _held(
+    index: int, column: Column, found: str, *, rows: int, filled: int, engine: Engine = "great_expectations"
+) -> ExpectationResult:
+    """Whether a column has its stated type, by the type that was found."""
     held = found == column.type
     reason = f"Column `{column.name}` is {found}, as stated."
     if not held:
@@ -406,11 +403,11 @@ def _held(index: int, column: Column, found: str, judged: Judged) -> Expectation
         severity="critical",
         outcome="pass" if held else "fail",
         unexpected_count=0 if held else None,
-        element_count=judged.rows,
-        unexpected_percent=0.0 if held and judged.filled.get(column.name) else None,
+        element_count=rows,
+        unexpected_percent=0.0 if held and filled else None,
         observed=None,
         reason=reason,
-        engine="batches",
+        engine=engine,
     )
 
 

@@ -1,6 +1,6 @@
 """The features of a line, made of one dataset version; and transformers, which lines share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -15,7 +15,6 @@ from platform_assets.features.fit_input import FitInput
 from platform_assets.features.leak import RULE_SET
 from platform_assets.features.leak_gate import judge_leaks
 from platform_assets.features.transformer import FittedTransformer, kernel_version
-from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.features.version_making import (
     Made,
     as_it_is,
@@ -171,7 +170,9 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
                         reference.snapshot,
                         made.table.schema,
                         outside.warehouse,
-                        made_from=_made_from(f"{line}_dataset", frozenset(rows.column_names), made),
+                        made_from=_lineage(
+                            f"{line}_dataset", made.table.column_names, made.made_from, rows.column_names
+                        ),
                     ),
                     **(
                         {"transformers": [each.label for each in reference.transformers]}
@@ -185,14 +186,27 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
     return features
 
 
-def _made_from(dataset: str, known: frozenset[str], made: Features) -> dict[str, list[tuple[str, str]]]:
-    """Asset and column that each column of the features is made of."""
-    origins = {column: made.made_from.get(column, (column,)) for column in made.table.column_names}
-    return {
-        column: [(dataset, each) for each in of if each in known]
-        for column, of in origins.items()
-        if not known.isdisjoint(of)
+def _lineage(
+    dataset: str | None,
+    columns: Iterable[str],
+    made_from: Mapping[str, Sequence[str]],
+    known: Collection[str],
+) -> dict[str, list[tuple[str, str]]]:
+    """Asset and column that each column of a table is made of: those that are named, else that of its own name.
+
+    Args:
+        dataset: The asset; nothing is told of a file, which is none.
+        columns: Of the table.
+        made_from: Columns of the dataset, by feature.
+        known: All columns of the dataset; nothing is told of a column that none of them has made.
+    """
+    if dataset is None:
+        return {}
+    found = {
+        column: [(dataset, each) for each in made_from.get(column, (column,)) if each in known]
+        for column in columns
     }
+    return {column: of for column, of in found.items() if of}
 
 
 def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
@@ -312,7 +326,12 @@ def _transformer_made(
                     table,
                     rows.schema,
                     outside.warehouse,
-                    made_from=_history_of(declared.spec, rows.column_names),
+                    made_from=_lineage(
+                        declared.spec.dataset,
+                        rows.column_names,
+                        declared.spec.made_from,
+                        made.rows.column_names,
+                    ),
                 )
         else:
             shown = _shown_weights(made)
@@ -360,15 +379,6 @@ def _shown_weights(made: Made) -> dict[str, Any]:
         **shown_table("bins", sorted(bins_of(fitted), key=lambda each: rank[each["column"]])),
         "weights": dg.MetadataValue.md(as_markdown_image(woe_picture(fitted), "weights")),
     }
-
-
-def _history_of(spec: TransformerSpec, columns: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Asset and column that each column of a table of features is made of; nothing of a file, which is no asset."""
-    if spec.dataset is None:
-        return {}
-    looked_up_by = [each for each in (spec.entity_key, spec.timestamp_column, spec.available_column) if each]
-    origins = {output: [column, *looked_up_by] for column, output in spec.outputs.items()}
-    return {column: [(spec.dataset, each) for each in origins.get(column, [column])] for column in columns}
 
 
 def _shown_history(declared: DeclaredTransformer, rows: "pa.Table") -> dict[str, Any]:

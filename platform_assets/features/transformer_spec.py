@@ -270,6 +270,19 @@ class TransformerSpec(TransformerSection):
         }
 
     @property
+    def made_from(self) -> dict[str, tuple[str, ...]]:
+        """By feature, the column that it is made of, and where it looks back those by which it does; each once."""
+        by = (
+            ()
+            if self.transformer_type == "woe"
+            else (self.entity_key, self.timestamp_column, self.available_column)
+        )
+        return {
+            output: tuple(dict.fromkeys((column, *filter(None, by))))
+            for column, output in self.outputs.items()
+        }
+
+    @property
     def outputs(self) -> dict[str, str]:
         """Name of the feature by column, in the columns' order."""
         return {name: self.output_names.get(name, f"{name}_{self.transformer_type}") for name in self.columns}

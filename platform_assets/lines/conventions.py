@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import dagster as dg
 
@@ -23,8 +23,6 @@ Links = Callable[[Path], WebLinks | None]
 _EMAIL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 """An address as Dagster takes it; by any other, it would load no asset of anybody."""
 _NO_TEAM: Final = re.compile(r"[^a-z0-9_.-]+")
-
-A = TypeVar("A", dg.AssetsDefinition, dg.AssetSpec)
 
 
 def owner_of(stated: str) -> str:

@@ -90,3 +90,14 @@ def test_features_look_back_along_the_route(line, prepared):
     }
     for name in ("dep_delay_zscore", "dep_delay_lag"):
         assert 0 < made[name].null_count < 0.2 * made.num_rows
+
+
+def test_a_feature_is_said_to_be_made_of_what_decides_it(line):
+    """A weight of its column, whatever times say which rows it was fitted on; a look back of its column and of those by which it looks."""
+    specs = {name: each.spec.made_from for name, each in line.transformers.items()}
+    assert specs["flight_woe"] == {
+        f"{column}_woe": (column,) for column in ("carrier", "origin", "dest", "hour")
+    }
+    looked_back = ("dep_delay", "route", "scheduled", "departed")
+    assert specs["flight_delay_zscore"] == {"dep_delay_zscore": looked_back}
+    assert specs["flight_delay_lag"] == {"dep_delay_lag": looked_back}

@@ -113,16 +113,11 @@ class TabularFeaturizer:
                 "unknown_categories": int((numbers[:, _categories(inputs.encoding)] == UNKNOWN).sum()),
             },
             made_from={
-                output: (column, *_looked_up_by(each.spec))
+                output: columns
                 for each in transformers.values()
-                for column, output in each.spec.outputs.items()
+                for output, columns in each.spec.made_from.items()
             },
         )
-
-
-def _looked_up_by(spec: TransformerSpec) -> tuple[str, ...]:
-    """The columns by which a transformer finds the rows before a row."""
-    return tuple(filter(None, (spec.entity_key, spec.timestamp_column, spec.available_column)))
 
 
 def _refusals(

@@ -30,6 +30,8 @@ _WORD: Final = np.uint64(8)
 """Bytes."""
 
 
+# These three stand in each file of kernels: shared, they would be part of the version of every transformer, and all
+# would be made anew.
 def _read(kind: Any) -> types.Array:
     """An array that is only read: arrays that come from Arrow are not writeable."""
     return types.Array(kind, 1, "C", readonly=True)

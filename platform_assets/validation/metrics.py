@@ -50,7 +50,7 @@ class BinaryMetrics(BaseModel):
     confidence: float
     """Coverage of `auc_low` to `auc_high`, such as 0.95."""
     resampled: str = ROWS
-    """What the interval was made of, in words: `26 blocks of neighbours` that were drawn whole, or rows, each by itself."""
+    """What the interval was made of, for people: `26 blocks of neighbours` that were drawn whole, or rows, each by itself."""
     pr_auc: float
     """Average precision: the step-wise area, without interpolation."""
     accuracy: float
@@ -293,7 +293,7 @@ def _average_precision(labels: Labels, scores: Scores) -> float:
 
 
 def _drawn_by(labels: Labels, clusters: Clusters | None) -> tuple[NDArray[np.int64] | None, str]:
-    """Number of each row's cluster, 0 … G − 1, shape (n,), and what that is in words; None where rows are drawn."""
+    """Number of each row's cluster, 0 … G − 1, shape (n,), and what that is for people; None where rows are drawn."""
     if clusters is None:
         return None, ROWS
     if clusters.codes.shape != labels.shape:

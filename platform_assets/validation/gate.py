@@ -18,7 +18,7 @@ from platform_assets.fingerprint import canonical_sha256
 from platform_assets.manifest import identity_of
 from platform_assets.validation.drift import DriftFinding
 from platform_assets.validation.errors import ValidationError
-from platform_assets.validation.metrics import BinaryMetrics
+from platform_assets.validation.metrics import ROWS, BinaryMetrics
 from resources.errors import PlatformError
 from resources.unread import unread
 
@@ -145,6 +145,8 @@ def _auc(inputs: GateInputs, condition: Condition) -> Decision:
     observed = finite("the AUC on the test split", metrics.auc)
     holds = condition.holds(observed)
     interval = f"{metrics.confidence * 100:g} % interval {metrics.auc_low:.3f} to {metrics.auc_high:.3f}"
+    if metrics.resampled != ROWS:
+        interval += f" by {metrics.resampled}"
     return Decision(
         holds, observed, f"AUC {observed:.4f} {is_or_is_not(holds)} {condition} ({interval}, n = {metrics.n})"
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from platform_assets.references import ModelVersion
+from platform_assets.validation.clusters import Clusters, clusters_of
 from platform_assets.validation.drift import (
     Batches,
     DriftFinding,
@@ -119,28 +121,35 @@ def assess(
     columns = {
         name: scored[name].to_numpy() for name in ("label", "source", "split", "score", "baseline_score")
     }
-    test = {name: values[columns["split"] == "test"] for name, values in columns.items()}
+    clusters = clusters_of(scored, evaluator.cluster_unit(spec))
+    tested = columns["split"] == "test"
+    test = {name: values[tested] for name, values in columns.items()}
     own = own_rows(test["source"], model)
+    of_test = clusters.of(tested) if clusters else None
+    of_own = of_test.of(own) if of_test else None
     own_sources = sorted(set(test["source"][own].tolist()))
     labels, scores, threshold = test["label"][own], test["score"][own], _threshold(model, evaluator, spec)
-    metrics = binary_metrics(labels, scores, threshold=threshold, seed=_BOOTSTRAP_SEED)
-    simple = binary_metrics(labels, test["baseline_score"][own], seed=_BOOTSTRAP_SEED)
+    measured = partial(binary_metrics, labels, clusters=of_own, seed=_BOOTSTRAP_SEED)
+    metrics = measured(scores, threshold=threshold)
+    simple = measured(test["baseline_score"][own])
     baseline_name = evaluator.baseline_name(spec)
     baselines = [_baseline(baseline_name, simple)]
     in_production = None
     if production is not None and (problem := production.problem(own_sources)):
         baselines.append(Baseline(name="version in production", not_measured_because=problem))
     elif production is not None:
-        in_production = binary_metrics(labels, production.scores[own], seed=_BOOTSTRAP_SEED)
+        in_production = measured(production.scores[own])
         baselines.append(_baseline("version in production", in_production))
     watched = {name: scored[name].to_numpy() for name in evaluator.profiled(spec)}
     drift, not_compared, missing_values = _drift_findings(
         columns, watched, own_rows(columns["source"], model)
     )
-    slices = _slices(columns, training_sources, threshold)
+    slices = _slices(columns, clusters, training_sources, threshold)
     first = model.features.dataset.first_sources
     others = [source for source in training_sources if first and source not in first]
-    other_sources = tuple(_compared(source, slices[source, "test"], test, production) for source in others)
+    other_sources = tuple(
+        _compared(source, slices[source, "test"], test, of_test, production) for source in others
+    )
     measures = {
         **evaluator.measures(
             own_test_rows(scored, model),
@@ -218,7 +227,10 @@ def _baseline(name: str, metrics: BinaryMetrics) -> Baseline:
 
 
 def _slices(
-    columns: "Mapping[str, NDArray[np.generic]]", training_sources: Sequence[str], threshold: float
+    columns: "Mapping[str, NDArray[np.generic]]",
+    clusters: Clusters | None,
+    training_sources: Sequence[str],
+    threshold: float,
 ) -> dict[tuple[str, str], Slice]:
     """Slice by source and split; a source in training has one of the test split, were it empty."""
     found = {}
@@ -231,6 +243,7 @@ def _slices(
                 columns["label"][chosen],
                 columns["score"][chosen],
                 threshold=threshold,
+                clusters=clusters.of(chosen) if clusters else None,
                 seed=_BOOTSTRAP_SEED,
             )
     return found
@@ -240,6 +253,7 @@ def _compared(
     source: str,
     tested: Slice,
     test: "Mapping[str, NDArray[np.generic]]",
+    clusters: Clusters | None,
     production: ProductionScores | None,
 ) -> SourceComparison:
     """The candidate beside production on the test rows of one source."""
@@ -249,7 +263,13 @@ def _compared(
         return SourceComparison(source=source, n=tested.n, auc=auc, not_compared_because=because)
     rows = test["source"] == source
     labels, before = test["label"][rows], production.scores[rows]
-    _, low, high = paired_auc_difference(labels, before, test["score"][rows], seed=_BOOTSTRAP_SEED)
+    _, low, high = paired_auc_difference(
+        labels,
+        before,
+        test["score"][rows],
+        clusters=clusters.of(rows) if clusters else None,
+        seed=_BOOTSTRAP_SEED,
+    )
     return SourceComparison(
         source=source,
         n=tested.n,

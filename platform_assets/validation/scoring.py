@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from platform_assets.models.scorer import Scorer
 from platform_assets.references import ModelVersion
+from platform_assets.validation.clusters import COLUMN
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.evaluator import Evaluator
 from resources.warehouse import Warehouse
@@ -22,8 +23,9 @@ def scored_rows(
     """Scores of every row of `MEASURED_SPLITS`.
 
     Returns:
-        The subject's column, label, source, split, the task's own columns, score and baseline_score (float64,
-        probability of label 1). The baseline is fitted on the same training rows as the model.
+        The subject's column, label, source, split, the task's own columns, where it knows of any the number of each row's
+        cluster, score and baseline_score (float64, probability of label 1). The baseline is fitted on the same training
+        rows as the model.
 
     Raises:
         ValidationError: features and dataset are not of the same rows.
@@ -45,16 +47,23 @@ def scored_rows(
     own = evaluator.columns(features, measured, spec)
     for name in own.column_names:
         shared = shared.append_column(name, own[name])
+    if evaluator.cluster_unit(spec) is not None:
+        clusters = pa.array(evaluator.clusters(rows, spec), pa.int64())
+        shared = shared.append_column(COLUMN, clusters.filter(_is_measured(rows)))
     return shared.append_column("score", pa.array(scores)).append_column(
         "baseline_score", pa.array(evaluator.baseline(train, measured, spec))
     )
 
 
 def _measured(rows: "pa.Table") -> "pa.Table":
+    return rows.filter(_is_measured(rows))
+
+
+def _is_measured(rows: "pa.Table") -> "pa.ChunkedArray":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return rows.filter(pc.is_in(rows["split"], pa.array(MEASURED_SPLITS)))
+    return pc.is_in(rows["split"], pa.array(MEASURED_SPLITS))
 
 
 def training_sources(model: ModelVersion, warehouse: Warehouse) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ from platform_assets.step import override_config
 from platform_assets.tasks.registry import find_task
 from platform_assets.tasks.task import AnyTask
 from platform_assets.tasks.training_spec import TrainingSpec
+from platform_assets.validation.clusters import clusters_of
 from platform_assets.validation.gate import SHARED_RULES, Gate
 from platform_assets.validation.reference import SHARED_COLUMNS, reference_profile
 from platform_assets.validation.scoring import scored_rows
@@ -549,8 +550,19 @@ class EvaluatorContract:
         columns = task.evaluator.columns(features, rows, spec)
         assert set(task.evaluator.profiled(spec)) <= set(columns.column_names)
         assert columns.num_rows == rows.num_rows
-        shared = {subject, "label", "source", "split", "score", "baseline_score", "error"}
+        shared = {subject, "label", "source", "split", "score", "baseline_score", "error", "row_cluster"}
         assert not shared & set(columns.column_names)
+
+    def test_scored_rows_know_their_cluster(
+        self, task: AnyTask, spec: TrainingSpec, scored: pa.Table, rows: pa.Table, subject: str
+    ) -> None:
+        """Where the task knows of rows that depend on each other: the number that the row of the dataset has."""
+        found = clusters_of(scored, task.evaluator.cluster_unit(spec))
+        assert (found is None) == (task.evaluator.cluster_unit(spec) is None)
+        if found is not None:
+            of_all = task.evaluator.clusters(rows, spec)
+            numbers = dict(zip(rows[subject].to_pylist(), of_all.tolist(), strict=True))
+            assert found.codes.tolist() == [numbers[each] for each in scored[subject].to_pylist()]
 
     def test_what_is_watched_is_what_is_profiled(
         self,

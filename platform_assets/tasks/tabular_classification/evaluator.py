@@ -7,10 +7,12 @@ hundreds of leaves; a scorecard with trees, its challenger, which tell what a mo
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import JsonValue
 
+from platform_assets.datasets.neighbours import NEIGHBOURS, blocks_of
+from platform_assets.datasets.spec import BlockSplitSpec
 from platform_assets.fingerprint import code_version
 from platform_assets.tasks.tabular_classification.encoding import KINDS, Encoding
 from platform_assets.tasks.tabular_classification.logistic import fit_logistic
@@ -21,6 +23,7 @@ from platform_assets.tasks.tabular_classification.spec import (
     TabularTrainingSpec,
 )
 from platform_assets.tasks.tabular_classification.trees import grow
+from platform_assets.validation.clusters import clusters_of
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.fairness import MISSING, Fairness, banded, fairness
 from platform_assets.validation.gate import Rule
@@ -42,9 +45,10 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
 _MODELS: Final = ("logistic", "trees", "scorecard")
-_SCORING: Final = tuple(
-    f"{_FOLDER}.{name}"
-    for name in ("evaluator", "scorer", "encoding", "inputs", "derived", "values", *_MODELS)
+_SCORING: Final = (
+    *(f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "inputs", "derived", "values")),
+    *(f"{_FOLDER}.{name}" for name in _MODELS),
+    "platform_assets.datasets.neighbours",
 )
 _BOOTSTRAP_SEED: Final = 20_260
 
@@ -95,6 +99,31 @@ class TabularEvaluator:
         compared = [groups.column for groups in spec.fairness.groups.values()] if spec.fairness else []
         return rows.select(list(dict.fromkeys([*spec.features, *compared])))
 
+    def cluster_unit(self, spec: TabularTrainingSpec) -> str | None:
+        """See `Evaluator.cluster_unit`: what the split keeps together, else a key's rows."""
+        match spec.split.by:
+            case "blocks":
+                return NEIGHBOURS
+            case "time":
+                # What makes a day unlike another, such as weather, has all its rows.
+                return f"days of {spec.named('time')[0]}"
+            case _:
+                name = next(iter(spec.named("group")), spec.key)
+                return None if name is None else f"values of {name}"
+
+    def clusters(self, rows: "pa.Table", spec: TabularTrainingSpec) -> "NDArray[np.integer[Any]]":
+        """See `Evaluator.clusters`."""
+        import numpy as np
+
+        found: NDArray[np.integer[Any]]
+        if isinstance(spec.split, BlockSplitSpec):
+            sources = _codes(rows["source"])
+            return blocks_of(sources, rows["split"].to_numpy(zero_copy_only=False), spec.split)
+        if spec.split.by == "time":
+            found = rows[spec.named("time")[0]].to_numpy().astype("datetime64[D]").astype(np.int64)
+            return found
+        return _codes(rows[next(iter(spec.named("group")), spec.key)])
+
     def baseline(
         self, train: "pa.Table", measured: "pa.Table", spec: TabularTrainingSpec
     ) -> "NDArray[np.float64]":
@@ -126,10 +155,13 @@ class TabularEvaluator:
     ) -> Mapping[str, JsonValue]:
         """See `Evaluator.measures`: those of any score, `challenger`, and where the spec names groups, `fairness`."""
         labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
+        clusters = clusters_of(scored, self.cluster_unit(spec))
         found: dict[str, JsonValue] = scorecard(labels, scores, reference["score"].to_numpy())
         if spec.model == "scorecard":
             trees = scored["baseline_score"].to_numpy()
-            ahead, low, high = paired_auc_difference(labels, trees, scores, seed=_BOOTSTRAP_SEED)
+            ahead, low, high = paired_auc_difference(
+                labels, trees, scores, clusters=clusters, seed=_BOOTSTRAP_SEED
+            )
             found["challenger"] = Challenger(
                 name=self.baseline_name(spec),
                 auc=roc_auc(labels, trees),
@@ -143,6 +175,7 @@ class TabularEvaluator:
                 threshold=threshold,
                 favourable=spec.fairness.favourable,
                 min_rows=spec.fairness.min_rows,
+                clusters=clusters,
             ).model_dump(mode="json")
         return found
 
@@ -175,6 +208,16 @@ class TabularEvaluator:
         if "fairness" in measures:
             drawn["fairness"] = fairness_picture(Fairness.model_validate(measures["fairness"]))
         return drawn
+
+
+def _codes(column: "pa.ChunkedArray") -> "NDArray[np.int64]":
+    """A number for each value, shape (rows,)."""
+    import numpy as np
+
+    codes: NDArray[np.int64] = (
+        column.combine_chunks().dictionary_encode("encode").indices.to_numpy().astype(np.int64)
+    )
+    return codes
 
 
 def groups_of(scored: "pa.Table", groups: GroupsSpec) -> "NDArray[np.object_]":

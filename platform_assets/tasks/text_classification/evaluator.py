@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import JsonValue
 
+from platform_assets.datasets.neighbours import NEIGHBOURS, blocks_of
 from platform_assets.fingerprint import code_version
 from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.text_classification.baseline import tfidf_logistic_scores
@@ -23,6 +24,7 @@ _FOLDER: Final = "platform_assets.tasks.text_classification"
 _SCORING: Final = (
     *(f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "baseline")),
     "platform_assets.models.inference",
+    "platform_assets.datasets.neighbours",
 )
 
 
@@ -58,6 +60,20 @@ class TextEvaluator:
     def columns(self, features: "pa.Table", rows: "pa.Table", spec: TextTrainingSpec) -> "pa.Table":  # noqa: ARG002
         """See `Evaluator.columns`: the number of words, as the features have it."""
         return features.select(["words"])
+
+    def cluster_unit(self, spec: TextTrainingSpec) -> str | None:  # noqa: ARG002 - the same for every line
+        """See `Evaluator.cluster_unit`: neighbours may be of one film."""
+        return NEIGHBOURS
+
+    def clusters(self, rows: "pa.Table", spec: TextTrainingSpec) -> "NDArray[np.integer[Any]]":
+        """See `Evaluator.clusters`: as splits are cut, by source and label."""
+        import numpy as np
+
+        names = rows["source"].to_numpy(zero_copy_only=False).astype(str)
+        strata = np.unique(
+            np.stack([names, rows["label"].to_numpy().astype(str)]), axis=1, return_inverse=True
+        )[1]
+        return blocks_of(strata, rows["split"].to_numpy(zero_copy_only=False), spec.split)
 
     def baseline(
         self,

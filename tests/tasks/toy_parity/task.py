@@ -213,6 +213,12 @@ class ToyEvaluator:
     def columns(self, features, rows, spec):
         return features.select(["distance"])
 
+    def cluster_unit(self, spec):
+        return None
+
+    def clusters(self, rows, spec):
+        raise AssertionError("nobody asks for clusters where there is no unit")
+
     def baseline(self, train, measured, spec):
         return np.full(measured.num_rows, train["label"].to_numpy().mean())
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from platform_assets.models.scorer import Scorer
 from platform_assets.references import ModelVersion
 from platform_assets.validation.errors import ValidationError
-from platform_assets.validation.evaluator import Evaluator
+from platform_assets.validation.evaluator import Comparing, Evaluator
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def scored_rows(
     """Scores of every row of `MEASURED_SPLITS`.
 
     Returns:
-        The subject's column, label, source, split, the task's own columns, score and baseline_score (float64,
-        probability of label 1). The baseline is fitted on the same training rows as the model.
+        The subject's column, label, source, split, the task's own columns, score, baseline_score and those of other models
+        that the task compares with (float64, probability of label 1). They are fitted on the same training rows as the model.
 
     Raises:
         ValidationError: features and dataset are not of the same rows.
@@ -45,9 +45,12 @@ def scored_rows(
     own = evaluator.columns(features, measured, spec)
     for name in own.column_names:
         shared = shared.append_column(name, own[name])
-    return shared.append_column("score", pa.array(scores)).append_column(
-        "baseline_score", pa.array(evaluator.baseline(train, measured, spec))
-    )
+    given = {"score": scores, "baseline_score": evaluator.baseline(train, measured, spec)}
+    if isinstance(evaluator, Comparing):
+        given |= evaluator.compared(train, measured, spec, trained_with=model.training)
+    for name, values in given.items():
+        shared = shared.append_column(name, pa.array(values))
+    return shared
 
 
 def _measured(rows: "pa.Table") -> "pa.Table":

@@ -10,7 +10,7 @@ from platform_assets.drift.decay import labelled_days, model_decay_rate
 from platform_assets.drift.monitor import MISSING
 from platform_assets.drift.record import states
 from platform_assets.drift.segments import newest_picture_key
-from platform_assets.drift.table import newest_days, publish_drift_table
+from platform_assets.drift.table import by_day, newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.pictures import as_markdown_image
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 GROUP: Final = "drift"
 CODE = code_version("drift", "platform_assets.drift.table", "platform_assets.drift.decay")
 _DAYS_SHOWN: Final = 7
+_SEASON_DAYS: Final = 92
+"""In one picture, a point a day."""
 _EVERY_HOUR: Final = "10 * * * *"
 _RETENTION_DAYS: Final = 365
 
@@ -66,11 +68,16 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
                     f"No verdict has been stored yet: `platform-assets drift watch {line}` watches the answers."
                 )
                 return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
+            from platform_assets.drift.pictures import days_picture
+
             rows = newest_days(warehouse, published, _DAYS_SHOWN)
             metadata |= stored_table(TableSnapshot.of(published), rows.schema, warehouse)
             metadata |= stability_metadata(rows)
             pictures = day_pictures(rows)
             metadata |= {name: _shown(png, name) for name, png in pictures.items()}
+            if len(pictures) > 1:
+                season = days_picture(by_day(warehouse, published, _SEASON_DAYS))
+                metadata["KS by day"] = _shown(season, "KS by day")
             metadata |= decay_metadata(store, outside.env, line)
             if pictures:
                 metadata |= _kept(next(iter(pictures.values())), outside, line)

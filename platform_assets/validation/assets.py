@@ -74,7 +74,7 @@ def validation_fingerprint(
         spec: The line's spec.
         model_version: Data version of the model.
     """
-    config = {"gates": dict(gates), "reference_mix": reference.reference_mix}
+    config: dict[str, Any] = {"gates": dict(gates), "reference_mix": reference.reference_mix}
     config |= identity_of(reference, ("reference_splits",))
     return fingerprint(
         f"{line}_validation",

@@ -26,6 +26,7 @@ from platform_assets.drift.record import states
 from platform_assets.drift.replay import ManualClock, replay
 from platform_assets.drift.watch import Watch
 from platform_assets.features.declared import load_transformers
+from platform_assets.governance import release as releases
 from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER, Line, load_line
 from platform_assets.lines.runner import RunOutcome, open_instance, run_line
 from platform_assets.lines.status import line_status
@@ -156,6 +157,19 @@ def quiet(season: Season, october: list[PredictionEvent]) -> dict[str, list[Any]
 def changes(season: Season, quiet: dict[str, list[Any]]) -> list[tuple[datetime, StateChange]]:
     """What November and December said after it."""
     return season.replayed("season", season.answers("test"))
+
+
+def test_the_release_was_held_against_itself_without_transformers(season):
+    """By a gate that deploying demands; what they gain stands in the verdict and on the card."""
+    (verdict,) = (
+        each
+        for each in season.status(season.line)["verdicts"]
+        if each["rule_set"] == "gate.auc_gain_from_transformers"
+    )
+    assert verdict["outcome"] == "pass"
+    assert "what transformers make gains" in verdict["reason"]
+    card = releases.active(season.outside.ledger, season.line.name).card
+    assert "Beside itself without transformers" in season.outside.object_store.get(card.html_key).decode()
 
 
 def test_rows_like_the_reference_raise_no_alarm(quiet):

@@ -129,9 +129,10 @@ class TabularEvaluator:
 
         It has the settings that the model was trained with, which a run may have given. A scorecard cannot be trained so.
         """
-        said = {name: value for name, value in trained_with.items() if name in TabularParameters.model_fields}
+        fields = TabularParameters.model_fields
+        said = {name: value for name, value in trained_with.items() if name in fields}
         # What is no single value, such as directions by column, stands in the spec alone.
-        parameters = TabularParameters.model_validate({"monotonic": spec.monotonic, **said})
+        parameters = TabularParameters.model_validate(spec.model_dump(include=set(fields)) | said)
         if not spec.transformers or parameters.model == "scorecard":
             return {}
         # As the model itself reads its columns.

@@ -49,16 +49,16 @@ def days_picture(rows: "pa.Table") -> bytes:
     Returns:
         A PNG, 640 pixels wide.
     """
-    return _worst_picture(rows, _DAY, "Day (UTC); of each day the worst verdict", "%Y-%m-%d")
+    return _worst_picture(rows, _DAY, "Day (UTC); of each day the worst verdict", "%m-%d")
 
 
-def _worst_picture(rows: "pa.Table", step: np.timedelta64, what: str, dates: str) -> bytes:
+def _worst_picture(rows: "pa.Table", step: np.timedelta64, shown: str, dates: str) -> bytes:
     """A panel a column of rows that are a step apart.
 
     Args:
         rows: As of `drift_picture`.
         step: Between two rows without a gap.
-        what: The x axis shows.
+        shown: What the x axis is of.
         dates: How it writes times.
     """
     frame = rows.to_pandas().sort_values(["minute", "model_version"])
@@ -79,7 +79,7 @@ def _worst_picture(rows: "pa.Table", step: np.timedelta64, what: str, dates: str
         what = "Share difference" if column.endswith(MISSING) else "KS distance"
         axes.set(ylabel=f"{what} of {column}", ylim=(-0.02, 1.02))
     panels[-1].set(
-        xlabel=f"{what} of window {windows[0]}",
+        xlabel=f"{shown} of window {windows[0]}",
         xlim=(frame["minute"].min() - step, frame["minute"].max() + 2 * step),
     )
     _tell_times(panels[-1], dates)
@@ -88,7 +88,7 @@ def _worst_picture(rows: "pa.Table", step: np.timedelta64, what: str, dates: str
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
     return as_png(figure)
 
 

@@ -68,16 +68,13 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
                     f"No verdict has been stored yet: `platform-assets drift watch {line}` watches the answers."
                 )
                 return dg.MaterializeResult(metadata=metadata | {"dagster/row_count": 0})
-            from platform_assets.drift.pictures import days_picture
-
             rows = newest_days(warehouse, published, _DAYS_SHOWN)
             metadata |= stored_table(TableSnapshot.of(published), rows.schema, warehouse)
             metadata |= stability_metadata(rows)
             pictures = day_pictures(rows)
             metadata |= {name: _shown(png, name) for name, png in pictures.items()}
             if len(pictures) > 1:
-                season = days_picture(by_day(warehouse, published, _SEASON_DAYS))
-                metadata["KS by day"] = _shown(season, "KS by day")
+                metadata |= season_metadata(by_day(warehouse, published, _SEASON_DAYS))
             metadata |= decay_metadata(store, outside.env, line)
             if pictures:
                 metadata |= _kept(next(iter(pictures.values())), outside, line)
@@ -159,6 +156,13 @@ def day_pictures(rows: "pa.Table") -> dict[str, bytes]:
     days = pc.cast(rows["minute"], pa.date32())
     newest: list[date] = sorted(pc.unique(days).to_pylist(), reverse=True)[:_DAYS_SHOWN]
     return {f"drift {day}": drift_picture(rows.filter(pc.equal(days, day)), day) for day in newest}
+
+
+def season_metadata(rows: "pa.Table") -> dict[str, Any]:
+    """One picture of many days, of a row a day."""
+    from platform_assets.drift.pictures import days_picture
+
+    return {"KS by day": _shown(days_picture(rows), "KS by day")}
 
 
 def decay_metadata(store: ObjectStore, env: str, line: str) -> dict[str, Any]:

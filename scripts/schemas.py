@@ -46,6 +46,7 @@ _GATES: Final = {
     "parity_difference": "The same, highest minus lowest.",
     "equalized_odds_difference": "Between groups of `fairness`: the larger difference of true and false positive rates.",
     "auc_behind_challenger": "AUC of the challenger, minus that of the scorecard.",
+    "auc_gain_from_transformers": "AUC of the model, minus that of the same model trained without what transformers make.",
     "coefficients_agree": "No coefficient of a scorecard says the opposite of its characteristic.",
 }
 """What each gate of any task is about."""

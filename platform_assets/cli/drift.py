@@ -1,9 +1,11 @@
 """`platform-assets drift …`: whether what comes in still looks like what the model was tested on."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[\w.-]{1,64}")
 _MOST_TOLD = 20
 """Rows that are named one by one; those beyond are counted."""
+_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 app = typer.Typer(no_args_is_help=True, help="Whether the answers still look as the reference does.")
 
@@ -194,6 +197,64 @@ def _serve(watching: "Watch", host: str, port: int) -> None:
     token = token_for(host, variable=TOKEN_VARIABLE, otherwise="cause alarms")
     service = watch_service(watching, token=token)
     serve(service, host, port)
+
+
+@app.command(
+    "answers",
+    epilog=examples(
+        "drift answers flight_delays --events season.jsonl",
+        "drift answers flight_delays --split validation --since 2013-10-15 --events october.jsonl",
+    ),
+)
+def answers(
+    line: LineName,
+    events: Annotated[
+        str, typer.Option(help="Where they go: a file to append to, or the address of `drift watch`.")
+    ],
+    spec: SpecFile = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Rows of this split; repeatable. Default: test.")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=_MOMENTS, help="The first moment that counts, UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=_MOMENTS, help="The first moment that does not count any more, UTC."),
+    ] = None,
+) -> None:
+    """Write what the deployed release answers to rows of its own dataset, as events in order of time, with labels.
+
+    A season that has passed can so be replayed through the monitor: `drift watch --replay`. For lines that are split by
+    time.
+    """
+    from platform_assets.drift.delivery import TOKEN_VARIABLE, deliver
+    from platform_assets.drift.past_answers import past_answers
+    from platform_assets.serving.predictor import Predictor
+    from platform_assets.tasks.registry import load_scorer
+
+    outside = outside_systems()
+    chosen = chosen_line(outside, line, spec)
+    time_column = chosen.task.featurizer.uses(chosen.spec).split_time
+    if time_column is None:
+        raise DriftError(f"{chosen.name} is not split by time, so nobody knows the order of its rows")
+    predictor = Predictor.of_active_release(
+        chosen.name, load_scorer, ledger=outside.ledger, store=outside.object_store
+    )
+    found = past_answers(
+        predictor.release,
+        predictor.scorer,
+        chosen.task.evaluator,
+        chosen.spec,
+        outside.warehouse,
+        time_column=time_column,
+        splits=split or ["test"],
+        since=since and since.replace(tzinfo=UTC),
+        until=until and until.replace(tzinfo=UTC),
+    )
+    deliver(found, events, token=os.environ.get(TOKEN_VARIABLE))
+    first, last = found[0].event_time, found[-1].event_time
+    print(f"{len(found):,} events from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC", file=sys.stderr)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from platform_assets.drift.decay import labelled_days, model_decay_rate
 from platform_assets.drift.monitor import MISSING
 from platform_assets.drift.record import states
 from platform_assets.drift.segments import newest_picture_key
-from platform_assets.drift.table import newest_days, publish_drift_table
+from platform_assets.drift.table import by_day, newest_days, publish_drift_table
 from platform_assets.fingerprint import code_version
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.pictures import as_markdown_image
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 GROUP: Final = "drift"
 CODE = code_version("drift", "platform_assets.drift.table", "platform_assets.drift.decay")
 _DAYS_SHOWN: Final = 7
+_SEASON_DAYS: Final = 92
+"""In one picture, a point a day."""
 _EVERY_HOUR: Final = "10 * * * *"
 _RETENTION_DAYS: Final = 365
 
@@ -71,6 +73,8 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
             metadata |= stability_metadata(rows)
             pictures = day_pictures(rows)
             metadata |= {name: _shown(png, name) for name, png in pictures.items()}
+            if len(pictures) > 1:
+                metadata |= season_metadata(by_day(warehouse, published, _SEASON_DAYS))
             metadata |= decay_metadata(store, outside.env, line)
             if pictures:
                 metadata |= _kept(next(iter(pictures.values())), outside, line)
@@ -152,6 +156,13 @@ def day_pictures(rows: "pa.Table") -> dict[str, bytes]:
     days = pc.cast(rows["minute"], pa.date32())
     newest: list[date] = sorted(pc.unique(days).to_pylist(), reverse=True)[:_DAYS_SHOWN]
     return {f"drift {day}": drift_picture(rows.filter(pc.equal(days, day)), day) for day in newest}
+
+
+def season_metadata(rows: "pa.Table") -> dict[str, Any]:
+    """One picture of many days, of a row a day."""
+    from platform_assets.drift.pictures import days_picture
+
+    return {"KS by day": _shown(days_picture(rows), "KS by day")}
 
 
 def decay_metadata(store: ObjectStore, env: str, line: str) -> dict[str, Any]:

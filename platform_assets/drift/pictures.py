@@ -1,6 +1,6 @@
 """Pictures of the drift table and of decay, as PNG bytes."""
 
-from datetime import date, timedelta
+from datetime import date
 from itertools import pairwise
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ _ALARMED_WINDOW: Final = "count"
 _SCORE: Final = "score"
 _PANEL_INCHES: Final = 2.1
 _MINUTE: Final = np.timedelta64(1, "m")
+_DAY: Final = np.timedelta64(1, "D")
 
 
 def drift_picture(rows: "pa.Table", day: date) -> bytes:
@@ -36,6 +37,30 @@ def drift_picture(rows: "pa.Table", day: date) -> bytes:
     Returns:
         A PNG, 640 pixels wide.
     """
+    return _worst_picture(rows, _MINUTE, f"Time on {day} (UTC); of each minute the worst verdict", "%H:%M")
+
+
+def days_picture(rows: "pa.Table") -> bytes:
+    """As `drift_picture`, of many days: each day's worst distance.
+
+    Args:
+        rows: A row a day, as `table.by_day` makes them.
+
+    Returns:
+        A PNG, 640 pixels wide.
+    """
+    return _worst_picture(rows, _DAY, "Day (UTC); of each day the worst verdict", "%m-%d")
+
+
+def _worst_picture(rows: "pa.Table", step: np.timedelta64, shown: str, dates: str) -> bytes:
+    """A panel a column of rows that are a step apart.
+
+    Args:
+        rows: As of `drift_picture`.
+        step: Between two rows without a gap.
+        shown: What the x axis is of.
+        dates: How it writes times.
+    """
     frame = rows.to_pandas().sort_values(["minute", "model_version"])
     frame["minute"] = frame["minute"].dt.tz_localize(None)
     windows = sorted(frame["window"].unique(), key=lambda window: (window != _ALARMED_WINDOW, window))
@@ -47,23 +72,23 @@ def drift_picture(rows: "pa.Table", day: date) -> bytes:
     figure.set_figheight(max(2, number) * _PANEL_INCHES)
     panels = figure.subplots(number, sharex=True, squeeze=False)[:, 0]
     if not of_score.empty:
-        _stability_panel(panels[-1], {name: of_score[name].to_numpy() for name in of_score})
+        _stability_panel(panels[-1], {name: of_score[name].to_numpy() for name in of_score}, step)
     for axes, column in zip(panels, columns, strict=False):
         cells = frame[frame["column"] == column]
-        _distance_panel(axes, {name: cells[name].to_numpy() for name in cells})
+        _distance_panel(axes, {name: cells[name].to_numpy() for name in cells}, step)
         what = "Share difference" if column.endswith(MISSING) else "KS distance"
         axes.set(ylabel=f"{what} of {column}", ylim=(-0.02, 1.02))
     panels[-1].set(
-        xlabel=f"Time on {day} (UTC); of each minute the worst verdict of window {windows[0]}",
-        xlim=(frame["minute"].min() - timedelta(minutes=1), frame["minute"].max() + timedelta(minutes=2)),
+        xlabel=f"{shown} of window {windows[0]}",
+        xlim=(frame["minute"].min() - step, frame["minute"].max() + 2 * step),
     )
-    _tell_clock_times(panels[-1])
+    _tell_times(panels[-1], dates)
     handles = {
         label: handle
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
     return as_png(figure)
 
 
@@ -100,11 +125,11 @@ def decay_picture(decay: DecayRate) -> bytes:
     return as_png(figure)
 
 
-def _distance_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
+def _distance_panel(axes: "Axes", cells: dict[str, NDArray[Any]], step: np.timedelta64) -> None:
     tidy(axes)
     minutes, versions = cells["minute"].astype("datetime64[s]"), cells["model_version"]
-    # A minute without verdicts is a gap, and no line goes across it.
-    gaps = np.flatnonzero(np.diff(minutes) > _MINUTE) + 1
+    # A minute or day without verdicts is a gap, and no line goes across it.
+    gaps = np.flatnonzero(np.diff(minutes) > step) + 1
     at = np.insert(minutes, gaps, np.datetime64("NaT"))
     ks, low, high, threshold = (
         np.insert(cells[name].astype(np.float64), gaps, np.nan)
@@ -113,7 +138,7 @@ def _distance_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
     axes.fill_between(at, low, high, color=_LINE, alpha=0.3, linewidth=0, label="certified interval")
     axes.plot(at, ks, color=_LINE, linewidth=1.4, marker=".", markersize=3, label="KS distance")
     axes.plot(at, threshold, color=GREY, linestyle="--", linewidth=1.2, label="threshold")
-    for count, (start, end) in enumerate(_stretches(minutes[cells["in_alarm"].astype(bool)])):
+    for count, (start, end) in enumerate(_stretches(minutes[cells["in_alarm"].astype(bool)], step)):
         axes.axvspan(start, end, color=_ALARM, alpha=0.2, linewidth=0, label=None if count else "not clear")
     for minute, (before, after) in zip(minutes[1:], pairwise(versions), strict=True):
         if before != after:
@@ -121,10 +146,10 @@ def _distance_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
             axes.annotate(f" version {after}", (minute, 0.98), va="top", color=GREY)
 
 
-def _stability_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
+def _stability_panel(axes: "Axes", cells: dict[str, NDArray[Any]], step: np.timedelta64) -> None:
     tidy(axes)
     minutes = cells["minute"].astype("datetime64[s]")
-    gaps = np.flatnonzero(np.diff(minutes) > _MINUTE) + 1
+    gaps = np.flatnonzero(np.diff(minutes) > step) + 1
     at = np.insert(minutes, gaps, np.datetime64("NaT"))
     psi, chance = (
         np.insert(cells[name].astype(np.float64), gaps, np.nan) for name in ("psi", "psi_by_chance")
@@ -138,16 +163,16 @@ def _stability_panel(axes: "Axes", cells: dict[str, NDArray[Any]]) -> None:
     axes.set(ylabel=f"PSI of {_SCORE}", ylim=(-0.02 * top, top))
 
 
-def _stretches(minutes: NDArray[np.datetime64]) -> list[tuple[Any, Any]]:
-    """From when until when there was no minute missing."""
+def _stretches(minutes: NDArray[np.datetime64], step: np.timedelta64) -> list[tuple[Any, Any]]:
+    """From when until when there was no step missing."""
     if not minutes.size:
         return []
-    runs = np.split(minutes, np.flatnonzero(np.diff(minutes) > _MINUTE) + 1)
-    return [(run[0], run[-1] + _MINUTE) for run in runs]
+    runs = np.split(minutes, np.flatnonzero(np.diff(minutes) > step) + 1)
+    return [(run[0], run[-1] + step) for run in runs]
 
 
-def _tell_clock_times(axes: "Axes") -> None:
+def _tell_times(axes: "Axes", written: str) -> None:
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     axes.xaxis.set_major_locator(AutoDateLocator())
-    axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))
+    axes.xaxis.set_major_formatter(DateFormatter(written))

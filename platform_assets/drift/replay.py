@@ -13,8 +13,8 @@ from platform_assets.drift.event_reading import NoEventError, Refused, read_even
 from platform_assets.drift.monitor import StateChange
 from platform_assets.drift.watch import RefusedEventError, Watch
 
-_KEEP_MS: Final = 60_000
-"""Of event time: what a minute of events says fits into the buffer of the log."""
+_KEEP_ROWS: Final = 20_000
+"""In the buffer of the log, which holds ten times as many: a season of few events is written in few segments."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ def replay(
     Raises:
         DriftError: A file cannot be read, or what was found not be kept.
     """
-    slot_ms, kept_ms = watch.policy.slot_ms, 0
+    slot_ms = watch.policy.slot_ms
     read = [_Read(path, row, event) for path in files for row, event in read_events(path, refused=refused)]
     read.sort(key=lambda each: each.event.event_time)
     taken = _Taking(watch, refused)
@@ -68,9 +68,8 @@ def replay(
             time.sleep(max(0.0, started + passed_ms / 1000 / speed - time.monotonic()))
         taken.take([*together])
         yield from watch.tick()
-        if clock.now_ms - kept_ms >= _KEEP_MS:
+        if watch.log.buffered >= _KEEP_ROWS:
             _keep(watch)
-            kept_ms = clock.now_ms
     # Silence ends the last windows.
     clock.now_ms += watch.policy.l2_ms
     yield from watch.tick()

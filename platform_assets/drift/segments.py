@@ -90,6 +90,11 @@ class DriftLog:
         self.dropped = 0
         """Rows that found the buffer full."""
 
+    @property
+    def buffered(self) -> int:
+        """Rows that the next flush writes."""
+        return sum(map(len, self._rows.values()))
+
     def add(self, verdicts: "Sequence[WindowVerdict]", counters: "Counters", latency: Latency) -> None:
         """Keep the verdicts of one tick of one monitor, with its counters as they are after it."""
         if not verdicts:
@@ -138,7 +143,7 @@ class DriftLog:
 
     def _keep(self, kind: Kind, rows: list[tuple[Any, ...]]) -> None:
         with self._lock:
-            room = max(0, LARGEST_BUFFER - sum(map(len, self._rows.values())))
+            room = max(0, LARGEST_BUFFER - self.buffered)
             self._rows[kind] += rows[:room]
             self.dropped += len(rows[room:])
 

@@ -103,6 +103,23 @@ def newest_days(warehouse: Warehouse, published: Snapshot, most: int) -> "pa.Tab
     return warehouse.read_days(published, _schema(), sorted(found)[-most:])
 
 
+def by_day(warehouse: Warehouse, published: Snapshot, most: int) -> "pa.Table":
+    """The newest days of a version, a row for each (day, model_version, column, window): each day's worst verdict.
+
+    One day is in memory at a time.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema = _schema()
+    parts = [schema.empty_table()]
+    for day in sorted(warehouse.days(published, schema) or {})[-most:]:
+        rows = warehouse.read_days(published, schema, [day])
+        of_day = pc.floor_temporal(rows["minute"], unit="day").cast(schema.field("minute").type)
+        parts.append(_grouped(rows.set_column(rows.column_names.index("minute"), "minute", of_day)))
+    return pa.concat_tables(parts)
+
+
 def _days_to_look_at(
     store: ObjectStore, known: list[date], today: date, *, env: str, line: str
 ) -> list[date]:

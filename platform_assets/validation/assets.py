@@ -74,7 +74,8 @@ def validation_fingerprint(
         spec: The line's spec.
         model_version: Data version of the model.
     """
-    config = {"gates": dict(gates), "reference_mix": reference.reference_mix}
+    config: dict[str, Any] = {"gates": dict(gates), "reference_mix": reference.reference_mix}
+    config |= identity_of(reference, ("reference_splits",))
     return fingerprint(
         f"{line}_validation",
         code=f"{_CODE}|{evaluator.code}",
@@ -154,7 +155,11 @@ def validation_asset(
             folder, scored, report = found.folder, found.scored, found.report
             # Before any verdict: without a profile there is no model version that could be watched.
             profile = reference_profile(
-                scored, evaluator.profiled(spec), mix=resolved.reference_mix, salt=outside.salt
+                scored,
+                evaluator.profiled(spec),
+                mix=resolved.reference_mix,
+                salt=outside.salt,
+                splits=resolved.reference_splits,
             )
             yield from _judged(context, outside.ledger, model, report.gates)
             report_key, digest = _kept(store, folder, "report", "json", _json(report), model)

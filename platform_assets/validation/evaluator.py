@@ -5,7 +5,7 @@ the same for all tasks.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, JsonValue
 
@@ -129,4 +129,30 @@ class Evaluator(Protocol[S_contra]):
         self, scored: "pa.Table", measures: Mapping[str, JsonValue], spec: S_contra
     ) -> Mapping[str, bytes]:
         """Further pictures, PNG by name, of the rows that gates measure on."""
+        ...
+
+
+@runtime_checkable
+class Comparing(Protocol[S_contra]):
+    """An evaluator that holds a model against others, which it trains for that."""
+
+    def compared(
+        self,
+        train: "pa.Table",
+        measured: "pa.Table",
+        spec: S_contra,
+        *,
+        trained_with: Mapping[str, JsonValue],
+    ) -> "Mapping[str, NDArray[np.float64]]":
+        """Probability of label 1 of each measured row by each other model, by the column of scored rows that holds it.
+
+        Args:
+            train: Rows of the dataset, of split `train`.
+            measured: Rows of the dataset.
+            spec: The line's spec.
+            trained_with: What the model itself was trained with, as its record has it (`ModelVersion.training`).
+
+        Raises:
+            ValidationError: another cannot be trained.
+        """
         ...

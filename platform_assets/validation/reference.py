@@ -32,7 +32,12 @@ _FEWEST_NAMED_ROWS: Final = 5
 
 
 def reference_profile(
-    scored: "pa.Table", columns: Sequence[str], *, mix: Mapping[str, float] | None, salt: bytes
+    scored: "pa.Table",
+    columns: Sequence[str],
+    *,
+    mix: Mapping[str, float] | None,
+    salt: bytes,
+    splits: Sequence[str] = HELD_OUT_SPLITS,
 ) -> ReferenceProfile:
     """The profile of a model's held-out rows; with a mix, as if sources had these shares among them.
 
@@ -48,6 +53,7 @@ def reference_profile(
         mix: Positive weight by source, of any sum; None for the rows as they are. A source may stand as the hash by
             which the ledger knows it (`hashed_source`).
         salt: Of these hashes.
+        splits: Which of the held-out rows it is of.
 
     Raises:
         ValidationError: no row was held out, or none of any source that the mix names; or scores or errors cannot be
@@ -56,7 +62,7 @@ def reference_profile(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = scored.filter(pc.is_in(scored["split"], pa.array(HELD_OUT_SPLITS)))
+    rows = scored.filter(pc.is_in(scored["split"], pa.array(splits)))
     if not rows.num_rows:
         raise ValidationError("no row was held out of training, so there is nothing to measure drift against")
     values = {name: _values(rows[name]) for name in ("score", *columns, "source")}

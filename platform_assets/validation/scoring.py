@@ -8,7 +8,7 @@ from platform_assets.models.scorer import Scorer
 from platform_assets.references import ModelVersion
 from platform_assets.validation.clusters import COLUMN
 from platform_assets.validation.errors import ValidationError
-from platform_assets.validation.evaluator import Evaluator
+from platform_assets.validation.evaluator import Comparing, Evaluator
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def scored_rows(
 
     Returns:
         The subject's column, label, source, split, the task's own columns, where it knows of any the number of each row's
-        cluster, score and baseline_score (float64, probability of label 1). The baseline is fitted on the same training
-        rows as the model.
+        cluster, score, baseline_score and those of other models that the task compares with (float64, probability of label
+        1). They are fitted on the same training rows as the model.
 
     Raises:
         ValidationError: features and dataset are not of the same rows.
@@ -50,9 +50,12 @@ def scored_rows(
     if evaluator.cluster_unit(spec) is not None:
         clusters = pa.array(evaluator.clusters(rows, spec), pa.int64())
         shared = shared.append_column(COLUMN, clusters.filter(_is_measured(rows)))
-    return shared.append_column("score", pa.array(scores)).append_column(
-        "baseline_score", pa.array(evaluator.baseline(train, measured, spec))
-    )
+    given = {"score": scores, "baseline_score": evaluator.baseline(train, measured, spec)}
+    if isinstance(evaluator, Comparing):
+        given |= evaluator.compared(train, measured, spec, trained_with=model.training)
+    for name, values in given.items():
+        shared = shared.append_column(name, pa.array(values))
+    return shared
 
 
 def _measured(rows: "pa.Table") -> "pa.Table":

@@ -7,11 +7,12 @@
 | parity_ratio, parity_difference, equalized_odds_difference | `fairness` |
 | auc_behind_challenger | `challenger` |
 | coefficients_agree | `coefficients` |
+| auc_gain_from_transformers | `without_transformers` |
 
 The rules of fairness decide on the end of an interval that speaks for the model (see `fairness`): they fail what chance does
 not explain, so a small group passes by being small. `min_rows` is what says how small is too small, and where no two
-groups have so many rows a rule is an error. How far a scorecard is behind its challenger is decided on the difference itself,
-as a drop from production is: its interval is paired, so it is narrow, and it is told.
+groups have so many rows a rule is an error. How far a scorecard is behind its challenger, and what transformers gain, is
+decided on the difference itself, as a drop from production is: its interval is paired, so it is narrow, and it is told.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,6 +47,16 @@ class Challenger(BaseModel):
     auc: float
     ahead: Interval
     """Its AUC minus the model's, with the 95 % interval of the paired rows."""
+
+
+class WithoutTransformers(BaseModel):
+    """The same model, trained on the same rows without what transformers make."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    auc: float
+    gain: Interval
+    """The model's AUC minus this one's, with the 95 % interval of the paired rows."""
 
 
 class CoefficientSign(BaseModel):
@@ -135,6 +146,20 @@ def _auc_behind_challenger(inputs: GateInputs, condition: Condition) -> Decision
     )
 
 
+def _auc_gain_from_transformers(inputs: GateInputs, condition: Condition) -> Decision:
+    without = _measured(inputs, "without_transformers", WithoutTransformers)
+    auc = finite("the AUC on the test split", inputs.test_metrics.auc)
+    observed = round(auc - finite("the AUC without transformers", without.auc), AUC_DECIMALS)
+    holds = condition.holds(observed)
+    interval = f"95 % interval {without.gain.low:.4f} to {without.gain.high:.4f}"
+    return Decision(
+        holds,
+        observed,
+        f"what transformers make gains {observed:.4f} of AUC, {without.auc:.4f} to {auc:.4f}, which "
+        f"{is_or_is_not(holds)} {condition} ({interval}, n = {inputs.test_metrics.n})",
+    )
+
+
 def _coefficients_agree(inputs: GateInputs, condition: Condition) -> Decision:
     measured = inputs.measures.get("coefficients")
     if measured is None:
@@ -191,3 +216,7 @@ POINTS_RULES: Final[Mapping[str, Rule]] = {
     "coefficients_agree": Rule(_coefficients_agree, operators=(DEMANDED,), version=1),
 }
 """Of models in points."""
+TRANSFORMER_RULES: Final[Mapping[str, Rule]] = {
+    "auc_gain_from_transformers": Rule(_auc_gain_from_transformers, operators=(">", ">="), version=1),
+}
+"""Of models that read what transformers make."""

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import Mock
 
@@ -15,6 +16,7 @@ from platform_assets.drift.latency import LatencyHistogram
 from platform_assets.drift.monitor import Counters, StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import DriftLog, folder_of, newest_picture_key
+from platform_assets.drift.table import TABLE, by_day
 from platform_assets.outside_systems import OutsideSystems
 from resources.object_store import ObjectStoreError
 from resources.settings import PlatformSettings
@@ -116,6 +118,27 @@ def test_a_picture_for_each_of_the_newest_days(materialize, log, ledger, monkeyp
     assert sorted(pictures) == [f"drift 2026-11-{day}" for day in (24, 25)]
     encoded = pictures["drift 2026-11-25"].partition("base64,")[2].rstrip(")")
     assert base64.b64decode(encoded).startswith(b"\x89PNG")
+
+
+def test_many_days_are_one_picture_too(materialize, log, outside, monkeypatch):
+    """A season is longer than the days that have pictures of their own; each day counts by its worst verdict."""
+    monkeypatch.setattr(assets, "_DAYS_SHOWN", 2)
+    log.add([verdict(NOON)], Counters(), LatencyHistogram())
+    log.flush()
+    assert "KS by day" not in materialize()
+    for day in range(1, 5):
+        at = NOON + timedelta(days=day)
+        worse = replace(verdict(at + timedelta(hours=day)), ks=0.5 + day / 100)
+        log.add(
+            [verdict(at, "alarm"), worse, verdict(at + timedelta(hours=9))], Counters(), LatencyHistogram()
+        )
+    log.flush()
+    assert "image/png" in materialize()["KS by day"]
+    published = outside.warehouse.current(TABLE.format(line=LINE))
+    rows = by_day(outside.warehouse, published, 3).to_pylist()
+    assert [(row["minute"].day, row["minute"].hour) for row in rows] == [(24, 0), (25, 0), (26, 0)]
+    assert [row["ks"] for row in rows] == [0.52, 0.53, 0.54]
+    assert [(row["verdicts"], row["in_alarm"]) for row in rows] == [(3, True)] * 3
 
 
 def test_the_newest_days_picture_is_kept_for_browsers(materialize, log, outside):

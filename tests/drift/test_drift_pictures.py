@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from platform_assets.drift.pictures import drift_picture
+from platform_assets.drift.pictures import days_picture, drift_picture
 
 DAY = date(2026, 11, 22)
 ALARM_PINK, LINE_BLUE = (246, 222, 204), (0, 114, 178)
@@ -77,6 +77,22 @@ def test_no_line_goes_across_a_gap():
     whole = picture(rows(*range(600)))
     gap = picture(rows(*range(100)), rows(*range(500, 600)))
     assert pixels(gap, LINE_BLUE) < 0.5 * pixels(whole, LINE_BLUE)
+
+
+def test_days_are_drawn_as_minutes_are():
+    """A line from day to day, a gap where there was none, and an alarm shaded as long as it lasts."""
+
+    def days(*numbers, **told):
+        return rows(*(1440 * number for number in numbers), **told)
+
+    def drawn(*parts):
+        table = pa.Table.from_pylist([row for part in parts for row in part])
+        return Image.open(io.BytesIO(days_picture(table))).convert("RGB")
+
+    whole, gap = drawn(days(*range(60))), drawn(days(*range(10)), days(*range(50, 60)))
+    alarmed = drawn(days(*range(30)), days(*range(30, 60), in_alarm=True))
+    assert pixels(gap, LINE_BLUE) < 0.5 * pixels(whole, LINE_BLUE)
+    assert pixels(alarmed, ALARM_PINK) > 1000 > pixels(whole, ALARM_PINK) == 0
 
 
 @pytest.mark.parametrize(

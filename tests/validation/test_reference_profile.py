@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from platform_assets.drift.spec import DriftSpec
 from platform_assets.sketch.sketch import ReferenceProfile, compare
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.reference import reference_profile
@@ -45,6 +46,20 @@ def test_the_profile_holds_the_held_out_rows():
     assert tuple(profile.columns) == COLUMNS
     assert {column.rows for column in profile.columns.values()} == {960}
     assert distances(profile, held_out) == pytest.approx(dict.fromkeys(COLUMNS, 0.0), abs=1e-12)
+
+
+def test_the_profile_may_be_of_one_split():
+    """Its rows and no others; no reference is of rows that were trained on, or never held out."""
+    scored = make_scored(ROWS)
+    chosen = DriftSpec(reference_splits="validation").reference_splits
+    profile = reference_profile(scored, ("words",), mix=None, salt=SALT, splits=chosen)
+
+    of_split = scored.filter(pc.equal(scored["split"], "validation"))
+    assert {column.rows for column in profile.columns.values()} == {of_split.num_rows}
+    assert distances(profile, of_split) == pytest.approx(dict.fromkeys(COLUMNS, 0.0), abs=1e-12)
+    for wrong in ("train", "shift", []):
+        with pytest.raises(ValueError, match="reference_splits"):
+            DriftSpec(reference_splits=wrong)
 
 
 @settings(max_examples=20)

@@ -30,10 +30,12 @@ def make_asset(drift=None):
 def test_the_mix_makes_another_report_and_the_rest_of_the_drift_policy_does_not():
     """A new profile needs a new validation; another threshold of the monitor needs none."""
     assert identity(window_events=999, tolerance_ks=0.2) == identity()
+    assert identity(reference_splits=["validation", "test"]) == identity()
     others = [
         identity(),
         identity(reference_mix=MIX),
         identity(reference_mix={"imdb": 0.6, "rt": 0.4}),
+        identity(reference_splits="validation"),
         identity(version="n"),
         identity(gates={"auc": "> 0.9"}),
     ]

@@ -1,7 +1,8 @@
 """What of judging a model of a table is its own: a scorecard, fairness between groups, and what drift watches.
 
 A model is compared with what is nearest to it: trees with a logistic regression, which they must beat to be worth their
-hundreds of leaves; a scorecard with trees, its challenger, which tell what a model that can be read costs.
+hundreds of leaves; a scorecard with trees, its challenger, which tell what a model that can be read costs. One that reads
+what transformers make is compared with itself without it.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +20,10 @@ from platform_assets.tasks.tabular_classification.logistic import fit_logistic
 from platform_assets.tasks.tabular_classification.points import POINTS_FILE, PointsTable
 from platform_assets.tasks.tabular_classification.scorer import CLASSIFIER_FILE, Classifier
 from platform_assets.tasks.tabular_classification.spec import (
+    SCORE_WITHOUT_TRANSFORMERS,
+    ColumnSpec,
     GroupsSpec,
+    TabularParameters,
     TabularTrainingSpec,
 )
 from platform_assets.tasks.tabular_classification.trees import grow
@@ -33,7 +37,9 @@ from platform_assets.validation.task_rules import (
     FAIRNESS_RULES,
     POINTS_RULES,
     SCORECARD_RULES,
+    TRANSFORMER_RULES,
     Challenger,
+    WithoutTransformers,
 )
 from resources.errors import PlatformError
 from resources.unread import unread
@@ -51,6 +57,7 @@ _SCORING: Final = (
     "platform_assets.datasets.neighbours",
 )
 _BOOTSTRAP_SEED: Final = 20_260
+_BASELINE_REGULARISATION: Final = 1.0
 
 
 class TabularEvaluator:
@@ -62,7 +69,9 @@ class TabularEvaluator:
         *("challenger_regularisation", "seed"),
     )
     headline: Final = "auc"
-    rules: Final[Mapping[str, Rule]] = MappingProxyType({**SCORECARD_RULES, **FAIRNESS_RULES, **POINTS_RULES})
+    rules: Final[Mapping[str, Rule]] = MappingProxyType(
+        {**SCORECARD_RULES, **FAIRNESS_RULES, **POINTS_RULES, **TRANSFORMER_RULES}
+    )
 
     @cached_property
     def code(self) -> str:
@@ -132,28 +141,47 @@ class TabularEvaluator:
         Whoever takes hundreds of trees must be better than what one formula gives. And who gives them up for points should
         know what for: the challenger reads the columns as they are, and grows as the spec says of trees.
         """
-        from scipy.special import expit
+        trees = spec.of_trees if spec.model == "scorecard" else None
+        return _scores_of_raw(
+            "baseline", train, measured, spec.features, trees=trees, regularisation=_BASELINE_REGULARISATION
+        )
 
-        kinds = [KINDS[column.role] for column in spec.features.values()]
-        try:
-            encoding = Encoding.fit(train, spec.features)
-            rows, labels, names = encoding.rows(train), train["label"].to_numpy(), encoding.names
-            model = (
-                grow(rows, labels, kinds, names, spec.of_trees)
-                if spec.model == "scorecard"
-                else fit_logistic(rows, labels, kinds, names, regularisation=1.0)
+    def compared(
+        self,
+        train: "pa.Table",
+        measured: "pa.Table",
+        spec: TabularTrainingSpec,
+        *,
+        trained_with: Mapping[str, JsonValue],
+    ) -> "Mapping[str, NDArray[np.float64]]":
+        """See `Comparing.compared`: the same model on the raw columns, where it reads what transformers make.
+
+        It has the settings that the model was trained with, which a run may have given. A scorecard cannot be trained so.
+        """
+        fields = TabularParameters.model_fields
+        said = {name: value for name, value in trained_with.items() if name in fields}
+        # What is no single value, such as directions by column, stands in the spec alone.
+        parameters = TabularParameters.model_validate(spec.model_dump(include=set(fields)) | said)
+        if not spec.transformers or parameters.model == "scorecard":
+            return {}
+        # As the model itself reads its columns.
+        features = dict(sorted(spec.features.items()))
+        trees = parameters if parameters.model == "gradient_boosting" else None
+        return {
+            SCORE_WITHOUT_TRANSFORMERS: _scores_of_raw(
+                "without transformers",
+                train,
+                measured,
+                features,
+                trees=trees,
+                regularisation=parameters.regularisation,
             )
-        except PlatformError as problem:
-            raise ValidationError(f"baseline: {problem}") from None
-        except ValueError as problem:
-            raise ValidationError(f"baseline: cannot be fitted to these rows ({unread(problem)})") from None
-        scores: NDArray[np.float64] = expit(model.log_odds(encoding.rows(measured)))
-        return scores
+        }
 
     def measures(
         self, scored: "pa.Table", spec: TabularTrainingSpec, *, reference: "pa.Table", threshold: float
     ) -> Mapping[str, JsonValue]:
-        """See `Evaluator.measures`: those of any score, `challenger`, and where the spec names groups, `fairness`."""
+        """See `Evaluator.measures`: those of any score, and `challenger`, `without_transformers` and `fairness` where they apply."""
         labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
         clusters = clusters_of(scored, self.cluster_unit(spec))
         found: dict[str, JsonValue] = scorecard(labels, scores, reference["score"].to_numpy())
@@ -166,6 +194,14 @@ class TabularEvaluator:
                 name=self.baseline_name(spec),
                 auc=roc_auc(labels, trees),
                 ahead=Interval(value=ahead, low=low, high=high),
+            ).model_dump(mode="json")
+        if SCORE_WITHOUT_TRANSFORMERS in scored.column_names:
+            without = scored[SCORE_WITHOUT_TRANSFORMERS].to_numpy()
+            gain, low, high = paired_auc_difference(
+                labels, scores, without, clusters=clusters, seed=_BOOTSTRAP_SEED
+            )
+            found["without_transformers"] = WithoutTransformers(
+                auc=roc_auc(labels, without), gain=Interval(value=gain, low=low, high=high)
             ).model_dump(mode="json")
         if spec.fairness is not None:
             found["fairness"] = fairness(
@@ -208,6 +244,47 @@ class TabularEvaluator:
         if "fairness" in measures:
             drawn["fairness"] = fairness_picture(Fairness.model_validate(measures["fairness"]))
         return drawn
+
+
+def _scores_of_raw(
+    what: str,
+    train: "pa.Table",
+    measured: "pa.Table",
+    features: Mapping[str, ColumnSpec],
+    *,
+    trees: TabularParameters | None,
+    regularisation: float,
+) -> "NDArray[np.float64]":
+    """Probability of label 1 of each measured row by a model of the columns as they are.
+
+    Args:
+        what: The model is called, in messages.
+        train: Rows of the dataset, of split `train`.
+        measured: Rows of the dataset.
+        features: What it reads, in order.
+        trees: How trees are grown; None for a logistic regression.
+        regularisation: L2 penalty of that.
+
+    Raises:
+        ValidationError: it cannot be fitted.
+    """
+    from scipy.special import expit
+
+    kinds = [KINDS[column.role] for column in features.values()]
+    try:
+        encoding = Encoding.fit(train, features)
+        rows, labels, names = encoding.rows(train), train["label"].to_numpy(), encoding.names
+        model = (
+            fit_logistic(rows, labels, kinds, names, regularisation=regularisation)
+            if trees is None
+            else grow(rows, labels, kinds, names, trees)
+        )
+    except PlatformError as problem:
+        raise ValidationError(f"{what}: {problem}") from None
+    except ValueError as problem:
+        raise ValidationError(f"{what}: cannot be fitted to these rows ({unread(problem)})") from None
+    scores: NDArray[np.float64] = expit(model.log_odds(encoding.rows(measured)))
+    return scores
 
 
 def _codes(column: "pa.ChunkedArray") -> "NDArray[np.int64]":

@@ -26,6 +26,10 @@ FAIRNESS_GATES: Final = ("parity_ratio", "parity_difference", "equalized_odds_di
 """Rules of gates that need `fairness`."""
 SCORECARD_GATES: Final = ("auc_behind_challenger", "coefficients_agree")
 """Rules of gates that need `model: scorecard`."""
+TRANSFORMER_GATES: Final = ("auc_gain_from_transformers",)
+"""Rules of gates that need `transformers`, and a model that can be trained without them."""
+SCORE_WITHOUT_TRANSFORMERS: Final = "score_without_transformers"
+"""Column of scored rows, where the model reads what transformers make."""
 NO_WEIGHT: Final = (
     "a scorecard reads weights of evidence and nothing else; name the column in a transformer of the type woe, or say "
     "feature: false"
@@ -92,7 +96,7 @@ class ColumnsSpec(Section):
         if not self.features:
             raise ValueError("columns: none is a feature; give some the role numeric, categorical or ordinal")
         for name, column in self.columns.items():
-            if name in RESERVED and column.role != "target":
+            if name in (*RESERVED, SCORE_WITHOUT_TRANSFORMERS) and column.role != "target":
                 raise ValueError(
                     f"columns.{name}: is the name of a column that the platform adds; rename it in the source"
                 )
@@ -391,6 +395,17 @@ class TabularTrainingSpec(TrainingSpec, TableDatasetSpec, TransformersSpec, Tabu
             raise ValueError(
                 f"gates.{of_others[0]}: is measured of scorecards only; remove it, or choose model: scorecard"
             )
+        for name in TRANSFORMER_GATES:
+            if name in self.gates and not self.transformers:
+                raise ValueError(
+                    f"gates.{name}: the model reads nothing that transformers make, so there is nothing to gain; remove it, or "
+                    "name some under transformers"
+                )
+            if name in self.gates and self.model == "scorecard":
+                raise ValueError(
+                    f"gates.{name}: a scorecard cannot be trained without its weights of evidence; compare it with its "
+                    'challenger, as auc_behind_challenger: "<= 0.02"'
+                )
 
 
 def _check_groups(where: str, groups: GroupsSpec, columns: Mapping[str, ColumnSpec]) -> None:

@@ -10,6 +10,7 @@ from platform_assets.datasets.sources import open_source
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import TransformerUse
 from platform_assets.features.fit_input import file_rows, rows_to_fit
+from platform_assets.features.joined import JoinedTransformer
 from platform_assets.features.leak import (
     RULE_SET,
     RULE_SET_HASH,
@@ -20,6 +21,7 @@ from platform_assets.features.leak import (
     past_only,
     targets_known,
 )
+from platform_assets.features.leak_join import looked_up
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.errors import SubjectError
@@ -116,6 +118,12 @@ def _findings(
     warehouse: Warehouse,
 ) -> Iterator[Finding]:
     spec = fitted.spec
+    if isinstance(fitted, JoinedTransformer):
+        try:
+            yield looked_up(version.label, fitted, rows)
+        except FeatureError as problem:
+            yield _unjudged(version, "looked up", problem)
+        return
     if version.transformer_type in HISTORICAL:
         if use.available is not None and spec.available_column is None:
             yield _unjudged(

@@ -77,7 +77,7 @@ def plan(
             reason = f"{before.stage} runs"
         elif stage not in known:
             reason = "never materialized"
-        elif _current_fingerprint(line, stage, known, erasures, ledger) != _recorded_fingerprint(
+        elif _current_fingerprint(line, stage, known, erasures, outside) != _recorded_fingerprint(
             instance, key
         ):
             reason = "its configuration, code or input has changed"
@@ -144,7 +144,7 @@ def _unmade(
 
 
 def _current_fingerprint(
-    line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str, ledger: Ledger
+    line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str, outside: OutsideSystems
 ) -> str:
     """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
     spec, task, name = line.spec, line.task, line.name
@@ -164,7 +164,9 @@ def _current_fingerprint(
                 spec,
                 task.featurizer,
                 dataset_version=versions["dataset"],
-                transformers=applied_transformers(ledger, spec, task.featurizer),
+                transformers=applied_transformers(
+                    name, spec, task.featurizer, outside.ledger, outside.warehouse
+                ),
             )
         case "model":
             return model_fingerprint(spec, task.trainer, _features_of(known))

@@ -3,7 +3,8 @@
 (a) *apart*: nobody whom a transformer was fitted on is among the rows that the model is measured on; nor is a group.
 (b) *known*: where a line splits by time, every fitted row and its target were known before its first held-out row.
 (c) *past only*: a feature of a row is what it would be if only rows that were available before it had ever been.
-(d) *looked up*: what is joined of another source's table is the newest that was known before the row (`leak_join`).
+(d) *looked up*: what is joined of another source's table is the newest that was known before the row (`leak_join`); the
+    table itself is held against (c), on the rows of that source.
 
 Nothing here reads a store; `leak_gate` brings the rows. Findings are counts, and never values.
 """
@@ -190,7 +191,7 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
     Args:
         label: Of the transformer.
         fitted: A z-score or a lag.
-        rows: All rows of the line's dataset, as it sees them.
+        rows: All rows that it looks along: of the line's dataset, as it sees them, or of its own source.
 
     Raises:
         FeatureError: a column is missing, or is of another type.

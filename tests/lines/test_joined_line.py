@@ -19,6 +19,7 @@ from platform_assets.features import joined as joining
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import FILE_NAMESPACE
 from platform_assets.features.join_inputs import FeatureTable
+from platform_assets.features.transformer import FittedTransformer
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.lineage import trace
@@ -26,7 +27,14 @@ from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
 from platform_assets.lines import plan as planning
 from platform_assets.lines.line import Line, Lines, load_line, with_transformers
-from platform_assets.lines.runner import RunError, RunOutcome, materialize, open_instance, run_line
+from platform_assets.lines.runner import (
+    Materialization,
+    RunError,
+    RunOutcome,
+    materialize,
+    open_instance,
+    run_line,
+)
 from platform_assets.lines.status import line_status
 from platform_assets.manifest import ManifestError
 from platform_assets.models.errors import InstanceError
@@ -215,8 +223,12 @@ def test_the_other_line_is_not_run_with_it(
         if entry.body["rule_set"] == "features.no_leak"
     ]
     assert {(each["transformer"], each["rule"]) for each in verdict["evidence"]["findings"]} == {
-        ("visits_z@v1", "looked up"), ("stock_lag@v1", "looked up"), ("sales_z@v1", "past only")
-    }  # fmt: skip
+        ("visits_z@v1", "looked up"),
+        ("visits_z@v1", "past only"),
+        ("stock_lag@v1", "looked up"),
+        ("stock_lag@v1", "past only"),
+        ("sales_z@v1", "past only"),
+    }
     assert shops.planned(shops.line()) == {}
 
 
@@ -271,6 +283,16 @@ def test_a_trace_leads_back_to_the_table_and_to_what_it_was_made_of(shops: Shops
     )
     assert (visits["fitted_on"], visits["snapshot"]) == ("visits_dataset", dataset.snapshot_id)
     assert "joined" not in walked["transformers"]["sales_z"]
+
+
+def test_the_card_names_every_source(shops: Shops) -> None:
+    """Also those that were joined to the dataset."""
+    card = releases.active(shops.outside.ledger, "sales").card
+
+    written = shops.outside.object_store.get(card.html_key).decode()
+
+    for source in (shops.folder / "sales.parquet", "asset://visits_dataset", shops.folder / "stock.parquet"):
+        assert str(source) in written
 
 
 # --- Answers ---------------------------------------------------------------------------------------------
@@ -478,6 +500,13 @@ def test_a_table_that_means_something_else_is_not_given_to_the_released_model(sh
 # --- The leak gate ---------------------------------------------------------------------------------------
 
 
+def blocked(shops: Shops, line: Line, made: Materialization) -> str:
+    """Why a model of these features could not be deployed."""
+    model = example(ModelVersion, features=made.reference, fingerprint="f" * 64)
+    found = unmet(shops.outside.ledger, line.demands.of(model), now=datetime.now(UTC))
+    return "; ".join(map(str, found))
+
+
 def test_a_value_from_the_future_blocks(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
     """A join that forgets when values became known: the check fails, and a model of it could not be deployed."""
 
@@ -488,11 +517,48 @@ def test_a_value_from_the_future_blocks(shops: Shops, monkeypatch: pytest.Monkey
     monkeypatch.setattr(joining, "FeatureTable", careless)
     made = materialize(line, "features", shops.outside)
 
-    model = example(ModelVersion, features=made.reference, fingerprint="f" * 64)
-    blocking = "; ".join(map(str, unmet(shops.outside.ledger, line.demands.of(model), now=datetime.now(UTC))))
+    told = blocked(shops, line, made)
     assert made.checks == {"features_no_leak": False}
-    assert "features.no_leak on sales_features@" in blocking
-    assert "rows have other features of visits_z@v1 than the newest of its table" in blocking
+    assert "features.no_leak on sales_features@" in told
+    assert "rows have other features of visits_z@v1 than the newest of its table" in told
+
+
+def test_a_table_that_was_made_of_the_future_blocks(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The join may be right, and what it joins may have looked ahead where it was made."""
+    from platform_assets.features import assets
+
+    class Ahead:
+        def __init__(self, inner: FittedTransformer) -> None:
+            self.spec, self.to_bytes = inner.spec, inner.to_bytes
+
+        def transform(self, rows: pa.Table) -> pa.Table:
+            values = rows["Amount"].to_numpy()
+            return pa.table({"visits_z": values - values.mean()})
+
+    loaded, line = assets.load_fitted, shops.line(transformers=USES[:1])
+    monkeypatch.setattr(assets, "load_fitted", lambda store, version: Ahead(loaded(store, version)))
+    made = materialize(line, "features", shops.outside)
+
+    assert made.checks == {"features_no_leak": False}
+    assert "have other features of visits_z@v1 if only rows that were available" in blocked(shops, line, made)
+
+
+@pytest.mark.parametrize("gone", ["file", "snapshot"])
+def test_what_a_table_was_made_of_must_be_there_to_look_at(shops: Shops, gone: str) -> None:
+    """Where nobody can tell whether it looked ahead, it blocks."""
+    line = shops.line(transformers=[each.replace("latest", "v1") for each in USES])
+    if gone == "file":
+        stock(180).to_parquet(shops.folder / "stock.parquet")
+        told = "stock.parquet is no longer the file that it was fitted on"
+    else:
+        snapshot = shops.features().transformers[0].snapshot
+        shops.outside.warehouse.drop(snapshot.table, [snapshot.snapshot_id], also_current=True)
+        told = "the snapshot of visits_dataset that it was fitted on is gone"
+
+    made = materialize(line, "features", shops.outside)
+
+    assert made.checks == {"features_no_leak": False}
+    assert told in blocked(shops, line, made)
 
 
 def test_the_gate_can_be_asked_again(shops: Shops) -> None:

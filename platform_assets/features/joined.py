@@ -133,11 +133,19 @@ def with_table(
     Args:
         version: Of the transformer; one that is joined has been through `with_what_is_left`.
         fitted: The same.
-        time: The line's column of times, which a line that joins has.
+        time: The line's column of the role time.
         warehouse: Holds the table.
+
+    Raises:
+        FeatureError: there is a table to join, and no time as of which.
+        WarehouseError: the table cannot be read.
     """
-    if version.table is None or time is None:
+    if version.table is None:
         return fitted
+    if time is None:
+        raise FeatureError(
+            f"{version.label}: is joined as of the time of each row, and the line has none any more; give a column the role time"
+        )
     return JoinedTransformer(fitted, time, table_of(version, fitted.spec, warehouse))
 
 

@@ -338,6 +338,7 @@ def test_the_example_that_a_run_shows_is_answered(shops: Shops) -> None:
 # --- What changes elsewhere ------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_new_rows_of_the_other_line_are_joined_at_the_next_run(shops: Shops) -> None:
     """At the latest; what is pinned stays with the table of its version."""
     more = sales(760, seed=4, first=5000)
@@ -374,6 +375,7 @@ def test_another_table_under_the_same_version_is_another_input(shops: Shops) -> 
     assert shops.planned(shops.line())["visits_z"] == "rows of visits_dataset were erased or have expired"
 
 
+@pytest.mark.long
 def test_an_entity_of_a_file_that_is_erased_is_known_no_more(shops: Shops) -> None:
     """Its rows leave the table, the transformer is made again without them, and so are the features."""
     assert shops.erased(FILE_NAMESPACE, "a").outcome == "pass"
@@ -385,6 +387,7 @@ def test_an_entity_of_a_file_that_is_erased_is_known_no_more(shops: Shops) -> No
     assert known.null_count == len(known) > 0
 
 
+@pytest.mark.long
 def test_a_table_that_is_gone_is_one_clear_error_or_made_again(shops: Shops) -> None:
     """Pinned, nothing is joined in its place; at the latest, the same rows are published once more."""
     table = shops.features().joined_tables["visits_z"]
@@ -478,6 +481,7 @@ def test_the_released_model_is_compared_on_what_it_would_have_known_by_then(shop
     assert np.array_equal(found.scores, scored_again(shops, shops.table(newer.snapshot)))
 
 
+@pytest.mark.long
 def test_a_table_that_means_something_else_is_not_given_to_the_released_model(shops: Shops) -> None:
     """It keeps its own; once that is gone nobody can compare, which is said."""
     own = shops.features().joined_tables["visits_z"]
@@ -543,6 +547,7 @@ def test_a_table_that_was_made_of_the_future_blocks(shops: Shops, monkeypatch: p
     assert "have other features of visits_z@v1 if only rows that were available" in blocked(shops, line, made)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gone", ["file", "snapshot"])
 def test_what_a_table_was_made_of_must_be_there_to_look_at(shops: Shops, gone: str) -> None:
     """Where nobody can tell whether it looked ahead, it blocks."""
@@ -561,6 +566,7 @@ def test_what_a_table_was_made_of_must_be_there_to_look_at(shops: Shops, gone: s
     assert told in blocked(shops, line, made)
 
 
+@pytest.mark.long
 def test_the_gate_can_be_asked_again(shops: Shops) -> None:
     """By itself, on the published features, with the tables that they were joined with."""
     found, failure = check_alone(shops.outside.settings, shops.line(), "sales_features:features_no_leak")

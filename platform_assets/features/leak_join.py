@@ -55,21 +55,18 @@ def looked_up(label: str, joined: JoinedTransformer, rows: "pa.Table") -> Findin
 
 def _by_definition(joined: JoinedTransformer, asked: "pa.Table") -> Iterator[NDArray[np.uint64]]:
     """The features of each row bit by bit, shape (outputs,), until `MOST_HISTORY` rows have been compared; of one at least."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     spec, table = joined.spec, joined.table
     if table is None:
         raise FeatureError("its table is not here")
     key, time = str(spec.entity_key), str(spec.timestamp_column)
-    entities = _as_text(asked, key)
-    wanted = pa.array(list(dict.fromkeys(entities)), pa.string())
-    theirs = pa.array(_as_text(table, key), pa.string())
-    table = table.filter(pc.is_in(theirs, wanted))
-    positions: dict[str | None, list[int]] = {}
-    for at, entity in enumerate(_as_text(table, key)):
-        positions.setdefault(entity, []).append(at)
-    own_positions = {entity: np.array(found) for entity, found in positions.items()}
+    entities = _texts(asked, key)
+    table = table.filter(pc.is_in(_texts(table, key), entities.unique()))
+    places: dict[str, list[int]] = {}
+    for at, entity in enumerate(_texts(table, key).to_pylist()):
+        places.setdefault(entity, []).append(at)
+    positions = {entity: np.array(found) for entity, found in places.items()}
     times = known_or_never(known_times(table, time))
     available = known_or_never(known_times(table, spec.available_column or time))
     columns = [table[name].to_numpy().astype(np.float64) for name in spec.outputs.values()]
@@ -78,8 +75,8 @@ def _by_definition(joined: JoinedTransformer, asked: "pa.Table") -> Iterator[NDA
     nothing = np.full(features.shape[1], np.nan).view(np.uint64)
     oldest = oldest_known(spec)
     compared = 0
-    for entity, now in zip(entities, known_times(asked, joined.time).to_pylist(), strict=True):
-        own = own_positions.get(entity, np.empty(0, np.int64))
+    for entity, now in zip(entities.to_pylist(), known_times(asked, joined.time).to_pylist(), strict=True):
+        own = positions.get(entity, np.empty(0, np.int64))
         compared += own.size
         if compared > max(MOST_HISTORY, own.size):
             return
@@ -92,8 +89,7 @@ def _by_definition(joined: JoinedTransformer, asked: "pa.Table") -> Iterator[NDA
         yield nothing if too_old else features[newest].view(np.uint64)
 
 
-def _as_text(rows: "pa.Table", name: str) -> list[str | None]:
+def _texts(rows: "pa.Table", name: str) -> "pa.ChunkedArray":
     import pyarrow as pa
 
-    found: list[str | None] = decoded(column_of(rows, name)).cast(pa.string()).to_pylist()
-    return found
+    return decoded(column_of(rows, name)).cast(pa.string())

@@ -157,11 +157,9 @@ def _beside_tables(
     for own in released.features.transformers:
         if own.name not in scorer.joined:
             continue
-        spec, version = load_fitted(store, own).spec, own
-        if (newer := theirs.get(own.name)) and load_fitted(
-            store, newer
-        ).spec.normalised() == spec.normalised():
-            version = newer
+        spec, newer = load_fitted(store, own).spec, theirs.get(own.name)
+        is_alike = newer is not None and load_fitted(store, newer).spec.normalised() == spec.normalised()
+        version = newer if newer is not None and is_alike else own
         tables[own.name] = table_of(with_what_is_left(version, warehouse), spec, warehouse)
     return scorer.with_tables(tables)
 

@@ -287,10 +287,8 @@ def _zscore(
                 head = front
                 while head < end and wt[head] < since:
                     head += 1
-                # What becomes known late is mostly new: where there may be such, the newer half stays in the back. Which
-                # half that is may not depend on how far the window has moved, that is on who asks.
-                while front <= head and front < end:
-                    front = front + (end - front + 1) // 2 if late else end
+                # What becomes known late is mostly new: where there may be such, the newer half stays in the back.
+                front = head + (end - head + 1) // 2 if late else end
                 oldest, stale = NEVER, 0
                 b1 = b1_lost = b2 = b2_lost = 0.0
                 if head < end:

@@ -138,7 +138,8 @@ class TransformerVersion(AssetReference):
     """Of the rows of that snapshot, as for the next."""
     subject_column: str | None = None
     table: TableSnapshot | None = None
-    """Features of every row of its input, of a transformer that publishes them."""
+    """Features of every row of its input, of a transformer that publishes them; among a line's features only where it
+    was joined."""
 
     @property
     def version(self) -> str:
@@ -168,7 +169,7 @@ class FeaturesVersion(AssetReference):
     state_prefix: str | None = None
     """Where its fitted state lies in the object store; None where the recipe says all."""
     transformers: tuple[TransformerVersion, ...] = ()
-    """Those that were applied, with what `latest` was; none in older records."""
+    """Those that were applied, with what `latest` was; none in older records. One that was joined has its table."""
 
     @model_validator(mode="before")
     @classmethod
@@ -179,6 +180,16 @@ class FeaturesVersion(AssetReference):
         kept = {name: value for name, value in content.items() if name not in _FORMER_FIELDS}
         recipe = {name: content[name] for name in _FORMER_RECIPE}
         return {**kept, "featurizer_sha256": content["tokenizer_sha256"], "recipe": recipe}
+
+    @property
+    def joined_tables(self) -> dict[str, TableSnapshot]:
+        """The tables beside the dataset that features were looked up in, by name of the transformer."""
+        return {each.name: each.table for each in self.transformers if each.table is not None}
+
+    @property
+    def tables(self) -> tuple[TableSnapshot, ...]:
+        """Every table whose rows its own rows were made of, and its own."""
+        return (self.dataset.snapshot, self.snapshot, *self.joined_tables.values())
 
     @property
     def looks_at_history(self) -> bool:

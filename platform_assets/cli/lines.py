@@ -67,7 +67,7 @@ def run(
     if as_json:
         print_json({"run": asdict(outcome), "status": status})
     elif status is not None:
-        _print_summary(outcome, status, example=chosen.task.example_instance(chosen.spec), spec=spec)
+        _print_summary(outcome, status, example=chosen.example_instance, spec=spec)
     if not outcome.success:
         print(f"\nerror: {outcome.failure}", file=sys.stderr)
         raise typer.Exit(1)

@@ -10,8 +10,16 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import without_secrets
 from platform_assets.features.declared import BrokenTransformer, DeclaredTransformer
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.featurizer import Features, Featurizer, TransformerUse
+from platform_assets.features.featurizer import Features, Featurizer, TransformerUse, used_rows
 from platform_assets.features.fit_input import FitInput
+from platform_assets.features.joined import (
+    columns_behind,
+    join_code,
+    outcomes_by_name,
+    with_recorded_tables,
+    with_table,
+    with_what_is_left,
+)
 from platform_assets.features.leak import RULE_SET
 from platform_assets.features.leak_gate import judge_leaks
 from platform_assets.features.transformer import FittedTransformer, kernel_version
@@ -88,6 +96,11 @@ def features_fingerprint(
     if transformers:
         # Their features stand in this order.
         applied["transformers"] = " ".join(transformers)
+    if tables := {
+        f"table {name}": each.table.content_hash for name, each in transformers.items() if each.table
+    }:
+        # A version says of which rows its table was made, and not what an erasure has left of it.
+        applied |= tables | {"join": join_code()}
     return fingerprint(
         f"{line}_features",
         code=f"{_CODE}|{featurizer.code}",
@@ -97,14 +110,16 @@ def features_fingerprint(
 
 
 def applied_transformers(
-    ledger: Ledger, spec: BaseModel, featurizer: Featurizer[Any]
+    line: str, spec: BaseModel, featurizer: Featurizer[Any], ledger: Ledger, warehouse: Warehouse
 ) -> dict[str, TransformerVersion]:
-    """What the transformers of a spec are now, by name.
+    """What the transformers of a line's spec are now, by name; those that it joins with their tables as they are now.
 
     Raises:
-        FeatureError: one was never fitted, or never had the version that the spec names.
+        FeatureError: one was never fitted, never had the version that the spec names, or has lost its table.
+        WarehouseError: the warehouse does not answer.
     """
-    return {split_reference(each)[0]: resolve(ledger, each) for each in featurizer.uses(spec).names}
+    found = {split_reference(each)[0]: resolve(ledger, each) for each in featurizer.uses(spec).names}
+    return with_recorded_tables(found, line, ledger, warehouse)
 
 
 def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> dg.AssetsDefinition:
@@ -144,12 +159,13 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
                 published = published_reference(context, f"{line}_features", FeaturesVersion)
                 yield _judged_again(context, published, outside, featurizer.uses(resolved))
                 return
-            transformers = applied_transformers(outside.ledger, resolved, featurizer)
+            transformers = applied_transformers(line, resolved, featurizer, outside.ledger, outside.warehouse)
             fitted = _fitted(outside, resolved, featurizer, transformers)
             rows = outside.warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id)
             made = featurizer.apply(
                 rows, resolved, subject_column=dataset.subject_column, transformers=fitted
             )
+            known = outcomes_by_name(fitted, used_rows(rows))
             reference = FeaturesVersion(
                 dataset=dataset,
                 snapshot=_published(outside, made, dataset),
@@ -172,13 +188,15 @@ def features_asset(line: str, spec: BaseModel, featurizer: Featurizer[Any]) -> d
                         outside.warehouse,
                         made_from=_lineage(
                             f"{line}_dataset", made.table.column_names, made.made_from, rows.column_names
-                        ),
+                        )
+                        | columns_behind(fitted, f"{line}_dataset"),
                     ),
                     **(
                         {"transformers": [each.label for each in reference.transformers]}
                         if transformers
                         else {}
                     ),
+                    **(shown_table("joined", known) if known else {}),
                     **made.metadata,
                 },
             )
@@ -416,13 +434,19 @@ def _judged_again(
             f"{features.dataset.line}_features, as they are published, were made without transformers, so there is nothing "
             "to judge; materialize them: the check runs with them"
         )
+    transformers = [
+        with_what_is_left(each, outside.warehouse) if each.table else each for each in features.transformers
+    ]
     left = as_it_is(features.dataset, outside.warehouse)
     if left is None:
         raise FeatureError(
             f"the rows that {features.dataset.line}_features were made of are gone; materialize the dataset and the "
             "features again"
         )
-    fitted = {each.name: load_fitted(outside.object_store, each) for each in features.transformers}
+    fitted = {
+        each.name: with_table(each, load_fitted(outside.object_store, each), use.time, outside.warehouse)
+        for each in transformers
+    }
     rows = outside.warehouse.read(left.snapshot.table, left.snapshot.snapshot_id)
     return _judged(context, features, outside, use, fitted, rows)
 
@@ -438,7 +462,10 @@ def _fitted(
     for name, each in transformers.items():
         if refusal := featurizer.refusal(spec, name, specs):
             raise FeatureError(f"{each.label}: {refusal.reason}")
-    return fitted
+    time = featurizer.uses(spec).time
+    return {
+        name: with_table(each, fitted[name], time, outside.warehouse) for name, each in transformers.items()
+    }
 
 
 def state_of(outside: OutsideSystems, features: FeaturesVersion) -> Mapping[str, bytes]:

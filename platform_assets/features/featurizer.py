@@ -27,6 +27,8 @@ class TransformerUse:
     """Those that it uses, in its order: `credit_woe@v3`, `credit_woe@latest`."""
     split_time: str | None = None
     """The column by whose times its rows are split; None where they are split otherwise."""
+    time: str | None = None
+    """The column of the time as of which rows know what is joined to them; None where the spec names none."""
     available: str | None = None
     """The column that says when what is learnt from a row became known; None where the spec names none."""
     group: str | None = None
@@ -123,7 +125,8 @@ class Featurizer(Protocol[S_contra]):
             rows: What the task's ingestion has prepared.
             spec: The line's spec.
             subject_column: Whose each row is.
-            transformers: Those of `uses`, fitted, by name without a version. They see all rows as history.
+            transformers: Those of `uses`, fitted, by name without a version. They see all rows as history; one of another
+                source (`JoinedTransformer`) carries its table, and looks there what was known of each row.
 
         Raises:
             FeatureError: they cannot be made of these rows.

@@ -304,10 +304,24 @@ def point_in_time_join(
         >>> found["score"].to_pylist()
         [None, 1]
     """
+    rows = rows_of_table(labels, name="labels")
+    return joined_tables(Labels(rows, tuple(entity), time, include_current), features)[0]
+
+
+def joined_tables(labels: Labels, features: Sequence[FeatureTable]) -> "tuple[pa.Table, list[Outcomes]]":
+    """As `point_in_time_join`, and what became of the label rows, for each table of features.
+
+    Args:
+        labels: With their rows in memory.
+        features: Likewise.
+
+    Raises:
+        FeatureError: as `point_in_time_join`.
+    """
     import pyarrow as pa
 
-    rows = rows_of_table(labels, name="labels")
-    join = Join(Labels(rows, tuple(entity), time, include_current), features, _UNBOUNDED)
-    schema = pa.schema([*labels.schema, *join.added], metadata=labels.schema.metadata)
+    join = Join(labels, features, _UNBOUNDED)
+    given = labels.rows.schema
+    schema = pa.schema([*given, *join.added], metadata=given.metadata)
     chunks = list(join.chunks())
-    return pa.concat_tables(chunks) if chunks else schema.empty_table()
+    return pa.concat_tables(chunks) if chunks else schema.empty_table(), join.outcomes

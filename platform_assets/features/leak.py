@@ -3,6 +3,8 @@
 (a) *apart*: nobody whom a transformer was fitted on is among the rows that the model is measured on; nor is a group.
 (b) *known*: where a line splits by time, every fitted row and its target were known before its first held-out row.
 (c) *past only*: a feature of a row is what it would be if only rows that were available before it had ever been.
+(d) *looked up*: what is joined of another source's table is the newest that was known before the row (`leak_join`); the
+    table itself is held against (c), on the rows of that source.
 
 Nothing here reads a store; `leak_gate` brings the rows. Findings are counts, and never values.
 """
@@ -29,16 +31,17 @@ MEASURED: Final = ("validation", "test", "shift")
 """Splits that no transformer may have learnt from. `reserve` is not measured on."""
 SAMPLE_ROWS: Final = 2_000
 """Rows whose features are made again; of fewer rows, all."""
-_MOST_HISTORY: Final = 20_000_000
+MOST_HISTORY: Final = 20_000_000
 """Rows of history that are read again for them; entities with very long histories allow fewer."""
 _BATCH_HISTORY: Final = 250_000
 """Rows of history that lie in memory at a time, or those of one row where it has more."""
 RULE_SET_HASH: Final = fingerprint_of(
-    version=2,
+    version=3,
     apart="no subject or group of the fitted rows is among validation, test or shift; subject and time, where the split "
     "divides subjects; nobody can tell where no subject is in both, or rows without a key are not all there",
     known="time and available of every fitted row are before the first validation or test row, where rows are split by time",
     past_only="bit-equal from rows that were available before",
+    looked_up="bit-equal to the newest of the table whose time and availability are before the row's time",
     sample_rows=SAMPLE_ROWS,
 )
 Outcome = Literal["pass", "fail", "error"]
@@ -188,7 +191,7 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
     Args:
         label: Of the transformer.
         fitted: A z-score or a lag.
-        rows: All rows of the line's dataset, as it sees them.
+        rows: All rows that it looks along: of the line's dataset, as it sees them, or of its own source.
 
     Raises:
         FeatureError: a column is missing, or is of another type.
@@ -199,10 +202,10 @@ def past_only(label: str, fitted: FittedTransformer, rows: "pa.Table") -> Findin
     read = (spec.entity_key, spec.timestamp_column, spec.available_column, *spec.columns)
     # Whatever else the rows have would be copied with their histories.
     rows = rows.select([name for name in dict.fromkeys(read) if name in rows.column_names])
-    made, history, budget = _bits(fitted, rows), _History(fitted, rows), _MOST_HISTORY
+    made, history, budget = bits_of(fitted, rows), _History(fitted, rows), MOST_HISTORY
     batch: list[NDArray[np.int64]] = []
     looked_at, differing, size = 0, 0, 0
-    chosen = _sample(rows.num_rows)
+    chosen = sampled(rows.num_rows)
     for at in chosen:
         piece = history.of(at)
         budget -= piece.size
@@ -249,7 +252,7 @@ def _differing(
     alone = rows.take(pa.array(taken))
     key = str(fitted.spec.entity_key)
     alone = alone.set_column(alone.column_names.index(key), key, pa.array(owners).cast(pa.string()))
-    again = _bits(fitted, alone)
+    again = bits_of(fitted, alone)
     asked = np.flatnonzero(taken == chosen[owners])
     return int((made[chosen] != again[asked]).any(axis=1).sum())
 
@@ -261,9 +264,11 @@ class _History:
         import pyarrow.compute as pc
 
         spec = fitted.spec
-        self._times = _known(known_times(rows, str(spec.timestamp_column)))
+        self._times = known_or_never(known_times(rows, str(spec.timestamp_column)))
         self._available = (
-            self._times if spec.available_column is None else _known(known_times(rows, spec.available_column))
+            self._times
+            if spec.available_column is None
+            else known_or_never(known_times(rows, spec.available_column))
         )
         settings = spec.of_type()
         self._current = isinstance(settings, ZscoreSpec) and settings.include_current
@@ -290,13 +295,13 @@ class _History:
         return chosen
 
 
-def _known(times: "pa.Array") -> NDArray[np.int64]:
+def known_or_never(times: "pa.Array") -> NDArray[np.int64]:
     """As an array; what has no time is never known."""
     known: NDArray[np.int64] = times.fill_null(np.iinfo(np.int64).max).to_numpy()
     return known
 
 
-def _sample(rows: int) -> NDArray[np.int64]:
+def sampled(rows: int) -> NDArray[np.int64]:
     """Positions of the rows to look at, in no order of theirs: the lowest of a hash of the position."""
     if rows <= SAMPLE_ROWS:
         return np.arange(rows)
@@ -308,7 +313,7 @@ def _sample(rows: int) -> NDArray[np.int64]:
     return np.argsort(mixed, kind="stable")[:SAMPLE_ROWS]
 
 
-def _bits(fitted: FittedTransformer, rows: "pa.Table") -> NDArray[np.uint64]:
+def bits_of(fitted: FittedTransformer, rows: "pa.Table") -> NDArray[np.uint64]:
     """The outputs bit by bit, shape (rows, outputs); all missing ones are alike."""
     made = fitted.transform(rows)
     columns = [made[name].to_numpy() for name in fitted.spec.outputs.values()]

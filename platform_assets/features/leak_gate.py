@@ -10,6 +10,7 @@ from platform_assets.datasets.sources import open_source
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import TransformerUse
 from platform_assets.features.fit_input import file_rows, rows_to_fit
+from platform_assets.features.joined import JoinedTransformer
 from platform_assets.features.leak import (
     RULE_SET,
     RULE_SET_HASH,
@@ -20,6 +21,7 @@ from platform_assets.features.leak import (
     past_only,
     targets_known,
 )
+from platform_assets.features.leak_join import looked_up
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.governance.errors import SubjectError
@@ -116,6 +118,17 @@ def _findings(
     warehouse: Warehouse,
 ) -> Iterator[Finding]:
     spec = fitted.spec
+    if isinstance(fitted, JoinedTransformer):
+        try:
+            yield looked_up(version.label, fitted, rows)
+        except FeatureError as problem:
+            yield _unjudged(version, "looked up", problem)
+        try:
+            # Its table was made along the rows of its own source.
+            yield past_only(version.label, fitted.fitted, _input_rows(version, spec, warehouse))
+        except FeatureError as problem:
+            yield _unjudged(version, "past only", problem)
+        return
     if version.transformer_type in HISTORICAL:
         if use.available is not None and spec.available_column is None:
             yield _unjudged(
@@ -220,14 +233,20 @@ def rows_of_version(
 def _rows_of_snapshot(
     version: TransformerVersion, fitted: FittedTransformer, warehouse: Warehouse
 ) -> "pa.Table":
-    assert version.snapshot is not None
+    return rows_to_fit(fitted.spec, _input_rows(version, fitted.spec, warehouse)).rows
+
+
+def _input_rows(version: TransformerVersion, spec: TransformerSpec, warehouse: Warehouse) -> "pa.Table":
+    """All rows of what it was fitted on, as they are today."""
+    if version.snapshot is None:
+        return _whole_file(version, spec)
     # What an erasure or retention took out of it is among nobody's rows.
     left = remains_of(version.snapshot, warehouse)
     if left is None:
         raise _UnjudgedError(
             f"the snapshot of {version.dataset_asset} that it was fitted on is gone; name a later version"
         )
-    return rows_to_fit(fitted.spec, warehouse.read(left.table, left.snapshot_id)).rows
+    return warehouse.read(left.table, left.snapshot_id)
 
 
 def _rows_of_file(version: TransformerVersion, fitted: FittedTransformer) -> FittedRows:
@@ -237,12 +256,16 @@ def _rows_of_file(version: TransformerVersion, fitted: FittedTransformer) -> Fit
             f"it was fitted on {version.input_source}, and without entityKey nobody knows whose those rows are; "
             "name the column, or fit it on asset://<dataset>"
         )
+    return FittedRows(_whole_file(version, fitted.spec), key)
+
+
+def _whole_file(version: TransformerVersion, spec: TransformerSpec) -> "pa.Table":
     try:
-        source = open_source(fitted.spec.input_source)
+        source = open_source(spec.input_source)
         if source.sha256 != version.input_hash:
             raise _UnjudgedError(
                 f"{version.input_source} is no longer the file that it was fitted on; materialize it again"
             )
-        return FittedRows(file_rows(source, fitted.spec), key)
+        return file_rows(source, spec)
     except DatasetError as problem:
         raise _UnjudgedError(str(problem)) from None

@@ -5,7 +5,7 @@
 | the fitted state | `models/<env>/<name>/v<N>/fitted.json` |
 | what it was fitted on, for whoever finds the object | `models/<env>/<name>/v<N>/manifest.json` |
 | who fitted it, of which snapshot, on which rows | ledger entry of kind `transformer`, subject `<name>` |
-| which one `credit_woe@latest` is | the newest ledger entry of kind `transformer_latest`, subject `<name>` |
+| which one `credit_woe@latest` is, and the table that it published | the newest ledger entry of kind `transformer_latest`, subject `<name>` |
 
 The entry is what makes a version: objects without one are the leftovers of a process that died, and the next version
 takes their place. Numbers are given under a lock, and a data version has one number for good: who takes a change of
@@ -16,7 +16,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer import FittedTransformer, kernel_version, read_fitted
@@ -24,7 +24,7 @@ from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import canonical_sha256
 from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, canonical
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import TransformerVersion
+from platform_assets.references import TableSnapshot, TransformerVersion
 from resources.object_store import GdprClass, ObjectMissingError, ObjectStore, ObjectStoreError
 from resources.provenance import code_commit
 
@@ -218,16 +218,27 @@ def record_fit(fit: Fit, outside: OutsideSystems) -> TransformerVersion:
 
 
 def make_latest(version: TransformerVersion, ledger: Ledger) -> None:
-    """From now on it is what `@latest` means; where it is already, nothing is recorded."""
+    """From now on it is what `@latest` means, with the table that it published; where it is already, nothing is recorded."""
+    body: dict[str, Any] = {"data_version": version.data_version, "number": version.number}
+    if version.table is not None:
+        body["table"] = version.table.model_dump(mode="json")
     with ledger.exclusive() as writer:
         pointer = ledger.latest(LATEST_KIND, version.name)
-        if pointer is None or pointer.body["data_version"] != version.data_version:
+        if pointer is None or pointer.body != body:
             writer.append(
                 LATEST_KIND,
                 version.name,
                 fingerprint=pointer.hash if pointer else GENESIS,
-                body={"data_version": version.data_version, "number": version.number},
+                body=body,
             )
+
+
+def recorded_table(ledger: Ledger, version: TransformerVersion) -> TableSnapshot | None:
+    """The table of features that a version published last; None where it published none, or nobody recorded it."""
+    for entry in ledger.entries(kind=LATEST_KIND, subject=version.name, newest_first=True):
+        if entry.body["data_version"] == version.data_version and "table" in entry.body:
+            return TableSnapshot.model_validate(entry.body["table"])
+    return None
 
 
 def _put(fit: Fit, version: TransformerVersion, content: bytes, outside: OutsideSystems) -> None:

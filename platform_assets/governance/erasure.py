@@ -221,7 +221,7 @@ def _ancestors(
     """The versions that models were made of, and that are today one of those found."""
     found = {(each.name, each.version.snapshot_id) for each in holding.found if each.version}
     made_of = (model.report.model.features for model in models)
-    snapshots = {each for features in made_of for each in (features.snapshot, features.dataset.snapshot)}
+    snapshots = {each for features in made_of for each in features.tables}
     older = []
     for each in snapshots - {s for s in snapshots if (s.table, s.snapshot_id) in found}:
         # A table or snapshot that is no more can have become nothing that was found.

@@ -308,6 +308,7 @@ def fitted_on(transformer: TransformerVersion) -> dict[str, Any]:
         "fit_split": transformer.fit_split,
         "fit_rows": transformer.fit_rows,
         "object": transformer.object_key,
+        **({"joined": transformer.table.model_dump()} if transformer.table else {}),
     }
 
 

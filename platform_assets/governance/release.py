@@ -141,8 +141,7 @@ def retraining_of(ledger: Ledger, line: str, release_id: str) -> str | None:
 
 def data_of(features: FeaturesVersion) -> set[tuple[str, str]]:
     """The tables behind features, each with the snapshot's id and with its content hash."""
-    snapshots = (features.snapshot, features.dataset.snapshot)
-    return {(each.table, name) for each in snapshots for name in (each.snapshot_id, each.content_hash)}
+    return {(each.table, name) for each in features.tables for name in (each.snapshot_id, each.content_hash)}
 
 
 def removed_by(entry: Entry) -> set[tuple[str, str]]:
@@ -287,8 +286,7 @@ def _release_of(entry: Entry) -> Release:
 
 def _removals_of(target: Release) -> list[Key]:
     """What the first entries that took rows out of a release's data are found by, as `removed_by` compares them."""
-    features = target.card.registered.report.model.features
-    snapshots = (features.dataset.snapshot, features.snapshot)
+    snapshots = target.card.registered.report.model.features.tables
     return [
         *(Key(ERASURE, each.table, "content_hash", each.content_hash) for each in snapshots),
         *(Key(RETENTION, each.table, "snapshot_id", each.snapshot_id) for each in snapshots),

@@ -94,6 +94,12 @@ class Line:
         names = self.task.featurizer.uses(self.spec).names
         return {split_reference(each)[0]: each for each in names}
 
+    @property
+    def example_instance(self) -> str:
+        """An argument of `predict` that its model answers, to be shown."""
+        specs = {name: each.spec for name, each in self.transformers.items()}
+        return self.task.example_instance(self.spec, specs)
+
     def follows_latest(self, name: str) -> bool:
         """Whether each run looks up what the transformer is at the latest; else it is pinned to a version."""
         return split_reference(self.transformer_references[name])[1] is None

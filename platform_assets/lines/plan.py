@@ -1,6 +1,6 @@
 """What of a line must run, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +12,16 @@ from platform_assets.features.assets import applied_transformers, features_finge
 from platform_assets.features.declared import DeclaredTransformer
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import FitInput
-from platform_assets.features.versions import data_version, recorded, resolve, split_reference, versions_of
+from platform_assets.features.joined import is_joined
+from platform_assets.features.versions import (
+    data_version,
+    latest_version,
+    recorded,
+    recorded_table,
+    resolve,
+    split_reference,
+    versions_of,
+)
 from platform_assets.governance import release as releases
 from platform_assets.governance.assets import version_fingerprint
 from platform_assets.governance.suppression import Suppression
@@ -77,7 +86,7 @@ def plan(
             reason = f"{before.stage} runs"
         elif stage not in known:
             reason = "never materialized"
-        elif _current_fingerprint(line, stage, known, erasures, ledger) != _recorded_fingerprint(
+        elif _current_fingerprint(line, stage, known, erasures, outside) != _recorded_fingerprint(
             instance, key
         ):
             reason = "its configuration, code or input has changed"
@@ -104,11 +113,39 @@ def plan_transformers(
         )
         if line.follows_latest(name):
             reason = f"{running.stage} runs" if running else stale_transformer(declared, instance, outside)
+            reason = reason or _unrecorded(declared, line, outside.ledger)
         else:
             reason = _unmade(declared, reference, instance, outside, is_input_known=running is None)
         unchanged = "unchanged" if line.follows_latest(name) else f"pinned: {reference}"
         steps.append(Step(name, key, runs=bool(reason), reason=reason or unchanged))
     return steps
+
+
+def refuse_unmade_inputs(line: Line, steps: Iterable[Step], instance: dg.DagsterInstance) -> None:
+    """Refuse what would run a transformer on another line's dataset that nobody has made: it is not run with this line.
+
+    Raises:
+        FeatureError: there is one; the message names the line to run first.
+    """
+    own = f"{line.name}_dataset"
+    for step in steps:
+        declared = line.transformers.get(step.stage)
+        dataset = declared.spec.dataset if declared is not None and step.runs else None
+        if dataset is None or dataset == own:
+            continue
+        if recorded_reference(instance, dg.AssetKey(dataset), DatasetVersion) is None:
+            raise FeatureError(
+                f"{step.stage} reads {dataset}, which was never materialized, and is not made with {line.name}; run that first: "
+                f"platform-assets run {dataset.removesuffix('_dataset')}"
+            )
+
+
+def _unrecorded(declared: DeclaredTransformer, line: Line, ledger: Ledger) -> str:
+    """Why a transformer that is otherwise up to date must say again which table it published, for the line to join it."""
+    if not is_joined(declared.spec, line.name):
+        return ""
+    latest = latest_version(ledger, declared.name)
+    return "" if latest and recorded_table(ledger, latest) else "which table it published was never recorded"
 
 
 def _unmade(
@@ -144,7 +181,7 @@ def _unmade(
 
 
 def _current_fingerprint(
-    line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str, ledger: Ledger
+    line: Line, stage: str, known: Mapping[str, AssetReference], erasures: str, outside: OutsideSystems
 ) -> str:
     """The fingerprint that a stage would have if it ran now, on these versions of the stages before it."""
     spec, task, name = line.spec, line.task, line.name
@@ -164,7 +201,9 @@ def _current_fingerprint(
                 spec,
                 task.featurizer,
                 dataset_version=versions["dataset"],
-                transformers=applied_transformers(ledger, spec, task.featurizer),
+                transformers=applied_transformers(
+                    name, spec, task.featurizer, outside.ledger, outside.warehouse
+                ),
             )
         case "model":
             return model_fingerprint(spec, task.trainer, _features_of(known))

@@ -18,7 +18,7 @@ from platform_assets.governance.release import PinState, pin_state
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
-from platform_assets.lines.plan import Step, plan, plan_transformers
+from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import STAGES, AssetReference
 from platform_assets.step import REFERENCE_KEY, recorded_reference
@@ -103,6 +103,7 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
         stale = [step for step in steps if step.runs]
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
+        refuse_unmade_inputs(line, stale, instance)
         result = _execute(definitions, line, instance, [step.key for step in stale])
         outcome = _outcome(line, steps, result, instance)
         if _was_interrupted(result):
@@ -155,7 +156,9 @@ def materialize(
         keys = [asset_key(line, stage)]
         if stage == "features":
             # Whoever runs assets one by one knows the line's own only.
-            keys += [step.key for step in plan_transformers(line, instance, outside) if step.runs]
+            applied = plan_transformers(line, instance, outside)
+            refuse_unmade_inputs(line, applied, instance)
+            keys += [step.key for step in applied if step.runs]
         result = _execute(definitions, line, instance, keys, config=ops, tags=tags)
         if _was_interrupted(result):
             raise _interrupted(result, instance)

@@ -71,8 +71,10 @@ class CardInputs(BaseModel):
 
     @property
     def sources(self) -> list[dict[str, str | None]]:
-        """The dataset's sources with their licences, None where a source states none."""
-        return [{"uri": uri, "licence": self.source_licences.get(uri)} for uri in self.dataset.sources]
+        """The sources of the dataset, and of what was joined to it, with their licences, None where one states none."""
+        joined = (each.input_source for each in self.model.features.transformers if each.table)
+        uris = dict.fromkeys((*self.dataset.sources, *joined))
+        return [{"uri": uri, "licence": self.source_licences.get(uri)} for uri in uris]
 
     @property
     def measured_sources(self) -> str:

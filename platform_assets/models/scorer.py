@@ -1,6 +1,6 @@
 """A trained model that answers. One way to score for validation and serving."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import JsonValue
@@ -53,6 +53,20 @@ class Scorer(Protocol):
 def chosen_rows(rows: "pa.Table", chosen: "NDArray[np.bool_] | None") -> "pa.Table":
     """The rows that are chosen; all of them if None."""
     return rows if chosen is None else rows.filter(chosen)
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A scorer that looks features up in tables beside the dataset; of rows, it can score none without them."""
+
+    @property
+    def joined(self) -> Collection[str]:
+        """Names of the transformers whose tables it needs; none where its model looks nothing up."""
+        ...
+
+    def with_tables(self, tables: Mapping[str, "pa.Table"]) -> Scorer:
+        """The same with a table for each of these names."""
+        ...
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from platform_assets.datasets.ingestion import Ingestion
 from platform_assets.datasets.spec import OVERRIDABLE as DATASET_OVERRIDABLE
 from platform_assets.features.featurizer import Featurizer
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.models.trainer import Trainer
 from platform_assets.scaffold.draft import Drafter
 from platform_assets.tasks.training_spec import TrainingSpec
@@ -38,8 +39,8 @@ class Task(Generic[S]):
     """KServe's name of the models' format, by which it picks a serving runtime."""
     read_instance: Callable[[str], JsonValue]
     """What somebody asks about, from an argument of the command line; raises ValueError where it is none."""
-    example_instance: Callable[[S], str]
-    """An argument that `read_instance` reads and a model of this spec answers, to be shown."""
+    example_instance: Callable[[S, Mapping[str, TransformerSpec]], str]
+    """An argument that `read_instance` reads and a model of this spec, with these transformers, answers: to be shown."""
     drafter: Drafter | None = None
     """Writes the first draft of a line from a look at its data; None where somebody has to write it."""
     card_sections: Path | None = None

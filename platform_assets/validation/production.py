@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from platform_assets.features.errors import FeatureError
+from platform_assets.features.joined import table_of, with_what_is_left
+from platform_assets.features.versions import load_fitted
 from platform_assets.governance.release import Release
-from platform_assets.models.scorer import Scorer
-from platform_assets.references import DatasetVersion, ModelVersion
+from platform_assets.models.scorer import Joining, Scorer
+from platform_assets.references import DatasetVersion, FeaturesVersion, ModelVersion
 from platform_assets.validation.errors import ValidationError
 from resources.object_store import ObjectStore
 from resources.warehouse import Warehouse
@@ -58,7 +61,9 @@ def production_scores(
     favour it; of a dataset whose own split divides subjects, such as one by time, on some of its very rows. It is
     refused as well where rows must be scored again and lack what the released model reads, and all are where nobody
     can tell any more. A stored score is used where the row that it was given is still the same, and for a source
-    where that holds of all its rows; of a model that looks at the history of a row, where the dataset is the same.
+    where that holds of all its rows; of a model that looks at the history of a row, where the dataset is the same, and
+    so are the tables beside it. Where rows are scored again, what is looked up is looked up in the candidate's tables, as
+    the released model would do by then; in its own where the candidate has none that means the same.
 
     Args:
         release: The active release.
@@ -96,7 +101,7 @@ def production_scores(
     leaked = Counter(_of(sources, compared.known_to_training(divided=_divides(rows, subject))))
     scores = (
         np.full(len(sources), np.nan)
-        if report.model.features.looks_at_history and then.version != now.version
+        if _has_another_history(report.model.features, candidate.features)
         else compared.unchanged_scores(store, report.scores_key)
     )
     # By source: rows that are compared with one another are scored on one machine.
@@ -114,8 +119,49 @@ def production_scores(
         again = np.fromiter((source in unmeasured for source in sources), np.bool_, len(sources))
         chosen = pc.equal(rows["split"], "test").to_numpy()
         chosen[chosen] = again
-        scores[again] = load(store.folder(report.model.object_prefix)).score_rows(rows, chosen)
+        scorer = load(store.folder(report.model.object_prefix))
+        try:
+            scorer = _beside_tables(scorer, report.model, candidate, warehouse, store)
+        except FeatureError as problem:
+            reason = (
+                f"release {release.release_id} looks features up in a table that cannot be read ({problem})"
+            )
+            return ProductionScores(scores, refused=dict.fromkeys(sorted(unmeasured), reason) | refused)
+        scores[again] = scorer.score_rows(rows, chosen)
     return ProductionScores(scores, refused=refused)
+
+
+def _has_another_history(released: FeaturesVersion, candidate: FeaturesVersion) -> bool:
+    """Whether a model may give a row another score because other rows are others."""
+    if not released.looks_at_history:
+        return False
+    tables = candidate.joined_tables
+    return released.dataset.version != candidate.dataset.version or any(
+        name not in tables or tables[name].content_hash != table.content_hash
+        for name, table in released.joined_tables.items()
+    )
+
+
+def _beside_tables(
+    scorer: Scorer, released: ModelVersion, candidate: ModelVersion, warehouse: Warehouse, store: ObjectStore
+) -> Scorer:
+    """The released model's scorer with the tables that it looks features up in.
+
+    Raises:
+        FeatureError: one is gone.
+    """
+    if not (isinstance(scorer, Joining) and scorer.joined):
+        return scorer
+    theirs = {each.name: each for each in candidate.features.transformers if each.table}
+    tables = {}
+    for own in released.features.transformers:
+        if own.name not in scorer.joined:
+            continue
+        spec, newer = load_fitted(store, own).spec, theirs.get(own.name)
+        is_alike = newer is not None and load_fitted(store, newer).spec.normalised() == spec.normalised()
+        version = newer if newer is not None and is_alike else own
+        tables[own.name] = table_of(with_what_is_left(version, warehouse), spec, warehouse)
+    return scorer.with_tables(tables)
 
 
 def _not_comparable(then: DatasetVersion, now: DatasetVersion, left: str | None) -> str | None:

@@ -24,6 +24,7 @@ from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer_spec import read_transformer
 from platform_assets.features.version_making import Made, bins_of, make_version
 from platform_assets.features.versions import (
+    LATEST_KIND,
     LostVersionError,
     data_version,
     entry_of,
@@ -31,12 +32,14 @@ from platform_assets.features.versions import (
     latest_version,
     load_fitted,
     make_latest,
+    recorded_table,
     resolve,
     split_reference,
     versions_of,
 )
 from platform_assets.governance.retention import expired
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import TableSnapshot
 from resources.settings import PlatformSettings
 from tests.features.shops import WOE, declared, sales, write_transformer
 from tests.line_factory import ROOT, environment
@@ -88,6 +91,24 @@ def test_what_is_fitted_again_is_the_same_version(desk: Desk) -> None:
     assert again.version == first.version
     assert again.fitted.to_bytes() == first.fitted.to_bytes()
     assert len(list(desk.outside.ledger.entries())) == 2
+
+
+def test_the_ledger_says_which_table_a_version_published_last(desk: Desk) -> None:
+    """Told again it records nothing; another version, and one that published none, has none."""
+    ledger = desk.outside.ledger
+    version, other = desk.fit().version, desk.fit(columns=["Amount"]).version
+    tables = [
+        TableSnapshot(table="features.sales", snapshot_id=each, content_hash="c", rows=1) for each in "78"
+    ]
+    for table in (*tables, tables[-1]):
+        make_latest(version.model_copy(update={"table": table}), ledger)
+
+    assert recorded_table(ledger, version) == tables[-1]
+    assert recorded_table(ledger, other) is None
+    assert latest_version(ledger, "sales_woe") == version
+    assert len(list(ledger.entries(kind=LATEST_KIND))) == 4
+    make_latest(other, ledger)
+    assert recorded_table(ledger, version) == tables[-1]
 
 
 @pytest.mark.parametrize(

@@ -458,7 +458,7 @@ class TrainerContract:
 
     def test_the_example_is_an_instance(self, task: AnyTask, spec: TrainingSpec, scorer: Scorer) -> None:
         """What the command line shows can be asked."""
-        instance = task.read_instance(task.example_instance(spec))
+        instance = task.read_instance(task.example_instance(spec, {}))
         assert scorer.score_instances([instance]).shape == (1,)
         assert len(scorer.watched([instance])) == 1
 

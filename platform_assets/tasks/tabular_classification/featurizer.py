@@ -14,6 +14,7 @@ from platform_assets.features.featurizer import (
     TransformerUse,
     used_rows,
 )
+from platform_assets.features.joined import is_joined
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import RESERVED, TransformerSpec, ZscoreSpec
 from platform_assets.fingerprint import code_version
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = "platform_assets.tasks.tabular_classification"
 _LABEL_EVENT: Final = "1"
+_ENTITY_ROLES: Final = ("key", "group", "categorical", "ordinal")
+"""Of columns that are texts."""
 
 
 class TabularFeaturizer:
@@ -66,6 +69,7 @@ class TabularFeaturizer:
         return TransformerUse(
             names=spec.transformers,
             split_time=spec.named("time")[0] if spec.split.by == "time" else None,
+            time=next(iter(spec.named("time")), None),
             available=next(iter(spec.named("available")), None),
             group=next(iter(spec.named("group")), None),
             has_key=spec.key is not None,
@@ -131,7 +135,8 @@ def _refusals(
         spec.model == "scorecard" or wanted.dataset == f"{spec.line}_dataset"
     ):
         yield from _refused_targets(spec, name, wanted)
-    for column in wanted.columns:
+    joined = is_joined(wanted, spec.line)
+    for column in () if joined else wanted.columns:
         if column not in features:
             yield f"{name} transforms {column}, which is no feature of this line; known are {', '.join(features)}"
         elif historical and features[column].role != "numeric":
@@ -141,7 +146,9 @@ def _refusals(
                 f"{name} takes the place of {column}, which monotonic.{column} is about; remove that, and say "
                 "`monotonic` in the transformer"
             )
-    if historical:
+    if joined:
+        yield from _refused_joins(spec, name, wanted)
+    elif historical:
         there = {spec.key or ROW_ID, *spec.columns} - {spec.target}
         if wanted.entity_key not in there:
             yield f"{name} looks along {wanted.entity_key}, which is no column of this line"
@@ -166,17 +173,36 @@ def _refusals(
                 yield f"{name} takes the place of {shared[0]}, and so does {other}; keep one of them"
 
 
+def _refused_joins(spec: TabularTrainingSpec, name: str, wanted: TransformerSpec) -> Iterator[str]:
+    """What a table of another source needs of this line's rows: whose they are, and as of when they are asked about."""
+    entity, time = str(wanted.entity_key), next(iter(spec.named("time")), None)
+    looked_up = f"{name} is of another source, so its features are looked up"
+    if entity not in spec.columns:
+        yield f"{looked_up} by {entity}, which is no column of this line; known are {', '.join(spec.columns)}"
+    elif (role := spec.columns[entity].role) not in _ENTITY_ROLES:
+        yield (
+            f"{looked_up} by {entity}, which is {role}; an entity is named by texts: give it the role categorical, with "
+            "feature: false where the model must not read it"
+        )
+    if time is None:
+        yield f"{looked_up} as of the time of each row, and this line has none; give a column the role time"
+    for does, column in (("by", entity), ("as of", time)):
+        if made_of := _of_target(spec, column):
+            yield f"{looked_up} {does} {column}, which is made of {made_of}, as the target is, so it tells the answer"
+
+
+def _of_target(spec: TabularTrainingSpec, column: str | None) -> str | None:
+    """A column of the source that both this one and the target are made of."""
+    return min(spec.lineage.raw(column or "") & spec.lineage.raw(spec.target), default=None)
+
+
 def _told_by_history(spec: TabularTrainingSpec, name: str, wanted: TransformerSpec) -> Iterator[str]:
     """Where a window's place, owner or own row follows from what the target is made of."""
-
-    def of_target(column: str | None) -> str | None:
-        return min(spec.lineage.raw(column or "") & spec.lineage.raw(spec.target), default=None)
-
     for does, column in (
         ("orders rows by", wanted.timestamp_column),
         ("looks along", wanted.entity_key),
     ):
-        if made_of := of_target(column):
+        if made_of := _of_target(spec, column):
             yield (
                 f"{name} {does} {column}, which is made of {made_of}, as the target is, so it tells the answer; name it as "
                 "availableColumn only"
@@ -186,7 +212,7 @@ def _told_by_history(spec: TabularTrainingSpec, name: str, wanted: TransformerSp
     if (
         isinstance(settings, ZscoreSpec)
         and settings.include_current
-        and (made_of := of_target(wanted.available_column))
+        and (made_of := _of_target(spec, wanted.available_column))
     ):
         yield (
             f"{name} includes a row in its own window where {wanted.available_column} says that it was known, which is made "

@@ -4,14 +4,16 @@
 |---|---|---|
 | woe | its outputs, in place of the raw columns | computed of the raw columns of the instance |
 | zscore, lag | its outputs, beside the raw columns | the instance may give an output by its name; missing otherwise |
+| the same of another source | likewise | the instance gives each output, or null where nothing is known |
 
-A z-score or a lag looks along the history of an entity, which nobody keeps online yet.
+A z-score or a lag looks along the history of an entity, which nobody keeps online yet. Of another source, not even the
+caller has that history before the eyes: who leaves such a feature out would be answered as somebody of whom nothing is known.
 Columns that the spec derives are derived of the instance, by the same code as of the sources.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -19,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import rfc8785
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import NONE_FITTED
+from platform_assets.features.joined import JoinedTransformer
 from platform_assets.features.transformer import FittedTransformer, read_fitted
 from platform_assets.features.woe import Woe
 from platform_assets.models.errors import InstanceError
@@ -78,6 +81,8 @@ class Transformed(BaseModel):
     """Columns that transformers read in place of the model, by what they hold; nothing of them is fitted."""
     transformers: tuple[str, ...]
     """Names, in the order of their outputs."""
+    joined: dict[str, str] = Field(default_factory=dict)
+    """Of those that are looked up in a table: the dataset's column of the time as of which its rows know, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ class ModelInputs:
         wanted = table if chosen is None else table.filter(chosen)
         parts = [self.encoding.rows(wanted)]
         for each in self.transformers.values():
-            if each.spec.transformer_type in HISTORICAL:
+            if _looks_along_rows(each):
                 of_all = _matrix(each, table)
                 parts.append(of_all if chosen is None else of_all[chosen])
             else:
@@ -150,9 +155,10 @@ class ModelInputs:
         """The numbers of what somebody asks about, shape (instances, columns); see `read`.
 
         Raises:
-            InstanceError: as `read`.
+            InstanceError: as `read`, or one says nothing of a feature that is joined.
         """
         read = self._all_of(instances)
+        self._refuse_unsaid(instances)
         parts = [self.encoding.encoded(read)]
         for each in self.transformers.values():
             if each.spec.transformer_type in HISTORICAL:
@@ -198,8 +204,15 @@ class ModelInputs:
         """As files by name; equal inputs have equal bytes."""
         state = {ENCODING_FILE: self.encoding.to_bytes()}
         if self.transformers:
-            told = Transformed(columns=self.replaced, transformers=tuple(self.transformers))
-            state[TRANSFORMED_FILE] = rfc8785.dumps(told.model_dump(mode="json"))
+            told = Transformed(
+                columns=self.replaced,
+                transformers=tuple(self.transformers),
+                joined={name: each.time for name, each in self.joined.items()},
+            )
+            # A model that joins nothing has the bytes that it always had.
+            state[TRANSFORMED_FILE] = rfc8785.dumps(
+                told.model_dump(mode="json", exclude=None if told.joined else {"joined"})
+            )
             state |= {
                 _FITTED_FILE.format(name=name): each.to_bytes() for name, each in self.transformers.items()
             }
@@ -232,7 +245,18 @@ class ModelInputs:
             name: read_fitted((folder / _FITTED_FILE.format(name=name)).read_bytes())
             for name in told.transformers
         }
-        return cls(encoding, told.columns, fitted, derived)
+        joined = {name: JoinedTransformer(fitted[name], time) for name, time in told.joined.items()}
+        return cls(encoding, told.columns, fitted | joined, derived)
+
+    @property
+    def joined(self) -> dict[str, JoinedTransformer]:
+        """Those of the transformers that are looked up in a table, by name."""
+        return {name: each for name, each in self.transformers.items() if isinstance(each, JoinedTransformer)}
+
+    def with_tables(self, tables: Mapping[str, "pa.Table"]) -> Self:
+        """The same, with these tables for what is looked up, by name of the transformer."""
+        beside = {name: replace(each, table=tables[name]) for name, each in self.joined.items()}
+        return replace(self, transformers={**self.transformers, **beside})
 
     @property
     def _read(self) -> tuple[EncodedColumn, ...]:
@@ -284,6 +308,17 @@ class ModelInputs:
             row | {name: value for name, values in columns.items() if (value := values[at]) is not None}
             for at, row in enumerate(read)
         ]
+
+    def _refuse_unsaid(self, instances: Sequence[JsonValue]) -> None:
+        """Whoever asks says what was known of an entity elsewhere, if only that nothing was."""
+        for name, each in self.joined.items():
+            for output in each.spec.outputs.values():
+                for at, instance in enumerate(instances, start=1):
+                    if isinstance(instance, dict) and output not in instance:
+                        raise InstanceError(
+                            f"instance {at}: {output}: comes from the table of {name}, which this model has not beside it; "
+                            "give its value, or null where nothing is known"
+                        )
 
     def _refuse_without_place(self, derived: Mapping[str, Sequence[str | None]]) -> None:
         """A derived value of an ordinal column has a place in its order, as one that is given has."""
@@ -392,6 +427,11 @@ def _derived_in(folder: Path) -> Mapping[str, DerivedSpec]:
 
 def _unfitted(name: str, column: ColumnSpec) -> EncodedColumn:
     return EncodedColumn(name=name, kind=KINDS[column.role], values=tuple(map(text_of, column.order)))
+
+
+def _looks_along_rows(transformer: FittedTransformer) -> bool:
+    """Whether other rows of the dataset are the history of those that are chosen."""
+    return transformer.spec.transformer_type in HISTORICAL and not isinstance(transformer, JoinedTransformer)
 
 
 def _matrix(transformer: FittedTransformer, rows: "pa.Table") -> NDArray[np.float64]:

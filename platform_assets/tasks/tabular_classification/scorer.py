@@ -1,8 +1,8 @@
 """A trained model of a table with its encoding: rows or objects in, probabilities out."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
+from platform_assets.features.joined import is_joined
+from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.models.errors import TrainingError
 from platform_assets.tasks.tabular_classification.encoding import ENCODING_FILE
 from platform_assets.tasks.tabular_classification.inputs import ModelInputs
@@ -24,7 +26,7 @@ from platform_assets.tasks.tabular_classification.points import (
     points_table,
 )
 from platform_assets.tasks.tabular_classification.scorecard import Scorecard
-from platform_assets.tasks.tabular_classification.spec import ColumnsSpec
+from platform_assets.tasks.tabular_classification.spec import TabularTrainingSpec
 from platform_assets.tasks.tabular_classification.trees import Trees
 
 if TYPE_CHECKING:
@@ -107,6 +109,15 @@ class TabularScorer:
         """See `Scorer.score_instances`."""
         return self._score(self._ordered(self.inputs.instances(instances)))
 
+    @property
+    def joined(self) -> Collection[str]:
+        """See `Joining.joined`."""
+        return self.inputs.joined
+
+    def with_tables(self, tables: Mapping[str, "pa.Table"]) -> Self:
+        """See `Joining.with_tables`."""
+        return replace(self, inputs=self.inputs.with_tables(tables))
+
     def watched(self, instances: Sequence[JsonValue]) -> list[Mapping[str, float | str]]:
         """See `Scorer.watched`: every value that is there, as it was given."""
         return list(self.inputs.read(instances))
@@ -153,8 +164,11 @@ def _own_points(folder: Path, model: Scorecard, inputs: ModelInputs, threshold: 
     return table
 
 
-def example_instance(spec: ColumnsSpec) -> str:
-    """An object that a model of this spec answers: some of its columns, with values that any such column may have."""
+def example_instance(spec: TabularTrainingSpec, transformers: Mapping[str, TransformerSpec]) -> str:
+    """An object that a model of this spec answers: some of its columns, with values that any such column may have.
+
+    And every feature that is looked up in a table, which an instance must give.
+    """
     values: dict[str, JsonValue] = {}
     for name, column in spec.features.items():
         if name in spec.derived:
@@ -163,7 +177,10 @@ def example_instance(spec: ColumnsSpec) -> str:
             values[name] = 1
         elif column.role == "ordinal":
             values[name] = column.order[0]
-    return json.dumps(dict(list(values.items())[:_SHOWN_COLUMNS]), ensure_ascii=False)
+    given = dict(list(values.items())[:_SHOWN_COLUMNS])
+    joined = [each for each in transformers.values() if is_joined(each, spec.line)]
+    given |= {output: None for each in joined for output in each.outputs.values()}
+    return json.dumps(given, ensure_ascii=False)
 
 
 def read_instance(argument: str) -> JsonValue:

@@ -337,7 +337,8 @@ class TransformersSpec(Section):
         Many[Annotated[str, Field(pattern=TRANSFORMER)]], Field(max_length=50), AddedLater([])
     ] = ()
     """Each with its version: `credit_woe@v3` stays, `credit_woe@latest` is looked up by each run and recorded. Weights of
-    evidence take the place of their columns, z-scores and lags stand beside them."""
+    evidence take the place of their columns, z-scores and lags stand beside them; those of another source than the line's
+    dataset are looked up in their tables, as of the time of each row."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

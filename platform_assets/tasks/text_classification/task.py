@@ -19,6 +19,6 @@ TASK: Final[Task[TextTrainingSpec]] = Task(
     evaluator=TextEvaluator(),
     model_format="huggingface",
     read_instance=str,
-    example_instance=lambda _: "A wonderful film.",
+    example_instance=lambda *_: "A wonderful film.",
     drafter=TextDrafter(),
 )

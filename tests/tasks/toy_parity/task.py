@@ -257,5 +257,5 @@ TASK = Task(
     evaluator=ToyEvaluator(),
     model_format="toy",
     read_instance=int,
-    example_instance=lambda _: "7",
+    example_instance=lambda *_: "7",
 )

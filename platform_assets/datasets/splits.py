@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.spec import BlockSplitSpec, SplitSharesSpec
@@ -148,7 +148,7 @@ def keep_evenly(
 
 
 def left_over(
-    groups: "NDArray[np.int64]", split: str, rows: int, *, seed: int, ids: Iterable[str]
+    groups: "NDArray[np.signedinteger[Any]]", split: str, rows: int, *, seed: int, ids: Iterable[str]
 ) -> "NDArray[np.int64]":
     """Positions of the rows that go where `rows` of a split stay, an equal share of every group.
 

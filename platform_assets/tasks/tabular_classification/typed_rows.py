@@ -385,4 +385,5 @@ def _spelt(batch: "pa.RecordBatch") -> Iterable[bytes]:
         joined = pc.binary_join_element_wise(lengths, values, pa.scalar(":", pa.large_string()))
         spelt.append(joined.fill_null(pa.scalar("-", pa.large_string())))
     whole = pc.binary_join_element_wise(*spelt, pa.scalar("", pa.large_string()))
-    return whole.cast(pa.large_binary()).to_pylist()
+    spelt_bytes: list[bytes] = whole.cast(pa.large_binary()).to_pylist()
+    return spelt_bytes

@@ -150,6 +150,13 @@ def texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
     Raises:
         WrongRowsError: as `numbers`.
     """
+    from pandas.api.types import infer_dtype
+
+    if values.dtype == object and infer_dtype(values, skipna=True) == "string":
+        return [
+            None if absent else value
+            for value, absent in zip(values.tolist(), values.isna().tolist(), strict=True)
+        ]
     return _each(values, text_of, where, "a text or a number", None)
 
 
@@ -168,6 +175,13 @@ def times(values: "pd.Series[Any]", where: str) -> "NDArray[np.datetime64]":
     Raises:
         WrongRowsError: as `numbers`.
     """
+    if values.dtype.kind == "M":
+        naive = (
+            values
+            if getattr(values.dtype, "tz", None) is None
+            else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        )
+        return naive.to_numpy().astype("datetime64[us]")
     return np.array(
         _each(values, time_of, where, "a date or time", np.datetime64("NaT", "us")), dtype="datetime64[us]"
     )

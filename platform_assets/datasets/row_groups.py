@@ -5,15 +5,15 @@ file is looked at by itself. Groups are as exact as row ids, which are such dige
 """
 
 import hashlib
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator
 from typing import IO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_BYTES: Final = 64 << 20
+from platform_assets.datasets.scratch_file import scratch_file
+
+_MOST_BYTES: Final = 32 << 20
 """Of digests in memory; 40 bytes a row."""
 _FILES: Final = 64
 _UPPER_BITS: Final = np.uint64(58)
@@ -73,10 +73,7 @@ class RowGroups:
 
     def _spill(self) -> None:
         if not self._files:
-            # Without names, so that nothing stays of a process that is killed.
-            self._files = [tempfile.TemporaryFile() for _ in range(_FILES)]  # noqa: SIM115 - they go with the groups
-            for file in self._files:
-                weakref.finalize(self, file.close)
+            self._files = [scratch_file(self) for _ in range(_FILES)]
         entries = np.concatenate(self._entries)
         self._entries, self._bytes = [], 0
         part = (entries[:, 0] >> _UPPER_BITS).astype(np.uint8)

@@ -1,16 +1,15 @@
 """Rows that come once and are read several times: in memory, and on disk where they become many."""
 
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from platform_assets.datasets.scratch_file import scratch_file
 from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_BYTES: Final = 128 << 20
+_MOST_BYTES: Final = 64 << 20
 """Of rows in memory."""
 _BATCH_ROWS: Final = 1 << 16
 
@@ -20,7 +19,7 @@ class RowSpool:
 
     Args:
         schema: Of all of them.
-        most_bytes: In memory; beyond, all lie in a file without a name, so that nothing stays of a process that is killed.
+        most_bytes: In memory; beyond, all lie in a file.
     """
 
     def __init__(self, schema: "pa.Schema", *, most_bytes: int = _MOST_BYTES) -> None:
@@ -52,8 +51,7 @@ class RowSpool:
     def _spill(self) -> None:
         import pyarrow as pa
 
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - read for as long as somebody has the rows
-        weakref.finalize(self, self._file.close)
+        self._file = scratch_file(self)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writer = pa.ipc.new_file(self._file, self._schema, options=options)
         for batch in self._batches:

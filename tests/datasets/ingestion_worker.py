@@ -56,9 +56,7 @@ staged = warehouse.stage(
     retention_days=1,
     source_commit="0c0ffee",
 )
-report = judge_rows(
-    contract, warehouse.batches(staged.table, staged.snapshot_id), run_name="run", salt=SALT
-)
+report = judge_rows(contract, warehouse.batches(staged.table, staged.snapshot_id), run_name="run", salt=SALT)
 warehouse.publish(staged)
 print(
     peak_bytes() - before,

@@ -92,7 +92,9 @@ def column_of(draw: random.Random, role: str, rows: int) -> pa.Array:
             missing = draw.choice([0, 0.1]) if role == "available" or wrong else 0
             spread = draw.choice([3, 1000])
             stated = some([START + timedelta(minutes=17 * at) for at in range(spread)], missing)
-            kind = draw.choice(["text", pa.timestamp("us", "Europe/Berlin"), pa.timestamp("ns"), pa.timestamp("s", "UTC")])
+            kind = draw.choice(
+                ["text", pa.timestamp("us", "Europe/Berlin"), pa.timestamp("ns"), pa.timestamp("s", "UTC")]
+            )
             if isinstance(kind, str):
                 return pa.array([each and each.isoformat() for each in stated])
             return pa.array(stated, pa.timestamp("us", "UTC")).cast(pa.int64()).cast(pa.timestamp("us")).cast(kind, safe=False)  # fmt: skip
@@ -142,7 +144,9 @@ def case(draw: random.Random, folder: Path) -> tuple[TabularTrainingSpec, set[st
     for role in roles[1:]:
         if len(uris) > 1:
             given[{"test": "val_data_uri", "shift": "shift_data_uri"}[role]] = uris.pop()
-    return make_spec(train_data_uri=uris, **given), {f"k{draw.randrange(25)}" for _ in range(draw.choice([0, 3]))}
+    return make_spec(train_data_uri=uris, **given), {
+        f"k{draw.randrange(25)}" for _ in range(draw.choice([0, 3]))
+    }
 
 
 def whole_sources(spec: TabularTrainingSpec) -> list[RawSource]:
@@ -159,7 +163,9 @@ def whole_sources(spec: TabularTrainingSpec) -> list[RawSource]:
     ]
 
 
-def told(prepare: Callable[..., PreparedRows], sources: Callable[..., list[RawSource]], spec: Any, erased: set[str]) -> Any:
+def told(
+    prepare: Callable[..., PreparedRows], sources: Callable[..., list[RawSource]], spec: Any, erased: set[str]
+) -> Any:
     """All that there is to say about prepared rows, or why there are none."""
     try:
         found = prepare(spec, sources(spec), is_erased=lambda ids: [each in erased for each in ids])

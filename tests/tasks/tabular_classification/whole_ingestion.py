@@ -76,7 +76,6 @@ def prepare_whole(
     )
 
 
-
 def _refuse_one_name(sources: Sequence[RawSource]) -> None:
     """Rows are told apart by their source's name: what is of the line's own, and what another source costs."""
     first: dict[str, str] = {}

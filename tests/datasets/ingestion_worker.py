@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-import pyiceberg.io.pyarrow
 
 from platform_assets.datasets.batch_judge import judge_rows
 from platform_assets.datasets.contract import load_contract

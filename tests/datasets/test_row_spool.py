@@ -24,7 +24,10 @@ def test_rows_come_back_as_they_were_added(parts, most_bytes):
     schema = pa.schema({"text": pa.string(), "length": pa.int64()})
     spool = RowSpool(schema, most_bytes=most_bytes)
     batches = [
-        pa.record_batch([pa.array(part, pa.string()), [None if each is None else len(each) for each in part]], schema=schema)
+        pa.record_batch(
+            [pa.array(part, pa.string()), [None if each is None else len(each) for each in part]],
+            schema=schema,
+        )
         for part in parts
     ]
     for batch in batches:

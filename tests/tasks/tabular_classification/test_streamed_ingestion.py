@@ -7,8 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,7 +21,6 @@ from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import open_source, read_frame
 from platform_assets.tasks.tabular_classification.spec import TabularTrainingSpec
 from platform_assets.tasks.tabular_classification.task import TASK
-from platform_assets.tasks.tabular_classification.values import time_of, times
 from tests.tasks.tabular_classification.tables import make_spec
 from tests.tasks.tabular_classification.whole_ingestion import prepare_whole
 
@@ -181,7 +178,7 @@ def told(
 
 def compare(seed: int, folder: Path, tiny: Callable[[random.Random], None]) -> str:
     """One random case; says what became of it."""
-    draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    draw = random.Random(seed)
     try:
         spec, erased = case(draw, folder)
     except ValidationError:

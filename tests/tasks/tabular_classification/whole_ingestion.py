@@ -1,7 +1,6 @@
 """How the rows of a table were prepared when all of them lay in memory: the reference that preparing in parts must equal."""
 
 # As it was, with what it says about itself.
-# ruff: noqa: D103
 
 import hashlib
 import json

@@ -224,8 +224,9 @@ def batches(table: str, target: Any, snapshot_id: int) -> RowBatches:
 
 
 def _rows_of_a_batch(metadata: Any) -> int:
-    size_bytes = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * int(metadata.num_rows) // max(1, size_bytes)))
+    size_bytes: int = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size_bytes)))
 
 
 def read_files(io: Any, paths: Iterable[str], schema: "pa.Schema") -> "pa.Table":

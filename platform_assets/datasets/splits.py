@@ -148,7 +148,7 @@ def keep_evenly(
 
 
 def left_over(
-    groups: "NDArray[np.signedinteger[Any]]", split: str, rows: int, *, seed: int, ids: Iterable[str]
+    groups: "NDArray[np.integer[Any]]", split: str, rows: int, *, seed: int, ids: Iterable[str]
 ) -> "NDArray[np.int64]":
     """Positions of the rows that go where `rows` of a split stay, an equal share of every group.
 

@@ -984,10 +984,12 @@ def test_a_writer_that_is_killed_in_the_middle_of_its_batches_leaves_nothing(pla
     """The file that it was writing is nobody's, and goes with the next sweep."""
     warehouse = OutsideSystems(place_of).warehouse
     published = publish(warehouse, 1)
+    warehouse.sweep()
     with stager(place_of, 2, program="batch_stager.py") as process:
         assert process.stdout.readline() == "half\n"
         assert len(files_of(place_of) - referenced(place_of)) == 1
         process.kill()
+        process.wait()
     assert warehouse.current(TABLE) == published
     assert warehouse.sweep() == 1
     assert files_of(place_of) == referenced(place_of)

@@ -18,7 +18,7 @@ _MOST_BYTES: Final = 32 << 20
 _FILES: Final = 64
 _UPPER_BITS: Final = np.uint64(58)
 """What is left is a number below 64."""
-_WORDS: Final = 4
+_NUMBERS: Final = 4
 """Of 64 bits, in a digest."""
 
 
@@ -34,10 +34,10 @@ class RowGroups:
     def add(self, names: Iterable[bytes]) -> None:
         """What the groups of the next rows are called."""
         digests = b"".join([hashlib.sha256(name).digest() for name in names])
-        words = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, _WORDS)
-        rows = np.arange(self._rows, self._rows + len(words), dtype=np.uint64)
-        self._rows += len(words)
-        self._entries.append(np.column_stack([words, rows]))
+        numbers = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, _NUMBERS)
+        rows = np.arange(self._rows, self._rows + len(numbers), dtype=np.uint64)
+        self._rows += len(numbers)
+        self._entries.append(np.column_stack([numbers, rows]))
         self._bytes += self._entries[-1].nbytes
         if self._bytes > self._most_bytes:
             self._spill()
@@ -90,16 +90,16 @@ class RowGroups:
             self._spill()
         for file in self._files:
             file.seek(0)
-            yield _grouped(np.frombuffer(file.read(), dtype=np.uint64).reshape(-1, _WORDS + 1))
+            yield _grouped(np.frombuffer(file.read(), dtype=np.uint64).reshape(-1, _NUMBERS + 1))
 
 
 def _grouped(entries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    # The first word nearly always decides, and is sorted several times as fast.
+    # The first number nearly always decides, and is sorted several times as fast.
     ordered = entries[np.argsort(entries[:, 0], kind="stable")]
     same = ordered[1:] == ordered[:-1]
-    if (same[:, 0] & ~same[:, 1:_WORDS].all(axis=1)).any():
-        ordered = entries[np.lexsort(entries[:, _WORDS - 1 :: -1].T)]
+    if (same[:, 0] & ~same[:, 1:_NUMBERS].all(axis=1)).any():
+        ordered = entries[np.lexsort(entries[:, _NUMBERS - 1 :: -1].T)]
         same = ordered[1:] == ordered[:-1]
     begins = np.ones(len(ordered), dtype=bool)
-    begins[1:] = ~same[:, :_WORDS].all(axis=1)
-    return ordered[:, _WORDS].astype(np.int64), begins
+    begins[1:] = ~same[:, :_NUMBERS].all(axis=1)
+    return ordered[:, _NUMBERS].astype(np.int64), begins

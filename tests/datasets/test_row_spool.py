@@ -5,7 +5,6 @@ import tempfile
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,8 +49,7 @@ def test_nothing_lies_under_a_name(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("most_bytes", [0, 500, 1 << 20])
-@given(data=st.data())
+@given(data=st.data(), most_bytes=BOUNDS)
 def test_groups_are_those_of_pandas(data, most_bytes):
     """Rows that repeat, rows that stray from the first of their group, rows that others have in theirs."""
     rows = data.draw(st.integers(0, 60))

@@ -197,7 +197,7 @@ def compare(seed: int, folder: Path, tiny: Callable[[random.Random], None]) -> s
 def test_parts_and_the_whole_are_one(tmp_path, tiny, begin):
     """Rows, ids, splits, hashes, counters and refusals, of random tables, specs, parts and bounds of memory."""
     outcomes = []
-    for seed in range(begin, begin + (begin or 30)):
+    for seed in range(begin, begin + (begin or 20)):
         folder = tmp_path / str(seed)
         folder.mkdir()
         outcomes.append(compare(seed, folder, tiny))

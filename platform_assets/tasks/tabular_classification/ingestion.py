@@ -169,7 +169,8 @@ def _frozen_splits(raw: TypedRows, spec: TableDatasetSpec) -> NDArray[np.uint8]:
     plan, cut_test = spec.split, spec.val_data_uri is None
     splits = np.empty(raw.num_rows, dtype=np.uint8)
     times = raw.times(spec.named("time")[0]) if plan.by == "time" else None
-    for source, rows in raw.sources():
+    for source in raw.parts:
+        rows = source.rows
         if source.role != "train":
             splits[rows] = SPLIT_CODES[source.role]
         elif times is not None:

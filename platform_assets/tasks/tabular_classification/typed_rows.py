@@ -36,8 +36,8 @@ _CLASSES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One source among the rows."""
+class SourceRows:
+    """Where the rows of one source are."""
 
     name: str
     role: str
@@ -54,7 +54,7 @@ class TypedRows:
     """1 where the target has its positive value, 0 where it has another one, `NO_LABEL` where it has none."""
     classes: frozenset[str]
     """All values of the target."""
-    parts: tuple[_Part, ...]
+    parts: tuple[SourceRows, ...]
     columns: RowBatches
     """The subject's and the used columns, and the label; in batches of one source each."""
 
@@ -75,11 +75,6 @@ class TypedRows:
                 f"column {spec.target!r}: has {len(self.classes)} different values, {positive!r} "
                 f"{'among them' if positive in self.classes else 'not among them'}; a target has two, and states one as `positive`"
             )
-
-    def sources(self) -> Iterator[tuple[_Part, slice]]:
-        """Each source, and where its rows are."""
-        for part in self.parts:
-            yield part, part.rows
 
     def of_role(self, role: str) -> NDArray[np.bool_]:
         """Which rows are of sources of this role."""
@@ -198,7 +193,7 @@ def read_typed(spec: TableDatasetSpec, subject: str, sources: Sequence[RawSource
     schema = _schema(columns, spec)
     positive = text_of(spec.columns[spec.target].positive)
     spool, labels, classes = RowSpool(schema), [np.empty(0, np.int8)], set[str]()
-    parts: list[_Part] = []
+    parts: list[SourceRows] = []
     done = 0
     for given in sources:
         begin = done
@@ -209,7 +204,7 @@ def read_typed(spec: TableDatasetSpec, subject: str, sources: Sequence[RawSource
             labels.append(np.where(given_label, target == positive, NO_LABEL).astype(np.int8))
             spool.add(_as_batch(frame, labels[-1], schema))
             done += len(frame)
-        parts.append(_Part(given.source.name, given.role, slice(begin, done)))
+        parts.append(SourceRows(given.source.name, given.role, slice(begin, done)))
     return TypedRows(subject, np.concatenate(labels), frozenset(classes), tuple(parts), spool.rows())
 
 

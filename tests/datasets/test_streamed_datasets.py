@@ -76,7 +76,7 @@ def large_file(file: Path, rows: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("rows", "most_bytes"), [(1_100_000, 700 * MB), pytest.param(5_000_000, 850 * MB, marks=pytest.mark.long)]
+    ("rows", "most_bytes"), [(1_100_000, 700 * MB), pytest.param(5_000_000, 950 * MB, marks=pytest.mark.long)]
 )
 def test_memory_is_bounded(tmp_path, rows, most_bytes):
     """From the file to the published version: some buffers, and a few dozen bytes a row."""

@@ -157,7 +157,7 @@ def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, he
                     change.append(left, branch=_REWRITE_BRANCH, snapshot_properties=carried)
                 else:
                     rows = kept(table, left)
-                    iceberg_rows.append(change, rows, arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
+                    iceberg_rows.append(change, [rows], arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
             new_id = _taken_off_its_branch(change)
         _move_refs(change, old, new_id, content_hash)
         held.check()

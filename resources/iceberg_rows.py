@@ -10,17 +10,25 @@ structs that is null, and its scan is needed only for versions that carry no Arr
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from resources.iceberg_types import from_text, given_back
+from resources.row_batches import RowBatches
 from resources.warehouse import Snapshot, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ARROW_SCHEMA = "platform.arrow-schema"
+_ROW_GROUP_ROWS: Final = 1 << 20
+_ROW_GROUP_BYTES: Final = 64 << 20
+"""In Arrow's form: so much lies in memory while rows come in batches, and as much again in Parquet's."""
+_BATCH_ROWS: Final = 1 << 16
+_BATCH_BYTES: Final = 16 << 20
+_BUFFER_BYTES: Final = 1 << 20
+"""Of a column that is being read in batches, instead of all of its row group."""
 
 
 def checked_schema(table: str, schema: "pa.Schema") -> "pa.Schema":
@@ -38,13 +46,13 @@ def checked_schema(table: str, schema: "pa.Schema") -> "pa.Schema":
     return schema
 
 
-def is_shaped(target: Any, version: Snapshot, rows: "pa.Table", kept: "pa.Table") -> bool:
-    """Whether a version has the schema of these rows."""
+def is_shaped(target: Any, version: Snapshot, schema: "pa.Schema", kept: "pa.Schema") -> bool:
+    """Whether a version has this schema, and is kept under that one."""
     snapshot = target.metadata.snapshot_by_id(int(version.snapshot_id))
     if text := arrow_schema_of(snapshot):
-        return bool(from_text(text).equals(rows.schema))
+        return bool(from_text(text).equals(schema))
     then = target.schemas()[snapshot.schema_id]
-    return _plain(then.fields) == _plain(_iceberg_schema(kept.schema).fields)
+    return _plain(then.fields) == _plain(_iceberg_schema(kept).fields)
 
 
 def arrow_schema_of(snapshot: Any) -> str | None:
@@ -94,9 +102,13 @@ def schema_id_for(change: Any, schema: "pa.Schema") -> int:
     return new_id
 
 
-def append(change: Any, rows: "pa.Table", *, arrow: str, branch: str, carried: dict[str, str]) -> None:
-    """Add kept rows to a branch as one snapshot that carries these properties and the Arrow schema."""
-    files = [write(change, rows, f"{uuid4()}.parquet")] if rows.num_rows else []
+def append(
+    change: Any, parts: "Iterable[pa.Table]", *, arrow: str, branch: str, carried: dict[str, str]
+) -> None:
+    """Add kept rows, part after part, to a branch as one snapshot that carries these properties and the Arrow schema."""
+    filled = filter(len, parts)
+    first = next(filled, None)
+    files = [] if first is None else [write(change, chain([first], filled), f"{uuid4()}.parquet")]
     append_files(change, files, arrow=arrow, branch=branch, carried=carried)
 
 
@@ -110,8 +122,8 @@ def append_files(
             snapshot.append_data_file(file)
 
 
-def write(change: Any, rows: "pa.Table", name: str) -> Any:
-    """A new data file of kept rows, which nothing refers to yet."""
+def write(change: Any, parts: "Iterable[pa.Table]", name: str) -> Any:
+    """A new data file of kept rows, part after part, which nothing refers to yet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
@@ -120,17 +132,38 @@ def write(change: Any, rows: "pa.Table", name: str) -> Any:
     metadata = change.table_metadata
     place = load_location_provider(table_location=metadata.location, table_properties=metadata.properties)
     path: str = place.new_data_location(name)
-    with _io(change).new_output(path).create() as file:
-        pq.write_table(
-            # With its field ids, by which Iceberg's readers find a column.
-            pa.table(rows.columns, schema=schema_to_pyarrow(metadata.schema())),
+    # With its field ids, by which Iceberg's readers find a column.
+    schema = schema_to_pyarrow(metadata.schema())
+    with (
+        _io(change).new_output(path).create() as file,
+        pq.ParquetWriter(
             file,
+            schema,
             compression="zstd",
             store_decimal_as_integer=True,
             # What a version was in Arrow, the version says.
             store_schema=False,
-        )
+        ) as writer,
+    ):
+        for rows in _row_groups(parts):
+            writer.write_table(pa.table(rows.columns, schema=schema), _ROW_GROUP_ROWS)
     return parquet_file_to_data_file(_io(change), metadata, path)
+
+
+def _row_groups(parts: "Iterable[pa.Table]") -> "Iterator[pa.Table]":
+    """The rows in pieces that are worth a row group; a part is never divided here."""
+    import pyarrow as pa
+
+    gathered: list[pa.Table] = []
+    rows = size_bytes = 0
+    for part in parts:
+        gathered.append(part)
+        rows, size_bytes = rows + part.num_rows, size_bytes + part.nbytes
+        if rows >= _ROW_GROUP_ROWS or size_bytes >= _ROW_GROUP_BYTES:
+            yield pa.concat_tables(gathered)
+            gathered, rows, size_bytes = [], 0, 0
+    if gathered:
+        yield pa.concat_tables(gathered)
 
 
 def _io(change: Any) -> Any:
@@ -166,6 +199,34 @@ def read(table: str, target: Any, snapshot_id: int, columns: Sequence[str] | Non
         files = [task.file.file_path for task in target.scan(snapshot_id=snapshot_id).plan_files()]
         rows = read_files(target.io, files, schema)
     return rows.select(list(columns)) if columns else rows
+
+
+def batches(table: str, target: Any, snapshot_id: int) -> RowBatches:
+    """The rows of one version, in their order, in small batches; those of earlier releases are read whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = arrow_schema_of(target.metadata.snapshot_by_id(snapshot_id))
+    if text is None:
+        return RowBatches.of(read(table, target, snapshot_id))
+    schema = from_text(text)
+    files = [task.file for task in target.scan(snapshot_id=snapshot_id).plan_files()]
+
+    def scan(columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        wanted = pa.schema([schema.field(name) for name in columns])
+        for each in files:
+            with target.io.new_input(each.file_path).open() as file:
+                opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+                for batch in opened.iter_batches(_rows_of_a_batch(opened.metadata), columns=wanted.names):
+                    yield from given_back(pa.Table.from_batches([batch]), wanted).to_batches()
+
+    return RowBatches(schema, sum(each.record_count for each in files), scan)
+
+
+def _rows_of_a_batch(metadata: Any) -> int:
+    size_bytes: int = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size_bytes)))
 
 
 def read_files(io: Any, paths: Iterable[str], schema: "pa.Schema") -> "pa.Table":

@@ -4,8 +4,8 @@ Who changes a table holds one lock, and commits once. `iceberg_versions` tells t
 `iceberg_rows` how one is written and read under its own schema, `iceberg_removal` how rows and versions go.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -42,6 +42,7 @@ from resources.iceberg_versions import (
 from resources.locks import Held, Locks
 from resources.object_store import GdprClass
 from resources.postgres import ADDRESS_ADVICE, address_of, is_postgres
+from resources.row_batches import RowBatches
 from resources.warehouse import Rewrite, Snapshot, TablePolicy, WarehouseError
 
 if TYPE_CHECKING:
@@ -59,19 +60,14 @@ class _Draft:
 
     table: str
     content_hash: str
-    rows: "pa.Table"
-    """As they were given; where files bring them, none of them."""
-    written: "pa.Table"
+    schema: "pa.Schema"
+    """Of its rows as they were given."""
+    written: "pa.Schema"
     """The same in the types that Iceberg has."""
+    num_rows: int
     policy: TablePolicy
     subject: Subject
     source_commit: str
-    rows_of_files: int | None = None
-
-    @property
-    def counted(self) -> int:
-        """How many rows it has."""
-        return self.rows.num_rows if self.rows_of_files is None else self.rows_of_files
 
 
 _NO_DAY = DayFile(date.min, "", None)
@@ -130,7 +126,7 @@ class IcebergWarehouse:
     def stage(
         self,
         table: str,
-        rows: "pa.Table",
+        rows: "pa.Table | RowBatches",
         *,
         content_hash: str,
         gdpr_class: GdprClass,
@@ -145,18 +141,27 @@ class IcebergWarehouse:
         policy = checked(
             table, TablePolicy(gdpr_class, retention_days, time_column=time_column), subject, rows.schema
         )
-        written = kept(table, rows)
+        given = RowBatches.of(rows)
+        written = iceberg_rows.checked_schema(table, kept(table, given.schema.empty_table()).schema)
+        for _ in _kept_parts(table, given):
+            pass  # what cannot be kept is told before anything is there
 
         def append(change: Any, carried: dict[str, str]) -> None:
             iceberg_rows.append(
-                change, written, arrow=as_text(rows.schema), branch=AUDIT_BRANCH, carried=carried
+                change,
+                _kept_parts(table, given),
+                arrow=as_text(given.schema),
+                branch=AUDIT_BRANCH,
+                carried=carried,
             )
 
         with self._locked() as held:
             target = self._table(table, written, policy)
             return self._staged(
                 target,
-                _Draft(table, content_hash, rows, written, policy, subject, source_commit),
+                _Draft(
+                    table, content_hash, given.schema, written, given.num_rows, policy, subject, source_commit
+                ),
                 append,
                 held,
             )
@@ -183,7 +188,7 @@ class IcebergWarehouse:
         checked(table, policy, (None, None), schema)
         hashes = {day: content_hash(rows) for day, rows in days.items()}
         with self._locked() as held:
-            target = self._table(table, kept(table, schema.empty_table()), policy)
+            target = self._table(table, kept(table, schema.empty_table()).schema, policy)
             known = self._kept_days(target, table, on, keep, schema)
             # What is as it was keeps its file.
             new = {
@@ -193,7 +198,7 @@ class IcebergWarehouse:
 
             def append(change: Any, carried: dict[str, str]) -> None:
                 files = [
-                    iceberg_rows.write(change, kept(table, new[day]), new_name(day, hashes[day]))
+                    iceberg_rows.write(change, [kept(table, new[day])], new_name(day, hashes[day]))
                     if day in new
                     else known[day].file
                     for day in sorted(hashes)
@@ -205,16 +210,15 @@ class IcebergWarehouse:
             counted = sum(rows.num_rows for rows in new.values()) + sum(
                 known[day].file.record_count for day in hashes if day not in new
             )
-            like = schema.empty_table()
             draft = _Draft(
                 table,
                 hash_of_days(hashes.items()),
-                like,
-                kept(table, like),
+                schema,
+                kept(table, schema.empty_table()).schema,
+                counted,
                 policy,
                 (None, None),
                 source_commit,
-                counted,
             )
             return self._staged(target, draft, append, held)
 
@@ -259,9 +263,9 @@ class IcebergWarehouse:
             target.io, [found[day].file.file_path for day in sorted(set(days))], schema
         )
 
-    def _table(self, table: str, written: "pa.Table", policy: TablePolicy) -> Any:
+    def _table(self, table: str, written: "pa.Schema", policy: TablePolicy) -> Any:
         """The table, made if need be; the lock is held."""
-        schema = iceberg_rows.checked_schema(table, written.schema)
+        schema = iceberg_rows.checked_schema(table, written)
         self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
         # create_table_if_not_exists would write a metadata file before it finds the table.
         if self._catalog.table_exists(table):
@@ -283,7 +287,7 @@ class IcebergWarehouse:
                 existing.content_hash == draft.content_hash
                 and (existing.subject_column, existing.subject_namespace) == draft.subject
                 and (existing.published or _policy_with(existing) == policy)
-                and iceberg_rows.is_shaped(target, existing, draft.rows, draft.written)
+                and iceberg_rows.is_shaped(target, existing, draft.schema, draft.written)
             ):
                 return replace(
                     existing,
@@ -304,14 +308,14 @@ class IcebergWarehouse:
                 with ManageSnapshots(change) as refs:
                     refs.remove_branch(AUDIT_BRANCH)
             # A branch that does not exist begins empty, so the append is the whole version.
-            with iceberg_rows.under(change, iceberg_rows.schema_id_for(change, draft.written.schema)):
+            with iceberg_rows.under(change, iceberg_rows.schema_id_for(change, draft.written)):
                 append(change, carried)
             # Without the lock, a sweep may have taken the new files for a dead writer's.
             held.check()
         staged = version_at(target.refresh(), table, AUDIT_BRANCH)
-        if staged is None or staged.rows != draft.counted:
+        if staged is None or staged.rows != draft.num_rows:
             found = staged.rows if staged else 0
-            raise WarehouseError(f"table {table}: {found} rows are staged, {draft.counted} were written")
+            raise WarehouseError(f"table {table}: {found} rows are staged, {draft.num_rows} were written")
         return staged
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
@@ -336,8 +340,25 @@ class IcebergWarehouse:
         """See `Warehouse.read`."""
         target = self._load(table)
         found_id = known_id(target, table, snapshot_id)
-        try:
+        with self._reading(table, snapshot_id):
             return iceberg_rows.read(table, target, found_id, columns)
+
+    def batches(self, table: str, snapshot_id: str) -> RowBatches:
+        """See `Warehouse.batches`."""
+        target = self._load(table)
+        with self._reading(table, snapshot_id):
+            rows = iceberg_rows.batches(table, target, known_id(target, table, snapshot_id))
+
+        def scan(columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+            with self._reading(table, snapshot_id):
+                yield from rows.scan(columns)
+
+        return replace(rows, scan=scan)
+
+    @contextmanager
+    def _reading(self, table: str, snapshot_id: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as problem:
             # Either it was taken out while it was being read, and this tells so, or the table is damaged.
             known_id(self._load(table), table, snapshot_id)
@@ -482,6 +503,13 @@ class IcebergWarehouse:
                 if attempt == _LOAD_ATTEMPTS - 1:
                     raise
         raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first")
+
+
+def _kept_parts(table: str, rows: RowBatches) -> "Iterator[pa.Table]":
+    import pyarrow as pa
+
+    for batch in rows.batches():
+        yield kept(table, pa.Table.from_batches([batch], rows.schema))
 
 
 def _policy_with(snapshot: Snapshot) -> TablePolicy:

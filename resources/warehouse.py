@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from resources.errors import ResourceError
 from resources.object_store import GdprClass
 from resources.provenance import UNVERSIONED
+from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,7 +84,7 @@ class Warehouse(Protocol):
     def stage(
         self,
         table: str,
-        rows: "pa.Table",
+        rows: "pa.Table | RowBatches",
         *,
         content_hash: str,
         gdpr_class: GdprClass,
@@ -95,8 +96,8 @@ class Warehouse(Protocol):
     ) -> Snapshot:
         """Write `rows` where only an audit reads them; all that is published stays as it is.
 
-        Equal rows of equal schema and subject are not written again. The columns, and which of them names whom,
-        are this version's own for good; metadata of the Arrow schema is not kept. Class, retention and time
+        Rows that come in batches are written as they come, and never lie in memory together. Equal rows of equal schema
+        and subject are not written again. The columns, and which of them names whom, are this version's own for good; metadata of the Arrow schema is not kept. Class, retention and time
         column become the table's policy with the publication, or now where nothing is published yet.
 
         Raises:
@@ -164,6 +165,10 @@ class Warehouse(Protocol):
             snapshot_id: One of its versions.
             columns: These only, in this order.
         """
+        ...
+
+    def batches(self, table: str, snapshot_id: str) -> RowBatches:
+        """The rows of one snapshot as `read` has them, in small batches; they are there as long as the snapshot is."""
         ...
 
     def left_of(self, table: str, snapshot_id: str) -> str | None:

@@ -6,11 +6,12 @@ And the audit table of what the assertions on schemas have found.
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import Any
 
 import dagster as dg
 
-from platform_assets.datasets.batch_judge import judge_table
+from platform_assets.datasets.batch_judge import judge_rows
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult
 from platform_assets.datasets.data_docs import data_docs_key, data_docs_page
@@ -19,10 +20,12 @@ from platform_assets.datasets.ingestion import (
     Ingestion,
     PreparedRows,
     RawSource,
+    opened,
     read_sources,
     sources_of,
 )
 from platform_assets.datasets.judging import (
+    check_source_schema,
     domain_verdict,
     judged_again,
     refusal,
@@ -30,7 +33,6 @@ from platform_assets.datasets.judging import (
     schema_result,
 )
 from platform_assets.datasets.promises import column_promises
-from platform_assets.datasets.raw_schema import RawReport, check_raw
 from platform_assets.datasets.schema_breaker import (
     Circumstances,
     SeenSource,
@@ -43,7 +45,7 @@ from platform_assets.datasets.schema_breaker import (
 )
 from platform_assets.datasets.schema_changes import TABLE, schema_changes, schema_changes_table, summary_of
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.datasets.sources import open_source, sources_hash, without_secrets
+from platform_assets.datasets.sources import sources_hash, without_secrets
 from platform_assets.datasets.spec import OVERRIDABLE, DatasetSpec
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.suppression import Suppression, publish_unless_erased
@@ -64,10 +66,8 @@ from platform_assets.step import (
     with_overrides,
 )
 from resources.provenance import code_commit, descends, source_commit
+from resources.row_batches import RowBatches
 from resources.warehouse import Snapshot, Warehouse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _CODE = code_version(
     "dataset",
@@ -116,7 +116,7 @@ def dataset_fingerprint(
 
 def current_source_hash(spec: DatasetSpec) -> str:
     """Hash of the sources as they are now."""
-    return sources_hash(open_source(uri) for uri, _ in sources_of(spec))
+    return sources_hash(opened(uri) for uri, _ in sources_of(spec))
 
 
 def dataset_asset(
@@ -172,12 +172,12 @@ def dataset_asset(
                 _refuse_other_test_rows(spec, resolved)
                 sources = yield from making.admitted_sources(resolved)
                 prepared = making.prepared(resolved, sources)
-                staged = making.staged(resolved, prepared.table)
+                staged = making.staged(resolved, prepared.rows)
                 report = yield from making.audited(staged)
             except DatasetError:
                 yield making.breaker_check()
                 raise
-            published = making.published(staged, resolved, prepared.table)
+            published = making.published(staged, resolved, prepared.rows)
             making.trial_passed()
             yield making.breaker_check()
             subject = ingestion.subject(resolved)
@@ -224,7 +224,7 @@ def _shown(
     return {
         **stored_table(
             reference.snapshot,
-            prepared.table.schema,
+            prepared.rows.schema,
             making.warehouse,
             constraints=column_promises(making.contract),
         ),
@@ -279,7 +279,13 @@ class DatasetMaking:
             # A file whose shape nobody can tell is no better than one of the wrong shape.
             state = trip(self.ledger, self.name, str(problem), self.circumstances)
             raise BreakerOpenError(f"{problem}\n  {way_out(state)}") from None
-        seen = [SeenSource(each.source.uri, self._check_raw(each)) for each in sources]
+        seen = [
+            SeenSource(
+                each.source.uri,
+                check_source_schema(self.contract, each, run_name=self.run_name, salt=self.salt),
+            )
+            for each in sources
+        ]
         state, changed = settle(self.ledger, self.name, seen, self.circumstances)
         self.schema = schema_result(self.contract, seen)
         self.schema_ge_run_id = seen[0].report.ge_run_id
@@ -303,19 +309,19 @@ class DatasetMaking:
             spec, sources, is_erased=lambda ids: self.erasures.covers_each(namespace, ids)
         )
 
-    def published(self, staged: Snapshot, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
+    def published(self, staged: Snapshot, spec: DatasetSpec, rows: RowBatches) -> Snapshot:
         """The staged rows as the current version, unless a subject among them was erased meanwhile."""
         subject = self.ingestion.subject(spec)
         return publish_unless_erased(
             staged,
-            rows[subject.name].to_pylist(),
+            chain.from_iterable(batch.column(0).to_pylist() for batch in rows.batches([subject.name])),
             namespace=subject.namespace,
             warehouse=self.warehouse,
             ledger=self.ledger,
             salt=self.salt,
         )
 
-    def staged(self, spec: DatasetSpec, rows: "pa.Table") -> Snapshot:
+    def staged(self, spec: DatasetSpec, rows: RowBatches) -> Snapshot:
         """The prepared rows, where only an audit reads them."""
         subject = self.ingestion.subject(spec)
         return self.warehouse.stage(
@@ -331,8 +337,8 @@ class DatasetMaking:
 
     def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:
         """The contract's report on the staged rows, each domain a verdict and a check."""
-        rows = self.warehouse.read(staged.table, staged.snapshot_id)
-        report = judge_table(self.contract, rows, run_name=self.run_name, salt=self.salt)
+        rows = self.warehouse.batches(staged.table, staged.snapshot_id)
+        report = judge_rows(self.contract, rows, run_name=self.run_name, salt=self.salt)
         docs = self._data_docs(report, staged.content_hash)
         self._record(f"{self.name}@{staged.content_hash}", self.schema, self.schema_ge_run_id)
         for domain in report.domains:
@@ -395,15 +401,6 @@ class DatasetMaking:
             description=state.reason,
             metadata={"state": state.state}
             | ({"by": state.by, "since": state.since.isoformat()} if state.since else {}),
-        )
-
-    def _check_raw(self, given: RawSource) -> RawReport:
-        return check_raw(
-            self.contract,
-            given.frame,
-            suffix=given.source.suffix,
-            run_name=self.run_name,
-            salt=self.salt,
         )
 
     def _record(self, subject: str, result: DomainResult, ge_run_id: str, *, alone: bool = False) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from platform_assets.datasets.batches import BatchedTable, Cells, batched, kind_of_type
+from platform_assets.datasets.batches import BatchedTable, Cells, batched, kind_of_type, plain_schema
 from platform_assets.datasets.contract import Contract, Expectation
 from platform_assets.datasets.contract_run import (
     ContractReport,
@@ -31,6 +31,7 @@ from platform_assets.datasets.measures import Measure, can_be_compared, measure_
 from platform_assets.datasets.row_hash import MOST_ROW_HASHES, row_hashes
 from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.frames import to_frame
+from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,25 @@ def judge_table(
     if table.num_rows > MOST_ROWS_FOR_GE:
         return judge_batches(contract, batched(table), run_name=run_name, domains=domains, salt=salt)
     return run_contract(contract, table.to_pandas(), run_name=run_name, domains=domains, salt=salt)
+
+
+def judge_rows(
+    contract: Contract,
+    rows: RowBatches,
+    *,
+    run_name: str,
+    domains: Collection[str] | None = None,
+    salt: bytes | None = None,
+) -> ContractReport:
+    """The report on rows that come in batches, as `judge_table` has it of a table; only few of them are read whole.
+
+    Raises:
+        ContractError: As `judge_table`.
+    """
+    if rows.num_rows <= MOST_ROWS_FOR_GE:
+        return judge_table(contract, rows.read(), run_name=run_name, domains=domains, salt=salt)
+    table = BatchedTable("the table", plain_schema(rows.schema), rows.scan)
+    return judge_batches(contract, table, run_name=run_name, domains=domains, salt=salt)
 
 
 def judge_batches(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -105,7 +105,7 @@ def parquet_batches(file: Path, *, name: str, columns: Sequence[str]) -> Batched
         rows = _rows_of_parquet(opened)
 
     def scan(wanted: Sequence[str]) -> "Iterator[pa.RecordBatch]":
-        first_row = 0
+        first_row, odd = 0, None
         try:
             with pq.ParquetFile(
                 file, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
@@ -113,15 +113,18 @@ def parquet_batches(file: Path, *, name: str, columns: Sequence[str]) -> Batched
                 _refuse_changes(file, seen, name)
                 for batch in opened.iter_batches(rows, columns=list(wanted), use_threads=False):
                     plain = _plain(batch.select(list(wanted)))
-                    _refuse_odd_texts(plain, name, first_row)
+                    odd = _earlier(odd, _odd_text(plain, name, first_row))
                     first_row += plain.num_rows
-                    yield plain
+                    if odd is None:
+                        yield plain
         except (pa.ArrowException, OSError, ValueError):
             _refuse_changes(file, seen, name)
             raise NoTableError(
                 f"{name}: is no Parquet file that can be read to its end: it is damaged or cut off; write it again"
             ) from None
         _refuse_changes(file, seen, name)
+        if odd is not None:
+            raise NoTableError(str(odd.problem))
 
     return BatchedTable(name, pa.schema([schema.field(column) for column in columns]), scan)
 
@@ -159,14 +162,38 @@ def _refuse_changes(file: Path, seen: tuple[int, ...] | None, name: str) -> None
         ) from None
 
 
-def _refuse_odd_texts(batch: "pa.RecordBatch", name: str, first_row: int) -> None:
-    """As where a file is read whole."""
+class _Odd(NamedTuple):
+    """A text that is none. Where a file is read whole, the first column that has one is told, and its first row."""
+
+    order: tuple[int, bool]
+    """Position of the column; bytes that are no text come before NUL."""
+    problem: ReadingError
+
+
+def _odd_text(batch: "pa.RecordBatch", name: str, first_row: int) -> _Odd | None:
     import pyarrow as pa
 
-    try:
-        refuse_odd_texts(pa.Table.from_batches([batch]), name=name, is_named=True, first_row=first_row)
-    except ReadingError as problem:
-        raise NoTableError(str(problem)) from None
+    def refused(columns: Sequence[str]) -> ReadingError | None:
+        rows = pa.Table.from_batches([batch.select(list(columns))])
+        try:
+            refuse_odd_texts(rows, name=name, is_named=True, first_row=first_row)
+        except ReadingError as problem:
+            return problem
+        return None
+
+    if refused(batch.schema.names) is None:
+        return None
+    return next(
+        _Odd((at, "NUL" in problem.reason), problem)
+        for at, column in enumerate(batch.schema.names)
+        if (problem := refused([column]))
+    )
+
+
+def _earlier(one: _Odd | None, other: _Odd | None) -> _Odd | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other, key=lambda each: each.order)
 
 
 def plain_schema(schema: "pa.Schema") -> "pa.Schema":

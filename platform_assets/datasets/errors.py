@@ -1,6 +1,7 @@
 """What can go wrong between a source and a published dataset.
 
 DatasetError
+├── WrongRowsError         some rows of a source hold what a column must not
 ├── UnreadableError        a source is there, and nobody can tell its shape
 │   └── NoTableError       it is not what its ending says, or its rows make no table
 ├── ContractError          a contract cannot be read, or a dataset breaks it
@@ -13,6 +14,24 @@ from resources.errors import PlatformError
 
 class DatasetError(PlatformError):
     """A source is missing, garbled or refused."""
+
+
+class WrongRowsError(DatasetError):
+    """Some rows of a source hold what a column must not. Its parts, where it comes in several, are told as one."""
+
+    def __init__(self, where: str, what: str, *, wrong: int, rows: int, first: int, advice: str = "") -> None:
+        """The sentence of all parts.
+
+        Args:
+            where: Source and column.
+            what: What is wrong with so many of its values or rows.
+            wrong: How many are.
+            rows: Of how many.
+            first: Number of the first one, from 1.
+            advice: What ends the sentence.
+        """
+        self.where, self.what, self.wrong, self.first, self.advice = where, what, wrong, first, advice
+        super().__init__(f"{where}: {wrong} of {rows} {what} (first: row {first}){advice}")
 
 
 class UnreadableError(DatasetError):

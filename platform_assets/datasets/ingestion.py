@@ -4,16 +4,19 @@ The sources, their order and their roles are the same for all tasks, and so is w
 schema breaker, versions). What a row is, whose it is, and which rows must stay together is the task's.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from platform_assets.datasets.batches import MOST_BATCH_ROWS
+from platform_assets.datasets.large_files import LargeRows, LargeSource, large_source, read_large
 from platform_assets.datasets.sources import Source, open_source, read_frame
 from platform_assets.datasets.spec import DatasetSpec
+from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 SPLITS = ("train", "validation", "test", "shift", "reserve")
 """`shift` is of a source that is never trained on; `reserve` is what was not asked for."""
@@ -33,17 +36,35 @@ class SubjectColumn(NamedTuple):
 class RawSource:
     """One source as it was read, before anything touched it."""
 
-    source: Source
+    source: Source | LargeSource
     role: str
     """train, test or shift."""
-    frame: "pd.DataFrame"
+    rows: "pd.DataFrame | LargeRows"
+
+    @property
+    def num_rows(self) -> int:
+        """How many there are."""
+        return self.rows.num_rows if isinstance(self.rows, LargeRows) else len(self.rows)
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """All rows at once, in memory, however many."""
+        return self.rows.whole() if isinstance(self.rows, LargeRows) else self.rows
+
+    def frames(self) -> "Iterator[pd.DataFrame]":
+        """The rows from the first one on, in parts; one where they are few."""
+        if isinstance(self.rows, LargeRows):
+            yield from self.rows.frames()
+            return
+        for start in range(0, len(self.rows), MOST_BATCH_ROWS):
+            yield self.rows.iloc[start : start + MOST_BATCH_ROWS].reset_index(drop=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRows:
     """The rows of a dataset, and what preparing left out of the raw ones; each raw row is counted once."""
 
-    table: "pa.Table"
+    rows: RowBatches
     """Columns `label` (int32), `source`, `split` (one of `SPLITS`), the subject's, and the task's own."""
     first_sources: tuple[str, ...]
     """Values of `source` in the line's own rows: those of the first training URI, and those that only the
@@ -57,7 +78,11 @@ class PreparedRows:
 
     def rows_by_split(self) -> dict[str, int]:
         """Row count of each split that has rows."""
-        counts = {each["values"]: each["counts"] for each in self.table["split"].value_counts().to_pylist()}
+        counts = Counter[str]()
+        for batch in self.rows.batches(["split"]):
+            counts.update(
+                {each["values"]: each["counts"] for each in batch.column(0).value_counts().to_pylist()}
+            )
         return {split: counts[split] for split in SPLITS if split in counts}
 
 
@@ -92,6 +117,8 @@ class Ingestion(Protocol[S_contra]):
     ) -> PreparedRows:
         """Normalise and split each source, then leave out what was erased or is known from another.
 
+        A source may be larger than memory: who goes by its `frames`, and gives rows in batches, takes such ones.
+
         Splits are frozen: whatever else is read, a row stays in the split that it always was in, or is gone.
 
         Args:
@@ -111,14 +138,26 @@ def sources_of(spec: DatasetSpec) -> list[tuple[str, str]]:
     return [*((uri, "train") for uri in spec.train_data_uri), *((uri, role) for uri, role in others if uri)]
 
 
+def opened(uri: str) -> Source | LargeSource:
+    """The source behind a URI: the bytes, or a file of this machine that is too large to be read whole.
+
+    Raises:
+        DatasetError: As `open_source` has it.
+    """
+    return large_source(uri) or open_source(uri)
+
+
 def read_sources(spec: DatasetSpec) -> list[RawSource]:
     """Every source of the spec, raw.
 
     Raises:
         DatasetError: a source is missing or garbled.
     """
-    opened = [(open_source(uri), role) for uri, role in sources_of(spec)]
-    return [RawSource(source, role, read_frame(source)) for source, role in opened]
+    sources = [(opened(uri), role) for uri, role in sources_of(spec)]
+    return [
+        RawSource(source, role, read_large(source) if isinstance(source, LargeSource) else read_frame(source))
+        for source, role in sources
+    ]
 
 
 def first_sources_of(

@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from platform_assets.datasets.batch_judge import judge_table
+from platform_assets.datasets.batch_judge import judge_rows
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.ingestion import read_sources
-from platform_assets.datasets.raw_schema import check_raw
+from platform_assets.datasets.ingestion import RawSource, read_sources
+from platform_assets.datasets.large_files import LargeRows
+from platform_assets.datasets.raw_schema import RawReport, check_raw, check_raw_batches
 from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.schema_breaker import SeenSource
 from platform_assets.datasets.sources import sources_hash
@@ -31,6 +32,13 @@ class SchemaJudgement:
     ge_run_id: str
     source_hash: str
     """Of all sources, as they are now."""
+
+
+def check_source_schema(contract: Contract, given: RawSource, *, run_name: str, salt: bytes) -> RawReport:
+    """The report on the shape of a source: Great Expectations' own, or where it is large that of its batches."""
+    if isinstance(given.rows, LargeRows):
+        return check_raw_batches(contract, given.rows.table, run_name=run_name, salt=salt)
+    return check_raw(contract, given.rows, suffix=given.source.suffix, run_name=run_name, salt=salt)
 
 
 def schema_result(contract: Contract, seen: Sequence[SeenSource]) -> DomainResult:
@@ -65,8 +73,8 @@ def judged_again(
             f"snapshot {dataset.snapshot.snapshot_id} of {dataset.snapshot.table} is gone; materialize "
             f"{dataset.line}_dataset again"
         )
-    rows = warehouse.read(left.table, left.snapshot_id)
-    return judge_table(contract, rows, run_name=run_name, domains=domains, salt=salt), left
+    rows = warehouse.batches(left.table, left.snapshot_id)
+    return judge_rows(contract, rows, run_name=run_name, domains=domains, salt=salt), left
 
 
 def schema_judged_again(
@@ -81,7 +89,7 @@ def schema_judged_again(
     seen = [
         SeenSource(
             each.source.uri,
-            check_raw(contract, each.frame, suffix=each.source.suffix, run_name=run_name, salt=salt),
+            check_source_schema(contract, each, run_name=run_name, salt=salt),
         )
         for each in sources
     ]

@@ -17,13 +17,19 @@ Types of one kind that hold the same values have one hash, so that a hash outliv
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.datasets.errors import DatasetError
+from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    Chunks = Callable[[], Iterator[pa.Array]]
+    """A column from its beginning, as often as it is asked for."""
 
 _LARGEST_INT64 = 2**63 - 1
 _DECIMAL128_DIGITS = 38
@@ -31,22 +37,24 @@ _OWN_WIDTH_BITS = 16
 """Integers up to this width are hashed as they are: pixels would be eight times as many bytes."""
 
 
-def content_hash(table: "pa.Table") -> str:
-    """SHA-256 over names, kinds and values, row order included.
+def content_hash(rows: "pa.Table | RowBatches") -> str:
+    """SHA-256 over names, kinds and values, row order included; of rows in batches that of their table.
+
+    A column is read three times at most, and lies never in memory as a whole.
 
     Args:
-        table: columns of the types above, with or without nulls.
+        rows: columns of the types above, with or without nulls.
 
     Raises:
         DatasetError: a column has no canonical bytes: another type, days or microseconds that are no whole ones.
     """
     import pyarrow as pa
 
-    digest = hashlib.sha256(f"{table.num_rows} rows".encode())
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(f"\0{name}\0".encode())
+    digest = hashlib.sha256(f"{rows.num_rows} rows".encode())
+    for at, field in enumerate(rows.schema):
+        digest.update(f"\0{field.name}\0".encode())
         try:
-            for part in _value_bytes(column):
+            for part in _value_bytes(field.type, partial(_column, rows, at)):
                 digest.update(part)
         except (TypeError, pa.ArrowInvalid) as problem:
             # Arrow's own message quotes the value.
@@ -56,83 +64,111 @@ def content_hash(table: "pa.Table") -> str:
                 else "in whole days or microseconds it would lose data"
             )
             raise DatasetError(
-                f"column {name!r} ({column.type}) cannot be hashed: {reason}; cast it to a type that says the same"
+                f"column {field.name!r} ({field.type}) cannot be hashed: {reason}; cast it to a type that says the same"
             ) from None
     return digest.hexdigest()
 
 
-def _value_bytes(column: "pa.ChunkedArray") -> Iterator[Any]:
+def _column(rows: "pa.Table | RowBatches", at: int) -> "Iterator[pa.Array]":
+    if isinstance(rows, RowBatches):
+        for batch in rows.batches([rows.schema.names[at]]):
+            yield batch.column(0)
+    else:  # whose names may repeat
+        yield from rows.column(at).chunks
+
+
+def _value_bytes(kind: "pa.DataType", chunks: "Chunks") -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        yield from (b"string", _validity(column), *_lengths(pc.binary_length(column)))
-        yield from _text_bytes(column)
+        yield from chain([b"string"], _validity(chunks), _lengths(chunks, pc.binary_length))
+        yield from _text_bytes(chunks)
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        yield from (b"binary", _validity(column), *_lengths(pc.binary_length(column)))
-        yield from _text_bytes(column)
+        yield from chain([b"binary"], _validity(chunks), _lengths(chunks, pc.binary_length))
+        yield from _text_bytes(chunks)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from (b"list", _validity(column), *_lengths(pc.list_value_length(column)))
-        yield from _value_bytes(pc.list_flatten(column))
+        yield from chain([b"list"], _validity(chunks), _lengths(chunks, pc.list_value_length))
+        yield from _value_bytes(kind.value_type, lambda: map(pc.list_flatten, chunks()))
     elif pa.types.is_struct(kind):
-        yield from (b"struct", _validity(column), kind.num_fields.to_bytes(8, "little"))
-        for field, values in zip(kind, column.flatten(), strict=True):
+        yield from chain([b"struct"], _validity(chunks), [kind.num_fields.to_bytes(8, "little")])
+        for at, field in enumerate(kind):
             name = field.name.encode()
             yield from (len(name).to_bytes(8, "little"), name)
-            yield from _value_bytes(values)
+            yield from _value_bytes(field.type, partial(_fields, chunks, at))
     elif pa.types.is_null(kind):
         yield b"null"
     else:
-        tag, values = _numbers(column)
-        yield from (tag, _validity(column), *values)
+        tag, bytes_of = _numbers(kind, chunks)
+        yield from chain([tag], _validity(chunks), map(bytes_of, filter(len, chunks())))
 
 
-def _numbers(column: "pa.ChunkedArray") -> tuple[bytes, Iterable[Any]]:
-    """The tag of a kind, and the bytes of its values, all of one width."""
+def _fields(chunks: "Chunks", at: int) -> "Iterator[pa.Array]":
+    for chunk in chunks():
+        yield chunk.flatten()[at]
+
+
+def _numbers(kind: "pa.DataType", chunks: "Chunks") -> "tuple[bytes, Callable[[pa.Array], Any]]":
+    """The tag of a kind, and what the bytes of some of its values are, all of one width."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    kind = column.type
     if pa.types.is_timestamp(kind):
-        instants = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-        return b"timestamp", [instants.fill_null(0).to_numpy()]
+        instant = pa.timestamp("us", tz="UTC")
+        return b"timestamp", lambda values: _filled(values.cast(instant).cast(pa.int64()), 0)
     if pa.types.is_date(kind):
-        return b"date", [column.cast(pa.date32()).cast(pa.int32()).fill_null(0).to_numpy()]
+        return b"date", lambda values: _filled(values.cast(pa.date32()).cast(pa.int32()), 0)
     if pa.types.is_time(kind):
-        return b"time", [column.cast(pa.time64("us")).cast(pa.int64()).fill_null(0).to_numpy()]
+        return b"time", lambda values: _filled(values.cast(pa.time64("us")).cast(pa.int64()), 0)
     if pa.types.is_integer(kind) and kind.bit_width <= _OWN_WIDTH_BITS:
-        return str(kind).encode(), [column.fill_null(0).to_numpy()]
-    if pa.types.is_uint64(kind) and (pc.max(column).as_py() or 0) > _LARGEST_INT64:
-        return b"uint64", [column.fill_null(0).to_numpy()]
+        return str(kind).encode(), lambda values: _filled(values, 0)
+    if pa.types.is_uint64(kind) and _largest(chunks) > _LARGEST_INT64:
+        return b"uint64", lambda values: _filled(values, 0)
     if pa.types.is_integer(kind):
-        return b"integer", [column.fill_null(0).cast(pa.int64()).to_numpy()]
+        return b"integer", lambda values: _filled(values.fill_null(0).cast(pa.int64()), 0)
     if pa.types.is_floating(kind):
-        return b"float", [column.fill_null(0.0).cast(pa.float64()).to_numpy()]
+        return b"float", lambda values: _filled(values.fill_null(0.0).cast(pa.float64()), 0.0)
     if pa.types.is_boolean(kind):
-        return b"boolean", [column.fill_null(False).cast(pa.int64()).to_numpy()]  # noqa: FBT003 - takes no keyword
+        return b"boolean", lambda values: _filled(values.cast(pa.int64()), 0)
     if pa.types.is_decimal(kind):
-        return f"decimal({kind.precision}, {kind.scale})".encode(), _unscaled(column)
+        return f"decimal({kind.precision}, {kind.scale})".encode(), _unscaled
     raise TypeError(f"there are no canonical bytes for {kind}")
 
 
-def _validity(column: "pa.ChunkedArray") -> Any:
+def _filled(values: "pa.Array", nothing: float) -> Any:
+    return values.fill_null(nothing).to_numpy(zero_copy_only=False)
+
+
+def _largest(chunks: "Chunks") -> int:
+    import pyarrow.compute as pc
+
+    return max((pc.max(chunk).as_py() or 0 for chunk in chunks()), default=0)
+
+
+def _validity(chunks: "Chunks") -> Iterator[Any]:
+    """A bit for each row, eight to a byte wherever a batch ends."""
     import numpy as np
 
-    return np.packbits(column.is_valid().to_numpy())
+    left = np.empty(0, dtype=bool)
+    for chunk in chunks():
+        bits = np.concatenate([left, chunk.is_valid().to_numpy(zero_copy_only=False)])
+        whole = len(bits) // 8 * 8
+        yield np.packbits(bits[:whole])
+        left = bits[whole:]
+    yield np.packbits(left)
 
 
-def _lengths(lengths: "pa.ChunkedArray") -> list[Any]:
+def _lengths(chunks: "Chunks", length_of: "Callable[[pa.Array], pa.Array]") -> Iterator[Any]:
     import pyarrow as pa
 
-    return [lengths.fill_null(0).cast(pa.int64()).to_numpy()]
+    for chunk in chunks():
+        yield _filled(length_of(chunk).cast(pa.int64()), 0)
 
 
-def _text_bytes(column: "pa.ChunkedArray") -> Iterator[Any]:
+def _text_bytes(chunks: "Chunks") -> Iterator[Any]:
     """All bytes in their order, chunk by chunk: together they may be more than one array holds."""
     import pyarrow as pa
 
-    for chunk in column.chunks:
+    for chunk in chunks():
         values = chunk.cast(pa.large_binary()).fill_null(b"")
         _, offsets, data = values.buffers()
         if len(values) and data is not None:
@@ -143,15 +179,14 @@ def _text_bytes(column: "pa.ChunkedArray") -> Iterator[Any]:
             yield data[first:last]
 
 
-def _unscaled(column: "pa.ChunkedArray") -> Iterator[Any]:
+def _unscaled(values: "pa.Array") -> Any:
     from decimal import Decimal
 
     import pyarrow as pa
 
-    precision, scale = column.type.precision, column.type.scale
+    precision, scale = values.type.precision, values.type.scale
     wide = pa.decimal128 if precision <= _DECIMAL128_DIGITS else pa.decimal256
     kind = wide(precision, scale)
     width = kind.bit_width // 8
-    for chunk in column.cast(kind).fill_null(pa.scalar(Decimal(0), kind)).chunks:
-        if len(chunk):
-            yield chunk.buffers()[1][width * chunk.offset : width * (chunk.offset + len(chunk))]
+    filled = values.cast(kind).fill_null(pa.scalar(Decimal(0), kind))
+    return filled.buffers()[1][width * filled.offset : width * (filled.offset + len(filled))]

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from platform_assets.datasets.errors import DatasetError, NoTableError, UnreadableError
@@ -51,9 +51,16 @@ class Source:
     @property
     def sha256(self) -> str:
         """Hash of what was selected from where: the bytes and the selection."""
-        digest = hashlib.sha256(self.content)
-        digest.update(repr(self.selection).encode())
-        return digest.hexdigest()
+        return selected_hash(hashlib.sha256(self.content), self.selection)
+
+
+class Hashed(Protocol):
+    """What has been read from somewhere, by its hash."""
+
+    @property
+    def sha256(self) -> str:
+        """As `Source` has it."""
+        ...
 
 
 def open_source(uri: str) -> Source:
@@ -96,7 +103,18 @@ def without_secrets(uri: str) -> str:
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
 
 
-def sources_hash(sources: Iterable[Source]) -> str:
+def selected_hash(content: "hashlib._Hash", selection: tuple[tuple[str, str], ...]) -> str:
+    """Hash of what was selected from where.
+
+    Args:
+        content: Of the bytes; changed in place.
+        selection: As `Source` has it.
+    """
+    content.update(repr(selection).encode())
+    return content.hexdigest()
+
+
+def sources_hash(sources: Iterable[Hashed]) -> str:
     """One hash over several sources, in order."""
     return hashlib.sha256("\n".join(source.sha256 for source in sources).encode()).hexdigest()
 

@@ -1,8 +1,8 @@
 """Which rows are set apart: blocks of neighbours, units drawn at random, or the newest; and how many are kept."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.spec import BlockSplitSpec, SplitSharesSpec
@@ -142,18 +142,41 @@ def keep_evenly(
     members = np.flatnonzero(frame["split"] == split)
     if rows is None or len(members) == 0:
         return
-    if rows > len(members):
-        raise DatasetError(
-            f"{split}_rows asks for {rows} rows and {len(members)} are left for {split}; lower it, or leave it empty for all"
-        )
-    digests = b"".join(hashlib.sha256(f"{seed}|{ids[int(row)]}".encode()).digest()[:8] for row in members)
-    ranks = np.frombuffer(digests, dtype=">u8")
     groups = frame.iloc[members].groupby(["source", "label"], sort=True, dropna=False).ngroup().to_numpy()
+    over = left_over(groups, split, rows, seed=seed, ids=(ids[int(row)] for row in members))
+    frame.loc[members[over], "split"] = "reserve"
+
+
+def left_over(
+    groups: "NDArray[np.integer[Any]]", split: str, rows: int, *, seed: int, ids: Iterable[str]
+) -> "NDArray[np.int64]":
+    """Positions of the rows that go where `rows` of a split stay, an equal share of every group.
+
+    Args:
+        groups: Which group each row of the split is of, from 0; shape (n,).
+        split: The split, for messages.
+        rows: How many stay.
+        seed: Of the choice.
+        ids: What names each row, whatever stands beside it.
+
+    Raises:
+        DatasetError: the split has fewer rows.
+    """
+    import numpy as np
+
+    if rows > len(groups):
+        raise DatasetError(
+            f"{split}_rows asks for {rows} rows and {len(groups)} are left for {split}; lower it, or leave it empty for all"
+        )
+    digests = bytearray()
+    for each in ids:
+        digests += hashlib.sha256(f"{seed}|{each}".encode()).digest()[:8]
+    ranks = np.frombuffer(digests, dtype=">u8")
     # Position within the own group, by rank, relative to the group's size: taking the smallest
     # positions takes the same share of every group.
     order = np.lexsort((ranks, groups))
     sizes = np.bincount(groups)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    position = np.empty(len(members))
-    position[order] = (np.arange(len(members)) - starts[groups[order]] + 0.5) / sizes[groups[order]]
-    frame.loc[members[np.argsort(position, kind="stable")[rows:]], "split"] = "reserve"
+    position = np.empty(len(groups))
+    position[order] = (np.arange(len(groups)) - starts[groups[order]] + 0.5) / sizes[groups[order]]
+    return np.argsort(position, kind="stable")[rows:]

@@ -1,8 +1,9 @@
 """Suppression: what was erased does not come back with whoever reads sources again, or has read them before."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
 from platform_assets.governance.errors import ErasureError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PERSONAL_OBJECTS: Final = "personal-objects"
 """The lock that is held while an object about subjects is put, or an erasure is recorded."""
 LOCK_TIMEOUT_SECONDS: Final = 600
+_AT_ONCE: Final = 1 << 16
+"""Ids that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Suppression:
 
 def publish_unless_erased(
     staged: Snapshot,
-    ids: Sequence[object],
+    ids: Iterable[object],
     *,
     namespace: str,
     warehouse: Warehouse,
@@ -173,7 +176,7 @@ def put_unless_erased(
         raise
 
 
-def refuse_erased(ids: Sequence[object], *, namespace: str, of: str, ledger: Ledger, salt: bytes) -> None:
+def refuse_erased(ids: Iterable[object], *, namespace: str, of: str, ledger: Ledger, salt: bytes) -> None:
     """Nothing, where none of the subjects was erased.
 
     Args:
@@ -186,10 +189,13 @@ def refuse_erased(ids: Sequence[object], *, namespace: str, of: str, ledger: Led
     Raises:
         ErasureError: Some were.
     """
-    erased = sum(Suppression.of(ledger, salt).covers_each(namespace, ids))
+    suppression, given = Suppression.of(ledger, salt), iter(ids)
+    erased = rows = 0
+    while part := list(islice(given, _AT_ONCE)):
+        erased, rows = erased + sum(suppression.covers_each(namespace, part)), rows + len(part)
     if erased:
         raise ErasureError(
-            f"{of}: {erased} of {len(ids)} rows are about subjects that were erased meanwhile; materialize the dataset again"
+            f"{of}: {erased} of {rows} rows are about subjects that were erased meanwhile; materialize the dataset again"
         )
 
 

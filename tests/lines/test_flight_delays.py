@@ -29,8 +29,7 @@ def line():
 def prepared(line):
     """What becomes of a sample of its rows."""
     sources = [
-        replace(each, frame=each.frame.iloc[::EACH].reset_index(drop=True))
-        for each in read_sources(line.spec)
+        replace(each, rows=each.frame.iloc[::EACH].reset_index(drop=True)) for each in read_sources(line.spec)
     ]
     return line.task.ingestion.prepare(line.spec, sources, is_erased=lambda ids: [False] * len(ids))
 
@@ -46,12 +45,12 @@ def test_flights_that_never_arrived_are_left_out_and_counted(prepared):
     """Nobody knows whether a cancelled flight would have been late."""
     left_out = prepared.left_out["without_target_removed"]
     assert 0 < left_out < 0.05 * prepared.raw_rows
-    assert prepared.table.num_rows + left_out == prepared.raw_rows
+    assert prepared.rows.num_rows + left_out == prepared.raw_rows
 
 
 def test_a_year_is_split_where_months_begin(prepared):
     """Training ends with September and validation is October, to a few flights of a sample, by the hour in New York."""
-    rows = prepared.table.select(["scheduled", "split"]).to_pandas()
+    rows = prepared.rows.read().select(["scheduled", "split"]).to_pandas()
     months = rows["scheduled"].dt.tz_convert("America/New_York").dt.month
     counts = rows.groupby(["split", months]).size()
     found = set(counts[counts > 20].index)
@@ -65,18 +64,18 @@ def test_a_year_is_split_where_months_begin(prepared):
 
 def test_the_sample_keeps_the_contract(line, prepared):
     """Every domain, on derived columns as on raw ones."""
-    report = run_contract(line.contract, prepared.table.to_pandas(), run_name="sample")
+    report = run_contract(line.contract, prepared.rows.read().to_pandas(), run_name="sample")
     assert [domain.outcome for domain in report.domains] == ["pass"] * len(report.domains)
 
 
 def test_features_look_back_along_the_route(line, prepared):
     """Weights take the place of their columns; a z-score and a lag stand beside the delay, and most rows have them."""
     fitted = {
-        name: fit(each.spec, rows_to_fit(each.spec, prepared.table).rows)
+        name: fit(each.spec, rows_to_fit(each.spec, prepared.rows.read()).rows)
         for name, each in line.transformers.items()
     }
     made = line.task.featurizer.apply(
-        prepared.table, line.spec, subject_column="rownames", transformers=fitted
+        prepared.rows.read(), line.spec, subject_column="rownames", transformers=fitted
     ).table
     assert set(made.column_names) - {"rownames", "label", "source", "split"} == {
         "dep_delay",

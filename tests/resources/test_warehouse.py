@@ -18,6 +18,7 @@ from platform_assets.outside_systems import OutsideSystems
 from resources.iceberg_files import TableFiles
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, LockLostError
+from resources.row_batches import RowBatches
 from resources.settings import PlatformSettings
 from resources.warehouse import Snapshot, TablePolicy, WarehouseError
 from tests.warehouse_factory import (
@@ -912,3 +913,84 @@ def test_a_sweep_spares_what_comes_while_it_looks(warehouse, place_of, monkeypat
     assert warehouse.read(TABLE, current.snapshot_id).equals(pa.concat_tables([rows(1), rows(2)]))
     warehouse.sweep()
     assert files_of(place_of) == referenced(place_of)
+
+
+def batches_of(table: pa.Table, *, broken: Exception | None = None) -> RowBatches:
+    """The rows of a table two by two; with an error, it comes after the last one the second time they are read."""
+    scans = []
+
+    def scan(columns):
+        scans.append(columns)
+        yield from table.select(columns).to_batches(max_chunksize=2)
+        if broken is not None and len(scans) > 1:
+            raise broken
+
+    return RowBatches(table.schema, table.num_rows, scan)
+
+
+def stage_unhashed(warehouse: IcebergWarehouse, content: RowBatches) -> Snapshot:
+    """Stage rows that are looked at once, and then written."""
+    carried = {"gdpr_class": "personal", "retention_days": 30, "source_commit": COMMIT}
+    return warehouse.stage(TABLE, content, content_hash="0" * 64, **carried)
+
+
+def test_rows_in_batches_are_the_version_that_their_table_is(any_warehouse, monkeypatch):
+    """Written as they come, in several row groups, read back whole or in batches, and never written twice."""
+    content = rows(1, 7)
+    monkeypatch.setattr("resources.iceberg_rows._ROW_GROUP_ROWS", 3)
+    staged = write(any_warehouse, batches_of(content))
+    assert any_warehouse.read(TABLE, staged.snapshot_id).equals(content)
+    assert write(any_warehouse, content).snapshot_id == staged.snapshot_id
+    monkeypatch.setattr("resources.iceberg_rows._BATCH_ROWS", 2)
+    found = any_warehouse.batches(TABLE, any_warehouse.publish(staged).snapshot_id)
+    assert (found.schema, found.num_rows) == (content.schema, 7)
+    assert found.read().equals(content)
+    assert found.read(["label", "version"]).equals(content.select(["label", "version"]))
+    assert [len(batch) for batch in found.batches(["text"])] == [2, 2, 2, 1]
+    assert content_hash(found) == staged.content_hash
+
+
+def test_a_table_of_an_earlier_release_comes_in_batches_too(warehouse, monkeypatch):
+    """Without an Arrow schema of its own it is read whole."""
+    staged = stage(warehouse, 1)
+    monkeypatch.setattr("resources.iceberg_rows.arrow_schema_of", lambda snapshot: None)
+    assert warehouse.batches(TABLE, staged.snapshot_id).read().to_pylist() == rows(1).to_pylist()
+
+
+def test_batches_that_end_in_an_error_are_no_version(warehouse, place_of):
+    """Whatever was written of them is nobody's: the last version stays, and a sweep leaves its files alone."""
+    published = publish(warehouse, 1)
+    warehouse.sweep()
+    before = files_of(place_of)
+    with pytest.raises(OSError, match="No space left"):
+        stage_unhashed(warehouse, batches_of(rows(2), broken=OSError(28, "No space left on device")))
+    assert warehouse.current(TABLE) == published == warehouse.staged(TABLE)
+    warehouse.sweep()
+    assert files_of(place_of) == before
+
+
+def test_a_value_in_the_last_batch_that_cannot_be_kept_is_found_before_anything_is_written(
+    warehouse, tmp_path
+):
+    """Not even a table is there."""
+    fine = pa.table({"at": pa.array([1000, 2000, 1], pa.timestamp("ns"))})
+    with pytest.raises(WarehouseError, match="cannot be kept as it is"):
+        stage_unhashed(warehouse, batches_of(fine))
+    assert warehouse.tables() == []
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_writer_that_is_killed_in_the_middle_of_its_batches_leaves_nothing(place_of):
+    """The file that it was writing is nobody's, and goes with the next sweep."""
+    warehouse = OutsideSystems(place_of).warehouse
+    published = publish(warehouse, 1)
+    warehouse.sweep()
+    with stager(place_of, 2, program="batch_stager.py") as process:
+        assert process.stdout.readline() == "half\n"
+        assert len(files_of(place_of) - referenced(place_of)) == 1
+        process.kill()
+        process.wait()
+    assert warehouse.current(TABLE) == published
+    assert warehouse.sweep() == 1
+    assert files_of(place_of) == referenced(place_of)
+    assert publish(warehouse, 3).published

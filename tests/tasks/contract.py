@@ -118,7 +118,7 @@ class Case:
     @classmethod
     def rows(cls, prepare: Callable[..., PreparedRows], spec: TrainingSpec) -> pa.Table:
         """The rows of the first source."""
-        return prepare(spec).table
+        return prepare(spec).rows.read()
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -194,7 +194,7 @@ class IngestionContract:
     ) -> None:
         """In the same order, under one content hash."""
         again = prepare(spec)
-        assert content_hash(again.table) == content_hash(rows)
+        assert content_hash(again.rows) == content_hash(rows)
         assert again.source_hash == prepare(spec).source_hash
 
     def test_another_source_has_another_hash(
@@ -214,9 +214,9 @@ class IngestionContract:
         order: int,
     ) -> None:
         """Beside another source, named before or after, a row is in the split that it always was in, or gone."""
-        both = prepare(make_spec(*sources[::order])).table
+        both = prepare(make_spec(*sources[::order])).rows.read()
         for uri in sources:
-            alone = prepare(make_spec(uri)).table
+            alone = prepare(make_spec(uri)).rows.read()
             before = _split_of(alone, subject)
             now = {row: split for row, split in _split_of(both, subject).items() if row in before}
             assert now == {row: before[row] for row in now}
@@ -231,7 +231,7 @@ class IngestionContract:
         subject: str,
     ) -> None:
         """What comes later takes none of them away: gates measure on them."""
-        both = prepare(make_spec(*sources)).table
+        both = prepare(make_spec(*sources)).rows.read()
         assert _split_of(rows, subject).items() <= _split_of(both, subject).items()
         assert both.num_rows > rows.num_rows
 
@@ -245,9 +245,9 @@ class IngestionContract:
         erased = [table[subject][0].as_py() for table in of_split.values()]
         prepared = prepare(spec, erased=erased)
         left = rows.filter(pc.invert(pc.is_in(rows[subject], pa.array(erased))))
-        assert not set(erased) & set(prepared.table[subject].to_pylist())
-        assert prepared.table.drop_columns("split").equals(left.drop_columns("split"))
-        assert _split_of(prepared.table, subject) == _split_of(left, subject)
+        assert not set(erased) & set(prepared.rows.read()[subject].to_pylist())
+        assert prepared.rows.read().drop_columns("split").equals(left.drop_columns("split"))
+        assert _split_of(prepared.rows.read(), subject) == _split_of(left, subject)
         assert prepared.erased >= rows.num_rows - left.num_rows >= 3
 
     def test_every_raw_row_is_counted_once(
@@ -256,7 +256,7 @@ class IngestionContract:
         """It is in the table, erased, or left out for a reason."""
         for uris in (sources, sources[:1]):
             prepared = prepare(make_spec(*uris))
-            counted = prepared.table.num_rows + prepared.erased + sum(prepared.left_out.values())
+            counted = prepared.rows.num_rows + prepared.erased + sum(prepared.left_out.values())
             assert (
                 counted
                 == prepared.raw_rows
@@ -282,7 +282,7 @@ class IngestionContract:
         rows: pa.Table,
     ) -> None:
         """It is a split of its own, and leaves the others as they are."""
-        shifted = prepare(make_spec(sources[0], shift_data_uri=sources[1], shift_rows=None)).table
+        shifted = prepare(make_spec(sources[0], shift_data_uri=sources[1], shift_rows=None)).rows.read()
         known = set(rows["source"].to_pylist())
         own = shifted.filter(pc.is_in(shifted["source"], pa.array(sorted(known))))
         other = shifted.filter(pc.invert(pc.is_in(shifted["source"], pa.array(sorted(known)))))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from platform_assets.datasets.errors import DatasetError
+from platform_assets.datasets.errors import DatasetError, WrongRowsError
 from platform_assets.tasks.tabular_classification.derived_spec import DerivedSpec
 from platform_assets.tasks.tabular_classification.values import exact_numbers, texts, times
 
@@ -32,13 +32,16 @@ _FIRST, _LAST = (
 """Microseconds since 1970 of the first and the last instant that a time can be."""
 
 
-def with_derived(frame: "pd.DataFrame", derived: Mapping[str, DerivedSpec], where: str) -> "pd.DataFrame":
+def with_derived(
+    frame: "pd.DataFrame", derived: Mapping[str, DerivedSpec], where: str, *, rows: int | None = None
+) -> "pd.DataFrame":
     """The frame and the columns that are made of its own; a value is missing where one that it is made of is.
 
     Args:
         frame: Rows of a source, as they were read.
         derived: Each made of columns of the frame, and of those before it.
         where: The source, for messages.
+        rows: How many the source has, where the frame is a part of it.
 
     Returns:
         A new frame; the columns that were there are those of `frame`.
@@ -58,7 +61,8 @@ def with_derived(frame: "pd.DataFrame", derived: Mapping[str, DerivedSpec], wher
             if column not in found.columns:
                 listed = ", ".join(map(str, frame.columns))
                 raise DatasetError(
-                    f"{where}: derived.{name}.{field}: column {column!r} is missing ({len(frame)} rows, columns: {listed})"
+                    f"{where}: derived.{name}.{field}: column {column!r} is missing "
+                    f"({len(frame) if rows is None else rows} rows, columns: {listed})"
                 )
         found[name] = _column(found, each, f"{where}: derived.{name}")
     return found
@@ -107,8 +111,12 @@ def _later(
             found[row] = at + known[amount]
     beyond = [row for row, at in enumerate(found, start=1) if at is not None and not _FIRST <= at <= _LAST]
     if beyond:
-        raise DatasetError(
-            f"{where}: {len(beyond)} of {len(found)} times lie beyond the years 1 to 9999 (first: row {beyond[0]})"
+        raise WrongRowsError(
+            where,
+            "times lie beyond the years 1 to 9999",
+            wrong=len(beyond),
+            rows=len(found),
+            first=beyond[0],
         )
     return np.array(
         [np.datetime64("NaT", "us") if at is None else np.datetime64(at, "us") for at in found],

@@ -16,30 +16,26 @@ Columns of the prepared table, in this order:
 | split | string | train, validation, test, shift or reserve |
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.ingestion import PreparedRows, RawSource, SubjectColumn, first_sources_of
+from platform_assets.datasets.row_groups import RowGroups
 from platform_assets.datasets.sources import sources_hash
-from platform_assets.datasets.splits import GUARD, block_splits, drawn_splits, keep_evenly, time_splits
+from platform_assets.datasets.splits import GUARD, block_splits, drawn_splits, left_over, time_splits
 from platform_assets.fingerprint import code_version
-from platform_assets.tasks.tabular_classification.derived import with_derived
 from platform_assets.tasks.tabular_classification.spec import ROW_ID, TableDatasetSpec
-from platform_assets.tasks.tabular_classification.values import numbers, plain_texts, text_of, texts, times
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
-_CLASSES: Final = 2
-_ROLE, _AT = "\0role", "\0source"
-"""Role and number of the source of a raw row; no column of a source is called so."""
+from platform_assets.tasks.tabular_classification.typed_rows import (
+    NO_LABEL,
+    SPLIT_CODES,
+    TypedRows,
+    read_typed,
+)
 
 
 class TabularIngestion:
@@ -54,8 +50,8 @@ class TabularIngestion:
         folder = "platform_assets.tasks.tabular_classification"
         return code_version(
             "table dataset",
-            *(f"{folder}.{name}" for name in ("ingestion", "derived", "values")),
-            "platform_assets.datasets.splits",
+            *(f"{folder}.{name}" for name in ("ingestion", "typed_rows", "derived", "values")),
+            *(f"platform_assets.datasets.{name}" for name in ("splits", "row_groups", "row_spool")),
         )
 
     def subject(self, spec: TableDatasetSpec) -> SubjectColumn:
@@ -75,39 +71,41 @@ class TabularIngestion:
         are kept as one subject, since two people may look alike. And rows of a key or group that an earlier source,
         or an earlier block, has put into another split.
 
+        Values are read once, part by part, and typed ones kept; of each row a few numbers stay in memory.
+
         Raises:
             DatasetError: a source lacks a column or has values of another type, the target has more than two
                 values, the test source shares subjects with the training sources, or there are too few rows.
         """
-        import pandas as pd
-
         _refuse_one_name(sources)
-        frames = [_typed(each, spec) for each in sources]
-        for at, (frame, each) in enumerate(zip(frames, sources, strict=True)):
-            frame[_ROLE], frame[_AT] = each.role, at
-        raw = pd.concat(frames, ignore_index=True)
-        subject = self.subject(spec).name
-        raw["label"] = _labels(raw["label"], spec)
-        gone = pd.Series(is_erased(raw[subject].tolist()), index=raw.index, dtype=bool)
-        unlabelled = raw["label"].isna()
-        raw["split"] = _frozen_splits(raw, spec)
-        guarded = raw["split"] == GUARD
+        raw = read_typed(spec, self.subject(spec).name, sources)
+        raw.refuse_other_classes(spec)
+        gone, unlabelled = raw.covered(is_erased), raw.labels == NO_LABEL
+        splits = _frozen_splits(raw, spec)
+        guarded = splits == SPLIT_CODES[GUARD]
         units = _units(raw, spec)
         if spec.val_data_uri is not None:
-            _refuse_overlap(raw[~gone & ~unlabelled], units[~gone & ~unlabelled], spec.val_data_uri)
-        repeated = _row_hashes(raw, spec).duplicated() if spec.key else raw[_AT] < 0
-        elsewhere = _settled_elsewhere(raw["split"], units, ~guarded & ~unlabelled & ~repeated)
+            _refuse_overlap(raw, units, ~gone & ~unlabelled, spec.val_data_uri)
+        # Only by time are equal rows a unit anyway.
+        rows = units["row"] if "row" in units else raw.row_groups(spec) if spec.key else None
+        repeated = rows.repeated() if spec.key and rows is not None else np.zeros(len(gone), dtype=bool)
+        counted = ~guarded & ~unlabelled & ~repeated
+        elsewhere = np.zeros(len(gone), dtype=bool)
+        for unit in units.values():
+            elsewhere |= unit.strays(splits, counted)
         left = ~gone & ~unlabelled & ~repeated & ~guarded & ~elsewhere
-        frame = raw.loc[left, self.columns(spec)].reset_index(drop=True)
-        subjects = frame[subject].to_numpy()
-        keep_evenly(frame, "train", spec.train_rows, seed=spec.split.seed, ids=subjects)
-        keep_evenly(frame, "shift", spec.shift_rows, seed=spec.split.seed, ids=subjects)
-        _refuse_empty_splits(frame["split"])
+        for split, wanted in (("train", spec.train_rows), ("shift", spec.shift_rows)):
+            members = np.flatnonzero(left & (splits == SPLIT_CODES[split]))
+            if wanted is not None and len(members):
+                groups = 2 * raw.source_of(members) + raw.labels[members]
+                over = left_over(groups, split, wanted, seed=spec.split.seed, ids=raw.subjects(members))
+                splits[members[over]] = SPLIT_CODES["reserve"]
+        _refuse_empty_splits(splits[left])
         return PreparedRows(
-            table=_as_table(frame, spec),
-            first_sources=first_sources_of(raw[_ROLE], raw["source"], raw[_AT]),
+            rows=raw.kept(left, splits, self.columns(spec)),
+            first_sources=_first_sources(sources),
             source_hash=sources_hash(each.source for each in sources),
-            raw_rows=len(raw),
+            raw_rows=len(gone),
             erased=int(gone.sum()),
             left_out={
                 "without_target_removed": int((unlabelled & ~gone).sum()),
@@ -136,182 +134,69 @@ def _refuse_one_name(sources: Sequence[RawSource]) -> None:
         first[each.name] = each.uri
 
 
-def _typed(given: RawSource, spec: TableDatasetSpec) -> "pd.DataFrame":
-    """Raw frame → the subject's column, the used columns with their types, the target as text in `label`, `source`."""
+def _first_sources(sources: Sequence[RawSource]) -> tuple[str, ...]:
     import pandas as pd
 
-    source, raw = given.source, with_derived(given.frame, spec.derived, given.source.uri)
-    missing = [name for name in spec.columns if name not in raw.columns]
-    if missing:
-        found = ", ".join(str(column) for column in given.frame.columns)
-        raise DatasetError(
-            f"{source.uri}: column {' and '.join(map(repr, missing))} is missing ({len(raw)} rows, columns: {found})"
-        )
-    typed: dict[str, Any] = {}
-    for name, column in spec.columns.items():
-        where = f"{source.uri}: column {name!r}"
-        match column.role:
-            case "numeric":
-                typed[name] = numbers(raw[name], where)
-            case "time" | "available":
-                typed[name] = times(raw[name], where)
-            case "target":
-                typed["label"] = texts(raw[name], where)
-            case _:
-                typed[name] = texts(raw[name], where)
-        if column.role in {"key", "group"} or (column.role, spec.split.by) == ("time", "time"):
-            _refuse_missing(typed[name], where)
-        if column.role == "ordinal":
-            _refuse_unknown(typed[name], [text_of(value) for value in column.order], where)
-    frame = pd.DataFrame(typed).assign(source=source.name)
-    if spec.key is None:
-        frame[ROW_ID] = _row_ids(given.frame.drop(columns=list(spec.lineage.raw(spec.target))), source.uri)
-    return frame
-
-
-def _row_ids(raw: "pd.DataFrame", where: str) -> list[str]:
-    """SHA-256 of each raw row's values by column; missing ones do not count.
-
-    Of all columns, whatever the spec uses, for what as, and in which order: else another recipe would not know whom
-    to leave out as erased, nor in which split a row has been.
-    """
-    spelt: dict[str, Sequence[str | None]] = {
-        str(name): plain_texts(raw[name], f"{where}: column {str(name)!r}")
-        for name in sorted(raw.columns, key=str)
-    }
-    return [
-        hashlib.sha256(
-            json.dumps(
-                {name: value for name, value in zip(spelt, row, strict=True) if value is not None}
-            ).encode()
-        ).hexdigest()
-        for row in zip(*spelt.values(), strict=True)
-    ]
-
-
-def _labels(target: "pd.Series[Any]", spec: TableDatasetSpec) -> "pd.Series[Any]":
-    """1 where the target has its positive value, 0 where it has the other, null where it has none."""
-    positive = text_of(spec.columns[spec.target].positive)
-    values = set(target.dropna())
-    if positive not in values or len(values) != _CLASSES:
-        raise DatasetError(
-            f"column {spec.target!r}: has {len(values)} different values, {positive!r} "
-            f"{'among them' if positive in values else 'not among them'}; a target has two, and states one as `positive`"
-        )
-    return (target == positive).astype("Int32").where(target.notna())
-
-
-def _refuse_missing(values: Any, where: str) -> None:
-    import pandas as pd
-
-    absent = pd.isna(pd.Series(values)).to_numpy()
-    if absent.any():
-        raise DatasetError(
-            f"{where}: {int(absent.sum())} of {len(absent)} rows have no value (first: row {int(absent.argmax()) + 1}); "
-            "a key, a group, and a time to split by is needed in every row"
-        )
-
-
-def _refuse_unknown(values: Sequence[str | None], order: Sequence[str], where: str) -> None:
-    wrong = [row for row, value in enumerate(values, start=1) if value is not None and value not in order]
-    if wrong:
-        raise DatasetError(
-            f"{where}: {len(wrong)} of {len(values)} values do not stand in `order` (first: row {wrong[0]})"
-        )
-
-
-def _row_hashes(frame: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.Series[Any]":
-    """SHA-256 of each row's values by the spec's columns, and the label; missing ones count."""
-    import pandas as pd
-
-    names = [*(name for name in spec.columns if name != spec.target), "label"]
-    columns = [[None if pd.isna(value) else str(value) for value in frame[name].tolist()] for name in names]
-    return pd.Series(
-        [hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in zip(*columns, strict=True)],
-        index=frame.index,
-        dtype=object,
+    return first_sources_of(
+        pd.Series([each.role for each in sources]),
+        pd.Series([each.source.name for each in sources]),
+        pd.Series(range(len(sources))),
     )
 
 
-def _units(raw: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.DataFrame":
-    """What must not be divided between splits, a column each: keys and groups; by time only equal rows."""
-    import pandas as pd
-
+def _units(raw: TypedRows, spec: TableDatasetSpec) -> dict[str, RowGroups]:
+    """What must not be divided between splits, by name: keys and groups; by time only equal rows."""
     if spec.split.by == "time":
         # The newest rows of a key are what is asked about: its older ones are what is known.
-        return pd.DataFrame({"row": _row_hashes(raw, spec)})
-    names = [TabularIngestion().subject(spec).name, *spec.named("group")]
-    return raw[names]
+        return {"row": raw.row_groups(spec)}
+    return {name: raw.groups(name) for name in (raw.subject, *spec.named("group"))}
 
 
-def _refuse_overlap(raw: "pd.DataFrame", units: "pd.DataFrame", val_uri: str) -> None:
-    train, test = raw[_ROLE] == "train", raw[_ROLE] == "test"
-    for name in units:
-        shared = units[name][test].isin(set(units[name][train]))
-        if shared.any():
+def _refuse_overlap(
+    raw: TypedRows, units: Mapping[str, RowGroups], counted: NDArray[np.bool_], val_uri: str
+) -> None:
+    train, test = (counted & raw.of_role(role) for role in ("train", "test"))
+    for name, unit in units.items():
+        if shared := unit.shared(test, train):
             raise DatasetError(
-                f"{val_uri}: {int(shared.sum())} of {len(shared)} rows have a {name} that is also in train_data_uri; "
+                f"{val_uri}: {shared} of {int(test.sum())} rows have a {name} that is also in train_data_uri; "
                 "remove them from one of the two, or the test measures memory"
             )
 
 
-def _settled_elsewhere(
-    splits: "pd.Series[Any]", units: "pd.DataFrame", counted: "pd.Series[bool]"
-) -> "pd.Series[bool]":
-    """Which rows are of a key or group whose first row, of those that count, is in another split."""
-    found = ~counted & counted
-    for name in units:
-        first = splits[counted].groupby(units[name][counted], sort=False).first()
-        found |= counted & (units[name].map(first) != splits)
-    return found
-
-
-def _frozen_splits(raw: "pd.DataFrame", spec: TableDatasetSpec) -> "pd.Series[Any]":
-    """One split name per row, of each source by itself; `guard` for rows that separate two splits."""
-    import pandas as pd
-
+def _frozen_splits(raw: TypedRows, spec: TableDatasetSpec) -> NDArray[np.uint8]:
+    """One split of each row, as `SPLIT_CODES` has it, of each source by itself; `guard` for rows that separate two."""
     plan, cut_test = spec.split, spec.val_data_uri is None
-    splits = np.array(raw[_ROLE], dtype=object)
-    for rows in raw.groupby(_AT, sort=True).indices.values():
-        of_source = raw.iloc[rows]
-        if of_source[_ROLE].iloc[0] != "train":
-            continue
-        name = str(of_source["source"].iloc[0])
-        match plan.by:
-            case "time":
-                given = of_source[spec.named("time")[0]].to_numpy()
-                splits[rows] = time_splits(given, plan, name=name, cut_test=cut_test)
-            case "blocks":
-                splits[rows] = block_splits(len(rows), name, plan, cut_test=cut_test)
-            case "group" if spec.named("group"):
-                splits[rows] = drawn_splits(
-                    of_source[spec.named("group")[0]].tolist(), plan, cut_test=cut_test
-                )
-            case _:
-                subjects = of_source[spec.key or ROW_ID].tolist()
-                splits[rows] = drawn_splits(subjects, plan, cut_test=cut_test)
-    return pd.Series(splits, index=raw.index)
+    splits = np.empty(raw.num_rows, dtype=np.uint8)
+    times = raw.times(spec.named("time")[0]) if plan.by == "time" else None
+    for source in raw.parts:
+        rows = source.rows
+        if source.role != "train":
+            splits[rows] = SPLIT_CODES[source.role]
+        elif times is not None:
+            splits[rows] = _coded(time_splits(times[rows], plan, name=source.name, cut_test=cut_test))
+        elif plan.by == "blocks":
+            drawn = block_splits(rows.stop - rows.start, source.name, plan, cut_test=cut_test)
+            splits[rows] = _coded(drawn)
+        else:
+            # Of a group where a column is one, else of a subject.
+            unit = spec.named("group")[0] if plan.by == "group" and spec.named("group") else raw.subject
+            for first, texts in raw.texts(unit, rows):
+                drawn = drawn_splits(texts, plan, cut_test=cut_test)
+                splits[first : first + len(texts)] = _coded(drawn)
+    return splits
 
 
-def _refuse_empty_splits(splits: "pd.Series[Any]") -> None:
-    found = splits.value_counts()
+def _coded(splits: NDArray[np.object_]) -> NDArray[np.uint8]:
+    codes = np.empty(len(splits), dtype=np.uint8)
+    for name, code in SPLIT_CODES.items():
+        codes[splits == name] = code
+    return codes
+
+
+def _refuse_empty_splits(found: NDArray[np.uint8]) -> None:
     for split in ("train", "validation", "test"):
-        if not found.get(split, 0):
+        if not (found == SPLIT_CODES[split]).any():
             raise DatasetError(
-                f"no row is left for split {split!r} of {len(splits)} rows; give more rows or other shares under split"
+                f"no row is left for split {split!r} of {len(found)} rows; give more rows or other shares under split"
             )
-
-
-def _as_table(frame: "pd.DataFrame", spec: TableDatasetSpec) -> "pa.Table":
-    import pyarrow as pa
-
-    instant = pa.timestamp("us", tz="UTC")
-    kinds = {"numeric": pa.float64(), "time": instant, "available": instant}
-    arrays, fields = [], []
-    for name in frame.columns:
-        column = None if name == "label" else spec.columns.get(name)
-        kind = pa.int32() if name == "label" else kinds.get(column.role if column else "", pa.string())
-        values = frame[name].to_numpy()
-        arrays.append(pa.array(values, from_pandas=True).cast(kind))
-        fields.append(pa.field(name, kind))
-    return pa.table(arrays, schema=pa.schema(fields))

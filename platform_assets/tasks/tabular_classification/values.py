@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.datasets.errors import DatasetError
+from platform_assets.datasets.errors import WrongRowsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def numbers(values: "pd.Series[Any]", where: str) -> NDArray[np.float64]:
         where: Source and column, for messages.
 
     Raises:
-        DatasetError: some are none; the message names the first row and never a value.
+        WrongRowsError: some are none; the message names the first row and never a value.
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -133,7 +133,7 @@ def exact_numbers(values: "pd.Series[Any]", where: str) -> list[Decimal | None]:
     """The column as decimals that have lost no digit, None where there is no value.
 
     Raises:
-        DatasetError: as `numbers`.
+        WrongRowsError: as `numbers`.
     """
     import pandas as pd
 
@@ -148,8 +148,15 @@ def texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
     """The column as texts, None where there is no value.
 
     Raises:
-        DatasetError: as `numbers`.
+        WrongRowsError: as `numbers`.
     """
+    from pandas.api.types import infer_dtype
+
+    if values.dtype == object and infer_dtype(values, skipna=True) == "string":
+        return [
+            None if absent else value
+            for value, absent in zip(values.tolist(), values.isna().tolist(), strict=True)
+        ]
     return _each(values, text_of, where, "a text or a number", None)
 
 
@@ -157,7 +164,7 @@ def plain_texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
     """The column in the one spelling of each value, whatever it is meant as; None where there is no value.
 
     Raises:
-        DatasetError: as `numbers`.
+        WrongRowsError: as `numbers`.
     """
     return _each(values, plain_text_of, where, "a text, a number or a time", None)
 
@@ -166,8 +173,15 @@ def times(values: "pd.Series[Any]", where: str) -> "NDArray[np.datetime64]":
     """The column as instants in UTC, to the microsecond, NaT where there is no value; shape (rows,).
 
     Raises:
-        DatasetError: as `numbers`.
+        WrongRowsError: as `numbers`.
     """
+    if values.dtype.kind == "M":
+        naive = (
+            values
+            if getattr(values.dtype, "tz", None) is None
+            else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        )
+        return naive.to_numpy().astype("datetime64[us]")
     return np.array(
         _each(values, time_of, where, "a date or time", np.datetime64("NaT", "us")), dtype="datetime64[us]"
     )
@@ -192,7 +206,7 @@ def _each(
         except (ValueError, TypeError, ArithmeticError):
             wrong.append(row)
     if wrong:
-        raise DatasetError(
-            f"{where}: {len(wrong)} of {len(values)} values are not {what} (first: row {wrong[0]})"
+        raise WrongRowsError(
+            where, f"values are not {what}", wrong=len(wrong), rows=len(values), first=wrong[0]
         )
     return converted

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.ingestion import PreparedRows, RawSource, SubjectColumn, first_sources_of
-from platform_assets.datasets.sources import Source, sources_hash
+from platform_assets.datasets.sources import sources_hash
 from platform_assets.datasets.splits import GUARD, block_splits, keep_evenly
 from platform_assets.fingerprint import code_version
 from platform_assets.tasks.text_classification.spec import TextDatasetSpec
+from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,9 @@ class TextIngestion:
         keep_evenly(frame, "train", spec.train_rows, seed=spec.split.seed, ids=ids)
         keep_evenly(frame, "shift", spec.shift_rows, seed=spec.split.seed, ids=ids)
         return PreparedRows(
-            table=pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None),
+            rows=RowBatches.of(
+                pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+            ),
             first_sources=first_sources_of(raw["role"], raw["source"], raw["uri"]),
             source_hash=sources_hash(each.source for each in sources),
             raw_rows=len(raw),
@@ -140,7 +143,7 @@ def _normalised(given: RawSource) -> "pd.DataFrame":
         {
             "review_id": text.map(review_id, na_action="ignore"),
             "text": text,
-            "label": _integer_labels(source, raw["label"]),
+            "label": _integer_labels(source.uri, raw["label"]),
             "source": raw["source"].fillna(source.name).astype(str)
             if "source" in raw.columns
             else source.name,
@@ -148,14 +151,14 @@ def _normalised(given: RawSource) -> "pd.DataFrame":
     )
 
 
-def _integer_labels(source: Source, labels: "pd.Series[Any]") -> "pd.Series[Any]":
+def _integer_labels(uri: str, labels: "pd.Series[Any]") -> "pd.Series[Any]":
     import pandas as pd
 
     numbers = pd.to_numeric(labels, errors="coerce")
     wrong = labels.notna() & (numbers.isna() | (numbers % 1 != 0) | (numbers.abs() >= _LABEL_LIMIT))
     if wrong.any():
         raise DatasetError(
-            f"{source.uri}: {int(wrong.sum())} of {len(labels)} rows have a label that is not a whole number "
+            f"{uri}: {int(wrong.sum())} of {len(labels)} rows have a label that is not a whole number "
             f"(first: row {int(wrong.to_numpy().argmax()) + 1}); labels are 0 or 1"
         )
     return numbers.astype("Int32")

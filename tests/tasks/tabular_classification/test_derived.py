@@ -109,9 +109,11 @@ def complaint(**changed):
 def test_a_dataset_has_the_derived_columns_with_a_role(tmp_path, ending):
     """As pandas computes them of the raw ones, whatever the format; the label too."""
     frame = flights()
-    table = prepared(
-        flight_spec(train_data_uri=written(tmp_path, frame, f"flights.{ending}"))
-    ).table.to_pandas()
+    table = (
+        prepared(flight_spec(train_data_uri=written(tmp_path, frame, f"flights.{ending}")))
+        .rows.read()
+        .to_pandas()
+    )
     kept = frame.dropna(subset="arrival_delay").reset_index(drop=True)
     scheduled = kept["hour_of"] + pd.to_timedelta(kept["minute"], "min")
     departed = scheduled + pd.to_timedelta(kept["delay"].astype(int), "min")
@@ -132,7 +134,7 @@ def test_a_dataset_has_the_derived_columns_with_a_role(tmp_path, ending):
 def test_rows_whose_target_cannot_be_derived_are_left_out_and_counted(tmp_path):
     """As rows without a target always are."""
     found = prepared(flight_spec(train_data_uri=written(tmp_path, flights())))
-    assert (found.table.num_rows, found.left_out["without_target_removed"]) == (395, 5)
+    assert (found.rows.num_rows, found.left_out["without_target_removed"]) == (395, 5)
 
 
 AMOUNTS = st.none() | st.integers(-(10**5), 10**5) | st.decimals(-(10**5), 10**5, places=3)
@@ -623,13 +625,13 @@ def test_a_row_without_a_key_is_the_same_whatever_is_derived_of_it(tmp_path):
     """What the target is made of counts as little as a target does: a corrected delay is the same subject."""
     frame = flights().drop(columns="flight")
     keyless = {name: role for name, role in ROLES.items() if name != "flight"}
-    before = prepared(flight_spec(train_data_uri=written(tmp_path, frame), columns=keyless)).table
+    before = prepared(flight_spec(train_data_uri=written(tmp_path, frame), columns=keyless)).rows.read()
     fewer = {name: role for name, role in keyless.items() if name != "far"}
     other = {name: each for name, each in DERIVED.items() if name != "far"}
     corrected = frame.assign(arrival_delay=frame["arrival_delay"] + 1)
     after = prepared(
         flight_spec(train_data_uri=written(tmp_path, corrected), columns=fewer, derived=other)
-    ).table
+    ).rows.read()
     assert after["row_id"].to_pylist() == before["row_id"].to_pylist()
 
 
@@ -659,7 +661,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flights")
     frame = flights(1000)
     spec = flight_spec(train_data_uri=written(folder, frame))
-    rows = prepared(spec).table
+    rows = prepared(spec).rows.read()
     _, scorer, _ = trained(rows, spec, folder / "model")
     return folder / "model", scorer, frame.dropna(subset="arrival_delay"), rows
 
@@ -707,7 +709,7 @@ def test_a_category_that_is_compared_as_a_number_must_be_one(tmp_path):
         columns={**ROLES, "miles": "categorical"},
         derived={**DERIVED, "far": {"number": "miles", "above": 2}},
     )
-    rows = prepared(spec).table
+    rows = prepared(spec).rows.read()
     _, scorer, _ = trained(rows, spec, tmp_path / "model")
     given = asked(frame.dropna(subset="arrival_delay"), "carrier", "origin", "miles", "delay")
     assert (scorer.score_instances(given) == scorer.score_rows(rows)).all()
@@ -722,7 +724,7 @@ def test_weights_of_evidence_of_derived_columns_are_computed_of_the_raw_ones(tmp
     """The model reads weights only; an instance still gives carrier and origin."""
     frame = flights(1000)
     spec = flight_spec(train_data_uri=written(tmp_path, frame))
-    rows = prepared(spec).table
+    rows = prepared(spec).rows.read()
     _, scorer, _ = trained(rows, spec, tmp_path / "model", transformers=fitted_woe(rows, "route", "far"))
     given = asked(frame.dropna(subset="arrival_delay"), "carrier", "origin", "miles", "delay")
     assert set(scorer.features) == {"delay", "far_woe", "route_woe"}
@@ -735,7 +737,7 @@ def test_a_derived_value_without_a_place_in_the_order_is_refused(tmp_path, weigh
     order = ["UA|EWR", "UA|JFK", "B6|EWR", "B6|JFK"]
     columns = {**ROLES, "route": {"role": "ordinal", "order": order}}
     spec = flight_spec(train_data_uri=written(tmp_path, flights(1000)), columns=columns)
-    rows = prepared(spec).table
+    rows = prepared(spec).rows.read()
     weights = fitted_woe(rows, "route") if weighed else {}
     _, scorer, _ = trained(rows, spec, tmp_path / "model", transformers=weights)
     sound = {"carrier": "UA", "origin": "JFK"}

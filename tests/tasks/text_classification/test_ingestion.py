@@ -37,7 +37,7 @@ class Prepared:
     @property
     def frame(self) -> pd.DataFrame:
         """The table; its integers may be missing."""
-        return self.rows.table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+        return self.rows.rows.read().to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
 
     @property
     def duplicates(self) -> int:

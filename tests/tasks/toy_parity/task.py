@@ -23,6 +23,7 @@ from platform_assets.models.trainer import TrainingConfig, TrainingResult
 from platform_assets.tasks.task import Task
 from platform_assets.tasks.training_spec import TrainingSpec
 from platform_assets.validation.gate import Decision, Rule
+from resources.row_batches import RowBatches
 
 CODE = code_version("toy parity", __name__)
 RULES = {
@@ -81,14 +82,16 @@ class ToyIngestion:
         again = raw.duplicated("number_id").to_numpy() & ~gone
         left = raw[~gone & ~again]
         return PreparedRows(
-            table=pa.table(
-                {
-                    "number_id": left["number_id"].tolist(),
-                    "number": left["number"].astype("int64").to_numpy(),
-                    "label": pa.array(left["label"].astype("int64"), pa.int32()),
-                    "source": left["source"].tolist(),
-                    "split": left["split"].tolist(),
-                }
+            rows=RowBatches.of(
+                pa.table(
+                    {
+                        "number_id": left["number_id"].tolist(),
+                        "number": left["number"].astype("int64").to_numpy(),
+                        "label": pa.array(left["label"].astype("int64"), pa.int32()),
+                        "source": left["source"].tolist(),
+                        "split": left["split"].tolist(),
+                    }
+                )
             ),
             first_sources=first_sources_of(raw["role"], raw["source"], raw["uri"]),
             source_hash=sources_hash(each.source for each in sources),

@@ -249,6 +249,13 @@ class PlatformSettings(LockSettings):
             raise ValueError("leave what is secret out of it: Spark takes SPARK_CONNECT_AUTHENTICATE_TOKEN")
         return remote
 
+    @field_validator("spark_folder")
+    @classmethod
+    def _is_the_same_everywhere(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_absolute():
+            raise ValueError("write a path that begins with /: processes of other machines find it by that")
+        return folder
+
     @field_validator("tracking_uri")
     @classmethod
     def _names_a_server(cls, uri: str | None) -> str | None:
@@ -276,6 +283,15 @@ class PlatformSettings(LockSettings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} stands twice; keep one")
         return repositories
+
+    @model_validator(mode="after")
+    def _mounts_the_claim(self) -> Self:
+        if self.spark_pods.claim is not None and self.spark_folder is None:
+            raise SettingsError(
+                f"spark_pods.claim (PLATFORM_SPARK_PODS__CLAIM) is {self.spark_pods.claim}, and nobody says where pods have it; set "
+                "spark_folder (PLATFORM_SPARK_FOLDER, e.g. /spark)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_all_state(self) -> Self:

@@ -34,7 +34,9 @@ def executor_command(environment: Mapping[str, str], java_program: Path, home: P
     """
     missing = [name for name in (*_ARGUMENTS.values(), "SPARK_EXECUTOR_MEMORY") if name not in environment]
     if missing:
-        raise SparkError(f"Spark's executor: {missing[0]} is not set; Spark itself starts it, in pods that it makes")
+        raise SparkError(
+            f"Spark's executor: {missing[0]} is not set; Spark itself starts it, in pods that it makes"
+        )
     options = sorted(
         (name for name in environment if name.startswith(_OPTION)),
         key=lambda name: int(name.removeprefix(_OPTION)),
@@ -63,7 +65,9 @@ def main(arguments: Sequence[str]) -> None:
     """
     found = java()
     if found is None or list(arguments) != ["executor"]:
-        raise SparkError(f"Spark's executor: there is no Java; {JAVA_ADVICE}" if found is None else "usage: executor")
+        raise SparkError(
+            f"Spark's executor: there is no Java; {JAVA_ADVICE}" if found is None else "usage: executor"
+        )
     command = executor_command(os.environ, found, Path(spark_home()))
     os.execv(command[0], command)  # noqa: S606 - in the place of this process, which is the pod's
 

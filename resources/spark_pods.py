@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from resources.cluster import RUN_LABEL, Cluster, ClusterError, mebibytes
+from resources.cluster import RUN_LABEL, Cluster, ClusterError, mebibytes, quantity_of
 from resources.spark import SparkError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _LOCAL: Final = "spark-local-dir-1"
 _LOCAL_PATH: Final = "/spark-local"
 _APPLICATION_LABEL: Final = "spark-app-selector"
 _LEAST_HEAP: Final = 512
+_LEAST_TASK_BYTES: Final = 512 << 20
 _HEAP_PART: Final = 4
 _POLL_SECONDS: Final = 0.5
 _OF_POD: Final = (
@@ -81,12 +82,21 @@ class SparkPods(BaseModel):
     @property
     def heap_mebibytes(self) -> int:
         """Java's part of an executor's memory: it hands blocks on, and computes nothing."""
-        return min(mebibytes(self.memory) // 2, max(_LEAST_HEAP, mebibytes(self.memory) // _HEAP_PART))
+        return max(_LEAST_HEAP, mebibytes(self.memory) // _HEAP_PART)
 
     @property
     def task_bytes(self) -> int:
-        """Memory of the Python process of one task."""
-        return (mebibytes(self.memory) - self.heap_mebibytes) * (1 << 20) // self.cores
+        """Memory of the Python process of one task: Java takes about as much beside its heap as in it."""
+        return (mebibytes(self.memory) - 2 * self.heap_mebibytes) * (1 << 20) // self.cores
+
+    @model_validator(mode="after")
+    def _is_enough(self) -> Self:
+        if self.task_bytes < _LEAST_TASK_BYTES:
+            raise ValueError(
+                f"memory {self.memory} is too little for {self.cores} task(s) at once and Java; give at least "
+                f"{quantity_of(2 * _LEAST_HEAP + self.cores * (_LEAST_TASK_BYTES >> 20))}, or less cpu"
+            )
+        return self
 
 
 def executor_pod(driver: Mapping[str, Any]) -> dict[str, Any]:

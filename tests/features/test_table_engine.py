@@ -1,11 +1,8 @@
 """What computes the assets of transformers: on Spark they are the version and the table that this process makes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.features.errors import FeatureError
@@ -54,7 +51,7 @@ def test_an_asset_on_spark_is_that_of_this_process(
     by_spark = made(tmp_path / "there", spec, tmp_path / "sales.parquet", **SPARK)
 
     assert by_spark == here
-    assert os.listdir(tmp_path / "there" / "home" / "spark") == []
+    assert list((tmp_path / "there" / "home" / "spark").iterdir()) == []
 
 
 def test_settings_choose_the_engine(tmp_path: Path) -> None:

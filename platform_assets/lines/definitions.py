@@ -72,7 +72,7 @@ def line_definitions(
     read = {each.spec.dataset for each in served.values() if each.spec.dataset}
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
     tags = pod_tags(outside.settings)
-    as_pod = {"op_tags": tags, "retry_policy": lost_pod_policy(lost_pod_retries)} if tags else {}
+    retries = lost_pod_policy(lost_pod_retries) if tags else None
     sound, stuck = adapted_lines(lines, outside.ledger)
     links = links_of(outside)
     return dg.Definitions(
@@ -87,7 +87,7 @@ def line_definitions(
             *map(broken_line_asset, (*broken, *stuck)),
             *(
                 with_code(
-                    transformer_asset(each, **as_pod),
+                    transformer_asset(each, op_tags=tags or None, retry_policy=retries),
                     links,
                     also=None if each.of_cluster else Path(each.place),
                 )

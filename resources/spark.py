@@ -205,10 +205,10 @@ def spark_session(
         raise SparkError(f"Spark: {lack[0]}; {lack[1]}")
     if needs_java(remote) and java() is None:
         raise SparkError(f"Spark: there is no Java; {JAVA_ADVICE}")
-    refuse_unreachable(remote)
     if on_kubernetes(remote):
         made = _driver_of_pods(remote, folder, options or {}, pods)
     else:
+        refuse_unreachable(remote)
         made = _driver(remote, folder, options or {}) if needs_java(remote) else _client(remote)
     with made as session:
         for name, value in _OF_SESSION.items():
@@ -286,8 +286,10 @@ def _driver_of_pods(
     from resources.spark_pods import PATIENCE_SECONDS, SparkPods, await_executors, driver_options
 
     cluster, of_pods = driver_options(pods or SparkPods(), folder)
+    refuse_unreachable(remote)
     with _driver(shown_remote(remote), folder, {**of_pods, **options}) as session:
-        await_executors(session.sparkContext, cluster, patience_seconds=PATIENCE_SECONDS)
+        with job_errors():
+            await_executors(session.sparkContext, cluster, patience_seconds=PATIENCE_SECONDS)
         yield session
 
 
@@ -326,10 +328,12 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
             _end(context, gateway)
             if not isinstance(problem, PySparkException) and not _is_of_spark(problem):
                 raise
-            raise SparkError(
-                f"Spark did not start at {shown_remote(remote)}; see that Java is 17 or later (java -version), and that "
-                "PLATFORM_SPARK_REMOTE is right"
-            ) from None
+            advice = (
+                "see what became of its executors (kubectl get events): their image needs Java, pyspark and this release"
+                if on_kubernetes(remote)
+                else "see that Java is 17 or later (java -version), and that PLATFORM_SPARK_REMOTE is right"
+            )
+            raise SparkError(f"Spark did not start at {shown_remote(remote)}; {advice}") from None
     try:
         yield session
     finally:

@@ -193,6 +193,8 @@ def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, st
         # Rows travel between pods; only who has the secret of this session talks, and nobody else reads along.
         "spark.authenticate": "true",
         "spark.network.crypto.enabled": "true",
+        # Of a long run, those that nodes have lost now and then are no sign of an image that cannot start.
+        "spark.executor.failuresValidityInterval": "10m",
         "spark.executor.instances": str(pods.executors),
         "spark.executor.cores": str(pods.cores),
         "spark.executor.memory": f"{pods.heap_mebibytes}m",

@@ -1,13 +1,14 @@
 """What k8s/spark brings, on the test cluster: an account that may make pods, and a volume that pods and this machine see."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scripts.k8s import MANIFESTS
+from scripts.k8s import MANIFESTS, ROOT
 
 CLAIM = "platform-assets-spark"
 MOUNT = "/spark"
@@ -29,6 +30,13 @@ def pod_settings() -> dict[str, str]:
         "PLATFORM_SPARK_PODS__CLAIM": CLAIM,
         "PLATFORM_SPARK_PODS__CPU": "250m",
         "PLATFORM_SPARK_PODS__MEMORY": "1536Mi",
+    }
+
+
+def pod_variables() -> dict[str, str]:
+    """What no setting is."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         # The checkout that pods see may not be written to: without this, each compiles all kernels.
         "NUMBA_CACHE_DIR": f"{MOUNT}/numba",
     }
@@ -54,9 +62,9 @@ def install_spark(apply: Callable[[dict[str, Any]], None], namespace: str) -> Pa
     return folder
 
 
-def driver_pod(name: str, image: str, path: str, *arguments: str, working_dir: str) -> dict[str, Any]:
+def driver_pod(name: str, image: str, *arguments: str) -> dict[str, Any]:
     """A pod that is Spark's driver."""
-    variables = {**pod_settings(), "PATH": path, "PLATFORM_HOME": f"{MOUNT}/home"}
+    variables = {**pod_settings(), **pod_variables(), "PLATFORM_HOME": f"{MOUNT}/home"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -71,7 +79,7 @@ def driver_pod(name: str, image: str, path: str, *arguments: str, working_dir: s
                     "name": "driver",
                     "image": image,
                     "imagePullPolicy": "IfNotPresent",
-                    "workingDir": working_dir,
+                    "workingDir": str(ROOT),
                     "args": ["python", *arguments],
                     "env": [{"name": each, "value": value} for each, value in variables.items()],
                     "volumeMounts": [{"name": "spark", "mountPath": MOUNT}],

@@ -20,6 +20,7 @@ from platform_assets.step import recorded_reference
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry
 from tests.cluster.deployment import IMAGE, LINES, RUN_SECONDS
+from tests.cluster.spark_volume import CLAIM, shared_folder
 from tests.line_factory import platform_assets
 from tests.waiting import wait_for
 
@@ -116,11 +117,21 @@ def test_training_waits_for_its_gpu_and_the_line_ends_as_on_a_laptop(platform, t
 
 
 def test_a_line_of_tables_ends_as_on_a_laptop(platform, tmp_path):
-    """Another task, as it ships: trained in a pod of its own without a GPU, with equal verdicts and equal figures."""
+    """Another task, as it ships: trained in a pod of its own without a GPU, with equal verdicts and equal figures.
+
+    Its transformer is fitted on Spark, by executors that are pods, too.
+    """
     line = "credit_scorecard"
     run_id = platform.launch(line)
     run = platform.finished(run_id)
     assert run.is_success, platform.story(run_id)
+    if shared_folder():
+        (fitting,) = platform.pods(run_id, "credit_woe")
+        assert fitting["spec"]["serviceAccountName"] == CLAIM
+        names = "jsonpath={.items[*].involvedObject.name}"
+        started = platform.kubectl("get", "events", "--field-selector", "reason=Started", "-o", names)
+        executors = {name[-7:] for name in started.split() if name.startswith("platform-assets-")}
+        assert executors == {"-exec-1", "-exec-2"}
 
     (training,) = platform.pods(run_id, f"{line}_model")
     assert training["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from tests.cluster.deployment import IMAGE, NAMESPACE, reachable_host
 from tests.cluster.spark_driver import PARTS
 from tests.cluster.spark_volume import MOUNT, driver_pod, install_spark, shared_folder
 from tests.features.transformers import event_rows, left_beside, write_rows, write_transformer
-from tests.line_factory import ROOT, platform_assets
+from tests.line_factory import platform_assets
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
@@ -73,9 +72,7 @@ def test_two_executors_of_which_one_is_deleted_give_the_bits_of_this_process(
         folder / "here.parquet", NUMBA_CACHE_DIR=str(folder.parent / "numba"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    work = ("-m", "tests.cluster.spark_driver", f"{MOUNT}/{folder.name}")
-    apply(driver_pod(DRIVER, IMAGE, path, *work, working_dir=str(ROOT)))
+    apply(driver_pod(DRIVER, IMAGE, "-m", "tests.cluster.spark_driver", f"{MOUNT}/{folder.name}"))
 
     def parts() -> list[Path]:
         return list(folder.glob(".*.scratch/*/*.arrows"))

@@ -237,6 +237,7 @@ class Cluster:
 
         Raises:
             ClusterUnreachableError: the API server does not answer.
+            ClusterError: it does not let itself be asked.
         """
         import kubernetes
 
@@ -247,9 +248,14 @@ class Cluster:
             "spec": {"resourceAttributes": asked},
         }
         api = kubernetes.client.AuthorizationV1Api()
-        answer = answer_of(
-            lambda: api.create_self_subject_access_review(review, _request_timeout=REQUEST_TIMEOUT_SECONDS)
-        )
+        try:
+            answer = answer_of(
+                lambda: api.create_self_subject_access_review(
+                    review, _request_timeout=REQUEST_TIMEOUT_SECONDS
+                )
+            )
+        except kubernetes.client.rest.ApiException as problem:
+            raise ClusterError(f"rights cannot be looked up: {said_by(problem)}") from problem
         return bool(answer.status.allowed)
 
     def create_job(self, job: Any) -> None:

@@ -63,11 +63,11 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         SparkError: there is none, or it is not Spark that asks.
     """
+    if list(arguments) != ["executor"]:
+        raise SparkError("Spark's executor: Spark itself starts it, with the word executor")
     found = java()
-    if found is None or list(arguments) != ["executor"]:
-        raise SparkError(
-            f"Spark's executor: there is no Java; {JAVA_ADVICE}" if found is None else "usage: executor"
-        )
+    if found is None:
+        raise SparkError(f"Spark's executor: there is no Java; {JAVA_ADVICE}")
     command = executor_command(os.environ, found, Path(spark_home()))
     os.execv(command[0], command)  # noqa: S606 - in the place of this process, which is the pod's
 

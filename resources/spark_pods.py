@@ -22,7 +22,7 @@ from resources.spark import SparkError
 if TYPE_CHECKING:
     from pyspark.core.context import SparkContext
 
-IN_POD_ADVICE: Final = "its executors are pods made of the driver's own: run it in a pod of that cluster"
+_RIGHTS: Final = ("get", "list", "watch", "create", "delete")
 EXECUTOR: Final = "spark-executor"
 """Component of an executor pod, by which NetworkPolicies know it."""
 PATIENCE_SECONDS: Final = 600.0
@@ -67,7 +67,7 @@ class SparkPods(BaseModel):
     cpu: Annotated[str, Field(pattern=r"^([1-9][0-9]*m?|[0-9]+\.[0-9]+)$")] = "1"
     """Of each, and of the step that is their driver, as Kubernetes writes it; an executor computes as many tasks at once."""
     memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(Mi|Gi)$")] = "4Gi"
-    """Of each, and of that step: a quarter for Java, the rest for Python."""
+    """Of each, and of that step: a quarter for Java's heap, as much for what Java takes beside it, the rest for Python."""
     account: str = Field(default="platform-assets-spark", min_length=1)
     """Service account of that step: it may make pods."""
     claim: str | None = None
@@ -165,25 +165,28 @@ def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, st
         folder: Exists; the template is written there.
 
     Raises:
-        SparkError: this process runs in no pod, has no address, or may not make pods.
-        ClusterUnreachableError: the API server does not answer.
+        SparkError: this process runs in no pod, may not make pods, or has no address.
+        ClusterError: the API server does not answer, or answers nothing.
     """
     try:
         cluster = Cluster.of_this_pod()
     except ClusterError:
-        raise SparkError(f"Spark on Kubernetes: this process runs in no pod; {IN_POD_ADVICE}") from None
+        raise SparkError(
+            "Spark on Kubernetes: this process runs in no pod that has a token; its executors are pods made of its own, so run it "
+            "in one of that cluster"
+        ) from None
+    refused = [verb for verb in _RIGHTS if not cluster.may(verb, "pods")]
+    if refused:
+        raise SparkError(
+            f"Spark on Kubernetes: the account of this pod may not {' or '.join(refused)} pods in namespace {cluster.namespace}; give "
+            "it the one of k8s/spark (PLATFORM_SPARK_PODS__ACCOUNT)"
+        )
     name = os.environ.get("HOSTNAME", "")
     own = cluster.manifest_of(name)
     if own is None or not own.get("status", {}).get("podIP"):
         raise SparkError(
             f"Spark on Kubernetes: namespace {cluster.namespace} has no pod {name or 'of this name'} with an address of its own; "
             "leave hostname and hostNetwork out of the driver's pod"
-        )
-    refused = [verb for verb in ("create", "delete", "list", "watch") if not cluster.may(verb, "pods")]
-    if refused:
-        raise SparkError(
-            f"Spark on Kubernetes: service account {own['spec'].get('serviceAccountName')} may not {' or '.join(refused)} pods in "
-            f"namespace {cluster.namespace}; give the driver's pod the account of k8s/spark (PLATFORM_SPARK_PODS__ACCOUNT)"
         )
     template = folder / "executor.json"
     template.write_text(json.dumps(executor_pod(own)), encoding="utf-8")

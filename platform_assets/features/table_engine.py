@@ -88,6 +88,7 @@ class SparkTables:
         Raises:
             FeatureError, SparkError: as `fit`.
         """
+        import numpy as np
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -98,7 +99,7 @@ class SparkTables:
         while number in {*rows.column_names, *spec.outputs.values()}:
             number += "_"
         with self._folder() as folder:
-            numbered = {number: pa.array(range(rows.num_rows), pa.int64())}
+            numbered = {number: pa.array(np.arange(rows.num_rows))}
             source = _written(folder, transformer, rows, read, beside=numbered)
             target = folder / "features.parquet"
             with self._session(folder) as spark:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from platform_assets.features.errors import FeatureError
@@ -10,6 +11,7 @@ from platform_assets.features.pod import DRIVER_LABEL, pod_tags
 from platform_assets.features.table_engine import LocalTables, SparkTables, table_engine
 from platform_assets.features.transformer import fit
 from platform_assets.features.version_making import make_version, publish_features
+from platform_assets.lines.definitions import line_definitions
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TransformerVersion
 from platform_assets.tags import MAX_MEMORY_TAG, POD_TAG
@@ -104,6 +106,16 @@ def test_a_step_asks_for_a_pod_only_where_it_makes_pods(tmp_path: Path) -> None:
     assert tags[MAX_MEMORY_TAG] == "12Gi"
     for other in ({"features_engine": "local"}, {"spark_remote": "sc://spark.example"}):
         assert pod_tags(settings.model_copy(update=other)) == {}
+
+
+@pytest.mark.parametrize("settings", [{}, {"features_engine": "spark", "spark_remote": "k8s://in-cluster"}])
+def test_what_a_step_asks_for_stands_on_the_step(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Whoever starts it: automation, a backfill, the UI. Without Spark in pods nothing stands there."""
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / "home", **settings))
+    given = declared(write_transformer(tmp_path, "sales_z", ZSCORE, inputSource="sales.parquet"))
+    definitions = line_definitions(outside, [], transformers=given)
+    (asset,) = [each for each in definitions.assets or () if isinstance(each, dg.AssetsDefinition)]
+    assert (POD_TAG in asset.op.tags) is bool(settings)
 
 
 def test_a_missing_column_is_told_by_the_name_of_the_transformer(tmp_path: Path) -> None:

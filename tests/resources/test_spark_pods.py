@@ -71,7 +71,7 @@ class FakeCluster:
 
     namespace = "platform-assets"
 
-    def __init__(self, pod, allowed=("create", "delete", "list", "watch"), waiting=()):
+    def __init__(self, pod, allowed=("get", "list", "watch", "create", "delete"), waiting=()):
         self.pod, self.allowed, self.waiting = pod, allowed, waiting
 
     def manifest_of(self, name):
@@ -202,7 +202,7 @@ def test_outside_of_a_pod_there_is_no_driver_of_pods(tmp_path):
     with (
         pytest.raises(
             SparkError,
-            match=r"^Spark on Kubernetes: this process runs in no pod; .*run it in a pod of that cluster$",
+            match=r"^Spark on Kubernetes: this process runs in no pod that has a token; .* run it in one of that cluster$",
         ),
         spark_session("k8s://https://127.0.0.1:6443", tmp_path),
     ):
@@ -212,12 +212,12 @@ def test_outside_of_a_pod_there_is_no_driver_of_pods(tmp_path):
 
 def test_an_account_that_may_not_make_pods_is_told(in_cluster, tmp_path):
     """With the rights that it lacks, and where they are."""
-    in_cluster(driver(), allowed=("list", "delete"))
+    in_cluster(driver(), allowed=("get", "list", "delete"))
     with pytest.raises(SparkError) as found:
         driver_options(SparkPods(), tmp_path)
     assert str(found.value) == (
-        "Spark on Kubernetes: service account platform-assets-spark may not create or watch pods in namespace platform-assets; "
-        "give the driver's pod the account of k8s/spark (PLATFORM_SPARK_PODS__ACCOUNT)"
+        "Spark on Kubernetes: the account of this pod may not watch or create pods in namespace platform-assets; give it the one "
+        "of k8s/spark (PLATFORM_SPARK_PODS__ACCOUNT)"
     )
 
 

@@ -22,7 +22,8 @@ from resources.spark import SparkError
 if TYPE_CHECKING:
     from pyspark.core.context import SparkContext
 
-_RIGHTS: Final = ("get", "list", "watch", "create", "delete")
+RIGHTS: Final = ("get", "list", "watch", "create", "delete", "deletecollection")
+"""To pods, of a driver's account."""
 EXECUTOR: Final = "spark-executor"
 """Component of an executor pod, by which NetworkPolicies know it."""
 PATIENCE_SECONDS: Final = 600.0
@@ -175,7 +176,7 @@ def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, st
             "Spark on Kubernetes: this process runs in no pod that has a token; its executors are pods made of its own, so run it "
             "in one of that cluster"
         ) from None
-    refused = [verb for verb in _RIGHTS if not cluster.may(verb, "pods")]
+    refused = [verb for verb in RIGHTS if not cluster.may(verb, "pods")]
     if refused:
         raise SparkError(
             f"Spark on Kubernetes: the account of this pod may not {' or '.join(refused)} pods in namespace {cluster.namespace}; give "

@@ -1,6 +1,7 @@
 """Spark on Kubernetes: a driver and two executors as pods, of which one is deleted in the middle."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,7 @@ def folder() -> Iterator[Path]:
     write_transformer(folder / "zscore.yaml", "zscore")
     yield folder
     kubectl("delete", "pod", DRIVER, "--now", "--ignore-not-found")
+    shutil.rmtree(folder)
 
 
 def test_two_executors_of_which_one_is_deleted_give_the_bits_of_this_process(

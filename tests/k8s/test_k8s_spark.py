@@ -13,7 +13,7 @@ from platform_assets.features.pod import pod_tags
 from platform_assets.tags import POD_TAG
 from resources.cluster import mebibytes
 from resources.settings import PlatformSettings
-from resources.spark_pods import EXECUTOR, executor_pod
+from resources.spark_pods import EXECUTOR, RIGHTS, executor_pod
 from scripts.k8s import MANIFESTS, ManifestsError, kustomizer, objects_of, render
 from scripts.k8s_schemas import violations
 from tests.k8s.conftest import Objects
@@ -101,9 +101,8 @@ def test_all_of_it_is_valid(with_spark: Objects, driver: Object) -> None:
 
 def test_a_driver_may_make_pods_and_nothing_else(with_spark: Objects, driver: Object) -> None:
     """Its account is no other's; runs themselves may not make pods."""
-    verbs = {"create", "delete", "deletecollection", "get", "list", "watch"}
     found = rights(with_spark)
-    assert found[ACCOUNT] == {("pods", verb) for verb in verbs}
+    assert found[ACCOUNT] == {("pods", verb) for verb in RIGHTS}
     assert ("pods", "create") not in found["platform-assets-run"]
     assert one(with_spark, "ServiceAccount", ACCOUNT)["automountServiceAccountToken"] is False
     assert driver["spec"]["serviceAccountName"] == ACCOUNT

@@ -71,7 +71,9 @@ class FakeCluster:
 
     namespace = "platform-assets"
 
-    def __init__(self, pod, allowed=("get", "list", "watch", "create", "delete"), waiting=()):
+    def __init__(
+        self, pod, allowed=("get", "list", "watch", "create", "delete", "deletecollection"), waiting=()
+    ):
         self.pod, self.allowed, self.waiting = pod, allowed, waiting
 
     def manifest_of(self, name):
@@ -212,7 +214,7 @@ def test_outside_of_a_pod_there_is_no_driver_of_pods(tmp_path):
 
 def test_an_account_that_may_not_make_pods_is_told(in_cluster, tmp_path):
     """With the rights that it lacks, and where they are."""
-    in_cluster(driver(), allowed=("get", "list", "delete"))
+    in_cluster(driver(), allowed=("get", "list", "delete", "deletecollection"))
     with pytest.raises(SparkError) as found:
         driver_options(SparkPods(), tmp_path)
     assert str(found.value) == (

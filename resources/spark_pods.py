@@ -194,6 +194,8 @@ def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, st
     container = own["spec"]["containers"][0]
     return cluster, {
         "spark.driver.host": own["status"]["podIP"],
+        # Its libraries unpack themselves there, and the root of a pod may be read-only.
+        "spark.driver.extraJavaOptions": f'-Djava.io.tmpdir="{folder}"',
         # Rows travel between pods; only who has the secret of this session talks, and nobody else reads along.
         "spark.authenticate": "true",
         "spark.network.crypto.enabled": "true",

@@ -8,7 +8,7 @@ from platform_assets.features.spark_engine import SparkEngine
 from platform_assets.features.transformer_spec import read_transformer
 from resources.settings import PlatformSettings
 from resources.spark import spark_session
-from tests.features.spark_cluster import SMALL
+from tests.features.spark_cluster import HASTE, SMALL
 from tests.waiting import wait_for
 
 PARTS = 30
@@ -17,7 +17,8 @@ PARTS = 30
 def main(folder: Path) -> None:
     """Compute, and hold the session until somebody has seen what they wanted to see of it."""
     settings = PlatformSettings()
-    with spark_session(settings.spark_remote, folder, pods=settings.spark_pods) as session:
+    hasty = {"spark.executor.extraJavaOptions": HASTE}
+    with spark_session(settings.spark_remote, folder, options=hasty, pods=settings.spark_pods) as session:
         run_transformer(
             read_transformer(folder / "zscore.yaml").content,
             folder / "rows.parquet",

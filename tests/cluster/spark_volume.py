@@ -13,6 +13,8 @@ from scripts.k8s import MANIFESTS, ROOT
 CLAIM = "platform-assets-spark"
 MOUNT = "/spark"
 """Where pods have it."""
+SCRATCH = "/scratch"
+"""Each pod's own: nothing else of its root may be written to."""
 
 
 def shared_folder() -> Path | None:
@@ -63,8 +65,9 @@ def install_spark(apply: Callable[[dict[str, Any]], None], namespace: str) -> Pa
 
 
 def driver_pod(name: str, image: str, *arguments: str) -> dict[str, Any]:
-    """A pod that is Spark's driver."""
-    variables = {**pod_settings(), **pod_variables(), "PLATFORM_HOME": f"{MOUNT}/home"}
+    """A pod that is Spark's driver, as restricted as ours but for its user."""
+    scratch = {"PLATFORM_HOME": f"{SCRATCH}/home", "HOME": SCRATCH, "TMPDIR": SCRATCH}
+    variables = {**pod_settings(), **pod_variables(), **scratch}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -73,7 +76,10 @@ def driver_pod(name: str, image: str, *arguments: str) -> dict[str, Any]:
             "serviceAccountName": CLAIM,
             "automountServiceAccountToken": True,
             "restartPolicy": "Never",
-            "volumes": [{"name": "spark", "persistentVolumeClaim": {"claimName": CLAIM}}],
+            "volumes": [
+                {"name": "spark", "persistentVolumeClaim": {"claimName": CLAIM}},
+                {"name": "scratch", "emptyDir": {}},
+            ],
             "containers": [
                 {
                     "name": "driver",
@@ -82,7 +88,15 @@ def driver_pod(name: str, image: str, *arguments: str) -> dict[str, Any]:
                     "workingDir": str(ROOT),
                     "args": ["python", *arguments],
                     "env": [{"name": each, "value": value} for each, value in variables.items()],
-                    "volumeMounts": [{"name": "spark", "mountPath": MOUNT}],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [
+                        {"name": "spark", "mountPath": MOUNT},
+                        {"name": "scratch", "mountPath": SCRATCH},
+                    ],
                     "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}},
                 }
             ],

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cluster.deployment import IMAGE, NAMESPACE, reachable_host
+from tests.cluster.deployment import IMAGE, NAMESPACE, RUN_SECONDS, reachable_host
 from tests.cluster.spark_driver import PARTS
-from tests.cluster.spark_volume import MOUNT, driver_pod, install_spark, shared_folder
+from tests.cluster.spark_volume import MOUNT, SCRATCH, driver_pod, install_spark, shared_folder
 from tests.features.transformers import event_rows, left_beside, write_rows, write_transformer
 from tests.line_factory import platform_assets
 from tests.waiting import wait_for
@@ -79,7 +79,7 @@ def test_two_executors_of_which_one_is_deleted_give_the_bits_of_this_process(
     def parts() -> list[Path]:
         return list(folder.glob(".*.scratch/*/*.arrows"))
 
-    wait_for(parts, "a part is written", seconds=240, every=0.02, otherwise=told)
+    wait_for(parts, "a part is written", seconds=RUN_SECONDS, every=0.02, otherwise=told)
     written, pods = len(parts()), executors()
     kubectl("delete", "pod", pods["1"]["metadata"]["name"], "--grace-period=0", "--force")
     wait_for(lambda: "3" in executors(), "another executor is made", seconds=60, otherwise=told)
@@ -98,7 +98,8 @@ def test_two_executors_of_which_one_is_deleted_give_the_bits_of_this_process(
         (owner,) = pod["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"]) == ("Pod", DRIVER)
         mounts = {each["mountPath"] for each in pod["spec"]["containers"][0]["volumeMounts"]}
-        assert mounts == {MOUNT, "/spark-local"}
+        assert mounts == {MOUNT, SCRATCH, "/spark-local"}
+        assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
     here, by_pods = (pq.read_table(folder / f"{name}.parquet") for name in ("here", "by_pods"))
     assert by_pods.equals(here)
     assert left_beside(folder / "by_pods.parquet") == []

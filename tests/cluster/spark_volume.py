@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from resources.spark import java, spark_lacks
 from scripts.k8s import MANIFESTS, ROOT
 
 CLAIM = "platform-assets-spark"
@@ -18,9 +19,9 @@ SCRATCH = "/scratch"
 
 
 def shared_folder() -> Path | None:
-    """Where this machine has it; None where pods are on others."""
+    """Where this machine has it; None where pods are on others, or would find no Spark."""
     state = os.environ.get("CLUSTER_STATE")
-    return Path(state) / "shared" / "spark" if state else None
+    return Path(state) / "shared" / "spark" if state and java() and not spark_lacks() else None
 
 
 def pod_settings() -> dict[str, str]:

@@ -54,7 +54,9 @@ def folder() -> Iterator[Path]:
     """A folder on the volume, with rows and their transformer."""
     shared = shared_folder()
     if reachable_host() is None or shared is None:
-        pytest.skip("NO CLUSTER OF THIS MACHINE: set KUBECONFIG and CLUSTER_STATE")
+        pytest.skip(
+            "NO SPARK ON A CLUSTER OF THIS MACHINE: set KUBECONFIG and CLUSTER_STATE, and install Java and the extra `spark`"
+        )
     folder = install_spark(apply, NAMESPACE) / "small"
     folder.mkdir()
     write_rows(folder / "rows.parquet", event_rows(60_000, entities=200), row_group_rows=5_000)

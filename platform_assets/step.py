@@ -28,6 +28,7 @@ REUSED_KEY = "reused"
 IO_MANAGER = "platform_references"
 """Key of the resource by which references travel: not Dagster's default, which is the user's own in any other project."""
 _RECORDS_SEARCHED = 25
+_RETRY_DELAY_SECONDS = 2.0
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 R = TypeVar("R", bound=Reference)
@@ -240,6 +241,13 @@ def without_retries() -> Iterator[None]:
         raise
     except Exception as problem:  # noqa: BLE001 - whatever it is, its message is not stored
         raise _unforeseen(problem) from None
+
+
+def lost_pod_policy(retries: int) -> dg.RetryPolicy | None:
+    """For steps that have a pod: how often one is tried again after it was lost; None for never."""
+    if not retries:
+        return None
+    return dg.RetryPolicy(max_retries=retries, delay=_RETRY_DELAY_SECONDS, backoff=dg.Backoff.EXPONENTIAL)
 
 
 def _unforeseen(problem: Exception) -> dg.Failure:

@@ -134,13 +134,7 @@ class Cluster:
         )
         if found is None:
             return None
-        pods = answer_of(
-            lambda: self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"job-name={name}", _request_timeout=REQUEST_TIMEOUT_SECONDS
-            )
-        )
-        by_age = sorted(pods.items, key=lambda pod: pod.metadata.creation_timestamp)
-        states = tuple(pod_state(pod) for pod in by_age)
+        states = self.pods(f"job-name={name}")
         return JobState(
             name=name,
             age_seconds=time.time() - found.metadata.creation_timestamp.timestamp(),
@@ -211,6 +205,58 @@ class Cluster:
         if found is None:
             raise ClusterError(f"namespace {self.namespace} has no pod {pod}")
         return str(found.spec.containers[0].image)
+
+    def manifest_of(self, pod: str) -> dict[str, Any] | None:
+        """A pod, as the API server writes it; None where there is none."""
+        import kubernetes
+
+        found = answer_of(
+            lambda: self._core.read_namespaced_pod(
+                pod, self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        manifest: dict[str, Any] | None = kubernetes.client.ApiClient().sanitize_for_serialization(found)
+        return manifest
+
+    def pods(self, selector: str) -> tuple[PodState, ...]:
+        """The pods with these labels, oldest first.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+        """
+        found = answer_of(
+            lambda: self._core.list_namespaced_pod(
+                self.namespace, label_selector=selector, _request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+        )
+        by_age = sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp)
+        return tuple(pod_state(pod) for pod in by_age)
+
+    def may(self, verb: str, resource: str) -> bool:
+        """Whether the account of this process has a right in the namespace.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+            ClusterError: it does not let itself be asked.
+        """
+        import kubernetes
+
+        asked = {"namespace": self.namespace, "verb": verb, "resource": resource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        api = kubernetes.client.AuthorizationV1Api()
+        try:
+            answer = answer_of(
+                lambda: api.create_self_subject_access_review(
+                    review, _request_timeout=REQUEST_TIMEOUT_SECONDS
+                )
+            )
+        except kubernetes.client.rest.ApiException as problem:
+            raise ClusterError(f"rights cannot be looked up: {said_by(problem)}") from problem
+        return bool(answer.status.allowed)
 
     def create_job(self, job: Any) -> None:
         """Make a Job; one that is there already is left as it is."""

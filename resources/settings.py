@@ -18,7 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
 from resources.row_salt import SALT_VARIABLE
-from resources.spark import REMOTE_FORM, SECRET_PARAMETER, THIS_MACHINE, address_of_spark
+from resources.spark import REMOTE_ADVICE, REMOTE_FORM, SECRET_PARAMETER, THIS_MACHINE, address_of_spark
+from resources.spark_pods import SparkPods
 from resources.texts import is_text, quoted
 
 _SHARED = {
@@ -182,9 +183,17 @@ class PlatformSettings(LockSettings):
     """Versions of drift tables are made every hour and go after so many days; the newest has all rows."""
     specs: tuple[Path, ...] = ()
     """Training specs to serve instead of the ones that ship with the package."""
+    features_engine: Literal["local", "spark"] = "local"
+    """What computes the assets of transformers: `local`, the step's own process; `spark`, Spark at `spark_remote`."""
     spark_remote: str = THIS_MACHINE
-    """Where `--engine spark` computes: `sc://host:15002` (Spark Connect), `spark://host:7077`, `local[2]`, or
-    `local-cluster[workers,cores,megabytes]`. A token is Spark's own affair: `SPARK_CONNECT_AUTHENTICATE_TOKEN`."""
+    """Where Spark computes: `sc://host:15002` (Spark Connect), `spark://host:7077`, `k8s://in-cluster` or
+    `k8s://https://host:6443` (executors are pods beside this one), `local[2]`, or `local-cluster[workers,cores,megabytes]`.
+    A token is Spark's own affair: `SPARK_CONNECT_AUTHENTICATE_TOKEN`."""
+    spark_folder: Path | None = None
+    """A folder that driver and executors see under the same path, for the rows of transformers' assets; default: one under
+    `home`, where executors are processes of this machine."""
+    spark_pods: SparkPods = SparkPods()
+    """Executors, where they are pods, and the step that is their driver."""
     transformers: tuple[Path, ...] = ()
     """Files of feature transformers, or folders of them, to serve besides those that ship with the package."""
     git_repositories: tuple[WatchedRepository, ...] = ()
@@ -235,12 +244,17 @@ class PlatformSettings(LockSettings):
         except ValueError:
             known = False
         if not known:
-            raise ValueError(
-                "write sc://host:15002, spark://host:7077, local[2], or local-cluster[workers,cores,megabytes]"
-            )
+            raise ValueError(REMOTE_ADVICE)
         if "@" in remote or SECRET_PARAMETER.search(remote):
             raise ValueError("leave what is secret out of it: Spark takes SPARK_CONNECT_AUTHENTICATE_TOKEN")
         return remote
+
+    @field_validator("spark_folder")
+    @classmethod
+    def _is_the_same_everywhere(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_absolute():
+            raise ValueError("write a path that begins with /: processes of other machines find it by that")
+        return folder
 
     @field_validator("tracking_uri")
     @classmethod
@@ -269,6 +283,15 @@ class PlatformSettings(LockSettings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} stands twice; keep one")
         return repositories
+
+    @model_validator(mode="after")
+    def _mounts_the_claim(self) -> Self:
+        if self.spark_pods.claim is not None and self.spark_folder is None:
+            raise SettingsError(
+                f"spark_pods.claim (PLATFORM_SPARK_PODS__CLAIM) is {self.spark_pods.claim}, and nobody says where pods have it; set "
+                "spark_folder (PLATFORM_SPARK_FOLDER, e.g. /spark)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_all_state(self) -> Self:

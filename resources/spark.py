@@ -1,4 +1,4 @@
-"""A session of Spark: a server of Spark Connect (`sc://…`), a cluster, or processes of this machine (`local[2]`).
+"""A session of Spark: a server of Spark Connect (`sc://…`), a cluster, pods, or processes of this machine (`local[2]`).
 
 Of a master, this process is the driver: it starts Java, whose output goes to a file, and ends it. What Spark writes on this
 machine lies in a folder of the caller's. There is no web UI, and nothing listens on another address than this machine's own
@@ -26,9 +26,18 @@ from resources.errors import ResourceError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from resources.spark_pods import SparkPods
+
 REMOTE_FORM: Final = re.compile(
     r"sc://\S+|spark://[^\s,]+:\d+|local(\[(\d+|\*)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]"
+    r"|k8s://(in-cluster|https://[^\s,/?#]+/?)"
 )
+REMOTE_ADVICE: Final = (
+    "write sc://host:15002, spark://host:7077, k8s://in-cluster, k8s://https://host:6443, local[2], or "
+    "local-cluster[workers,cores,megabytes]"
+)
+IN_CLUSTER: Final = "k8s://in-cluster"
+"""The API server of the cluster that this process runs in, as the kubelet tells it."""
 SECRET_PARAMETER: Final = re.compile(r";[^=;]*(token|secret|passw|auth|key|credential)[^=;]*=", re.IGNORECASE)
 """Of Spark Connect: what it does not know itself becomes a header of each request."""
 THIS_MACHINE: Final = "local[*]"
@@ -38,6 +47,8 @@ JAVA_ADVICE: Final = f"install a Java of {OLDEST_JAVA} or later (Debian: apt-get
 EXTRA_ADVICE: Final = "pip install 'platform-assets[spark]'"
 _CONNECT: Final = "sc"
 _CONNECT_PORT: Final = 15002
+_KUBERNETES: Final = "k8s://"
+_API_PORT: Final = 443
 _PATIENCE_SECONDS: Final = 4.0
 _LOOPBACK: Final = "127.0.0.1"
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -108,6 +119,11 @@ def needs_java(remote: str) -> bool:
     return urlsplit(remote).scheme != _CONNECT
 
 
+def on_kubernetes(remote: str) -> bool:
+    """Whether executors are pods that this process, their driver, asks an API server for."""
+    return remote.startswith(_KUBERNETES)
+
+
 def address_of_spark(remote: str) -> tuple[str, int] | None:
     """Host and port of what is somewhere else; None of processes of this machine.
 
@@ -116,16 +132,23 @@ def address_of_spark(remote: str) -> tuple[str, int] | None:
     """
     if "://" not in remote:
         return None
-    parts = urlsplit(remote.partition(";")[0])
+    if remote == IN_CLUSTER:
+        host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
+        return host, int(os.environ.get("KUBERNETES_SERVICE_PORT", _API_PORT))
+    parts = urlsplit(remote.partition(";")[0].removeprefix(_KUBERNETES))
     if not parts.hostname:
         raise ValueError("no host is named")
-    return parts.hostname, parts.port or _CONNECT_PORT
+    return parts.hostname, parts.port or (_API_PORT if on_kubernetes(remote) else _CONNECT_PORT)
 
 
 def shown_remote(remote: str) -> str:
-    """As messages name it: without what may be secret."""
+    """As messages name it: without what may be secret. Of an API server, it is how Spark wants to be told, too."""
     address = address_of_spark(remote)
-    return remote if address is None else f"{urlsplit(remote).scheme}://{address[0]}:{address[1]}"
+    if address is None:
+        return remote
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    scheme = f"{_KUBERNETES}https" if on_kubernetes(remote) else urlsplit(remote).scheme
+    return f"{scheme}://{host}:{address[1]}"
 
 
 def refuse_unreachable(remote: str) -> None:
@@ -160,14 +183,20 @@ def server_version(remote: str) -> str | None:
 
 @contextmanager
 def spark_session(
-    remote: str, folder: Path, *, options: Mapping[str, str] | None = None
+    remote: str,
+    folder: Path,
+    *,
+    options: Mapping[str, str] | None = None,
+    pods: "SparkPods | None" = None,
 ) -> "Iterator[SparkSession]":
     """A session, which ends with the block, and with it whatever was started for it.
 
     Args:
-        remote: `sc://host:port`, `spark://host:port`, `local[2]`, or `local-cluster[workers,cores,megabytes]`.
+        remote: `sc://host:port`, `spark://host:port`, `k8s://in-cluster`, `k8s://https://host:port`, `local[2]`, or
+            `local-cluster[workers,cores,megabytes]`.
         folder: Exists; what Spark writes on this machine lies in it, its log (`spark.log`) too.
         options: Further ones of Spark, or others than ours.
+        pods: What executors are, where they are pods; as many and as large as by default if None.
 
     Raises:
         SparkError: pyspark or Java is missing, or nobody answers.
@@ -176,8 +205,11 @@ def spark_session(
         raise SparkError(f"Spark: {lack[0]}; {lack[1]}")
     if needs_java(remote) and java() is None:
         raise SparkError(f"Spark: there is no Java; {JAVA_ADVICE}")
-    refuse_unreachable(remote)
-    made = _driver(remote, folder, options or {}) if needs_java(remote) else _client(remote)
+    if on_kubernetes(remote):
+        made = _driver_of_pods(remote, folder, options or {}, pods)
+    else:
+        refuse_unreachable(remote)
+        made = _driver(remote, folder, options or {}) if needs_java(remote) else _client(remote)
     with made as session:
         for name, value in _OF_SESSION.items():
             session.conf.set(name, value)
@@ -248,6 +280,20 @@ def _client(remote: str) -> "Iterator[SparkSession]":
 
 
 @contextmanager
+def _driver_of_pods(
+    remote: str, folder: Path, options: Mapping[str, str], pods: "SparkPods | None"
+) -> "Iterator[SparkSession]":
+    from resources.spark_pods import PATIENCE_SECONDS, SparkPods, await_executors, driver_options
+
+    cluster, of_pods = driver_options(pods or SparkPods(), folder)
+    refuse_unreachable(remote)
+    with _driver(shown_remote(remote), folder, {**of_pods, **options}) as session:
+        with job_errors():
+            await_executors(session.sparkContext, cluster, patience_seconds=PATIENCE_SECONDS)
+        yield session
+
+
+@contextmanager
 def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[SparkSession]":
     from pyspark.conf import SparkConf
     from pyspark.core.context import SparkContext
@@ -282,10 +328,12 @@ def _driver(remote: str, folder: Path, options: Mapping[str, str]) -> "Iterator[
             _end(context, gateway)
             if not isinstance(problem, PySparkException) and not _is_of_spark(problem):
                 raise
-            raise SparkError(
-                f"Spark did not start at {shown_remote(remote)}; see that Java is 17 or later (java -version), and that "
-                "PLATFORM_SPARK_REMOTE is right"
-            ) from None
+            advice = (
+                "see what became of its executors (kubectl get events): their image needs Java, pyspark and this release"
+                if on_kubernetes(remote)
+                else "see that Java is 17 or later (java -version), and that PLATFORM_SPARK_REMOTE is right"
+            )
+            raise SparkError(f"Spark did not start at {shown_remote(remote)}; {advice}") from None
     try:
         yield session
     finally:
@@ -355,14 +403,15 @@ def _places(remote: str, folder: Path) -> dict[str, str]:
         # Its workers write below SPARK_HOME, and nowhere else.
         home = folder / "home"
         home.mkdir(exist_ok=True)
-        for each in Path(_spark_home()).iterdir():
+        for each in Path(spark_home()).iterdir():
             if not (home / each.name).exists():
                 (home / each.name).symlink_to(each)
         found["SPARK_HOME"] = str(home)
     return found
 
 
-def _spark_home() -> str:
+def spark_home() -> str:
+    """The folder of Spark's programs and jars."""
     from pyspark.find_spark_home import _find_spark_home
 
     home: str = _find_spark_home()

@@ -519,8 +519,11 @@ def _spark(engine: str, scratch: Path) -> "Iterator[SparkEngine | None]":
     from resources.settings import PlatformSettings
     from resources.spark import spark_session
 
-    remote = PlatformSettings().spark_remote
-    with own_scratch(scratch) as folder, spark_session(remote, folder) as session:
+    settings = PlatformSettings()
+    with (
+        own_scratch(scratch) as folder,
+        spark_session(settings.spark_remote, folder, pods=settings.spark_pods) as session,
+    ):
         yield SparkEngine(session)
 
 

@@ -68,6 +68,7 @@ from platform_assets.step import (
     published_reference,
     recorded_reference,
     with_overrides,
+    without_retries,
 )
 from resources.provenance import code_commit
 from resources.warehouse import Warehouse, WarehouseError
@@ -227,8 +228,19 @@ def _lineage(
     return {column: of for column, of in found.items() if of}
 
 
-def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
-    """The asset of a transformer, called as it is: a fitted version, and where it looks at history a table of features."""
+def transformer_asset(
+    declared: DeclaredTransformer,
+    *,
+    op_tags: Mapping[str, Any] | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+) -> dg.AssetsDefinition:
+    """The asset of a transformer, called as it is: a fitted version, and where it looks at history a table of features.
+
+    Args:
+        declared: The transformer.
+        op_tags: Of its step, e.g. what it asks of Kubernetes.
+        retry_policy: Where its step has a pod that may be lost.
+    """
     spec, name = declared.spec, declared.name
     historical = spec.transformer_type in HISTORICAL
 
@@ -242,6 +254,8 @@ def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
             io_manager_key=IO_MANAGER,
             metadata={"declared_in": declared.place, "input_source": without_secrets(spec.input_source)},
             ins=ins,
+            op_tags=op_tags,
+            retry_policy=retry_policy,
         )
         return made
 
@@ -330,7 +344,7 @@ def _transformer_made(
     dataset: DatasetVersion | None,
     outside: OutsideSystems,
 ) -> dg.MaterializeResult[TransformerVersion]:
-    with foreseen_failures():
+    with without_retries(), foreseen_failures():
         made = make_version(declared, dataset, outside)
         version, reused, shown = made.version, made.reused, {}
         if version.transformer_type in HISTORICAL:

@@ -93,6 +93,11 @@ def budget_for(limit_bytes: int, row_bytes: float, *, held_bytes: int = 0, name:
     return Budget(max(_FEWEST_ROWS, min(_MOST_ROWS, rows)), sort, batch_bytes)
 
 
+def limit_beside(limit_bytes: int) -> int:
+    """The limit to give where other processes work, each with this much memory: what this one holds already is none of it."""
+    return limit_bytes + max(0, resident_bytes() - _PROGRAM_BYTES)
+
+
 def refuse_too_large(files: Iterable[Path], limit_bytes: int) -> None:
     """Refuse files that have to be read whole where that takes more memory than there may be.
 

@@ -15,7 +15,8 @@ from platform_assets.features.fit_input import (
     rows_to_fit,
     subject_ids,
 )
-from platform_assets.features.transformer import FittedTransformer, fit
+from platform_assets.features.table_engine import table_engine
+from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.versions import (
     Fit,
     data_version,
@@ -74,7 +75,9 @@ def make_version(
     known = recorded(outside.ledger, declared.name, wanted)
     if known is not None and is_intact(outside.object_store, known):
         return Made(known, load_fitted(outside.object_store, known), rows, chosen, reused=True)
-    fitted = fit(spec, rows if spec.transformer_type in HISTORICAL else chosen.rows)
+    fitted = table_engine(outside.settings).fit(
+        declared.content, rows if spec.transformer_type in HISTORICAL else chosen.rows
+    )
     version = record_fit(
         Fit(
             name=declared.name,
@@ -143,7 +146,7 @@ def publish_features(
         filter(None, (subject, spec.entity_key, spec.timestamp_column, spec.available_column))
     )
     table = rows.select(list(beside))
-    outputs = made.fitted.transform(rows)
+    outputs = table_engine(outside.settings).features(declared.content, made.fitted, rows)
     for name in spec.outputs.values():
         table = table.append_column(name, outputs[name])
     staged = outside.warehouse.stage(

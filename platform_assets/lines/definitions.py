@@ -9,13 +9,14 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.features.assets import broken_transformer_asset, transformer_asset
 from platform_assets.features.declared import Transformers
+from platform_assets.features.pod import pod_tags
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
 from platform_assets.lines.conventions import links_of, with_code, with_conventions
 from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
-from platform_assets.step import IO_MANAGER, ReferenceIOManager
+from platform_assets.step import IO_MANAGER, ReferenceIOManager, lost_pod_policy
 
 _LOST_POD_RETRIES: Final = 3
 
@@ -70,6 +71,8 @@ def line_definitions(
     served |= {name: each for line in lines for name, each in line.transformers.items()}
     read = {each.spec.dataset for each in served.values() if each.spec.dataset}
     lost_pod_retries = _LOST_POD_RETRIES if outside.settings.profile == "cluster" else 0
+    tags = pod_tags(outside.settings)
+    retries = lost_pod_policy(lost_pod_retries) if tags else None
     sound, stuck = adapted_lines(lines, outside.ledger)
     links = links_of(outside)
     return dg.Definitions(
@@ -83,7 +86,11 @@ def line_definitions(
             ),
             *map(broken_line_asset, (*broken, *stuck)),
             *(
-                with_code(transformer_asset(each), links, also=None if each.of_cluster else Path(each.place))
+                with_code(
+                    transformer_asset(each, op_tags=tags or None, retry_policy=retries),
+                    links,
+                    also=None if each.of_cluster else Path(each.place),
+                )
                 for each in served.values()
             ),
             # Of a line that is not among these: its newest version is read all the same.

@@ -25,6 +25,7 @@ from platform_assets.references import FeaturesVersion, ModelVersion
 from platform_assets.step import (
     foreseen_failures,
     line_asset,
+    lost_pod_policy,
     materialized,
     override_config,
     with_overrides,
@@ -32,8 +33,6 @@ from platform_assets.step import (
 )
 from platform_assets.tags import RETRAINING_TAG
 from resources.provenance import code_commit, source_commit
-
-_RETRY_DELAY_SECONDS = 2.0
 
 
 def model_fingerprint(spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVersion) -> str:
@@ -65,9 +64,6 @@ def model_asset(
         lost_pod_retries: How often it is tried again after its pod was lost.
     """
     overridden = override_config(spec, trainer.fields)
-    retries = dg.RetryPolicy(
-        max_retries=lost_pod_retries, delay=_RETRY_DELAY_SECONDS, backoff=dg.Backoff.EXPONENTIAL
-    )
 
     @line_asset(
         spec.line,
@@ -78,7 +74,7 @@ def model_asset(
         made_from={"features": "features"},
         op_tags=pod_tags(spec.resources),
         pool=gpu_pool(spec.resources),
-        retry_policy=retries if lost_pod_retries else None,
+        retry_policy=lost_pod_policy(lost_pod_retries),
     )
     def model(
         context: dg.AssetExecutionContext,

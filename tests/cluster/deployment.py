@@ -24,6 +24,7 @@ import yaml
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER
 from tests import servers
+from tests.cluster.spark_volume import install_spark, pod_settings, pod_variables, shared_folder
 from tests.line_factory import ROOT, write_spec
 from tests.servers import free_ports
 from tests.waiting import wait_for
@@ -89,6 +90,7 @@ def cluster_platform(folder: Path, host: str) -> Iterator["ClusterPlatform"]:
             "PLATFORM_CHECKPOINT_INTERVAL_SECONDS": "1",
             "PLATFORM_SPECS": json.dumps([f"{SPECS_MOUNT}/{name}.yaml" for name in (*LINES, *SHIPPED)]),
             "HF_HUB_OFFLINE": "1",
+            **(pod_settings() if shared_folder() else {}),
         }
         _make_bucket(s3, key, secret)
         wait_for(servers.answers(f"{tracking}/health"), "MLflow is up", seconds=180)
@@ -206,6 +208,8 @@ class ClusterPlatform:
             shutil.copy(SPECS_FOLDER / name / SPEC_FILE, self.specs / f"{name}.yaml")
         self.dagster_home.mkdir()
         (self.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(self._dagster_yaml(), sort_keys=False))
+        if shared_folder():
+            install_spark(self.apply, NAMESPACE)
         specs = {file.name: file.read_text() for file in self.specs.iterdir()}
         self.apply({"kind": "ConfigMap", "metadata": {"name": "platform-settings"}, "data": self.shown})
         self.apply({"kind": "ConfigMap", "metadata": {"name": "platform-specs"}, "data": specs})
@@ -256,7 +260,7 @@ class ClusterPlatform:
                     "image_pull_policy": "IfNotPresent",
                     "env_config_maps": ["platform-settings"],
                     "env_secrets": ["platform-secrets"],
-                    "env_vars": [f"PATH={Path(sys.executable).parent}:/usr/bin:/bin"],
+                    "env_vars": [f"{name}={value}" for name, value in pod_variables().items()],
                     "resources": {
                         "requests": {"cpu": "100m", "memory": "512Mi"},
                         "limits": {"memory": "3Gi"},

@@ -20,6 +20,7 @@ from platform_assets.step import recorded_reference
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry
 from tests.cluster.deployment import IMAGE, LINES, RUN_SECONDS
+from tests.cluster.spark_volume import CLAIM, shared_folder
 from tests.line_factory import platform_assets
 from tests.waiting import wait_for
 
@@ -116,11 +117,18 @@ def test_training_waits_for_its_gpu_and_the_line_ends_as_on_a_laptop(platform, t
 
 
 def test_a_line_of_tables_ends_as_on_a_laptop(platform, tmp_path):
-    """Another task, as it ships: trained in a pod of its own without a GPU, with equal verdicts and equal figures."""
-    line = "credit_scorecard"
+    """Another task, as it ships: trained in a pod of its own without a GPU, with equal verdicts and equal figures.
+
+    Its transformer is fitted on Spark, by executors that are pods, too.
+    """
+    line, before = "credit_scorecard", started_executors(platform)
     run_id = platform.launch(line)
     run = platform.finished(run_id)
     assert run.is_success, platform.story(run_id)
+    if shared_folder():
+        (fitting,) = platform.pods(run_id, "credit_woe")
+        assert fitting["spec"]["serviceAccountName"] == CLAIM
+        assert len(started_executors(platform) - before) == 2
 
     (training,) = platform.pods(run_id, f"{line}_model")
     assert training["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
@@ -128,6 +136,19 @@ def test_a_line_of_tables_ends_as_on_a_laptop(platform, tmp_path):
     pods, local = judged_as_on_a_laptop(platform, line, tmp_path / "laptop")
     assert pods.model.weights_sha256 == local.model.weights_sha256
     assert pods.metrics == local.metrics
+
+
+def started_executors(platform) -> set[str]:
+    """Names of Spark's executors that ever ran, by what the cluster remembers."""
+    told = platform.kubectl(
+        "get",
+        "events",
+        "--field-selector",
+        "reason=Started",
+        "-o",
+        "jsonpath={.items[*].involvedObject.name}",
+    )
+    return {name for name in told.split() if "-exec-" in name}
 
 
 def judged_as_on_a_laptop(platform, line: str, home: Path) -> tuple[ReportVersion, ReportVersion]:

@@ -555,14 +555,17 @@ def test_an_mlflow_of_another_time_and_version_is_told(tmp_path):
     assert asked[0]["Authorization"] == "Basic YWRhOnMzY3JldA=="
 
 
-def test_spark_is_looked_at_where_it_was_asked_for(tmp_path):
+@pytest.mark.parametrize(
+    ("remote", "more"), [("sc://127.0.0.1", "/;user_id=me"), ("k8s://https://127.0.0.1", "")]
+)
+def test_spark_is_looked_at_where_it_was_asked_for(tmp_path, remote, more):
     """By default nothing is; somebody who is away is told with what to do."""
     assert examined(tmp_path / "home")[0]["spark"]["status"] == "not used"
     pytest.importorskip("pyspark", reason="NO SPARK: install the extra `spark`")
     (port,) = free_ports(1)
-    found, status, _ = examined(tmp_path / "home", PLATFORM_SPARK_REMOTE=f"sc://127.0.0.1:{port}/;user_id=me")
+    found, status, _ = examined(tmp_path / "home", PLATFORM_SPARK_REMOTE=f"{remote}:{port}{more}")
     assert (found["spark"]["status"], status) == ("problem", 1)
-    assert found["spark"]["told"].startswith(f"Spark does not answer at sc://127.0.0.1:{port} (")
+    assert found["spark"]["told"].startswith(f"Spark does not answer at {remote}:{port} (")
 
 
 def test_spark_of_this_machine_is_told_with_the_version_of_java(tmp_path):

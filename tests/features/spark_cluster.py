@@ -34,7 +34,7 @@ def need_spark():
 
 SMALL = Budget(batch_rows=4_000, sort=SortBudget(run_bytes=500_000, fan_in=8, fewest_block_rows=100))
 """So small that parts of some ten thousand rows are sorted on disk."""
-_HASTE = "-XX:TieredStopAtLevel=1"
+HASTE = "-XX:TieredStopAtLevel=1"
 """Java is to compile quickly rather than well: it does not run long."""
 
 
@@ -42,7 +42,7 @@ _HASTE = "-XX:TieredStopAtLevel=1"
 def cluster(folder, remote=CLUSTER, **options):
     """A session of two workers."""
     need_spark()
-    hasty = {f"spark.{who}.extraJavaOptions": _HASTE for who in ("driver", "executor")}
+    hasty = {f"spark.{who}.extraJavaOptions": HASTE for who in ("driver", "executor")}
     with spark_session(remote, folder, options=hasty | options) as session:
         yield session
 

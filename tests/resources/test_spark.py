@@ -41,6 +41,9 @@ from tests.waiting import wait_for
         "local[*]",
         "local[2,4]",
         "local-cluster[2,1,1024]",
+        "k8s://in-cluster",
+        "k8s://https://10.96.0.1:443",
+        "k8s://https://[fd00::1]:6443",
     ],
 )
 def test_remotes_that_spark_knows_are_settings(remote):
@@ -55,7 +58,10 @@ def test_remotes_that_spark_knows_are_settings(remote):
         "host:7077",
         "https://host",
         "local[two]",
-        "k8s://https://host",
+        "k8s://",
+        "k8s://host:6443",
+        "k8s://http://host:6443",
+        "k8s://https://host:6443/path",
         "sc://",
         "sc://:15002",
         "sc://host:port",
@@ -66,13 +72,20 @@ def test_remotes_that_spark_knows_are_settings(remote):
 )
 def test_other_remotes_are_refused(remote):
     """With those that are known."""
-    with pytest.raises(ValidationError, match=r"sc://host:15002, spark://host:7077, local\[2\]"):
+    with pytest.raises(
+        ValidationError, match=r"sc://host:15002, spark://host:7077, k8s://in-cluster, .*local\[2\]"
+    ):
         PlatformSettings(spark_remote=remote)
 
 
 @pytest.mark.parametrize(
     "remote",
-    ["sc://host/;token=hush", "sc://me:hush@host:15002", "sc://host/;user_id=me;X-Api-Key=hush"],
+    [
+        "sc://host/;token=hush",
+        "sc://me:hush@host:15002",
+        "sc://host/;user_id=me;X-Api-Key=hush",
+        "k8s://https://me:hush@host:6443",
+    ],
 )
 def test_secrets_are_no_settings(remote):
     """Spark has a variable for them; the message repeats none."""
@@ -86,6 +99,19 @@ def test_a_remote_is_shown_without_what_may_be_secret():
     assert shown_remote("sc://host/;user_id=me") == "sc://host:15002"
     assert shown_remote("spark://host:7077") == "spark://host:7077"
     assert shown_remote("local[2]") == "local[2]"
+
+
+def test_the_api_server_of_the_own_cluster_is_where_the_kubelet_says(monkeypatch):
+    """In a form that Spark takes, for one version of the protocol as for the other; elsewhere it goes by its name."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    assert shown_remote("k8s://in-cluster") == "k8s://https://10.96.0.1:6443"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    assert shown_remote("k8s://in-cluster") == "k8s://https://[fd00::1]:6443"
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    monkeypatch.delenv("KUBERNETES_SERVICE_PORT")
+    assert shown_remote("k8s://in-cluster") == "k8s://https://kubernetes.default.svc:443"
+    assert shown_remote("k8s://https://host") == "k8s://https://host:443"
 
 
 @pytest.mark.parametrize("scheme", ["sc", "spark"])

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 from pydantic import BaseModel
 
+from platform_assets.datasets.contract import Contract
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import without_secrets
+from platform_assets.features.day_index import recorded_index
 from platform_assets.features.declared import BrokenTransformer, DeclaredTransformer
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import Features, Featurizer, TransformerUse
@@ -209,8 +211,13 @@ def _lineage(
     return {column: of for column, of in found.items() if of}
 
 
-def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
-    """The asset of a transformer, called as it is: a fitted version, and where it looks at history a table of features."""
+def transformer_asset(declared: DeclaredTransformer, contract: Contract | None = None) -> dg.AssetsDefinition:
+    """The asset of a transformer, called as it is: a fitted version, and where it looks at history a table of features.
+
+    Args:
+        declared: The transformer.
+        contract: Of its dataset, where it has features by day: its rows are read here, so their days are judged here.
+    """
     spec, name = declared.spec, declared.name
     historical = spec.transformer_type in HISTORICAL
 
@@ -233,7 +240,7 @@ def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
         def of_file(
             context: dg.AssetExecutionContext, outside: dg.ResourceParam[OutsideSystems]
         ) -> dg.MaterializeResult[TransformerVersion]:
-            return _transformer_made(context, declared, None, outside)
+            return _transformer_made(context, declared, None, outside, None)
 
         return of_file
 
@@ -243,7 +250,7 @@ def transformer_asset(declared: DeclaredTransformer) -> dg.AssetsDefinition:
         dataset: DatasetVersion,
         outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[TransformerVersion]:
-        return _transformer_made(context, declared, dataset, outside)
+        return _transformer_made(context, declared, dataset, outside, contract)
 
     return of_dataset
 
@@ -311,9 +318,12 @@ def _transformer_made(
     declared: DeclaredTransformer,
     dataset: DatasetVersion | None,
     outside: OutsideSystems,
+    contract: Contract | None,
 ) -> dg.MaterializeResult[TransformerVersion]:
     with foreseen_failures():
         made = make_version(declared, dataset, outside)
+        if declared.days is not None and contract is not None:
+            recorded_index(made.version, declared.spec, contract, outside, lambda: made.rows)
         version, reused, shown = made.version, made.reused, {}
         if version.transformer_type in HISTORICAL:
             before = recorded_reference(context.instance, context.asset_key, TransformerVersion)

@@ -44,6 +44,8 @@ LONGEST_NAME: Final = 128
 MOST_COLUMNS: Final = 500
 MOST_NAMES: Final = 200
 """Features with names of their own, for the same reason: each is compared with all."""
+DAY_US: Final = 86_400_000_000
+"""Of a day, which has 24 hours."""
 _LARGEST: Final = 2**53 - 1
 """Beyond it, JSON of other programs rounds."""
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -305,6 +307,23 @@ class TransformerSpec(TransformerSection):
                 if given.days is None and given.rows is None:
                     return given.model_copy(update={"days": self.window_days})
                 return given
+
+    @property
+    def history_us(self) -> int | None:
+        """How much older than a row, in microseconds of event time, an event is at most that its answer depends on.
+
+        None of a lag without tolerance, whose event may be however old; 0 of woe, which looks at no other row. An answer has
+        equal bits whatever older rows there are, or none.
+        """
+        match self.of_type():
+            case WoeSpec():
+                return 0
+            case ZscoreSpec(include_current=current):
+                return self.window_days * DAY_US - int(current)
+            case LagSpec(tolerance=None):
+                return None
+            case LagSpec(days=days, tolerance=tolerance):
+                return ((days or 0) + tolerance) * DAY_US
 
     def normalised(self) -> dict[str, JsonValue]:
         """What it says, defaults written out and what its type does not read left out: equal meaning, equal values."""

@@ -5,20 +5,26 @@ and the events in the window. Glossary:
 
     waits     (waiting,)  first instant at which a row may see the event, in microseconds; ascending, of equal ones
                           as they came
-    wt, wv    (room,)     time and value of the window's events: [head, front) is the front, by time, and
-                          [front, end) the back, as they became known
-    s1, s2    (room,)     of the front's event i: sum of x - c, and of its square, over the front's events from i on
-    b1, b2                the same sums over the back, each with what its roundings lost
-    c                     the shift, a value of the window itself: the front's newest, or where there is no front the
-                          back's first
+    w                     length of the window: it holds the instants from t - span on, w of them
+    wt, wv    (room,)     time and value of the window's events: [head, front) is the front, those before the border, by
+                          time, of equal times as they became known; [front, end) the back, those since, as they became
+                          known
+    s1, s2    (room,)     of the front's event i: sum of x - f, and of its square, over the front's events from i on
+    b1, b2                sum of x - c, and of its square, over the back, each with what its roundings lost
+    f, c                  the shifts, values of the window itself: the front's newest, and the back's first
 
-Nothing is ever subtracted from a sum: an event leaves by `head` stepping over it. When the front is used up, the back
-becomes the front, with a shift of its own. As the shift is one of the n values of the window, it is at most sqrt(n)
-deviations from their mean, so that n s2 - s1² loses at most a factor n to cancellation, and a window of equal values has
-exactly 0.
+Nothing is ever subtracted from a sum: an event leaves by `head` stepping over it. The border is a multiple of w since 1970,
+the last that the window reaches. When it reaches the next one, what was the back becomes the front. With values that
+become known late, which are mostly new, it is a multiple of w / 2, and the last but one: so the newer half stays in the
+back, which takes events in any order. Either way the window begins at the border or before it; where that would not be so,
+it turns.
 
-What a state holds follows from the events that were known and from nothing else: before an event enters, the window moves
-to the first instant that can see it. So a row is answered alike, to the last bit, whoever asked in between.
+Which events are front and back, in which order they stand, and both shifts, follow from the window's own events. So do the
+sums then, to the last bit, whatever was there before, and whoever asked in between.
+
+Of the m events of the front, sums about f are sums about c with m (f - c) added, and (f - c) (2 s1 + m (f - c)). As each
+shift is one of the n values of the window, it is at most sqrt(n) deviations from their mean, so that n s2 - s1² loses a
+factor of the order of n to cancellation, and a window of equal values has exactly 0.
 
 No `fastmath` here: sums of roundings would be optimised away.
 """
@@ -42,7 +48,7 @@ BEGINNING: Final = np.iinfo(np.int64).min
 # Words of the head: what was decided, ...
 KIND, SPAN, INCLUSIVE, FREEDOM, LEAST, NTH, TOLERANCE, LATE = range(8)
 # ... how much room there is and where things are, ...
-ROOM, WAITING, HEAD, FRONT, END, FIRST, LAST, STALE, UNSORTED, OLDEST, NEWEST_ROW = range(8, 19)
+ROOM, WAITING, HEAD, FRONT, END, FIRST, LAST, STALE, UNSORTED, BORDER, NEWEST_ROW = range(8, 19)
 # ... the shift and the sums of the back, the best event of a lag by days, and a row of one's own.
 SHIFT, B1, B1_LOST, B2, B2_LOST, BEST_TIME, BEST_AVAILABLE, BEST_VALUE = range(19, 27)
 ROW_TIME, ROW_AVAILABLE, ROW_VALUE, ROW_ANSWER, STATUS = range(27, 32)
@@ -98,12 +104,20 @@ def _added(
     return after1, lost1 + _lost(sum1, d, after1), after2, lost2 + _lost(sum2, square, after2)
 
 
+@_inlined
+def _together(
+    total: float, squares: float, events: float, sum1: float, sum2: float, apart: float
+) -> tuple[float, float]:
+    """Sum and sum of squares of the back with those of the front's events, whose shift is so far above the back's."""
+    moved = sum1 + events * apart
+    return total + moved, squares + (sum2 + apart * (sum1 + moved))
+
+
 @_compiled(types.void(int64[::1]))
 def clear(ints: Array) -> None:
     """Forget all events."""
     ints[HEAD] = ints[FRONT] = ints[END] = ints[FIRST] = ints[LAST] = ints[STALE] = ints[UNSORTED] = 0
-    ints[OLDEST] = NEVER
-    ints[NEWEST_ROW] = ints[BEST_TIME] = BEGINNING
+    ints[BORDER] = ints[NEWEST_ROW] = ints[BEST_TIME] = BEGINNING
     # As floats these are 0.0.
     ints[SHIFT] = ints[B1] = ints[B1_LOST] = ints[B2] = ints[B2_LOST] = ints[BEST_VALUE] = 0
 
@@ -122,32 +136,13 @@ def sum_front(start: int, stop: int, ints: Array, floats: Array) -> None:
         s1[i], s2[i] = sum1 + lost1, sum2 + lost2
 
 
-@_compiled(types.void(*_STATE))
-def restore_sums(ints: Array, floats: Array) -> None:
-    """Compute shift and sums of a window whose events and front are there; by the additions that made them first."""
-    room, head, front, end = ints[ROOM], ints[HEAD], ints[FRONT], ints[END]
-    base = WORDS + WAITING_ARRAYS * ints[WAITING]
-    times, values = ints[base : base + room], floats[base + room : base + 2 * room]
-    if head < front:
-        sum_front(head, front, ints, floats)
-        floats[SHIFT] = values[front - 1]
-    elif head < end:
-        floats[SHIFT] = values[head]
-    b1 = b2 = b1_lost = b2_lost = 0.0
-    for i in range(front, end):
-        b1, b1_lost, b2, b2_lost = _added(values[i] - floats[SHIFT], b1, b1_lost, b2, b2_lost)
-        ints[OLDEST] = min(ints[OLDEST], times[i])
-        if i > front and times[i] < times[i - 1]:
-            ints[UNSORTED] = 1
-    floats[B1], floats[B1_LOST], floats[B2], floats[B2_LOST] = b1, b1_lost, b2, b2_lost
-
-
-@_compiled(types.void(int64, int64, *_STATE))
-def _sort_by_time(start: int, stop: int, ints: Array, floats: Array) -> None:
+@_compiled(types.void(int64, int64, int64, *_STATE))
+def _sort_until(border: int, start: int, stop: int, ints: Array, floats: Array) -> None:
+    """Put events before the border first, by time; others stay as they became known, and so do those of one time."""
     room = ints[ROOM]
     base = WORDS + WAITING_ARRAYS * ints[WAITING]
     times, values = ints[base : base + room], floats[base + room : base + 2 * room]
-    order = np.argsort(times[start:stop], kind="mergesort")
+    order = np.argsort(np.minimum(times[start:stop], border), kind="mergesort")
     times[start:stop] = times[start:stop][order]
     values[start:stop] = values[start:stop][order]
 
@@ -212,13 +207,9 @@ def _zscore(
     floats: Array,
 ) -> int:
     """Answer rows of one entity, in the order of their times; the row before which it stopped, and why in `STATUS`."""
-    span, inclusive, freedom, least, late = (
-        ints[SPAN],
-        ints[INCLUSIVE],
-        ints[FREEDOM],
-        ints[LEAST],
-        ints[LATE],
-    )
+    span, inclusive, freedom, least = ints[SPAN], ints[INCLUSIVE], ints[FREEDOM], ints[LEAST]
+    width = span + inclusive
+    grid, kept = (width // 2, width // 2) if ints[LATE] else (width, 0)
     room, waiting = ints[ROOM], ints[WAITING]
     waits, waits_time = ints[WORDS : WORDS + waiting], ints[WORDS + waiting : WORDS + 2 * waiting]
     waits_available = ints[WORDS + 2 * waiting : WORDS + 3 * waiting]
@@ -227,7 +218,7 @@ def _zscore(
     wt, wv = ints[base : base + room], floats[base + room : base + 2 * room]
     s1, s2 = floats[base + 2 * room : base + 3 * room], floats[base + 3 * room : base + 4 * room]
     head, front, end, first, last = ints[HEAD], ints[FRONT], ints[END], ints[FIRST], ints[LAST]
-    stale, unsorted, oldest = ints[STALE], ints[UNSORTED], ints[OLDEST]
+    stale, unsorted, border = ints[STALE], ints[UNSORTED], ints[BORDER]
     shift, b1, b1_lost, b2, b2_lost = floats[SHIFT], floats[B1], floats[B1_LOST], floats[B2], floats[B2_LOST]
     always = available.size == 0
     status = DONE
@@ -271,39 +262,38 @@ def _zscore(
         while True:
             due = first < last and waits[first] <= t
             since = (waits[first] if due else t) - span
-            if head < front:
-                while head < front and wt[head] < since:
-                    head += 1
-                used_up = head == front and front < end
-            else:
-                used_up = oldest < since
-            if used_up:
-                if unsorted:
-                    if not record:
-                        status = NEEDS_COPY
-                        break
-                    _sort_by_time(front, end, ints, floats)
-                    unsorted = 0
+            if since > border:
+                if unsorted and not record:
+                    status = NEEDS_COPY
+                    break
+                border = (since + width - 1) // grid * grid - kept
+                # The front ended at the border before, or before that: all of it has left.
                 head = front
+                if unsorted:
+                    _sort_until(border, head, end, ints, floats)
                 while head < end and wt[head] < since:
                     head += 1
-                # What becomes known late is mostly new: where there may be such, the newer half stays in the back.
-                front = head + (end - head + 1) // 2 if late else end
-                oldest, stale = NEVER, 0
-                b1 = b1_lost = b2 = b2_lost = 0.0
-                if head < end:
-                    shift = wv[front - 1]
+                front = head
+                while front < end and wt[front] < border:
+                    front += 1
+                stale = unsorted = 0
+                if head < front:
                     sum_front(head, front, ints, floats)
-                    for k in range(front, end):
-                        b1, b1_lost, b2, b2_lost = _added(wv[k] - shift, b1, b1_lost, b2, b2_lost)
-                        oldest = min(oldest, wt[k])
+                b1 = b1_lost = b2 = b2_lost = 0.0
+                if front < end:
+                    shift = wv[front]
+                for k in range(front, end):
+                    b1, b1_lost, b2, b2_lost = _added(wv[k] - shift, b1, b1_lost, b2, b2_lost)
+                    unsorted |= int(k > front and wt[k] < wt[k - 1])
+            while head < front and wt[head] < since:
+                head += 1
             if not due:
                 break
             time, value = waits_time[first], waits_value[first]
             first += 1
             if time < since:
                 continue
-            if head < front and time < wt[front - 1]:
+            if time < border:
                 if not record:
                     status = NEEDS_COPY
                     break
@@ -318,14 +308,14 @@ def _zscore(
                 continue
             if head == end:
                 if record:
-                    head = end = 0
+                    end = 0
                 head = front = end
+            if front == end:
                 shift = value
-            elif end > front and time < wt[end - 1]:
+            elif time < wt[end - 1]:
                 unsorted = 1
             wt[end], wv[end] = time, value
             end += 1
-            oldest = min(oldest, time)
             b1, b1_lost, b2, b2_lost = _added(value - shift, b1, b1_lost, b2, b2_lost)
         if status != DONE:
             break
@@ -337,7 +327,11 @@ def _zscore(
                 if stale:
                     sum_front(head, front, ints, floats)
                     stale = 0
-                total, squares = total + s1[head], squares + s2[head]
+                if front == end:
+                    shift = wv[front - 1]
+                total, squares = _together(
+                    total, squares, float(front - head), s1[head], s2[head], wv[front - 1] - shift
+                )
             # n² times the variance over n; with one division and one root, n (x - c) - s1 over n deviations.
             spread = size * squares - total * total
             if spread > _LEAST_SPREAD:
@@ -364,7 +358,7 @@ def _zscore(
     ints[STATUS] = status
     if record:
         ints[HEAD], ints[FRONT], ints[END], ints[FIRST], ints[LAST] = head, front, end, first, last
-        ints[STALE], ints[UNSORTED], ints[OLDEST] = stale, unsorted, oldest
+        ints[STALE], ints[UNSORTED], ints[BORDER] = stale, unsorted, border
         floats[SHIFT], floats[B1], floats[B1_LOST], floats[B2], floats[B2_LOST] = (
             shift,
             b1,
@@ -525,22 +519,21 @@ def _zscore_of_known(
     0, or how many events of a front `s1` and `s2` had no room for; then nothing is answered.
     """
     head = front = end = first = start
-    shift = b1 = b1_lost = b2 = b2_lost = 0.0
-    limit = NEVER  # The window turns when this has left: the front's newest, or the back's first where there is no front.
+    shift = apart = b1 = b1_lost = b2 = b2_lost = 0.0
+    border = BEGINNING
     for i in range(start, stop):
         t = times[i]
         while True:
             due = times[end] < t
             since = (times[end] + 1 if due else t) - span
-            if limit < since:
-                head = max(head, front)
+            if since > border:
+                border = (since + span - 1) // span * span
+                head = front
                 while head < end and times[head] < since:
                     head += 1
                 front = end
-                b1 = b1_lost = b2 = b2_lost = 0.0
-                limit = NEVER
+                apart = b1 = b1_lost = b2 = b2_lost = 0.0
                 if head < end:
-                    limit = times[end - 1]
                     shift = values[end - 1]
                     if end - head > s1.size:
                         return int(end - head)
@@ -551,8 +544,8 @@ def _zscore_of_known(
                         s1[k - first], s2[k - first] = sum1 + lost1, sum2 + lost2
             if not due:
                 break
-            if head == end:
-                shift, limit = values[end], times[end]
+            if front == end:
+                apart, shift = shift - values[end], values[end]
             b1, b1_lost, b2, b2_lost = _added(values[end] - shift, b1, b1_lost, b2, b2_lost)
             end += 1
         while head < front and times[head] < since:
@@ -562,7 +555,9 @@ def _zscore_of_known(
         if n >= least:
             total, squares, size = b1 + b1_lost, b2 + b2_lost, float(n)
             if head < front:
-                total, squares = total + s1[head - first], squares + s2[head - first]
+                total, squares = _together(
+                    total, squares, float(front - head), s1[head - first], s2[head - first], apart
+                )
             spread = size * squares - total * total
             if spread > _LEAST_SPREAD:
                 answer = (size * (values[i] - shift) - total) * np.sqrt((n - freedom) / (size * spread))

@@ -1,6 +1,6 @@
 """What is remembered of an entity's events, in memory and as bytes.
 
-The format, all of it little-endian; version 1:
+The format, all of it little-endian; version 2:
 
     magic       8 bytes   b"PAWINDOW"
     version     u16
@@ -15,14 +15,14 @@ The format, all of it little-endian; version 1:
         newest  i64       time of its newest row, in microseconds UTC; the least i64: none
         for each column:
             waiting   u64   events that are not known yet, or not old enough
-            kept      u64   events in the window
-            front     u64   how many of the kept are its front; see `window_kernels`
+            kept      u64   events in the window, in the order in which they stand there; see `window_kernels`
             times     i64 × (waiting + kept)
             available i64 × (waiting + kept)
             values    f64 × (waiting + kept)
     checksum    16 bytes  BLAKE2b of everything before
 
-The sums are not there: they are computed again by the same additions, so what continues has equal bits.
+The sums are not there: they follow from the events, so what continues has equal bits. In version 1 they followed from what
+had left the window, too, and its events stand in another order; it is refused.
 """
 
 import hashlib
@@ -35,14 +35,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.transformer_spec import LagSpec, TransformerSpec, ZscoreSpec
+from platform_assets.features.transformer_spec import DAY_US, LagSpec, TransformerSpec, ZscoreSpec
 from platform_assets.fingerprint import canonical_sha256
 
 MAGIC: Final = b"PAWINDOW"
-VERSION: Final = 1
-DAY_US: Final = 86_400_000_000
+VERSION: Final = 2
 _HEAD: Final = struct.Struct("<8sHBBIQQ32s")
-_NAME, _NEWEST, _COUNTS = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<QQQ")
+_NAME, _NEWEST, _COUNTS = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<QQ")
 _CHECKSUM_BYTES: Final = 16
 _BYTES_AN_EVENT: Final = 24
 FEWEST_EVENTS: Final = 4
@@ -109,8 +108,8 @@ class WindowMemory:
         other.floats = other.ints.view(np.float64)
         return other
 
-    def events(self) -> tuple[int, int, int, Words, Words, NDArray[np.float64]]:
-        """Waiting, kept, those of the front, and times, availabilities and values: first those that wait."""
+    def events(self) -> tuple[int, int, Words, Words, NDArray[np.float64]]:
+        """Waiting, kept, and times, availabilities and values: first those that wait."""
         from platform_assets.features import window_kernels as kernels
 
         ints, floats = self.ints, self.floats
@@ -127,11 +126,10 @@ class WindowMemory:
                 ints[kernels.BEST_AVAILABLE : kernels.BEST_AVAILABLE + kept],
                 floats[kernels.BEST_VALUE : kernels.BEST_VALUE + kept],
             ]
-            front = 0
         else:
             base = kernels.WORDS + kernels.WAITING_ARRAYS * waiting
             head, end = int(ints[kernels.HEAD]), int(ints[kernels.END])
-            kept, front = end - head, max(int(ints[kernels.FRONT]) - head, 0)
+            kept = end - head
             times = ints[base + head : base + end]
             known = ints[base + 2 * room + head : base + 2 * room + end]
             window = [
@@ -140,14 +138,14 @@ class WindowMemory:
                 floats[base + room + head : base + room + end],
             ]
         joined = [np.concatenate(pair) for pair in zip(queues, window, strict=True)]
-        return last - first, kept, front, joined[0], joined[1], joined[2]
+        return last - first, kept, joined[0], joined[1], joined[2]
 
     @classmethod
     def of_events(
         cls,
         decided: "Decided",
         newest: int,
-        counts: tuple[int, int, int],
+        counts: tuple[int, int],
         times: Words,
         available: Words,
         values: NDArray[np.float64],
@@ -155,7 +153,7 @@ class WindowMemory:
         """What `events` told."""
         from platform_assets.features import window_kernels as kernels
 
-        queue, kept, front = counts
+        queue, kept = counts
         memory = cls(decided, room=max(FEWEST_EVENTS, 2 * kept), waiting=max(FEWEST_EVENTS, 2 * queue))
         ints, floats = memory.ints, memory.floats
         room, waiting = int(ints[kernels.ROOM]), int(ints[kernels.WAITING])
@@ -174,11 +172,11 @@ class WindowMemory:
         base = kernels.WORDS + kernels.WAITING_ARRAYS * waiting
         ints[base : base + kept] = times
         floats[base + room : base + room + kept] = values
-        ints[kernels.FRONT], ints[kernels.END] = front, kept
+        ints[kernels.END] = kept
+        # The window of a z-score turns before the next answer: all of these stand in the back until then.
+        ints[kernels.UNSORTED] = bool((times[1:] < times[:-1]).any())
         if decided.kind == kernels.LAG_ROWS:
             ints[base + 2 * room : base + 2 * room + kept] = available
-        else:
-            kernels.restore_sums(ints, floats)
         return memory
 
 
@@ -289,6 +287,11 @@ def read_state(spec: TransformerSpec, content: bytes) -> SavedState:
             f"window state: it is of format version {version}, and this release reads up to {VERSION}; update the"
             " platform, or compute the state again"
         )
+    if version < VERSION:
+        raise WindowStateError(
+            f"window state: it is of format version {version}, and what it holds does not give equal bits any more; compute"
+            " the state again from the rows of its windows"
+        )
     if len(content) < length:
         raise WindowStateError(
             f"window state: it is cut off, {len(content)} of {length} bytes are there; read it again from where it was"
@@ -322,14 +325,14 @@ def _entities(
         at += _NEWEST.size
         memories = []
         for _ in range(columns):
-            waiting, kept, front = _COUNTS.unpack_from(content, at)
+            waiting, kept = _COUNTS.unpack_from(content, at)
             at += _COUNTS.size
             events = waiting + kept
             times, available = np.frombuffer(content, "<i8", 2 * events, at).astype(np.int64).reshape(2, -1)
             values = np.frombuffer(content, "<f8", events, at + 16 * events).astype(np.float64)
             at += _BYTES_AN_EVENT * events
             memories.append(
-                WindowMemory.of_events(decided, newest, (waiting, kept, front), times, available, values)
+                WindowMemory.of_events(decided, newest, (waiting, kept), times, available, values)
             )
         yield name, newest, memories
 

@@ -1,7 +1,6 @@
 """Windows of chunks and of single events: the same bits as of the table, wherever it was cut, saved and loaded."""
 
 import struct
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +13,11 @@ from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.features.window_entity import OutOfOrderError
 from platform_assets.features.window_state import WindowStateError
-from platform_assets.features.windows import WindowStream, WindowTransformer
-from tests.features.window_factory import SPECS, history, spec, streams, table
+from platform_assets.features.windows import WindowStream
+from tests.features.window_factory import SPECS, current, cuts, history, known, spec, streams, table, whole
 from tests.features.window_reference import DAY, Row, expected
 
 GOLDEN = Path(__file__).with_name("golden")
-
-
-def current(said: TransformerSpec) -> bool:
-    """Whether rows of an instant see one another."""
-    return said.transformer_type == "zscore" and said.of_type().include_current
-
-
-def whole(said: TransformerSpec, rows: list[Row]) -> list[float | None]:
-    """What each row is given, of a table."""
-    return WindowTransformer(said).transform(table(rows)).column(0).to_pylist()
-
-
-def known(said: TransformerSpec, row: Row) -> tuple[int | None, ...]:
-    """The argument that says when it was available, where there is one."""
-    return () if said.available_column is None else (row.available,)
-
-
-def cuts(data: st.DataObject, said: TransformerSpec, rows: list[Row]) -> list[list[Row]]:
-    """The rows in chunks of any size, instants whole where that matters."""
-    places = data.draw(st.sets(st.integers(0, len(rows)), max_size=8)) | {0, len(rows)}
-    if current(said):
-        places = {at for at in places if at in {0, len(rows)} or rows[at - 1].time != rows[at].time}
-    return [rows[start:stop] for start, stop in pairwise(sorted(places))] or [rows]
 
 
 @given(st.data())
@@ -364,10 +340,10 @@ def _golden_streams() -> dict[str, tuple[TransformerSpec, WindowStream]]:
 
 
 @pytest.mark.parametrize("name", ["zscore", "lag_days", "lag_rows"])
-def test_a_state_of_version_1_goes_on(name: str) -> None:
-    """Files that version 1 wrote are read, have the bits that they had, and are what is written today."""
+def test_a_state_of_version_2_goes_on(name: str) -> None:
+    """Files that version 2 wrote are read, have the bits that they had, and are what is written today."""
     said, stream = _golden_streams()[name]
-    content = (GOLDEN / f"window_{name}_v1.bin").read_bytes()
+    content = (GOLDEN / f"window_{name}_v2.bin").read_bytes()
 
     assert stream.to_bytes() == content
     read = WindowStream(said, content)
@@ -383,6 +359,13 @@ def test_a_state_of_version_1_goes_on(name: str) -> None:
             "lag_rows": [0.125, 0.0, 0.125, 1.0],
         }[name]
     )
+
+
+def test_a_state_of_version_1_is_refused() -> None:
+    """Its sums followed from more than it tells: no other could go on with the bits that it would have had."""
+    said, _ = _golden_streams()["zscore"]
+    with pytest.raises(WindowStateError, match="format version 1, .* compute the state again"):
+        WindowStream(said, (GOLDEN / "window_zscore_v1.bin").read_bytes())
 
 
 def _state() -> bytes:
@@ -416,11 +399,11 @@ def test_states_that_are_none_or_are_not_ours() -> None:
     """Other bytes, a later version, another spec, another way of keeping: one message each, saying what to do."""
     content = _state()
     later = bytearray(content)
-    struct.pack_into("<H", later, 8, 2)
+    struct.pack_into("<H", later, 8, 3)
     for state, said, message in (
         (b"PAR1 and more", spec(), "these bytes are none"),
         (b"", spec(), "these bytes are none"),
-        (bytes(later), spec(), "format version 2, and this release reads up to 1; update"),
+        (bytes(later), spec(), "format version 3, and this release reads up to 2; update"),
         (content, spec(windowDays=31), "by another spec than this one"),
         (content, spec("lag"), "by another spec than this one"),
     ):

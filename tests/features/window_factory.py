@@ -1,12 +1,14 @@
 """Builders of specs and rows for tests of windows."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 from hypothesis import strategies as st
 
 from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.windows import WindowTransformer
 from tests.features.window_reference import DAY, Row
 
 
@@ -44,6 +46,29 @@ def history(*values: float | None, step_days: float = 1, entity: str = "a") -> l
     """An entity's rows at equal distances, each known at its time."""
     times = [int(k * step_days * DAY) for k in range(len(values))]
     return [Row(entity, time, value, time) for time, value in zip(times, values, strict=True)]
+
+
+def current(said: TransformerSpec) -> bool:
+    """Whether rows of an instant see one another."""
+    return said.transformer_type == "zscore" and said.of_type().include_current
+
+
+def whole(said: TransformerSpec, rows: Sequence[Row]) -> list[float | None]:
+    """What each row is given, of a table."""
+    return WindowTransformer(said).transform(table(rows)).column(0).to_pylist()
+
+
+def known(said: TransformerSpec, row: Row) -> tuple[int | None, ...]:
+    """The argument that says when it was available, where there is one."""
+    return () if said.available_column is None else (row.available,)
+
+
+def cuts(data: st.DataObject, said: TransformerSpec, rows: list[Row]) -> list[list[Row]]:
+    """The rows in chunks of any size, instants whole where that matters."""
+    places = data.draw(st.sets(st.integers(0, len(rows)), max_size=8)) | {0, len(rows)}
+    if current(said):
+        places = {at for at in places if at in {0, len(rows)} or rows[at - 1].time != rows[at].time}
+    return [rows[start:stop] for start, stop in pairwise(sorted(places))] or [rows]
 
 
 ZSCORES = st.builds(

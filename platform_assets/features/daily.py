@@ -14,14 +14,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.transformer_spec import FeatureTransformer, LagSpec, TransformerSpec
+from platform_assets.features.transformer_spec import DAY_US, FeatureTransformer, TransformerSpec
 from platform_assets.references import HISTORICAL
 
 DAILY_FROM: Final = "platform-assets/daily-from"
 DAILY_UNTIL: Final = "platform-assets/daily-until"
 ENDING: Final = "_daily"
 """Of the asset's name, after the transformer's, and of its table's."""
-DAY_US: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -74,12 +73,8 @@ def daily_range(content: FeatureTransformer) -> DailyRange | None:
 
 def history_days(spec: TransformerSpec) -> int | None:
     """How many days before its own a row may look at: rows of day D depend on [D - these, D]; None: on all."""
-    section = spec.of_type()
-    if isinstance(section, LagSpec):
-        if section.tolerance is None:
-            return None
-        return section.tolerance + (section.days or 0)
-    return spec.window_days
+    history = spec.history_us
+    return None if history is None else -(-history // DAY_US)
 
 
 def number_of(day: date) -> int:

@@ -1,5 +1,6 @@
 """The features of a transformer by day: an asset of daily partitions, any of which is made by itself or in a backfill."""
 
+import warnings
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, Final
@@ -30,6 +31,13 @@ def daily_asset(declared: DeclaredTransformer, days: DailyRange, contract: Contr
         days: Of its features.
         contract: Of its dataset.
     """
+    with warnings.catch_warnings():
+        # What a backfill does is in beta; the pin of Dagster is exact.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _by_day(declared, days, contract)
+
+
+def _by_day(declared: DeclaredTransformer, days: DailyRange, contract: Contract) -> dg.AssetsDefinition:
     name = f"{declared.name}{ENDING}"
 
     @dg.asset(

@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from platform_assets.datasets.contract import Contract
 from platform_assets.datasets.day_judge import judge_days
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.features.daily import DAY_US, ENDING, day_of, history_days
+from platform_assets.features.daily import ENDING, day_of, history_days
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.table_columns import column_of, first_missing
 from platform_assets.features.transformer import kernel_version
-from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.transformer_spec import DAY_US, TransformerSpec
 from platform_assets.features.window_columns import times_of
 from platform_assets.fingerprint import canonical_sha256
 from platform_assets.governance.verdict import Verdict, record

@@ -17,7 +17,6 @@ from platform_assets.datasets.contract import Contract
 from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.daily import (
-    DAY_US,
     ENDING,
     DailyRange,
     beginning_of,
@@ -36,7 +35,7 @@ from platform_assets.features.day_index import (
 from platform_assets.features.day_states import DayStates
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import subject_ids
-from platform_assets.features.transformer_spec import TransformerSpec
+from platform_assets.features.transformer_spec import DAY_US, TransformerSpec
 from platform_assets.features.window_columns import times_of
 from platform_assets.features.windows import WindowStream
 from platform_assets.governance.suppression import publish_unless_erased

@@ -18,7 +18,7 @@ from platform_assets.features.day_making import DayMaking, DayOutcome, current_v
 from platform_assets.features.day_status import DailyStatus, daily_status
 from platform_assets.features.declared import DeclaredTransformer, load_transformers
 from platform_assets.features.version_making import make_version
-from platform_assets.features.versions import make_latest
+from platform_assets.features.versions import latest_version, make_latest
 from platform_assets.features.windows import WindowTransformer
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import DatasetVersion, TableSnapshot, TransformerVersion
@@ -135,8 +135,8 @@ class Meters:
         path.write_text(self._contract, encoding="utf-8")
         return load_contract(path)
 
-    def publish(self, rows: pa.Table) -> TransformerVersion:
-        """A version of the dataset, and of the transformer."""
+    def dataset(self, rows: pa.Table) -> DatasetVersion:
+        """A version of the dataset."""
         warehouse = self.outside.warehouse
         staged = warehouse.stage(
             "datasets.meters",
@@ -148,7 +148,7 @@ class Meters:
             subject_column=self._subject,
             subject_namespace="reading",
         )
-        dataset = DatasetVersion(
+        return DatasetVersion(
             line="meters",
             task="tabular-classification",
             subject_namespace="reading",
@@ -164,9 +164,18 @@ class Meters:
             gdpr_class=self.gdpr_class,
             retention_days=400,
         )
-        self.version = make_version(self.declared, dataset, self.outside).version
+
+    def publish(self, rows: pa.Table) -> TransformerVersion:
+        """A version of the dataset, and of the transformer."""
+        self.version = make_version(self.declared, self.dataset(rows), self.outside).version
         make_latest(self.version, self.outside.ledger)
+        assert self.making().index.days
         return self.version
+
+    def making_of_latest(self) -> DayMaking:
+        """A making of days of the version that somebody else has made."""
+        self.version = latest_version(self.outside.ledger, NAME)
+        return self.making()
 
     def make(self, *numbers: int) -> list[DayOutcome]:
         """Days of the newest version."""

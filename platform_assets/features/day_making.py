@@ -221,7 +221,12 @@ class _Computing:
         assert history is not None, "the days of a transformer that looks back without end are refused"
         self._making, self._history = making, history
         self._states = DayStates(
-            making.version.name, making.spec, making.fingerprints, making.policy, making.outside
+            making.version.name,
+            making.spec,
+            making.fingerprints,
+            making.policy,
+            making.subject_column,
+            making.outside,
         )
         self._stream: WindowStream | None = None
         self._fed: date | None = None

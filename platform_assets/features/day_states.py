@@ -8,7 +8,8 @@ Two are kept: that of the newest day, which the next day goes on from, and the o
 again when rows of it come late. Any other day is made of the rows of its window, with the same bits.
 
 A state holds values of rows and does not say whose they are, so no erasure would find them in it. Of personal and sensitive
-data none is kept. One of other data goes as soon as its days are not those of the input any more, and after some days anyway.
+data none is kept, nor where entities are the subjects. One of other data goes as soon as its days are not those of the input
+any more, and after some days anyway.
 """
 
 import logging
@@ -46,6 +47,8 @@ class DayStates:
     fingerprints: Fingerprints
     policy: TablePolicy
     """Of its input."""
+    subject_column: str
+    """Likewise."""
     outside: OutsideSystems
 
     def newest_before(self, day: date, *, since: date) -> tuple[date, WindowStream] | None:
@@ -62,7 +65,8 @@ class DayStates:
 
     def keep(self, day: date, stream: WindowStream) -> None:
         """Keep what is remembered when a day has ended, and let go of all others but the newest that fit the input."""
-        store, keeps = self.outside.object_store, self.policy.gdpr_class in _KEEPS
+        store = self.outside.object_store
+        keeps = self.policy.gdpr_class in _KEEPS and self.spec.entity_key != self.subject_column
         if keeps:
             store.put(
                 self._key(day),

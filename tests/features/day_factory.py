@@ -20,6 +20,8 @@ from platform_assets.features.declared import DeclaredTransformer, load_transfor
 from platform_assets.features.version_making import make_version
 from platform_assets.features.versions import latest_version, make_latest
 from platform_assets.features.windows import WindowTransformer
+from platform_assets.governance.erasure import ErasureReport, erase
+from platform_assets.governance.subjects import Subject
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import DatasetVersion, TableSnapshot, TransformerVersion
 from resources.object_store import GdprClass
@@ -227,3 +229,21 @@ def bits(table: pa.Table) -> pa.Table:
         for column in table.columns
     ]
     return pa.table(dict(zip(table.column_names, columns, strict=True)))
+
+
+def erased(meters: Meters, reading: str) -> ErasureReport:
+    """Erases a reading."""
+    outside = meters.outside
+    return erase(
+        Subject("reading", reading),
+        by="ada",
+        reason="request 7",
+        ledger=outside.ledger,
+        warehouse=outside.warehouse,
+        store=outside.object_store,
+        locks=outside.locks,
+        salt=outside.salt,
+        content_hash=content_hash,
+        environment="dev",
+        now=datetime.now(UTC),
+    )

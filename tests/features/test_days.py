@@ -4,9 +4,14 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from tests.features.day_factory import CONTRACT, LAG, ZSCORE, Meters, bits, day, days_of, readings, with_day
+from platform_assets.features.day_making import published_marks
+from platform_assets.features.errors import FeatureError
+from platform_assets.governance.errors import ErasureError
+from resources.warehouse import WarehouseError
+from tests.features.day_factory import CONTRACT, LAG, NAME, ZSCORE, Meters, bits, day, days_of, erased, readings, with_day
 
 
 @pytest.mark.parametrize("spec", [ZSCORE, LAG], ids=["zscore", "lag"])
@@ -82,7 +87,11 @@ def test_a_lost_or_damaged_state_changes_no_bit(tmp_path, caplog):
 
 
 def test_no_state_of_personal_data_is_kept(tmp_path):
-    """It would hold values of people, and no erasure would find them; what was kept before goes."""
+    """It would hold values of people, and no erasure would find them; what was kept before goes. Nor one that names people."""
+    named = Meters(tmp_path / "named", subject="meter")
+    named.publish(readings(2))
+    assert named.outcomes(0, 1) == {0: "made", 1: "made"}
+    assert named.states == []
     meters, rows = Meters(tmp_path), readings(3)
     meters.publish(rows)
     meters.make(0, 1, 2)
@@ -220,3 +229,42 @@ def test_rows_from_before_the_first_day_are_in_its_window(tmp_path):
     assert meters.outcomes(8, 9) == {8: "made", 9: "made"}
     expected = meters.expected(rows)
     assert bits(meters.table()).equals(bits(expected.filter(days_of(expected) >= 8)))
+
+
+def test_an_erased_subject_leaves_the_days_and_what_is_made_next(tmp_path):
+    """Only its day is written again; all that is published stays by day, and the days that had its value are made anew."""
+    meters, rows = Meters(tmp_path), readings(12)
+    meters.publish(rows)
+    meters.make(*range(12))
+    gone = rows.filter(pc.equal(rows["reading"], "r130"))
+    number = int(days_of(gone)[0])
+    assert erased(meters, "r130").outcome == "pass"
+    assert "r130" not in meters.table()["reading"].to_pylist()
+    assert meters.table().num_rows == rows.num_rows - 1
+    assert len(published_marks(NAME, meters.outside)) == 12
+    with pytest.raises(FeatureError, match="were erased or have expired; materialize meter_use first"):
+        meters.make(number)
+    left = rows.filter(pc.not_equal(rows["reading"], "r130"))
+    meters.publish(left)
+    concerned = list(range(number, min(number + 8, 12)))
+    assert meters.status().of("reopened") == [day(each) for each in concerned]
+    meters.make(*range(12))
+    assert bits(meters.table()).equals(bits(meters.expected(left)))
+
+
+def test_whom_somebody_has_erased_meanwhile_does_not_come_back(tmp_path):
+    """Days that were computed before are not published after it."""
+    meters, rows = Meters(tmp_path), readings(3)
+    meters.publish(rows)
+    meters.make(0, 1)
+    making = meters.making()
+    published = making.outside.warehouse.stage_days
+
+    def meanwhile(*given, **named):
+        assert erased(meters, rows["reading"].to_pylist()[int(np.flatnonzero(days_of(rows) == 2)[0])]).outcome == "pass"
+        return published(*given, **named)
+
+    making.outside.warehouse.stage_days = meanwhile
+    with pytest.raises((ErasureError, WarehouseError)):
+        list(making.made([day(2)]))
+    assert sorted(set(days_of(meters.table()).tolist())) == [0, 1]

@@ -320,10 +320,8 @@ class TransformerSpec(TransformerSection):
                 return 0
             case ZscoreSpec(include_current=current):
                 return self.window_days * DAY_US - int(current)
-            case LagSpec(tolerance=None):
-                return None
             case LagSpec(days=days, tolerance=tolerance):
-                return ((days or 0) + tolerance) * DAY_US
+                return None if tolerance is None else ((days or 0) + tolerance) * DAY_US
 
     def normalised(self) -> dict[str, JsonValue]:
         """What it says, defaults written out and what its type does not read left out: equal meaning, equal values."""

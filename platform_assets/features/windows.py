@@ -13,6 +13,9 @@ saving. Of an entity, a row at time t is given
                     older than the tolerance.
 
 A row without a value, or whose `availableColumn` is null, is no event; it is answered none the less.
+
+The bits of an answer follow from the events that it is made of, so rows may begin anywhere: those older than
+`TransformerSpec.history_us` before a row change nothing of it.
 """
 
 import operator

@@ -364,7 +364,7 @@ def test_a_state_of_version_2_goes_on(name: str) -> None:
 def test_a_state_of_version_1_is_refused() -> None:
     """Its sums followed from more than it tells: no other could go on with the bits that it would have had."""
     said, _ = _golden_streams()["zscore"]
-    with pytest.raises(WindowStateError, match="format version 1, .* compute the state again"):
+    with pytest.raises(WindowStateError, match=r"format version 1, .* compute the state again"):
         WindowStream(said, (GOLDEN / "window_zscore_v1.bin").read_bytes())
 
 

@@ -196,9 +196,7 @@ def read(
     return rows.select(list(columns)) if columns else rows
 
 
-def read_files(
-    io: Any, paths: Iterable[str], schema: "pa.Schema", span: Span | None = None
-) -> "pa.Table":
+def read_files(io: Any, paths: Iterable[str], schema: "pa.Schema", span: Span | None = None) -> "pa.Table":
     """The rows of data files one after the other, as they were before they were kept."""
     import pyarrow as pa
 

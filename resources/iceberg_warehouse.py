@@ -177,8 +177,12 @@ class IcebergWarehouse:
         if not days:
             raise WarehouseError(f"table {table}: no day is to be written")
         marked: Mapping[date, str | None] = dict.fromkeys(days) if marks is None else marks
-        if marked.keys() != days.keys() or not all(mark is None or MARK.fullmatch(mark) for mark in marked.values()):
-            raise WarehouseError(f"table {table}: each day that is written has a mark of 64 hexadecimal digits, or none has")
+        if marked.keys() != days.keys() or not all(
+            mark is None or MARK.fullmatch(mark) for mark in marked.values()
+        ):
+            raise WarehouseError(
+                f"table {table}: each day that is written has a mark of 64 hexadecimal digits, or none has"
+            )
         policy, subject = TablePolicy(gdpr_class, retention_days), (subject_column, subject_namespace)
         (schema, *others) = dict.fromkeys(rows.schema for rows in days.values())
         if others:
@@ -343,7 +347,9 @@ class IcebergWarehouse:
 
     def read(self, table: str, snapshot_id: str, *, columns: Sequence[str] | None = None) -> "pa.Table":
         """See `Warehouse.read`."""
-        return self._read(table, snapshot_id, lambda target, found: iceberg_rows.read(table, target, found, columns))
+        return self._read(
+            table, snapshot_id, lambda target, found: iceberg_rows.read(table, target, found, columns)
+        )
 
     def read_between(
         self,

@@ -89,7 +89,9 @@ def diff(
 
 
 def days(
-    name: Annotated[str, typer.Argument(help="Of a transformer with features by day, e.g. flight_delay_zscore.")],
+    name: Annotated[
+        str, typer.Argument(help="Of a transformer with features by day, e.g. flight_delay_zscore.")
+    ],
     state: Annotated[
         Literal["made", "missing", "reopened", "refused"] | None,
         typer.Option(help="Only the days in this state."),
@@ -106,7 +108,9 @@ def days(
     found = daily_status(known[name], outside) if name in known else None
     if found is None:
         daily = ", ".join(each for each, declared in known.items() if declared.days is not None) or "none"
-        raise FeatureError(f"there is no transformer {name} with features by day; those that have them: {daily}")
+        raise FeatureError(
+            f"there is no transformer {name} with features by day; those that have them: {daily}"
+        )
     shown = [each for each in found.days if state in (None, each.state)]
     if as_json:
         print_json(
@@ -136,7 +140,9 @@ def daily_lines(found: "DailyStatus") -> list[str]:
     states: tuple[State, ...] = ("missing", "reopened", "refused")
     for state in states:
         spans = spans_of(found.of(state))
-        shown = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans[:_SHOWN_SPANS])
+        shown = ", ".join(
+            str(first) if first == last else f"{first} to {last}" for first, last in spans[:_SHOWN_SPANS]
+        )
         more = f" and {len(spans) - _SHOWN_SPANS} more" if len(spans) > _SHOWN_SPANS else ""
         if spans:
             told.append(f"{state:<9} {shown}{more}")

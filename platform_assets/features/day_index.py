@@ -163,9 +163,7 @@ def day_numbers(spec: TransformerSpec, rows: "pa.Table") -> NDArray[np.int64]:
     return np.asarray(times_of(column, name) // DAY_US)
 
 
-def index_of(
-    spec: TransformerSpec, rows: "pa.Table", subject_column: str, contract: Contract
-) -> DayIndex:
+def index_of(spec: TransformerSpec, rows: "pa.Table", subject_column: str, contract: Contract) -> DayIndex:
     """The days of these rows.
 
     Args:
@@ -259,7 +257,9 @@ def input_of(version: TransformerVersion) -> TableSnapshot:
         FeatureError: those of a file.
     """
     if version.snapshot is None:
-        raise FeatureError(f"{version.label} was made of a file, which has no days; materialize {version.name} of a dataset")
+        raise FeatureError(
+            f"{version.label} was made of a file, which has no days; materialize {version.name} of a dataset"
+        )
     return version.snapshot
 
 

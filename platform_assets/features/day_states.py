@@ -53,7 +53,9 @@ class DayStates:
 
     def newest_before(self, day: date, *, since: date) -> tuple[date, WindowStream] | None:
         """The newest state of a day in [since, day) that fits the input as it is, and its day; None where there is none."""
-        fitting = [each for key, each in self._known().items() if since <= each < day and key == self._key(each)]
+        fitting = [
+            each for key, each in self._known().items() if since <= each < day and key == self._key(each)
+        ]
         for each in sorted(fitting, reverse=True):
             try:
                 return each, WindowStream(self.spec, self.outside.object_store.get(self._key(each)))
@@ -83,7 +85,10 @@ class DayStates:
 
     def _known(self) -> dict[str, date]:
         """Days by key."""
-        named = ((key, _NAME.fullmatch(key.rpartition("/")[2])) for key in self.outside.object_store.list(self._prefix))
+        named = (
+            (key, _NAME.fullmatch(key.rpartition("/")[2]))
+            for key in self.outside.object_store.list(self._prefix)
+        )
         return {key: date.fromisoformat(name[1]) for key, name in named if name}
 
     def _key(self, day: date) -> str:

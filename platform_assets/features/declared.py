@@ -150,8 +150,8 @@ def load_transformers(
     def add(found: DeclaredTransformer) -> None:
         try:
             daily_range(found.content)
-        except FeatureError as problem:
-            broken.append(BrokenTransformer(found.place, found.name, f"{found.place}: {problem}"))
+        except FeatureError as refusal:
+            broken.append(BrokenTransformer(found.place, found.name, f"{found.place}: {refusal}"))
             return
         if taken := sound.get(found.name):
             problem = (

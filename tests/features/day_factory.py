@@ -55,7 +55,9 @@ LAG: Mapping[str, Any] = {
 }
 
 
-def readings(days: int, *, rows_a_day: int = 40, meters: int = 5, seed: int = 0, shuffled: bool = True) -> pa.Table:
+def readings(
+    days: int, *, rows_a_day: int = 40, meters: int = 5, seed: int = 0, shuffled: bool = True
+) -> pa.Table:
     """Readings of some meters; of each day as many, in no order, some without a value, some known only days later."""
     rng, rows = np.random.default_rng(seed), days * rows_a_day
     at = np.sort(rng.integers(0, days * 86_400, rows)) * 1_000_000
@@ -223,7 +225,9 @@ class Meters:
 def bits(table: pa.Table) -> pa.Table:
     """The table with its floats as the integers that their bits are: equal where every bit is."""
     columns = [
-        pc.if_else(column.is_valid(), pa.chunked_array([column.fill_null(0).combine_chunks().view(pa.int64())]), None)
+        pc.if_else(
+            column.is_valid(), pa.chunked_array([column.fill_null(0).combine_chunks().view(pa.int64())]), None
+        )
         if pa.types.is_float64(column.type)
         else column
         for column in table.columns

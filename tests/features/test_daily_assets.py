@@ -37,9 +37,7 @@ class InDagster:
         """A version of the dataset, and a run of the transformer."""
         dataset = self.meters.dataset(rows)
         metadata = {REFERENCE_KEY: dg.MetadataValue.json(dataset.model_dump(mode="json"))}
-        self.instance.report_runless_asset_event(
-            dg.AssetMaterialization("meters_dataset", metadata=metadata)
-        )
+        self.instance.report_runless_asset_event(dg.AssetMaterialization("meters_dataset", metadata=metadata))
         assert self.run(NAME).success
 
     def run(self, asset: str, *numbers: int) -> dg.ExecuteInProcessResult:

@@ -11,7 +11,19 @@ from platform_assets.features.day_making import published_marks
 from platform_assets.features.errors import FeatureError
 from platform_assets.governance.errors import ErasureError
 from resources.warehouse import WarehouseError
-from tests.features.day_factory import CONTRACT, LAG, NAME, ZSCORE, Meters, bits, day, days_of, erased, readings, with_day
+from tests.features.day_factory import (
+    CONTRACT,
+    LAG,
+    NAME,
+    ZSCORE,
+    Meters,
+    bits,
+    day,
+    days_of,
+    erased,
+    readings,
+    with_day,
+)
 
 
 @pytest.mark.parametrize("spec", [ZSCORE, LAG], ids=["zscore", "lag"])
@@ -49,12 +61,15 @@ def test_a_new_day_goes_on_from_the_kept_state(tmp_path, spec, monkeypatch):
         type(meters.outside.warehouse),
         "read_between",
         lambda self, table, snapshot, column, first, last, **more: (
-            asked.append((first.date(), last.date())) or read(self, table, snapshot, column, first, last, **more)
+            asked.append((first.date(), last.date()))
+            or read(self, table, snapshot, column, first, last, **more)
         ),
     )
     for newest in (10, 11):
         meters.publish(rows.filter(numbers <= newest))
-        assert meters.outcomes(*range(newest + 1)) == dict.fromkeys(range(newest), "reused") | {newest: "made"}
+        assert meters.outcomes(*range(newest + 1)) == dict.fromkeys(range(newest), "reused") | {
+            newest: "made"
+        }
     assert asked == [(day(10), day(11)), (day(11), day(12))]
     assert bits(meters.table()).equals(bits(meters.expected(rows)))
     late = with_day(rows, 11, [7.0, 8.5])
@@ -139,7 +154,10 @@ def test_a_day_that_the_contract_refuses_stays_out_until_it_is_healed(tmp_path):
     meters.publish(broken)
     outcomes = {(each.day - day(0)).days: each for each in meters.make(*range(20))}
     assert outcomes[6].outcome == "refused"
-    assert "contract.readings: expect_column_values_to_be_between: 27 of 40 values of column `kwh`" in outcomes[6].problem
+    assert (
+        "contract.readings: expect_column_values_to_be_between: 27 of 40 values of column `kwh`"
+        in outcomes[6].problem
+    )
     assert "-1" not in outcomes[6].problem
     assert {each.outcome for number, each in outcomes.items() if number != 6} == {"made"}
     without = broken.filter(days_of(broken) != 6)
@@ -189,7 +207,7 @@ def test_a_verdict_names_the_refused_days(tmp_path):
     lenient = Meters(tmp_path, contract=CONTRACT.replace("mostly: 0.9}", "mostly: 0.0}"))
     lenient.version = version
     assert lenient.outcomes(2, 7) == {2: "refused", 7: "made"}
-    first, second = ledger.entries(kind="verdict", subject=subject)
+    _, second = ledger.entries(kind="verdict", subject=subject)
     assert second.body["evidence"]["refused"] == [str(day(2))]
 
 
@@ -261,7 +279,10 @@ def test_whom_somebody_has_erased_meanwhile_does_not_come_back(tmp_path):
     published = making.outside.warehouse.stage_days
 
     def meanwhile(*given, **named):
-        assert erased(meters, rows["reading"].to_pylist()[int(np.flatnonzero(days_of(rows) == 2)[0])]).outcome == "pass"
+        assert (
+            erased(meters, rows["reading"].to_pylist()[int(np.flatnonzero(days_of(rows) == 2)[0])]).outcome
+            == "pass"
+        )
         return published(*given, **named)
 
     making.outside.warehouse.stage_days = meanwhile

@@ -840,7 +840,12 @@ def test_a_rewritten_version_stays_by_day(any_warehouse, place):
     """Only the day that loses rows is written again, under its mark; one that loses all of them is there and empty."""
     named = rows(1).append_column("who", [["a", "b", "a", "c", "a"]])
     lost = rows(2).append_column("who", [["d"] * 5])
-    given = {"content_hash": content_hash, "gdpr_class": "internal", "retention_days": 365, "source_commit": COMMIT}
+    given = {
+        "content_hash": content_hash,
+        "gdpr_class": "internal",
+        "retention_days": 365,
+        "source_commit": COMMIT,
+    }
     marks = {day(1): "1" * 64, day(2): "2" * 64, day(3): "3" * 64}
     warehouse = any_warehouse
     first = warehouse.publish(
@@ -888,7 +893,12 @@ def test_a_rewritten_version_stays_by_day(any_warehouse, place):
 
 def test_a_mark_is_a_difference(warehouse):
     """Equal rows under another mark are another version; a mark that is none is refused."""
-    given = {"content_hash": content_hash, "gdpr_class": "internal", "retention_days": 365, "source_commit": COMMIT}
+    given = {
+        "content_hash": content_hash,
+        "gdpr_class": "internal",
+        "retention_days": 365,
+        "source_commit": COMMIT,
+    }
 
     def stage(mark: str) -> Snapshot:
         current = warehouse.current(TABLE) if TABLE in warehouse.tables() else None

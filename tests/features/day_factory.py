@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from platform_assets.datasets.contract import Contract, load_contract
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.features.daily import DAILY_FROM, DAILY_UNTIL
 from platform_assets.features.day_making import DayMaking, DayOutcome, current_version, table_of
 from platform_assets.features.day_status import DailyStatus, daily_status
 from platform_assets.features.declared import DeclaredTransformer, load_transformers
@@ -26,7 +24,7 @@ from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import DatasetVersion, TableSnapshot, TransformerVersion
 from resources.object_store import GdprClass
 from resources.settings import PlatformSettings
-from tests.features.shops import write_transformer
+from tests.features.shops import with_days, write_transformer
 
 FIRST = date(2026, 1, 1)
 NAME = "meter_use"
@@ -118,12 +116,9 @@ class Meters:
     @property
     def file(self) -> Path:
         """Where the transformer is declared."""
-        path = write_transformer(self._folder, NAME, self._spec)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        annotations = {DAILY_FROM: str(FIRST)} | ({DAILY_UNTIL: str(self.until)} if self.until else {})
-        content["metadata"]["annotations"] = annotations
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        return path
+        return with_days(
+            write_transformer(self._folder, NAME, self._spec), str(FIRST), str(self.until) if self.until else None
+        )
 
     @cached_property
     def declared(self) -> DeclaredTransformer:

@@ -527,7 +527,10 @@ def _zscore_of_known(
             due = times[end] < t
             since = (times[end] + 1 if due else t) - span
             if since > border:
-                border = (since + span - 1) // span * span
+                # Mostly the next one; a division takes as long as an event.
+                border += span
+                if since > border:
+                    border = (since + span - 1) // span * span
                 head = front
                 while head < end and times[head] < since:
                     head += 1

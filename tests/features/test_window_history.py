@@ -62,18 +62,29 @@ def since(said: TransformerSpec, rows: list[Row], time: int) -> tuple[list[Row],
     return kept, sum(row.time < time for row in kept)
 
 
-@given(st.data())
-@settings(max_examples=100)
-def test_a_table_may_begin_where_the_window_does(data: st.DataObject) -> None:
-    """All older rows left out, or some: those that stay are given equal bits."""
+def _begins_later(data: st.DataObject) -> None:
     said, rows = data.draw(SPECS), data.draw(STREAMS)
-    row = data.draw(st.sampled_from(rows))
-    kept, before = since(said, rows, row.time)
+    kept, before = since(said, rows, data.draw(st.sampled_from(rows)).time)
     older = data.draw(st.integers(0, len(rows) - len(kept)))
     right = whole(said, rows)[len(rows) - len(kept) + before :]
 
     assert whole(said, kept)[before:] == right
     assert whole(said, rows[older:])[-len(right) :] == right
+
+
+@given(st.data())
+@settings(max_examples=100)
+def test_a_table_may_begin_where_the_window_does(data: st.DataObject) -> None:
+    """All older rows left out, or some: those that stay are given equal bits."""
+    _begins_later(data)
+
+
+@pytest.mark.long
+@given(st.data())
+@settings(max_examples=3_000)
+def test_a_table_may_begin_where_the_window_does_often(data: st.DataObject) -> None:
+    """The same, many times."""
+    _begins_later(data)
 
 
 @given(st.data())

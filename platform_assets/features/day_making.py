@@ -308,8 +308,7 @@ def table_of(name: str) -> str:
 
 def current_version(name: str, outside: OutsideSystems) -> Snapshot | None:
     """What is published of a transformer's days."""
-    table = table_of(name)
-    return outside.warehouse.current(table) if table in outside.warehouse.tables() else None
+    return outside.warehouse.current(table_of(name))
 
 
 def published_marks(

@@ -27,8 +27,9 @@ from platform_assets.features.transformer import kernel_version
 from platform_assets.features.transformer_spec import DAY_US, TransformerSpec
 from platform_assets.features.window_columns import times_of
 from platform_assets.fingerprint import canonical_sha256
-from platform_assets.governance.verdict import Verdict, record
-from platform_assets.ledger.ledger import canonical
+from platform_assets.governance.verdict import KIND as VERDICT
+from platform_assets.governance.verdict import Verdict, record, verdict_of
+from platform_assets.ledger.ledger import Ledger, canonical
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TableSnapshot, TransformerVersion
 from resources.object_store import ObjectMissingError
@@ -237,8 +238,7 @@ def recorded_index(
             retention_days=policy.retention_days,
             source_commit=code_commit(),
         )
-    # After the index, and again where a process died in between: the same evaluation is one entry.
-    record(outside.ledger, _verdict(version, found), evaluation_id=f"{version.data_version}/{found.contract}")
+    _record_once(version, found, outside.ledger)
     return found
 
 
@@ -265,6 +265,14 @@ def input_of(version: TransformerVersion) -> TableSnapshot:
 
 def _key(version: TransformerVersion) -> str:
     return f"{version.object_key.rpartition('/')[0]}/{FILE}"
+
+
+def _record_once(version: TransformerVersion, index: DayIndex, ledger: Ledger) -> None:
+    """The verdict on a version's days, which the next one records where a process died between it and the index."""
+    verdict = _verdict(version, index)
+    known = (verdict_of(entry) for entry in ledger.entries(kind=VERDICT, subject=verdict.subject))
+    if not any(each.rule_set_hash == verdict.rule_set_hash for each in known):
+        record(ledger, verdict, evaluation_id=f"{version.data_version}/{index.contract}")
 
 
 def _verdict(version: TransformerVersion, index: DayIndex) -> Verdict:

@@ -297,7 +297,10 @@ def read_state(spec: TransformerSpec, content: bytes) -> SavedState:
             f"window state: it is cut off, {len(content)} of {length} bytes are there; read it again from where it was"
             " stored"
         )
-    if len(content) > length or _checksum([memoryview(content)[:-_CHECKSUM_BYTES]]) != content[-_CHECKSUM_BYTES:]:
+    if (
+        len(content) > length
+        or _checksum([memoryview(content)[:-_CHECKSUM_BYTES]]) != content[-_CHECKSUM_BYTES:]
+    ):
         raise WindowStateError(
             "window state: it is damaged, its checksum does not match; take an older one, or compute it again"
         )

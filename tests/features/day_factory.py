@@ -117,7 +117,9 @@ class Meters:
     def file(self) -> Path:
         """Where the transformer is declared."""
         return with_days(
-            write_transformer(self._folder, NAME, self._spec), str(FIRST), str(self.until) if self.until else None
+            write_transformer(self._folder, NAME, self._spec),
+            str(FIRST),
+            str(self.until) if self.until else None,
         )
 
     @cached_property

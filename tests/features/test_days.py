@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from platform_assets.features import day_index
 from platform_assets.features.day_making import published_marks
 from platform_assets.features.errors import FeatureError
 from platform_assets.governance.errors import ErasureError
@@ -191,11 +192,12 @@ def test_the_last_good_rows_of_a_day_stay_where_it_is_refused_now(tmp_path):
     assert refused.broken
 
 
-def test_a_verdict_names_the_refused_days(tmp_path):
-    """One of each version, however often its days are made; another contract judges again."""
+def test_a_verdict_names_the_refused_days(tmp_path, monkeypatch):
+    """One of each version, however often and by whichever code its days are made; another contract judges again."""
     meters, rows = Meters(tmp_path), readings(10)
     version = meters.publish(with_day(with_day(rows, 2, [None]), 7, [-1.0]))
-    for _ in range(2):
+    for commit in ("0c0ffee", "decade"):
+        monkeypatch.setattr(day_index, "code_commit", lambda commit=commit: commit)
         meters.make(*range(10))
     ledger = meters.outside.ledger
     subject = f"meter_use_daily@{version.data_version}"

@@ -30,7 +30,9 @@ class Shops:
     def definitions(self) -> dg.Definitions:
         """As the code location has them."""
         line = line_of(self.spec, self.transformer)
-        return build_definitions(OutsideSystems(self.settings), [line], transformers=declared(self.transformer))
+        return build_definitions(
+            OutsideSystems(self.settings), [line], transformers=declared(self.transformer)
+        )
 
     def run(self, *assets: str, days: tuple[str, str] | None = None) -> bool:
         """A run of these assets, of days from the first to the last."""
@@ -81,7 +83,10 @@ def test_days_are_beside_the_line_and_told(shops):
     assert shops.run("shop_z_daily", days=("2026-01-25", "2026-02-07"))
 
     shown = told("status")
-    assert "shop_z_daily\n  days      34 of 38 are made, to 2026-02-07\n  missing   2026-01-21 to 2026-01-24" in shown
+    assert (
+        "shop_z_daily\n  days      34 of 38 are made, to 2026-02-07\n  missing   2026-01-21 to 2026-01-24"
+        in shown
+    )
     (found,) = json.loads(told("status", "shops", "--json"))["daily_features"]
     assert found["asset"] == "shop_z_daily"
     assert (found["made"], found["reopened"], found["refused"]) == (34, [], [])

@@ -36,6 +36,7 @@ from platform_assets.features.day_states import DayStates
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import subject_ids
 from platform_assets.features.transformer_spec import DAY_US, TransformerSpec
+from platform_assets.features.versions import data_version
 from platform_assets.features.window_columns import times_of
 from platform_assets.features.windows import WindowStream
 from platform_assets.governance.suppression import publish_unless_erased
@@ -85,15 +86,16 @@ class DayMaking:
         return table_of(self.version.name)
 
     def made(self, wanted: Collection[date]) -> Iterator[DayOutcome]:
-        """What becomes of each of these days, oldest first, as soon as it is published or known not to be.
+        """What becomes of each of these days: first of those that are not made, then of the others as they are published.
 
         Raises:
-            FeatureError: rows of the input were erased meanwhile, or do not fit the spec.
+            FeatureError: the version is of another spec or kernel than this one, or rows of its input were erased meanwhile.
             ErasureError: a subject among the rows was erased meanwhile.
             WarehouseError: the warehouse does not answer.
         """
+        self._refuse_former()
         missing: list[date] = []
-        published = self._published_marks()
+        published = published_marks(self.version.name, self.outside)
         for day in sorted(wanted):
             if (outcome := self._unmade(day, published)) is not None:
                 yield outcome
@@ -169,13 +171,17 @@ class DayMaking:
             return DayOutcome(day, "reused", fingerprint, known.rows if known else 0)
         return None
 
-    def _published_marks(self) -> "dict[date, str | None]":
-        given = input_of(self.version)
+    def _refuse_former(self) -> None:
+        """Nothing, where the version is what its transformer is now, and its input is whole."""
+        given, name = input_of(self.version), self.version.name
+        if self.version.data_version != data_version(self.spec, self.version.input_hash):
+            raise FeatureError(
+                f"{self.version.label} is of another spec or kernel than {name} is now; materialize {name} first"
+            )
         if remains_of(given, self.outside.warehouse) != given:
             raise FeatureError(
-                f"rows that {self.version.label} was made of were erased or have expired; materialize {self.version.name} first"
+                f"rows that {self.version.label} was made of were erased or have expired; materialize {name} first"
             )
-        return published_marks(self.version.name, self.outside)
 
     def _publish(self, tables: "dict[date, pa.Table]") -> None:
         """These days in the place of what the table has of them, in one commit; days of another spec go."""

@@ -237,6 +237,9 @@ def test_days_of_another_spec_leave_with_the_first_day_of_the_new_one(tmp_path):
     shorter.make(4)
     assert sorted(set(days_of(shorter.table()).tolist())) == [4]
     again = Meters(tmp_path, {**ZSCORE, "windowDays": 3}, until=day(9))
+    again.version = meters.version
+    with pytest.raises(FeatureError, match="meter_use@v1 is of another spec or kernel"):
+        again.make(4)
     assert again.publish(rows).number == 2
     assert again.outcomes(4, 5) == {4: "reused", 5: "made"}
 

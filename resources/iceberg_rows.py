@@ -156,7 +156,10 @@ class Span:
         told = group.column(at).statistics
         if told is None or not told.has_min_max:
             return False
-        bounds = [_moment(told.min), _moment(told.max)]
+        try:
+            bounds = [_moment(told.min), _moment(told.max)]
+        except (ValueError, OverflowError):  # a time beyond those of Python
+            return False
         return None not in bounds and (bounds[0] > self.last or bounds[1] < self.first)
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 DAYS_AT_ONCE: Final = 30
 """That are in memory, and that a commit brings; besides the days of a window."""
-_VERSIONS_DAYS: Final = 30
+_VERSIONS_DAYS: Final = 7
 """So long a version of the table stays that is no longer the newest."""
 _LOCK_SECONDS: Final = 600
 

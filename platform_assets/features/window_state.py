@@ -244,7 +244,7 @@ class SavedState:
 
 def write_state(spec: TransformerSpec, state: SavedState) -> bytes:
     """These entities, in the format above."""
-    parts: list[bytes | NDArray[np.uint8]] = [b""]
+    parts: list[bytes | memoryview] = [b""]
     named = sorted((name.encode(), name) for name in state.memories)
     for encoded, name in named:
         parts += [_NAME.pack(len(encoded)), encoded, _NEWEST.pack(state.newest[name])]
@@ -252,7 +252,7 @@ def write_state(spec: TransformerSpec, state: SavedState) -> bytes:
             *counts, times, available, values = memory.events()
             parts.append(_COUNTS.pack(*counts))
             parts += [
-                each.astype(kind, copy=False).view(np.uint8)
+                each.astype(kind, copy=False).view(np.uint8).data
                 for each, kind in ((times, "<i8"), (available, "<i8"), (values, "<f8"))
             ]
     length = _HEAD.size + sum(map(len, parts)) + _CHECKSUM_BYTES
@@ -266,7 +266,8 @@ def write_state(spec: TransformerSpec, state: SavedState) -> bytes:
         length,
         spec_hash(spec),
     )
-    return b"".join([*parts, _checksum(parts)])
+    parts.append(_checksum(parts))
+    return b"".join(parts)
 
 
 def read_state(spec: TransformerSpec, content: bytes) -> SavedState:
@@ -345,7 +346,7 @@ def spec_hash(spec: TransformerSpec) -> bytes:
     return bytes.fromhex(canonical_sha256(spec.normalised()))
 
 
-def _checksum(parts: Iterable[bytes | memoryview | NDArray[np.uint8]]) -> bytes:
+def _checksum(parts: Iterable[bytes | memoryview]) -> bytes:
     digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
     for each in parts:
         digest.update(each)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from platform_assets.datasets.contract import Contract
-from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.daily import (
     ENDING,
@@ -41,9 +40,9 @@ from platform_assets.features.window_columns import times_of
 from platform_assets.features.windows import WindowStream
 from platform_assets.governance.suppression import publish_unless_erased
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import TABLES, TransformerVersion
+from platform_assets.references import TABLES, TableSnapshot, TransformerVersion
 from resources.provenance import code_commit
-from resources.warehouse import Snapshot, TablePolicy
+from resources.warehouse import Snapshot, TablePolicy, WarehouseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,15 +92,18 @@ class DayMaking:
             ErasureError: a subject among the rows was erased meanwhile.
             WarehouseError: the warehouse does not answer.
         """
-        self._refuse_former()
-        missing: list[date] = []
+        if self.version.data_version != data_version(self.spec, self.version.input_hash):
+            name = self.version.name
+            raise FeatureError(
+                f"{self.version.label} is of another spec or kernel than {name} is now; materialize {name} first"
+            )
+        computing, missing = _Computing(self), list[date]()
         published = published_marks(self.version.name, self.outside)
         for day in sorted(wanted):
             if (outcome := self._unmade(day, published)) is not None:
                 yield outcome
             else:
                 missing.append(day)
-        computing = _Computing(self)
         for at in range(0, len(missing), DAYS_AT_ONCE):
             some = missing[at : at + DAYS_AT_ONCE]
             tables = computing.features_of(some)
@@ -109,6 +111,17 @@ class DayMaking:
             for day, rows in tables.items():
                 yield DayOutcome(day, "made", self.fingerprints.of(day), rows.num_rows)
         computing.keep_state()
+
+    @cached_property
+    def input(self) -> TableSnapshot:
+        """The rows that the version was made of, by their content: they may have been written again since."""
+        given = input_of(self.version)
+        try:
+            return TableSnapshot.of(self.outside.warehouse.at(given.table, given.content_hash))
+        except WarehouseError:
+            raise FeatureError(
+                f"rows that {self.version.label} was made of were erased or have expired; materialize {self.version.name} first"
+            ) from None
 
     @cached_property
     def index(self) -> DayIndex:
@@ -123,7 +136,7 @@ class DayMaking:
     @cached_property
     def policy(self) -> TablePolicy:
         """Of the input, and of what is made of it."""
-        return self.outside.warehouse.policy(input_of(self.version).table)
+        return self.outside.warehouse.policy(self.input.table)
 
     @property
     def subject_column(self) -> str:
@@ -132,10 +145,9 @@ class DayMaking:
 
     def rows_between(self, first: date, last: date) -> "pa.Table":
         """The rows of these days that features are made of, day by day, as they stand in each."""
-        given = input_of(self.version)
         rows = self.outside.warehouse.read_between(
-            given.table,
-            given.snapshot_id,
+            self.input.table,
+            self.input.snapshot_id,
             str(self.spec.timestamp_column),
             beginning_of(first),
             beginning_of(last + timedelta(days=1)),
@@ -155,8 +167,7 @@ class DayMaking:
         return rows
 
     def _all_rows(self) -> "pa.Table":
-        given = input_of(self.version)
-        return self.outside.warehouse.read(given.table, given.snapshot_id)
+        return self.outside.warehouse.read(self.input.table, self.input.snapshot_id)
 
     def _unmade(self, day: date, published: "dict[date, str | None]") -> DayOutcome | None:
         """What becomes of a day that is not made; None where it is."""
@@ -170,18 +181,6 @@ class DayMaking:
         if published.get(day) == fingerprint:
             return DayOutcome(day, "reused", fingerprint, known.rows if known else 0)
         return None
-
-    def _refuse_former(self) -> None:
-        """Nothing, where the version is what its transformer is now, and its input is whole."""
-        given, name = input_of(self.version), self.version.name
-        if self.version.data_version != data_version(self.spec, self.version.input_hash):
-            raise FeatureError(
-                f"{self.version.label} is of another spec or kernel than {name} is now; materialize {name} first"
-            )
-        if remains_of(given, self.outside.warehouse) != given:
-            raise FeatureError(
-                f"rows that {self.version.label} was made of were erased or have expired; materialize {name} first"
-            )
 
     def _publish(self, tables: "dict[date, pa.Table]") -> None:
         """These days in the place of what the table has of them, in one commit; days of another spec go."""

@@ -254,6 +254,19 @@ def test_rows_from_before_the_first_day_are_in_its_window(tmp_path):
     assert bits(meters.table()).equals(bits(expected.filter(days_of(expected) >= 8)))
 
 
+def test_rows_that_were_written_again_are_the_same_input(tmp_path):
+    """The version names a snapshot that is gone; what it held is there again."""
+    meters, rows = Meters(tmp_path), readings(4)
+    version = meters.publish(rows)
+    meters.make(0, 1)
+    meters.outside.warehouse.drop("datasets.meters", [version.snapshot.snapshot_id])
+    with pytest.raises(FeatureError, match="were erased or have expired; materialize meter_use first"):
+        meters.make(2)
+    assert meters.publish(rows).snapshot == version.snapshot
+    assert meters.outcomes(0, 1, 2, 3) == {0: "reused", 1: "reused", 2: "made", 3: "made"}
+    assert bits(meters.table()).equals(bits(meters.expected(rows)))
+
+
 def test_an_erased_subject_leaves_the_days_and_what_is_made_next(tmp_path):
     """Only its day is written again; all that is published stays by day, and the days that had its value are made anew."""
     meters, rows = Meters(tmp_path), readings(12)

@@ -22,9 +22,9 @@ it turns.
 Which events are front and back, in which order they stand, and both shifts, follow from the window's own events. So do the
 sums then, to the last bit, whatever was there before, and whoever asked in between.
 
-Of the m events of the front, sums about f are sums about c with m (f - c) added, and (f - c) (2 s1 + m (f - c)). As each
-shift is one of the n values of the window, it is at most sqrt(n) deviations from their mean, so that n s2 - s1² loses a
-factor of the order of n to cancellation, and a window of equal values has exactly 0.
+About c, the sums of the front's m events are s1 + m (f - c), and s2 + (f - c) (2 s1 + m (f - c)). As each shift is one
+of the n values of the window, it is at most sqrt(n) deviations from their mean, so that n s2 - s1² loses a factor of the
+order of n to cancellation, and a window of equal values has exactly 0.
 
 No `fastmath` here: sums of roundings would be optimised away.
 """
@@ -138,7 +138,7 @@ def sum_front(start: int, stop: int, ints: Array, floats: Array) -> None:
 
 @_compiled(types.void(int64, int64, int64, *_STATE))
 def _sort_until(border: int, start: int, stop: int, ints: Array, floats: Array) -> None:
-    """Put events before the border first, by time; others stay as they became known, and so do those of one time."""
+    """Put events before the border first, by time; of equal times, and since the border, they stay as they became known."""
     room = ints[ROOM]
     base = WORDS + WAITING_ARRAYS * ints[WAITING]
     times, values = ints[base : base + room], floats[base + room : base + 2 * room]
@@ -209,7 +209,7 @@ def _zscore(
     """Answer rows of one entity, in the order of their times; the row before which it stopped, and why in `STATUS`."""
     span, inclusive, freedom, least = ints[SPAN], ints[INCLUSIVE], ints[FREEDOM], ints[LEAST]
     width = span + inclusive
-    grid, kept = (width // 2, width // 2) if ints[LATE] else (width, 0)
+    grid, behind = (width // 2, width // 2) if ints[LATE] else (width, 0)
     room, waiting = ints[ROOM], ints[WAITING]
     waits, waits_time = ints[WORDS : WORDS + waiting], ints[WORDS + waiting : WORDS + 2 * waiting]
     waits_available = ints[WORDS + 2 * waiting : WORDS + 3 * waiting]
@@ -266,7 +266,7 @@ def _zscore(
                 if unsorted and not record:
                     status = NEEDS_COPY
                     break
-                border = (since + width - 1) // grid * grid - kept
+                border = (since + width - 1) // grid * grid - behind
                 # The front ended at the border before, or before that: all of it has left.
                 head = front
                 if unsorted:

@@ -1,7 +1,8 @@
 """Versions whose rows lie by day, each day in a file of its own that all versions share which have the day alike.
 
 What one publication costs is then what changed, and one list of files, however long the table goes back. The name of a
-file tells its day and the content hash of its rows, so neither is read again: `<day>_<content hash>_<uuid>.parquet`.
+file tells its day and the content hash of its rows, so neither is read again: `<day>_<content hash>_<uuid>.parquet`. What a
+writer wants to know of a day again, its mark, stands there as well: `<day>_<content hash>_<mark>_<uuid>.parquet`.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from datetime import date
 from typing import Any
 from uuid import uuid4
 
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)_([0-9a-f]{64})_[0-9a-f-]{36}\.parquet")
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d)_([0-9a-f]{64})(?:_([0-9a-f]{64}))?_[0-9a-f-]{36}\.parquet")
+MARK = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,15 @@ class DayFile:
     day: date
     content_hash: str
     """Of its rows."""
+    mark: str | None
+    """64 hexadecimal digits that its writer has given it."""
     file: Any
     """What Iceberg knows of it."""
 
 
-def new_name(day: date, content_hash: str) -> str:
+def new_name(day: date, content_hash: str, mark: str | None) -> str:
     """The name of a new file for these rows of a day."""
-    return f"{day}_{content_hash}_{uuid4()}.parquet"
+    return "_".join(filter(None, (str(day), content_hash, mark, f"{uuid4()}.parquet")))
 
 
 def day_files(target: Any, snapshot: Any) -> dict[date, DayFile] | None:
@@ -40,11 +44,12 @@ def day_files(target: Any, snapshot: Any) -> dict[date, DayFile] | None:
             if name is None:
                 return None
             day = date.fromisoformat(name[1])
-            found[day] = DayFile(day, name[2], entry.data_file)
+            found[day] = DayFile(day, name[2], name[3], entry.data_file)
     return dict(sorted(found.items()))
 
 
-def hash_of_days(days: Iterable[tuple[date, str]]) -> str:
-    """The content hash of a version, made of those of its days: equal days, equal hash."""
-    listed = "\n".join(f"{day} {content_hash}" for day, content_hash in sorted(days))
+def hash_of_days(days: Iterable[tuple[date, str, str | None]]) -> str:
+    """The content hash of a version, made of those of its days and of their marks: equal days, equal hash."""
+    told = sorted((day, *filter(None, (content_hash, mark))) for day, content_hash, mark in days)
+    listed = "\n".join(" ".join(map(str, each)) for each in told)
     return hashlib.sha256(f"days\n{listed}".encode()).hexdigest()

@@ -4,14 +4,16 @@ The caller holds the warehouse's lock, and hands it on, so that whoever lost it 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_rows
+from resources.iceberg_days import DayFile, day_files, hash_of_days, new_name
 from resources.iceberg_files import TableFiles, filesystem_of
 from resources.iceberg_policy import NEW_TABLE
-from resources.iceberg_types import kept
+from resources.iceberg_types import from_text, kept
 from resources.iceberg_versions import (
     AUDIT_BRANCH,
     CONTENT_HASH,
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from resources.warehouse import Columns, Keep
+
+    Append = Callable[[Any, dict[str, str]], None]
+    """Writes files within a transaction, as a snapshot on the branch of rewrites that carries these properties."""
 
 _REWRITE_BRANCH = "rewrite"
 _MOST_EXPIRED_AT_ONCE = 500
@@ -59,13 +64,20 @@ def rewrite(
     content_hash: "Callable[[pa.Table], str]",
     held: Held,
 ) -> list[Rewrite]:
-    """Write every version again that loses rows; one is in memory at a time."""
+    """Write every version again that loses rows; one is in memory at a time, and of one by day a day."""
     rewrites: list[Rewrite] = []
     for old, _ in affected(target, table, keep, columns):
-        rows = iceberg_rows.read(table, target, int(old.snapshot_id))
-        left = rows.filter(keep(old, rows.select(list(columns(old)))))
         log.info("table %s: version %s is being written again", table, old.content_hash[:12])
-        new = _replace(target, old, left, content_hash(left), held)
+        then = target.metadata.snapshot_by_id(int(old.snapshot_id))
+
+        def left_of(rows: "pa.Table", old: Snapshot = old) -> "pa.Table":
+            return rows.filter(keep(old, rows.select(list(columns(old)))))
+
+        if (days := day_files(target, then)) is not None and iceberg_rows.arrow_schema_of(then) is not None:
+            new = _replace(target, old, *_days_left(target, table, then, days, left_of, content_hash), held)
+        else:
+            left = left_of(iceberg_rows.read(table, target, int(old.snapshot_id)))
+            new = _replace(target, old, content_hash(left), partial(_append, table, then, left), held)
         log.info("table %s: version %s has become %s", table, old.content_hash[:12], new.content_hash[:12])
         rewrites.append(Rewrite(old, new, old.rows - new.rows))
     return rewrites
@@ -126,11 +138,49 @@ def clear(target: Any, held: Held, files: TableFiles, there: Sequence[str] | Non
     return len(unreferenced)
 
 
-def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, held: Held) -> Snapshot:
-    """Put `left` in the place of a version, in one commit; an equal version takes the place by itself."""
+def _days_left(
+    target: Any,
+    table: str,
+    then: Any,
+    days: "Mapping[date, DayFile]",
+    left_of: "Callable[[pa.Table], pa.Table]",
+    content_hash: "Callable[[pa.Table], str]",
+) -> tuple[str, "Append"]:
+    """The content hash of what is left of a version by day, and what appends it; a day that loses nothing keeps its file."""
+    arrow = str(iceberg_rows.arrow_schema_of(then))
+    schema = from_text(arrow)
+    told = {day: (each.content_hash, each.mark) for day, each in days.items()}
+    losing = {}
+    for day, each in days.items():
+        rows = iceberg_rows.read_files(target.io, [each.file.file_path], schema)
+        left = left_of(rows)
+        if left.num_rows < rows.num_rows:
+            losing[day], told[day] = left, (content_hash(left), each.mark)
+
+    def append(change: Any, carried: dict[str, str]) -> None:
+        files = [
+            iceberg_rows.write(change, [kept(table, losing[day])], new_name(day, *told[day]))
+            if day in losing
+            else each.file
+            for day, each in days.items()
+        ]
+        iceberg_rows.append_files(change, files, arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
+
+    return hash_of_days((day, *each) for day, each in told.items()), append
+
+
+def _append(table: str, then: Any, left: "pa.Table", change: Any, carried: dict[str, str]) -> None:
+    arrow = iceberg_rows.arrow_schema_of(then)
+    if arrow is None:
+        change.append(left, branch=_REWRITE_BRANCH, snapshot_properties=carried)
+    else:
+        iceberg_rows.append(change, [kept(table, left)], arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
+
+
+def _replace(target: Any, old: Snapshot, content_hash: str, append: "Append", held: Held) -> Snapshot:
+    """Put what `append` writes in the place of a version, in one commit; an equal version takes the place by itself."""
     table = old.table
     then = target.metadata.snapshot_by_id(int(old.snapshot_id))
-    arrow = iceberg_rows.arrow_schema_of(then)
     equal = next(
         (
             each
@@ -153,11 +203,7 @@ def _replace(target: Any, old: Snapshot, left: "pa.Table", content_hash: str, he
             }
             # Written under the columns that the version had, so that it reads as before.
             with iceberg_rows.under(change, then.schema_id):
-                if arrow is None:
-                    change.append(left, branch=_REWRITE_BRANCH, snapshot_properties=carried)
-                else:
-                    rows = kept(table, left)
-                    iceberg_rows.append(change, [rows], arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
+                append(change, carried)
             new_id = _taken_off_its_branch(change)
         _move_refs(change, old, new_id, content_hash)
         held.check()

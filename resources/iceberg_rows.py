@@ -10,6 +10,8 @@ structs that is null, and its scan is needed only for versions that carry no Arr
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -173,8 +175,37 @@ def _io(change: Any) -> Any:
 # --- Reading -------------------------------------------------------------------------------------------
 
 
-def read(table: str, target: Any, snapshot_id: int, columns: Sequence[str] | None = None) -> "pa.Table":
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time that rows are asked for of."""
+
+    column: str
+    first: datetime
+    last: datetime
+
+    def misses(self, group: Any) -> bool:
+        """Whether a row group of Parquet says that none of its rows lies in it; those without a time do not."""
+        at = [group.column(place).path_in_schema for place in range(group.num_columns)].index(self.column)
+        told = group.column(at).statistics
+        if told is None or not told.has_min_max:
+            return False
+        try:
+            bounds = [_moment(told.min), _moment(told.max)]
+        except (ValueError, OverflowError):  # a time beyond those of Python
+            return False
+        return None not in bounds and (bounds[0] > self.last or bounds[1] < self.first)
+
+
+def read(
+    table: str,
+    target: Any,
+    snapshot_id: int,
+    columns: Sequence[str] | None = None,
+    span: Span | None = None,
+) -> "pa.Table":
     """The rows of one version, in their order, or some columns of them in the given order.
+
+    With a span, row groups that have nothing of it are not read.
 
     Raises:
         WarehouseError: The version has no such column.
@@ -197,7 +228,7 @@ def read(table: str, target: Any, snapshot_id: int, columns: Sequence[str] | Non
         if columns:
             schema = pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
         files = [task.file.file_path for task in target.scan(snapshot_id=snapshot_id).plan_files()]
-        rows = read_files(target.io, files, schema)
+        rows = read_files(target.io, files, schema, span)
     return rows.select(list(columns)) if columns else rows
 
 
@@ -229,11 +260,11 @@ def _rows_of_a_batch(metadata: Any) -> int:
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size_bytes)))
 
 
-def read_files(io: Any, paths: Iterable[str], schema: "pa.Schema") -> "pa.Table":
+def read_files(io: Any, paths: Iterable[str], schema: "pa.Schema", span: Span | None = None) -> "pa.Table":
     """The rows of data files one after the other, as they were before they were kept."""
     import pyarrow as pa
 
-    parts = (given_back(_read(io, path, schema.names), schema) for path in paths)
+    parts = (given_back(_read(io, path, schema.names, span), schema) for path in paths)
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
@@ -242,11 +273,22 @@ def column_names(target: Any, snapshot: Any) -> list[str]:
     return [field.name for field in target.schemas()[snapshot.schema_id].fields]
 
 
-def _read(io: Any, path: str, columns: list[str]) -> "pa.Table":
+def _read(io: Any, path: str, columns: list[str], span: Span | None) -> "pa.Table":
     import pyarrow.parquet as pq
 
     with io.new_input(path).open() as file:
-        return pq.ParquetFile(file, pre_buffer=True).read(columns=columns)
+        opened = pq.ParquetFile(file, pre_buffer=True)
+        if span is None:
+            return opened.read(columns=columns)
+        groups = [at for at in range(opened.num_row_groups) if not span.misses(opened.metadata.row_group(at))]
+        return opened.read_row_groups(groups, columns=columns)
+
+
+def _moment(value: Any) -> Any:
+    """A bound that a file tells of a column of times; None where it is no time."""
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
 
 
 # --- Schemas -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_removal, iceberg_rows
-from resources.iceberg_days import DayFile, day_files, hash_of_days, new_name
+from resources.iceberg_days import MARK, DayFile, day_files, hash_of_days, new_name
 from resources.iceberg_files import TableFiles
 from resources.iceberg_policy import (
     LEGAL_HOLD,
@@ -68,9 +68,6 @@ class _Draft:
     policy: TablePolicy
     subject: Subject
     source_commit: str
-
-
-_NO_DAY = DayFile(date.min, "", None)
 
 
 class IcebergWarehouse:
@@ -177,47 +174,56 @@ class IcebergWarehouse:
         gdpr_class: GdprClass,
         retention_days: int,
         source_commit: str,
+        marks: Mapping[date, str] | None = None,
+        subject_column: str | None = None,
+        subject_namespace: str | None = None,
     ) -> Snapshot:
         """See `Warehouse.stage_days`."""
         if not days:
             raise WarehouseError(f"table {table}: no day is to be written")
-        policy = TablePolicy(gdpr_class, retention_days)
+        marked: Mapping[date, str | None] = dict.fromkeys(days) if marks is None else marks
+        if marked.keys() != days.keys() or not all(
+            mark is None or MARK.fullmatch(mark) for mark in marked.values()
+        ):
+            raise WarehouseError(
+                f"table {table}: each day that is written has a mark of 64 hexadecimal digits, or none has"
+            )
+        policy, subject = TablePolicy(gdpr_class, retention_days), (subject_column, subject_namespace)
         (schema, *others) = dict.fromkeys(rows.schema for rows in days.values())
         if others:
             raise WarehouseError(f"table {table}: days of one version have one schema")
-        checked(table, policy, (None, None), schema)
-        hashes = {day: content_hash(rows) for day, rows in days.items()}
+        checked(table, policy, subject, schema)
+        told = {day: (content_hash(rows), marked[day]) for day, rows in days.items()}
         with self._locked() as held:
             target = self._table(table, kept(table, schema.empty_table()).schema, policy)
             known = self._kept_days(target, table, on, keep, schema)
             # What is as it was keeps its file.
-            new = {
-                day: rows for day, rows in days.items() if hashes[day] != known.get(day, _NO_DAY).content_hash
-            }
-            hashes = {day: each.content_hash for day, each in known.items() if day in keep} | hashes
+            as_before = {day: (each.content_hash, each.mark) for day, each in known.items()}
+            new = {day: rows for day, rows in days.items() if told[day] != as_before.get(day)}
+            told = {day: as_before[day] for day in keep} | told
 
             def append(change: Any, carried: dict[str, str]) -> None:
                 files = [
-                    iceberg_rows.write(change, [kept(table, new[day])], new_name(day, hashes[day]))
+                    iceberg_rows.write(change, [kept(table, new[day])], new_name(day, *told[day]))
                     if day in new
                     else known[day].file
-                    for day in sorted(hashes)
+                    for day in sorted(told)
                 ]
                 iceberg_rows.append_files(
                     change, files, arrow=as_text(schema), branch=AUDIT_BRANCH, carried=carried
                 )
 
             counted = sum(rows.num_rows for rows in new.values()) + sum(
-                known[day].file.record_count for day in hashes if day not in new
+                known[day].file.record_count for day in told if day not in new
             )
             draft = _Draft(
                 table,
-                hash_of_days(hashes.items()),
+                hash_of_days((day, *each) for day, each in told.items()),
                 schema,
                 kept(table, schema.empty_table()).schema,
                 counted,
                 policy,
-                (None, None),
+                subject,
                 source_commit,
             )
             return self._staged(target, draft, append, held)
@@ -249,6 +255,13 @@ class IcebergWarehouse:
         known_id(target, snapshot.table, snapshot.snapshot_id)
         found = self._days(target, snapshot, schema)
         return None if found is None else {day: each.file.record_count for day, each in found.items()}
+
+    def marks(self, snapshot: Snapshot) -> dict[date, str | None] | None:
+        """See `Warehouse.marks`."""
+        target = self._load(snapshot.table)
+        found_id = known_id(target, snapshot.table, snapshot.snapshot_id)
+        found = day_files(target, target.metadata.snapshot_by_id(found_id))
+        return None if found is None else {day: each.mark for day, each in found.items()}
 
     def read_days(self, snapshot: Snapshot, schema: "pa.Schema", days: Collection[date]) -> "pa.Table":
         """See `Warehouse.read_days`."""
@@ -338,10 +351,31 @@ class IcebergWarehouse:
 
     def read(self, table: str, snapshot_id: str, *, columns: Sequence[str] | None = None) -> "pa.Table":
         """See `Warehouse.read`."""
+        return self._read(
+            table, snapshot_id, lambda target, found: iceberg_rows.read(table, target, found, columns)
+        )
+
+    def read_between(
+        self,
+        table: str,
+        snapshot_id: str,
+        time_column: str,
+        first: datetime,
+        last: datetime,
+        *,
+        columns: Sequence[str],
+    ) -> "pa.Table":
+        """See `Warehouse.read_between`."""
+        span = iceberg_rows.Span(time_column, first, last)
+        return self._read(
+            table, snapshot_id, lambda target, found: iceberg_rows.read(table, target, found, columns, span)
+        )
+
+    def _read(self, table: str, snapshot_id: str, read: "Callable[[Any, int], pa.Table]") -> "pa.Table":
         target = self._load(table)
         found_id = known_id(target, table, snapshot_id)
         with self._reading(table, snapshot_id):
-            return iceberg_rows.read(table, target, found_id, columns)
+            return read(target, found_id)
 
     def batches(self, table: str, snapshot_id: str) -> RowBatches:
         """See `Warehouse.batches`."""

@@ -117,6 +117,9 @@ class Warehouse(Protocol):
         gdpr_class: GdprClass,
         retention_days: int,
         source_commit: str,
+        marks: Mapping[date, str] | None = None,
+        subject_column: str | None = None,
+        subject_namespace: str | None = None,
     ) -> Snapshot:
         """Write a version of these days, and of those that it has in common with the current one.
 
@@ -132,14 +135,22 @@ class Warehouse(Protocol):
             gdpr_class: See `stage`, as for the rest.
             retention_days: See `stage`.
             source_commit: See `stage`.
+            marks: 64 hexadecimal digits for each day that is written, which `marks` tells again; with none, days have none.
+            subject_column: See `stage`.
+            subject_namespace: See `stage`.
 
         Raises:
-            WarehouseError: The current version is no longer `on`, or has no file of its own for a day to keep.
+            WarehouseError: The current version is no longer `on`, or has no file of its own for a day to keep; or a mark
+                is none.
         """
         ...
 
     def days(self, snapshot: Snapshot, schema: "pa.Schema") -> dict[date, int] | None:
         """How many rows each day of a version has, oldest first; None where it is of another schema, or not by day."""
+        ...
+
+    def marks(self, snapshot: Snapshot) -> dict[date, str | None] | None:
+        """What each day of a version was marked with, oldest first; None where it is not by day."""
         ...
 
     def read_days(self, snapshot: Snapshot, schema: "pa.Schema", days: Collection[date]) -> "pa.Table":
@@ -169,6 +180,28 @@ class Warehouse(Protocol):
 
     def batches(self, table: str, snapshot_id: str) -> RowBatches:
         """The rows of one snapshot as `read` has them, in small batches; they are there as long as the snapshot is."""
+        ...
+
+    def read_between(
+        self,
+        table: str,
+        snapshot_id: str,
+        time_column: str,
+        first: datetime,
+        last: datetime,
+        *,
+        columns: Sequence[str],
+    ) -> "pa.Table":
+        """The rows of one snapshot that may lie in a span of time, in their order: all that do, and others beside them.
+
+        Args:
+            table: The table.
+            snapshot_id: One of its versions.
+            time_column: Tells when a row was.
+            first: The beginning, with its time zone.
+            last: The end, which may belong to the span.
+            columns: These only, in this order.
+        """
         ...
 
     def left_of(self, table: str, snapshot_id: str) -> str | None:
@@ -216,6 +249,7 @@ class Warehouse(Protocol):
     ) -> list[Rewrite]:
         """Write every version that loses rows again, then remove the old ones with all their files.
 
+        Of one that lies by day, the days that lose rows; each keeps its mark.
         Killed at any moment and run again, it ends in the same state. One version is in memory at a time.
 
         Args:

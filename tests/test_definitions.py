@@ -31,6 +31,8 @@ HEAVY = (
 )
 
 SHIPPED_TRANSFORMERS = {"credit_woe", "flight_delay_lag", "flight_delay_zscore", "flight_woe"}
+SHIPPED_DAYS = {"flight_delay_lag_daily", "flight_delay_zscore_daily"}
+"""Of those that have features by day."""
 
 
 def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> None:
@@ -50,6 +52,7 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
     assert keys == {
         *(f"{line.name}_{stage}" for line in lines.sound for stage in (*STAGES, "drift")),
         *transformers.sound,
+        *SHIPPED_DAYS,
         "retention_sweep",
         "schema_changes",
     }
@@ -77,6 +80,7 @@ def test_a_second_transformer_is_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert {name for name, group in groups.items() if group == "features"} == {
         *SHIPPED_TRANSFORMERS,
+        *SHIPPED_DAYS,
         "income_woe",
     }
 
@@ -203,6 +207,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 30
+    assert int(assets) == 32
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

@@ -56,6 +56,9 @@ features.app.command(
 features.app.command(epilog=examples("features versions", "features versions credit_woe"))(
     transformers.versions
 )
+features.app.command(
+    epilog=examples("features days flight_delay_zscore", "features days flight_delay_zscore --state missing")
+)(transformers.days)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=GOVERN)
 app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
 app.add_typer(reports.app, name="reports", rich_help_panel=WATCH)

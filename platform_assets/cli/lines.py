@@ -21,15 +21,18 @@ from platform_assets.cli.common import (
     print_json,
 )
 from platform_assets.cli.completion import line_names
+from platform_assets.cli.transformers import daily_lines
 from platform_assets.cli.usage import BUILD, OPERATE, SERVE, WATCH, examples
 from resources.settings import REPORTS_PORT, PlatformSettings, reports_address
 from resources.signals import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pydantic import JsonValue
 
+    from platform_assets.features.day_status import DailyStatus
+    from platform_assets.features.declared import Transformers
     from platform_assets.lines.line import Line
     from platform_assets.lines.runner import RunOutcome
     from platform_assets.outside_systems import OutsideSystems
@@ -96,6 +99,7 @@ def status(
     used = {name for each in chosen for name in each.transformer_references}
     no_transformers = [each for each in transformers.broken if line is None or each.name in used]
     states = {each.name: _status(each, outside) for each in chosen}
+    daily = _daily(transformers, outside, used if line is not None else None)
     pushes = [
         str(each) for each in waiting_pushes(outside, lines.sound, broken={each.name for each in broken})
     ]
@@ -103,6 +107,7 @@ def status(
         "principal": settings.principal.model_dump(mode="json"),
         "profile": settings.profile,
         "lines": states,
+        "daily_features": [each.to_json() for each in daily],
         "broken_lines": [
             {"line": each.name, "spec": str(each.path), "problem": each.problem} for each in broken
         ],
@@ -133,6 +138,10 @@ def status(
             )
         for column, state in each["drift"].items():
             print(f"  drift     {column}: {state}")
+    for days in daily:
+        print(f"\n{days.asset}")
+        for told in daily_lines(days):
+            print(f"  {told}")
     for name, problem in [
         *((each.name, each.problem) for each in broken),
         *((f"transformer {each.name}", each.problem) for each in no_transformers),
@@ -263,6 +272,16 @@ def ui(
     except Ended as ended:
         raise Ended(ended.number, "the UI and all that it had started have ended") from None
     raise typer.Exit(status)
+
+
+def _daily(
+    transformers: "Transformers", outside: "OutsideSystems", names: "Collection[str] | None"
+) -> "list[DailyStatus]":
+    """The days of those of these transformers that have them; names of None are all."""
+    from platform_assets.features.day_status import daily_status
+
+    chosen = [each for name, each in transformers.sound.items() if names is None or name in names]
+    return [found for each in chosen if (found := daily_status(each, outside)) is not None]
 
 
 def _beside(settings: PlatformSettings, more: "Sequence[Path]") -> list[str]:

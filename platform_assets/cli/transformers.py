@@ -1,15 +1,18 @@
-"""`platform-assets features versions` and `features diff`: what was fitted, and what moved between two of it."""
+"""`platform-assets features versions`, `diff` and `days`: what was fitted, what moved between two of it, what is made by day."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
 
 if TYPE_CHECKING:
+    from platform_assets.features.day_status import DailyStatus, State
     from platform_assets.features.diff import TransformerDiff
 
 _SHOWN_DIGITS = 12
+_SHOWN_SPANS: Final = 5
 
 
 def versions(
@@ -83,6 +86,67 @@ def diff(
         print_json(found.to_json())
     else:
         _print(found)
+
+
+def days(
+    name: Annotated[
+        str, typer.Argument(help="Of a transformer with features by day, e.g. flight_delay_zscore.")
+    ],
+    state: Annotated[
+        Literal["made", "missing", "reopened", "refused"] | None,
+        typer.Option(help="Only the days in this state."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The days of a transformer: made, missing, open again since rows came late, or refused by the contract, and why."""
+    from platform_assets.features.day_status import daily_status
+    from platform_assets.features.declared import declared_transformers
+    from platform_assets.features.errors import FeatureError
+
+    outside = outside_systems()
+    known = declared_transformers(outside).sound
+    found = daily_status(known[name], outside) if name in known else None
+    if found is None:
+        daily = ", ".join(each for each, declared in known.items() if declared.days is not None) or "none"
+        raise FeatureError(
+            f"there is no transformer {name} with features by day; those that have them: {daily}"
+        )
+    shown = [each for each in found.days if state in (None, each.state)]
+    if as_json:
+        print_json(
+            {
+                "asset": found.asset,
+                "version": found.version,
+                "days": [{**asdict(each), "day": str(each.day)} for each in shown],
+            }
+        )
+        return
+    for each in shown:
+        kept = ", rows of before are kept" if each.published and each.state in {"reopened", "refused"} else ""
+        print(f"{each.day}  {each.state:<8} {each.rows:>11,} rows{kept}")
+        for broken in each.broken:
+            print(f"            {broken}")
+    if not found.days:
+        print(f"{found.asset}: no day of its input is known; materialize {name} first")
+
+
+def daily_lines(found: "DailyStatus") -> list[str]:
+    """What `status` tells of a transformer's days."""
+    from platform_assets.features.day_status import spans_of
+
+    if not found.days:
+        return ["days      none is known yet"]
+    told = [f"days      {len(found.of('made')):,} of {len(found.days):,} are made, to {found.days[-1].day}"]
+    states: tuple[State, ...] = ("missing", "reopened", "refused")
+    for state in states:
+        spans = spans_of(found.of(state))
+        shown = ", ".join(
+            str(first) if first == last else f"{first} to {last}" for first, last in spans[:_SHOWN_SPANS]
+        )
+        more = f" and {len(spans) - _SHOWN_SPANS} more" if len(spans) > _SHOWN_SPANS else ""
+        if spans:
+            told.append(f"{state:<9} {shown}{more}")
+    return told
 
 
 def _print(found: "TransformerDiff") -> None:

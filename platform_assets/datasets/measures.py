@@ -57,6 +57,19 @@ class _Held:
         """Nothing lies anywhere."""
 
 
+class RowMeasure(Measure, Protocol):
+    """One whose verdict is a share of rows, each of which is objected to or not, whatever the others are."""
+
+    def unexpected(self, cells: Cells) -> "np.ndarray[Any, Any]":
+        """Where the batch has rows that are objected to; before `answer`, too."""
+
+    def looked_at(self, rows: int, filled: int) -> int:
+        """How many of so many rows, of which so many have a value, are looked at."""
+
+    def passes(self, looked_at: int, unexpected: int) -> bool:
+        """Whether so many rows with so many that are objected to are good enough."""
+
+
 class _EachValue(_Held):
     """A test on each value; nulls are not looked at."""
 
@@ -74,7 +87,7 @@ class _EachValue(_Held):
     def answer(self) -> Answer:
         filled, count = self._filled, self._count
         return Answer(
-            success=not filled or (float(filled) - float(count)) / float(filled) >= self._mostly,
+            success=self.passes(self.looked_at(self._rows, filled), count),
             elements=self._rows,
             unexpected=count,
             missing=self._rows - filled,
@@ -84,6 +97,12 @@ class _EachValue(_Held):
     def unexpected(self, cells: Cells) -> "np.ndarray[Any, Any]":
         passed = self._test(cells)
         return ~passed if cells.given is None else ~passed & cells.given
+
+    def looked_at(self, rows: int, filled: int) -> int:  # noqa: ARG002 - see `RowMeasure`
+        return filled
+
+    def passes(self, looked_at: int, unexpected: int) -> bool:
+        return not looked_at or (float(looked_at) - float(unexpected)) / float(looked_at) >= self._mostly
 
 
 class _Filled(_Held):
@@ -101,7 +120,7 @@ class _Filled(_Held):
 
     def answer(self) -> Answer:
         return Answer(
-            success=(self._rows - self._count) / self._rows >= self._mostly,
+            success=self.passes(self._rows, self._count),
             elements=self._rows,
             unexpected=self._count,
             unexpected_percent=self._count / self._rows * 100,
@@ -110,6 +129,12 @@ class _Filled(_Held):
     def unexpected(self, cells: Cells) -> "np.ndarray[Any, Any]":
         given = np.ones(len(cells.array), dtype=bool) if cells.given is None else cells.given
         return ~given if self._wanted else given
+
+    def looked_at(self, rows: int, filled: int) -> int:  # noqa: ARG002 - see `RowMeasure`
+        return rows
+
+    def passes(self, looked_at: int, unexpected: int) -> bool:
+        return not looked_at or (looked_at - unexpected) / looked_at >= self._mostly
 
 
 class _Unique(_EachValue):
@@ -227,6 +252,12 @@ def measure_of(expectation: Expectation, schema: "pa.Schema") -> Measure | None:
     if column not in schema.names:
         return None
     return making[1](column, schema.field(column).type, kwargs)
+
+
+def row_measure_of(expectation: Expectation, schema: "pa.Schema") -> RowMeasure | None:
+    """The same where its verdict is a share of rows; None of any other, as of one that compares rows with each other."""
+    measure = measure_of(expectation, schema)
+    return measure if isinstance(measure, _EachValue | _Filled) and not isinstance(measure, _Unique) else None
 
 
 def can_be_compared(expectation: Expectation, schema: "pa.Schema") -> bool:

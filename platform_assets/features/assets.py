@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 from pydantic import BaseModel
 
+from platform_assets.datasets.contract import Contract
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.datasets.sources import without_secrets
+from platform_assets.features.day_index import recorded_index
 from platform_assets.features.declared import BrokenTransformer, DeclaredTransformer
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import Features, Featurizer, TransformerUse, used_rows
@@ -230,6 +232,7 @@ def _lineage(
 
 def transformer_asset(
     declared: DeclaredTransformer,
+    contract: Contract | None = None,
     *,
     op_tags: Mapping[str, Any] | None = None,
     retry_policy: dg.RetryPolicy | None = None,
@@ -238,6 +241,7 @@ def transformer_asset(
 
     Args:
         declared: The transformer.
+        contract: Of its dataset, where it has features by day: its rows are read here, so their days are judged here.
         op_tags: Of its step, e.g. what it asks of Kubernetes.
         retry_policy: Where its step has a pod that may be lost.
     """
@@ -265,7 +269,7 @@ def transformer_asset(
         def of_file(
             context: dg.AssetExecutionContext, outside: dg.ResourceParam[OutsideSystems]
         ) -> dg.MaterializeResult[TransformerVersion]:
-            return _transformer_made(context, declared, None, outside)
+            return _transformer_made(context, declared, None, outside, None)
 
         return of_file
 
@@ -275,7 +279,7 @@ def transformer_asset(
         dataset: DatasetVersion,
         outside: dg.ResourceParam[OutsideSystems],
     ) -> dg.MaterializeResult[TransformerVersion]:
-        return _transformer_made(context, declared, dataset, outside)
+        return _transformer_made(context, declared, dataset, outside, contract)
 
     return of_dataset
 
@@ -343,9 +347,12 @@ def _transformer_made(
     declared: DeclaredTransformer,
     dataset: DatasetVersion | None,
     outside: OutsideSystems,
+    contract: Contract | None,
 ) -> dg.MaterializeResult[TransformerVersion]:
     with without_retries(), foreseen_failures():
         made = make_version(declared, dataset, outside)
+        if declared.days is not None and contract is not None:
+            recorded_index(made.version, declared.spec, contract, outside, lambda: made.rows)
         version, reused, shown = made.version, made.reused, {}
         if version.transformer_type in HISTORICAL:
             before = recorded_reference(context.instance, context.asset_key, TransformerVersion)

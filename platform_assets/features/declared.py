@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from platform_assets.features.daily import ENDING, DailyRange, daily_range
+from platform_assets.features.errors import FeatureError
 from platform_assets.features.transformer_objects import registered_objects
 from platform_assets.features.transformer_spec import (
     TRANSFORMERS_FOLDER,
@@ -40,6 +42,20 @@ class DeclaredTransformer:
     def spec(self) -> TransformerSpec:
         """What it does."""
         return self.content.spec
+
+    @property
+    def days(self) -> DailyRange | None:
+        """The days of its features, where it has them by day as well.
+
+        Raises:
+            FeatureError: its annotations name none; those of `load_transformers` do.
+        """
+        return daily_range(self.content)
+
+    @property
+    def asset_names(self) -> tuple[str, ...]:
+        """What its assets are called."""
+        return (self.name,) if self.days is None else (self.name, f"{self.name}{ENDING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,11 @@ class Transformers:
         kept = {name: each for name, each in self.sound.items() if not (each.ships and lacking(each))}
         problems = {}
         for name, each in kept.items():
+            if of_days := [own for own in each.asset_names[1:] if own in taken or own in kept]:
+                problems[name] = (
+                    f"{each.place}: metadata.name: its features by day would be {of_days[0]}, which is the name of a line, of "
+                    "an asset or of another transformer; choose another"
+                )
             if name in taken:
                 problems[name] = (
                     f"{each.place}: metadata.name: {name} is the name of a line or of an asset, or one that the platform keeps "
@@ -127,6 +148,11 @@ def load_transformers(
     broken: list[BrokenTransformer] = []
 
     def add(found: DeclaredTransformer) -> None:
+        try:
+            daily_range(found.content)
+        except FeatureError as refusal:
+            broken.append(BrokenTransformer(found.place, found.name, f"{found.place}: {refusal}"))
+            return
         if taken := sound.get(found.name):
             problem = (
                 f"{found.place}: metadata.name: {found.name} is the name of the transformer in {taken.place}, too; "

@@ -349,7 +349,8 @@ class Metadata(TransformerSection):
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels of the object; nobody here reads them."""
     annotations: dict[str, str] = Field(default_factory=dict)
-    """`platform-assets/description` describes the transformer to people; nobody here reads others."""
+    """`platform-assets/description` describes the transformer to people. `platform-assets/daily-from` and
+    `platform-assets/daily-until` are the first and the last day of its features by day. Nobody here reads others."""
 
     @model_validator(mode="before")
     @classmethod

@@ -27,7 +27,7 @@ had left the window, too, and its events stand in another order; it is refused.
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -158,8 +158,7 @@ class WindowMemory:
         ints, floats = memory.ints, memory.floats
         room, waiting = int(ints[kernels.ROOM]), int(ints[kernels.WAITING])
         ints[kernels.NEWEST_ROW] = newest
-        for row in range(queue):
-            ints[kernels.WORDS + row] = decided.ready(int(times[row]), int(available[row]))
+        ints[kernels.WORDS : kernels.WORDS + queue] = decided.ready(times[:queue], available[:queue])
         for k, part, source in ((1, ints, times), (2, ints, available), (3, floats, values)):
             part[kernels.WORDS + k * waiting : kernels.WORDS + k * waiting + queue] = source[:queue]
         ints[kernels.LAST] = queue
@@ -222,13 +221,13 @@ class Decided:
         """Whether a row sees those of its own instant."""
         return bool(self.words[2])
 
-    def ready(self, time: int, available: int) -> int:
-        """The first instant at which a row may see an event."""
+    def ready(self, times: Words, available: Words) -> Words:
+        """The first instant at which a row may see each of these events."""
         from platform_assets.features import window_kernels as kernels
 
         if self.kind == kernels.ZSCORE:
-            return max(time, available) + 1 - self.words[2]
-        return max(time + self.words[1], available + 1)
+            return np.maximum(times, available) + (1 - self.words[2])
+        return np.maximum(times + self.words[1], available + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,15 +244,17 @@ class SavedState:
 
 def write_state(spec: TransformerSpec, state: SavedState) -> bytes:
     """These entities, in the format above."""
-    parts = [b""]
+    parts: list[bytes | memoryview] = [b""]
     named = sorted((name.encode(), name) for name in state.memories)
     for encoded, name in named:
         parts += [_NAME.pack(len(encoded)), encoded, _NEWEST.pack(state.newest[name])]
         for memory in state.memories[name]:
             *counts, times, available, values = memory.events()
             parts.append(_COUNTS.pack(*counts))
-            parts += [times.astype("<i8").tobytes(), available.astype("<i8").tobytes()]
-            parts.append(values.astype("<f8").tobytes())
+            parts += [
+                each.astype(kind, copy=False).view(np.uint8).data
+                for each, kind in ((times, "<i8"), (available, "<i8"), (values, "<f8"))
+            ]
     length = _HEAD.size + sum(map(len, parts)) + _CHECKSUM_BYTES
     parts[0] = _HEAD.pack(
         MAGIC,
@@ -265,8 +266,8 @@ def write_state(spec: TransformerSpec, state: SavedState) -> bytes:
         length,
         spec_hash(spec),
     )
-    content = b"".join(parts)
-    return content + _checksum(content)
+    parts.append(_checksum(parts))
+    return b"".join(parts)
 
 
 def read_state(spec: TransformerSpec, content: bytes) -> SavedState:
@@ -297,7 +298,10 @@ def read_state(spec: TransformerSpec, content: bytes) -> SavedState:
             f"window state: it is cut off, {len(content)} of {length} bytes are there; read it again from where it was"
             " stored"
         )
-    if len(content) > length or _checksum(content[:-_CHECKSUM_BYTES]) != content[-_CHECKSUM_BYTES:]:
+    if (
+        len(content) > length
+        or _checksum([memoryview(content)[:-_CHECKSUM_BYTES]]) != content[-_CHECKSUM_BYTES:]
+    ):
         raise WindowStateError(
             "window state: it is damaged, its checksum does not match; take an older one, or compute it again"
         )
@@ -342,5 +346,8 @@ def spec_hash(spec: TransformerSpec) -> bytes:
     return bytes.fromhex(canonical_sha256(spec.normalised()))
 
 
-def _checksum(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES).digest()
+def _checksum(parts: Iterable[bytes | memoryview]) -> bytes:
+    digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
+    for each in parts:
+        digest.update(each)
+    return digest.digest()

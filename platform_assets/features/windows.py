@@ -210,6 +210,10 @@ class WindowStream:
             found = self._entities[name] = EntityWindow(self._spec, self._decided)
         return found
 
+    def forget(self, before_us: int) -> None:
+        """Let go of entities whose newest row was before then: no window that begins there has any event of theirs."""
+        self._entities = {name: each for name, each in self._entities.items() if each.newest >= before_us}
+
     def update(
         self,
         entity: str | int,

@@ -1,14 +1,16 @@
 """What Dagster needs of lines: their assets, as their active releases have adapted them, their jobs and resources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
 
+from platform_assets.datasets.contract import Contract
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.features.assets import broken_transformer_asset, transformer_asset
-from platform_assets.features.declared import Transformers
+from platform_assets.features.daily_assets import daily_asset
+from platform_assets.features.declared import DeclaredTransformer, Transformers
 from platform_assets.features.pod import pod_tags
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
@@ -33,6 +35,19 @@ def platform_resources(outside: OutsideSystems) -> dict[str, Any]:
 def _admit(ledger: Ledger, reference: AssetReference) -> None:
     for dataset in reference.dataset_assets:
         require_closed(ledger, dataset)
+
+
+def _transformer_assets(
+    declared: DeclaredTransformer,
+    contracts: Mapping[str, Contract],
+    op_tags: Mapping[str, Any] | None,
+    retry_policy: dg.RetryPolicy | None,
+) -> Iterator[dg.AssetsDefinition]:
+    """The asset of a transformer, and beside it that of its days where the contract is known that judges them."""
+    contract = contracts.get(str(declared.spec.dataset))
+    yield transformer_asset(declared, contract, op_tags=op_tags, retry_policy=retry_policy)
+    if declared.days is not None and contract is not None:
+        yield daily_asset(declared, declared.days, contract)
 
 
 def _made_elsewhere(dataset: str) -> dg.AssetSpec:
@@ -75,6 +90,7 @@ def line_definitions(
     retries = lost_pod_policy(lost_pod_retries) if tags else None
     sound, stuck = adapted_lines(lines, outside.ledger)
     links = links_of(outside)
+    contracts = {f"{line.name}_dataset": line.contract for line in sound}
     return dg.Definitions(
         assets=[
             *(
@@ -86,12 +102,9 @@ def line_definitions(
             ),
             *map(broken_line_asset, (*broken, *stuck)),
             *(
-                with_code(
-                    transformer_asset(each, op_tags=tags or None, retry_policy=retries),
-                    links,
-                    also=None if each.of_cluster else Path(each.place),
-                )
+                with_code(asset, links, also=None if each.of_cluster else Path(each.place))
                 for each in served.values()
+                for asset in _transformer_assets(each, contracts, tags or None, retries)
             ),
             # Of a line that is not among these: its newest version is read all the same.
             *map(_made_elsewhere, sorted(read - {f"{line.name}_dataset" for line in sound})),

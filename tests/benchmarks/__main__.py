@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.contracts import measure_contracts
+from tests.benchmarks.days import measure_days
 from tests.benchmarks.decay import measure_decay
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
@@ -82,6 +83,7 @@ def main() -> int:
         "scale_out": measure_scale_out,
         "woe": lambda folder: measure_woe(folder, rows=options.woe_rows),
         "windows": measure_windows,
+        "days": measure_days,
         "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
         "join": measure_join,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),

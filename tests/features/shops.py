@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from platform_assets.features.daily import DAILY_FROM, DAILY_UNTIL
 from platform_assets.features.declared import Transformers, load_transformers
 from platform_assets.lines.line import Line, load_line
 from platform_assets.lines.runner import RunOutcome, run_line
@@ -112,6 +113,15 @@ def write_transformer(folder: Path, name: str, spec: Mapping[str, Any], **change
         "spec": dict(spec) | changes,
     }
     path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def with_days(path: Path, first: str, last: str | None = None) -> Path:
+    """The file of a transformer, which has features by day from now on."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    days = {DAILY_FROM: first} | ({DAILY_UNTIL: last} if last else {})
+    content["metadata"]["annotations"] = days
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
 

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.datasets.snapshots import content_hash
@@ -826,14 +828,123 @@ def test_what_does_not_go_on_from_the_current_version_is_refused(warehouse):
 
 
 def test_what_lies_otherwise_has_no_days(warehouse):
-    """A version of one file, an erased one, and one of another schema: all of them have to be written by day first."""
+    """A version of one file, and one of another schema: they have to be written by day first."""
     schema = rows(1).schema
     assert warehouse.days(publish(warehouse, 1), schema) is None
     by_day = warehouse.publish(stage_days(warehouse, {1: 1, 2: 2}))
     assert warehouse.days(by_day, schema) is not None
     assert warehouse.days(by_day, rows(1).drop_columns(["label"]).schema) is None
-    rewrite(warehouse, "row 1")
-    assert warehouse.days(warehouse.current(TABLE), schema) is None
+    assert warehouse.marks(warehouse.versions(TABLE)[0]) is None
+
+
+def test_a_rewritten_version_stays_by_day(any_warehouse, place):
+    """Only the day that loses rows is written again, under its mark; one that loses all of them is there and empty."""
+    named = rows(1).append_column("who", [["a", "b", "a", "c", "a"]])
+    lost = rows(2).append_column("who", [["d"] * 5])
+    given = {
+        "content_hash": content_hash,
+        "gdpr_class": "internal",
+        "retention_days": 365,
+        "source_commit": COMMIT,
+    }
+    marks = {day(1): "1" * 64, day(2): "2" * 64, day(3): "3" * 64}
+    warehouse = any_warehouse
+    first = warehouse.publish(
+        warehouse.stage_days(
+            TABLE,
+            {day(1): named, day(2): lost, day(3): named},
+            on=None,
+            marks=marks,
+            subject_column="who",
+            subject_namespace="person",
+            **given,
+        )
+    )
+    assert (first.subject_column, first.subject_namespace) == ("who", "person")
+    before = {path for path in files_of(place) if path.endswith(".parquet")}
+    (done,) = warehouse.rewrite(
+        TABLE,
+        lambda _, ids: pc.not_equal(ids["who"], "d"),
+        columns=lambda _: ["who"],
+        content_hash=content_hash,
+    )
+    assert done.rows_removed == 5
+    current = warehouse.current(TABLE)
+    assert warehouse.marks(current) == marks
+    assert warehouse.days(current, named.schema) == {day(1): 5, day(2): 0, day(3): 5}
+    assert warehouse.read(TABLE, current.snapshot_id).equals(pa.concat_tables([named, named]))
+    after = {path for path in files_of(place) if path.endswith(".parquet")}
+    assert len(after - before) == 1
+    assert len(before - after) == 1
+    assert current.subject_column == "who"
+    assert current.content_hash != first.content_hash
+    # Whoever goes on from it keeps what is left.
+    second = warehouse.stage_days(
+        TABLE,
+        {day(2): named},
+        on=current,
+        keep=[day(1), day(3)],
+        marks={day(2): "4" * 64},
+        subject_column="who",
+        subject_namespace="person",
+        **given,
+    )
+    assert warehouse.marks(second) == marks | {day(2): "4" * 64}
+
+
+def test_a_mark_is_a_difference(warehouse):
+    """Equal rows under another mark are another version; a mark that is none is refused."""
+    given = {
+        "content_hash": content_hash,
+        "gdpr_class": "internal",
+        "retention_days": 365,
+        "source_commit": COMMIT,
+    }
+
+    def stage(mark: str) -> Snapshot:
+        current = warehouse.current(TABLE) if TABLE in warehouse.tables() else None
+        return warehouse.stage_days(TABLE, {day(1): rows(1)}, on=current, marks={day(1): mark}, **given)
+
+    first = warehouse.publish(stage("a" * 64))
+    assert stage("a" * 64) == first
+    second = warehouse.publish(stage("b" * 64))
+    assert second.content_hash != first.content_hash
+    assert warehouse.marks(second) == {day(1): "b" * 64}
+    with pytest.raises(WarehouseError, match="a mark of 64 hexadecimal digits"):
+        stage("b" * 63)
+
+
+@pytest.mark.parametrize("unit", ["us", "date", "text"])
+def test_rows_of_a_span_are_all_there(warehouse, monkeypatch, unit):
+    """What lies in row groups of other times may be left out; a text tells no time, and is read whole."""
+    moments = [datetime(2026, 11, 1 + number // 4, 6 * (number % 4), tzinfo=UTC) for number in range(40)]
+    values = {
+        "us": pa.array(moments, pa.timestamp("us", "UTC")),
+        "date": pa.array([each.date() for each in moments], pa.date32()),
+        "text": pa.array([each.isoformat() for each in moments]),
+    }
+    table = pa.table({"at": values[unit], "number": range(40), "other": range(40)})
+    write = pq.write_table
+    monkeypatch.setattr(pq, "write_table", lambda *given, **named: write(*given, row_group_size=4, **named))
+    snapshot = warehouse.publish(
+        warehouse.stage(
+            TABLE,
+            table,
+            content_hash="1" * 64,
+            gdpr_class="internal",
+            retention_days=365,
+            source_commit=COMMIT,
+        )
+    )
+    found = warehouse.read_between(
+        TABLE, snapshot.snapshot_id, "at", moments[8], moments[16], columns=["number", "at"]
+    )
+    assert found.column_names == ["number", "at"]
+    numbers = found["number"].to_pylist()
+    assert numbers == (list(range(40)) if unit == "text" else list(range(8, 20)))
+    assert found.equals(table.select(["number", "at"]).filter(pc.is_in(table["number"], pa.array(numbers))))
+    with pytest.raises(WarehouseError, match="has no column 'none'"):
+        warehouse.read_between(TABLE, snapshot.snapshot_id, "at", moments[0], moments[1], columns=["none"])
 
 
 def test_versions_expire_but_for_those_in_use(warehouse):

@@ -101,7 +101,7 @@ def test_a_stretch_of_time_begins_with_its_first_moment_and_ends_before_its_last
 )
 def test_a_spec_that_has_changed_since_is_told_with_what_to_run(home, columns, given, told):
     """The release was made of other columns, and nobody can say what it would have answered of these."""
-    outside, line, spec, folder = home
+    outside, _, spec, folder = home
     changed = load_line(write_line(folder / "changed", columns=columns, split=BY_TIME))
     with pytest.raises(
         DriftError, match=rf"release \w+ {told}.*; make a new release with: platform-assets run"

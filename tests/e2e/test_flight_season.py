@@ -238,6 +238,7 @@ def shown(season: Season, later: Replayed) -> dict[str, Any]:
     return {name: value.value for name, value in made.metadata.items()}
 
 
+@pytest.mark.long
 def test_the_season_is_a_picture(shown):
     """Of all its days, beside those of the last of them; and how the AUC went, since labels came too."""
     assert "image/png" in shown["KS by day"]

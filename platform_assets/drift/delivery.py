@@ -1,5 +1,6 @@
 """Prediction events on their way out: appended to a file, or posted to a watch."""
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -55,7 +56,9 @@ def _append(lines: bytes, path: Path) -> None:
     # One write to a file opened for appending: lines of several processes do not get into each other.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, lines)
+        rest = memoryview(lines)
+        while rest:  # of more than 2 GiB, Linux writes no more
+            rest = rest[os.write(descriptor, rest) :]
     finally:
         os.close(descriptor)
 
@@ -65,11 +68,11 @@ def _post(lines: bytes, destination: str, token: str | None) -> None:
     headers = {"Content-Type": "application/x-ndjson"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(address, data=lines, headers=headers)  # noqa: S310 - http(s) was asked for
     try:
+        request = urllib.request.Request(address, data=lines, headers=headers)  # noqa: S310 - http(s) was asked for
         urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310
     except urllib.error.HTTPError as refusal:
         answer = refusal.read().decode(errors="replace")[:500]
         raise DriftError(f"{address} refuses the events ({refusal.code}): {answer}") from None
-    except OSError as problem:
+    except (OSError, ValueError, http.client.HTTPException) as problem:
         raise DriftError(f"{address} cannot be reached: {problem}") from None

@@ -51,7 +51,7 @@ def past_answers(
         until: The first one that does not any more; None: to the end.
 
     Raises:
-        DriftError: no row is left, or rows and features are no longer the same.
+        DriftError: no row is left, rows and features are no longer the same, or the spec is of other columns by now.
         WarehouseError: they are gone.
     """
     import numpy as np
@@ -63,11 +63,13 @@ def past_answers(
     dataset, made = features_version.dataset, features_version.snapshot
     rows = used_rows(warehouse.read(dataset.snapshot.table, dataset.snapshot.snapshot_id))
     features = warehouse.read(made.table, made.snapshot_id)
+    again = f"make a new release with: platform-assets run {release.line}"
     subject = dataset.subject_column
     if not rows[subject].equals(features[subject]):
+        raise DriftError(f"{dataset.snapshot.table} and {made.table} are no longer of the same rows; {again}")
+    if time_column not in rows.column_names or not pa.types.is_temporal(rows.schema.field(time_column).type):
         raise DriftError(
-            f"{dataset.snapshot.table} and {made.table} are no longer of the same rows; make a new release with: "
-            f"platform-assets run {release.line}"
+            f"release {release.release_id} has no times in {time_column}, as the spec has now; {again}"
         )
     times = rows[time_column].cast(pa.timestamp("us", tz="UTC"))
     chosen = pc.and_(pc.is_in(rows["split"], pa.array(list(splits))), pc.is_valid(times))
@@ -80,7 +82,12 @@ def past_answers(
     # Rows of one moment stay as they lie.
     places = places[np.argsort(times.take(pa.array(places)).to_numpy(), kind="stable")]
     taken, read = rows.take(pa.array(places)), features.take(pa.array(places))
-    watched = evaluator.columns(read, taken, spec).select(list(evaluator.profiled(spec)))
+    try:
+        watched = evaluator.columns(read, taken, spec).select(list(evaluator.profiled(spec)))
+    except KeyError as lacking:
+        raise DriftError(
+            f"release {release.release_id} was made of other columns than the spec has now ({lacking.args[0]}); {again}"
+        ) from None
     return [
         PredictionEvent(
             event_id=f"{release.release_id}-{place}",

@@ -118,6 +118,17 @@ def _findings(
     warehouse: Warehouse,
 ) -> Iterator[Finding]:
     spec = fitted.spec
+    if version.transformer_type in HISTORICAL and use.available is not None and spec.available_column is None:
+        # A file may be the very one that the line's rows are of.
+        column = "" if isinstance(fitted, JoinedTransformer) else f": {use.available}"
+        yield _unjudged(
+            version,
+            "known",
+            FeatureError(
+                f"it does not say when the values that it looks back at were known, and this line has {use.available} "
+                f"for that; name availableColumn{column}, or {spec.timestamp_column} if they were known at once"
+            ),
+        )
     if isinstance(fitted, JoinedTransformer):
         try:
             yield looked_up(version.label, fitted, rows)
@@ -130,15 +141,6 @@ def _findings(
             yield _unjudged(version, "past only", problem)
         return
     if version.transformer_type in HISTORICAL:
-        if use.available is not None and spec.available_column is None:
-            yield _unjudged(
-                version,
-                "known",
-                FeatureError(
-                    f"it does not say when the values that it looks back at were known, and this line has {use.available} "
-                    f"for that; name availableColumn: {use.available}, or {spec.timestamp_column} if they were known at once"
-                ),
-            )
         try:
             yield past_only(version.label, fitted, rows)
         except FeatureError as problem:

@@ -37,3 +37,13 @@ def clusters_of(scored: "pa.Table", unit: str | None) -> Clusters | None:
     if unit is None or COLUMN not in scored.column_names:
         return None
     return Clusters(unit, scored[COLUMN].to_numpy())
+
+
+def codes_of(column: "pa.ChunkedArray") -> NDArray[np.int64]:
+    """A number for each value, null among them; shape (rows,)."""
+    import pyarrow.compute as pc
+
+    codes: NDArray[np.int64] = (
+        pc.dictionary_encode(column.combine_chunks(), "encode").indices.to_numpy().astype(np.int64)
+    )
+    return codes

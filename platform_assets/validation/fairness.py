@@ -312,8 +312,7 @@ def _group(
         nothing = dict.fromkeys(("selection_rate", "tpr", "fpr", "auc", "calibration_gap"))
         return GroupFairness(grouping=grouping, name=name, n=labels.size, compared=compared, **nothing)
     gap = labels - scores
-    error = _mean_error(gap, clusters)
-    mean = float(gap.mean())
+    mean, off = float(gap.mean()), _NORMAL_95 * _mean_error(gap, clusters)
     auc = None
     if 0 < int(labels.sum()) < labels.size:
         metrics = binary_metrics(labels, scores, clusters=clusters, seed=_SEED)
@@ -327,7 +326,8 @@ def _group(
         tpr=rates.tpr.interval,
         fpr=rates.fpr.interval,
         auc=auc,
-        calibration_gap=Interval(value=mean, low=mean - _NORMAL_95 * error, high=mean + _NORMAL_95 * error),
+        # Of one cluster nothing is known, but that both are shares.
+        calibration_gap=Interval(value=mean, low=max(-1.0, mean - off), high=min(1.0, mean + off)),
     )
 
 

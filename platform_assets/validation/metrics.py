@@ -325,16 +325,18 @@ def _resampled_aucs(
     ranked = [np.unique(one, return_inverse=True) for one in scores]
     aucs = np.empty((len(scores), samples))
     chunk = max(1, _RESAMPLED_CELLS // labels.size)
-    strata = None if clusters is None else _strata(labels, clusters)
+    if clusters is not None:
+        held = np.stack([np.bincount(clusters, labels == label) > 0 for label in (1, 0)])
+        strata = _strata(held)
     for start in range(0, samples, chunk):
         size = min(chunk, samples - start)
-        if clusters is None or strata is None:
+        if clusters is None:
             drawn = [rows[rng.integers(rows.size, size=(size, rows.size))] for rows in classes]
             counted = [
                 [_counts_by_row(ranks[rows], distinct.size) for rows in drawn] for distinct, ranks in ranked
             ]
         else:
-            times = _times_drawn(rng, strata, size)
+            times = _times_drawn(rng, held, strata, size)
             counted = [
                 [
                     _counts_by_row(np.tile(ranks[rows], (size, 1)), distinct.size, times[:, clusters[rows]])
@@ -347,21 +349,36 @@ def _resampled_aucs(
     return aucs
 
 
-def _strata(labels: Labels, clusters: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Clusters of label 1 alone, of label 0 alone, and of both: drawn apart, so that no resample lacks a class."""
-    held = [np.bincount(clusters[labels == label], minlength=clusters.max() + 1) > 0 for label in (1, 0)]
-    both = held[0] & held[1]
-    kinds = held[0] & ~both, held[1] & ~both, both
-    return [np.flatnonzero(kind) for kind in kinds if kind.any()]
+def _strata(held: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Clusters that are drawn apart: those of label 1 alone, of label 0 alone, and of both.
+
+    Fewer than `FEWEST_CLUSTERS` of a kind would hardly vary, and one not at all, were it half of all rows. They are drawn
+    together with those of both, and few of both with those of one.
+
+    Args:
+        held: Whether each cluster has rows of label 1, and of label 0; shape (2, G).
+    """
+    joined, apart = held.all(axis=0), []
+    for kind in held & ~joined:
+        if 0 < np.count_nonzero(kind) < FEWEST_CLUSTERS:
+            joined = joined | kind
+        else:
+            apart.append(kind)
+    if 0 < np.count_nonzero(joined) < FEWEST_CLUSTERS:
+        joined = joined | apart.pop()
+    return [np.flatnonzero(kind) for kind in (*apart, joined) if kind.any()]
 
 
 def _times_drawn(
-    rng: np.random.Generator, strata: Sequence[NDArray[np.int64]], size: int
+    rng: np.random.Generator, held: NDArray[np.bool_], strata: Sequence[NDArray[np.int64]], size: int
 ) -> NDArray[np.int64]:
     """How often each cluster is drawn in each of `size` resamples, from each stratum as many as it has; (size, G)."""
-    times = np.zeros((size, sum(each.size for each in strata)), np.int64)
+    times = np.zeros((size, held.shape[1]), np.int64)
     for each in strata:
         times[:, each] = _counts_by_row(rng.integers(each.size, size=(size, each.size)), each.size)
+    for of_class in held:
+        # One in a million: it has no AUC, and those that were measured stand in for it.
+        times[~(times[:, of_class] > 0).any(axis=1)] = 1
     return times
 
 

@@ -14,11 +14,12 @@ from platform_assets.drift.errors import DriftError
 from platform_assets.drift.event_reading import read_events
 from platform_assets.drift.past_answers import past_answers
 from platform_assets.governance import release as releases
+from platform_assets.lines.line import load_line
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.serving.predictor import Predictor
 from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
-from tests.features.shops import ZSCORE, line_of, run, write_line, write_transformer
+from tests.features.shops import COLUMNS, ZSCORE, line_of, run, write_line, write_transformer
 
 BY_TIME = {"by": "time", "test": 0.3, "validation": 0.2}
 
@@ -88,6 +89,24 @@ def test_a_stretch_of_time_begins_with_its_first_moment_and_ends_before_its_last
     assert both[-1] == events[-1]
     with pytest.raises(DriftError, match="has no rows of test in that time"):
         asked(home, since=datetime(2030, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "told"),
+    [
+        ({**COLUMNS, "Weight": "numeric"}, {}, 'was made of other columns than the spec has now .*"Weight"'),
+        (COLUMNS, {"time_column": "Sold"}, "has no times in Sold, as the spec has now"),
+        (COLUMNS, {"time_column": "Size"}, "has no times in Size, as the spec has now"),
+    ],
+)
+def test_a_spec_that_has_changed_since_is_told_with_what_to_run(home, columns, given, told):
+    """The release was made of other columns, and nobody can say what it would have answered of these."""
+    outside, _, spec, folder = home
+    changed = load_line(write_line(folder / "changed", columns=columns, split=BY_TIME))
+    with pytest.raises(
+        DriftError, match=rf"release \w+ {told}.*; make a new release with: platform-assets run"
+    ):
+        asked((outside, changed, spec, folder), **given)
 
 
 def test_the_command_writes_what_a_monitor_takes(home):

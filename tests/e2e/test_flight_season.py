@@ -238,6 +238,7 @@ def shown(season: Season, later: Replayed) -> dict[str, Any]:
     return {name: value.value for name, value in made.metadata.items()}
 
 
+@pytest.mark.long
 def test_the_season_is_a_picture(shown):
     """Of all its days, beside those of the last of them; and how the AUC went, since labels came too."""
     assert "image/png" in shown["KS by day"]
@@ -245,6 +246,7 @@ def test_the_season_is_a_picture(shown):
     assert "image/png" in shown["decay"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     CHROMIUM is None, reason="NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)"
 )
@@ -277,7 +279,7 @@ def months(season: Season, line: Line) -> dict[str, set[int]]:
     }
 
 
-@pytest.mark.parametrize("until", LATER)
+@pytest.mark.parametrize("until", [pytest.param("november", marks=pytest.mark.long), "december"])
 def test_later_months_pass_or_are_refused(season, later, until):
     """By the gates that the season speaks against; what was released stays unless all hold, and then December is known."""
     before = season.status(season.line)["deployed_version"]

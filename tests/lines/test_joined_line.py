@@ -19,7 +19,11 @@ from platform_assets.features import joined as joining
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import FILE_NAMESPACE
 from platform_assets.features.join_inputs import FeatureTable
+from platform_assets.features.joined import with_table
+from platform_assets.features.leak_gate import judge_leaks
 from platform_assets.features.transformer import FittedTransformer
+from platform_assets.features.versions import load_fitted
+from platform_assets.features.windows import WindowTransformer
 from platform_assets.governance import release as releases
 from platform_assets.governance.erasure import ErasureReport, erase
 from platform_assets.governance.lineage import trace
@@ -354,6 +358,7 @@ def test_new_rows_of_the_other_line_are_joined_at_the_next_run(shops: Shops) -> 
     assert again.joined_tables == shops.features().joined_tables
 
 
+@pytest.mark.long
 def test_another_table_under_the_same_version_is_another_input(shops: Shops) -> None:
     """A pinned version does not say what an erasure has left of its table; the features are made again of that."""
     pinned = shops.line(transformers=["visits_z@v1", *USES[1:]])
@@ -464,6 +469,7 @@ def scored_again(shops: Shops, table: pa.Table) -> np.ndarray:
     return predictor.scorer.score_features(table.filter(pc.equal(table["split"], "test")))
 
 
+@pytest.mark.long
 def test_the_released_model_is_compared_on_what_it_would_have_known_by_then(shops: Shops) -> None:
     """On new rows it looks features up in the candidate's newer table; where nothing is new, its stored scores count."""
     assert np.array_equal(
@@ -525,6 +531,31 @@ def test_a_value_from_the_future_blocks(shops: Shops, monkeypatch: pytest.Monkey
     assert made.checks == {"features_no_leak": False}
     assert "features.no_leak on sales_features@" in told
     assert "rows have other features of visits_z@v1 than the newest of its table" in told
+
+
+def test_a_table_that_says_not_when_it_was_known_blocks_where_the_line_does(shops: Shops) -> None:
+    """A file may be the very one of the line's rows, and what came of these is known late."""
+    line, made = shops.line(), shops.features()
+    version = made.transformers[0]
+    spec = load_fitted(shops.outside.object_store, version).spec
+    silent = WindowTransformer(spec.model_copy(update={"available_column": None}))
+    use = line.task.featurizer.uses(line.spec)
+    joined = with_table(version, silent, use.time, shops.outside.warehouse)
+
+    report = judge_leaks(
+        [version],
+        {version.name: joined},
+        use,
+        made.dataset,
+        shops.table(made.dataset.snapshot),
+        shops.outside.warehouse,
+    )
+
+    assert report.outcome == "error"
+    assert (
+        "this line has Known for that; name availableColumn, or At if they were known at once"
+        in report.reason
+    )
 
 
 def test_a_table_that_was_made_of_the_future_blocks(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:

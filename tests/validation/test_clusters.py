@@ -100,6 +100,29 @@ def test_a_resample_has_both_labels_however_rare_one_is():
     assert 0 <= found.auc_low < found.auc < found.auc_high <= 1
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_cluster_that_is_the_only_one_of_its_kind_is_drawn_as_any_other(mixed):
+    """An account that everybody uses has most rows; drawn once in every resample, it would make them as good as certain."""
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([np.zeros(1500, int), 1 + np.arange(1500) // 30])
+    of_both = np.arange(3000) % 2
+    labels = np.where(codes == 0, of_both, codes % 2) if mixed else np.where(codes == 0, 1, of_both)
+    scores = 1 / (1 + np.exp(-(rng.normal(size=3000) + labels + np.where(codes == 0, 2 * labels, 0))))
+    found = binary_metrics(labels, scores, clusters=Clusters("accounts", codes), seed=0)
+    rows = binary_metrics(labels, scores, seed=0)
+    assert found.resampled == "51 accounts"
+    assert found.auc_high - found.auc_low > 4 * (rows.auc_high - rows.auc_low)
+
+
+def test_a_resample_without_a_label_is_not_measured():
+    """Label 0 stands in ten of 19 clusters: of a million resamples, one has none. With this seed it is among the thousand."""
+    codes = np.concatenate([np.arange(19), np.arange(9, 19)])
+    labels = (np.arange(29) < 19).astype(int)
+    scores = np.random.default_rng(0).random(29)
+    found = binary_metrics(labels, scores, clusters=Clusters("patients", codes), seed=1208)
+    assert 0 <= found.auc_low < found.auc < found.auc_high <= 1
+
+
 def test_clusters_of_other_rows_are_refused():
     """A mistake of the caller, not a wrong interval."""
     labels, scores, clusters = patients(np.random.default_rng(0), 30, 10, alike=0.5)
@@ -150,6 +173,7 @@ def test_a_rate_that_never_varies_is_as_uncertain_as_its_clusters_are_few(cluste
     of_few, of_many = (group.selection_rate.high for group in found.groups)
     assert of_few > least
     assert of_many < 0.03
+    assert -1 <= found.groups[0].calibration_gap.low < found.groups[0].calibration_gap.high <= 1
 
 
 def test_scored_rows_without_clusters_have_none():

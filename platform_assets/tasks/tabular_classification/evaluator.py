@@ -27,7 +27,7 @@ from platform_assets.tasks.tabular_classification.spec import (
     TabularTrainingSpec,
 )
 from platform_assets.tasks.tabular_classification.trees import grow
-from platform_assets.validation.clusters import clusters_of
+from platform_assets.validation.clusters import clusters_of, codes_of
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.fairness import MISSING, Fairness, banded, fairness
 from platform_assets.validation.gate import Rule
@@ -55,6 +55,7 @@ _SCORING: Final = (
     *(f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "encoding", "inputs", "derived", "values")),
     *(f"{_FOLDER}.{name}" for name in _MODELS),
     "platform_assets.datasets.neighbours",
+    "platform_assets.validation.clusters",
 )
 _BOOTSTRAP_SEED: Final = 20_260
 _BASELINE_REGULARISATION: Final = 1.0
@@ -126,12 +127,12 @@ class TabularEvaluator:
 
         found: NDArray[np.integer[Any]]
         if isinstance(spec.split, BlockSplitSpec):
-            sources = _codes(rows["source"])
+            sources = codes_of(rows["source"])
             return blocks_of(sources, rows["split"].to_numpy(zero_copy_only=False), spec.split)
         if spec.split.by == "time":
             found = rows[spec.named("time")[0]].to_numpy().astype("datetime64[D]").astype(np.int64)
             return found
-        return _codes(rows[next(iter(spec.named("group")), spec.key)])
+        return codes_of(rows[next(iter(spec.named("group")), spec.key)])
 
     def baseline(
         self, train: "pa.Table", measured: "pa.Table", spec: TabularTrainingSpec
@@ -285,16 +286,6 @@ def _scores_of_raw(
         raise ValidationError(f"{what}: cannot be fitted to these rows ({unread(problem)})") from None
     scores: NDArray[np.float64] = expit(model.log_odds(encoding.rows(measured)))
     return scores
-
-
-def _codes(column: "pa.ChunkedArray") -> "NDArray[np.int64]":
-    """A number for each value, shape (rows,)."""
-    import numpy as np
-
-    codes: NDArray[np.int64] = (
-        column.combine_chunks().dictionary_encode("encode").indices.to_numpy().astype(np.int64)
-    )
-    return codes
 
 
 def groups_of(scored: "pa.Table", groups: GroupsSpec) -> "NDArray[np.object_]":

@@ -12,6 +12,7 @@ from platform_assets.fingerprint import code_version
 from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.text_classification.baseline import tfidf_logistic_scores
 from platform_assets.tasks.text_classification.spec import TextTrainingSpec
+from platform_assets.validation.clusters import codes_of
 from platform_assets.validation.gate import Rule
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _SCORING: Final = (
     *(f"{_FOLDER}.{name}" for name in ("evaluator", "scorer", "baseline")),
     "platform_assets.models.inference",
     "platform_assets.datasets.neighbours",
+    "platform_assets.validation.clusters",
 )
 
 
@@ -67,12 +69,8 @@ class TextEvaluator:
 
     def clusters(self, rows: "pa.Table", spec: TextTrainingSpec) -> "NDArray[np.integer[Any]]":
         """See `Evaluator.clusters`: as splits are cut, by source and label."""
-        import numpy as np
-
-        names = rows["source"].to_numpy(zero_copy_only=False).astype(str)
-        strata = np.unique(
-            np.stack([names, rows["label"].to_numpy().astype(str)]), axis=1, return_inverse=True
-        )[1]
+        labels = codes_of(rows["label"])
+        strata = codes_of(rows["source"]) * (labels.max() + 1) + labels
         return blocks_of(strata, rows["split"].to_numpy(zero_copy_only=False), spec.split)
 
     def baseline(

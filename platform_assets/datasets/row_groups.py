@@ -67,7 +67,7 @@ class RowGroups:
         """How many of some rows have one of the others in their group."""
         count = 0
         for rows, groups in self._parts():
-            known = np.zeros(groups.max() + 1, dtype=bool)
+            known = np.zeros(groups.max(initial=-1) + 1, dtype=bool)
             known[groups[others[rows]]] = True
             count += int(np.count_nonzero(known[groups] & some[rows]))
         return count

@@ -72,6 +72,7 @@ from resources.warehouse import Snapshot, Warehouse
 _CODE = code_version(
     "dataset",
     "platform_assets.datasets.ingestion",
+    "platform_assets.datasets.large_files",
     "platform_assets.datasets.sources",
     "platform_assets.datasets.snapshots",
     "platform_assets.datasets.contract",

@@ -6,7 +6,7 @@ The rows that a report names are read again, from the first one on until there a
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -80,13 +80,13 @@ def judge_rows(
     domains: Collection[str] | None = None,
     salt: bytes | None = None,
 ) -> ContractReport:
-    """The report on rows that come in batches, as `judge_table` has it of a table; only few of them are read whole.
+    """The report on rows that come in batches, as `judge_table` has it of a table; few that are wide are many, too.
 
     Raises:
         ContractError: As `judge_table`.
     """
-    if rows.num_rows <= MOST_ROWS_FOR_GE:
-        return judge_table(contract, rows.read(), run_name=run_name, domains=domains, salt=salt)
+    if rows.num_rows <= MOST_ROWS_FOR_GE and (whole := _whole(rows.batches(), rows.schema)) is not None:
+        return judge_table(contract, whole, run_name=run_name, domains=domains, salt=salt)
     table = BatchedTable("the table", plain_schema(rows.schema), rows.scan)
     return judge_batches(contract, table, run_name=run_name, domains=domains, salt=salt)
 
@@ -308,7 +308,7 @@ def _by_ge(
         empty = _frame(table, table.schema.empty_table())
         _, results = evaluate(contract, absent, empty, run_name=run_name, salt=salt)
         found |= {result.index: result for result in results}
-    if others and (whole := _whole(table)) is not None:
+    if others and (whole := _whole(table.batches(table.schema.names), table.schema)) is not None:
         frame = _frame(table, whole)
         _, results = evaluate(contract, others, frame, run_name=run_name, salt=salt)
         found |= {result.index: result for result in results}
@@ -331,13 +331,14 @@ def _frame(table: BatchedTable, rows: "pa.Table") -> "pd.DataFrame":
         raise NoTableError(str(problem)) from None
 
 
-def _whole(table: BatchedTable) -> "pa.Table | None":
+def _whole(batches: "Iterator[pa.RecordBatch]", schema: "pa.Schema") -> "pa.Table | None":
+    """The table of these batches, unless it takes more than `MOST_BYTES_FOR_GE`."""
     import pyarrow as pa
 
     kept, size = [], 0
-    for batch in table.batches(table.schema.names):
+    for batch in batches:
         kept.append(batch)
         size += batch.nbytes
         if size > MOST_BYTES_FOR_GE:
             return None
-    return pa.Table.from_batches(kept, table.schema)
+    return pa.Table.from_batches(kept, schema)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
 from platform_assets.datasets.batch_judge import MOST_BYTES_FOR_GE, MOST_ROWS_FOR_GE
 from platform_assets.datasets.batches import BatchedTable, parquet_batches
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_FILE: Final = "file"
+_FILE: Final = "file://"
 _PROGRESS_INTERVAL_SECONDS: Final = 10
 
 log = logging.getLogger(__name__)
@@ -141,8 +140,7 @@ def large_parquet(uri: str) -> BatchedTable | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = urlsplit(uri)
-    if "://" in uri and parts.scheme != _FILE:
+    if "://" in uri and not uri.startswith(_FILE):
         return None
     file = _path(uri)
     if file.suffix.lower() != ".parquet" or not file.is_file():
@@ -161,4 +159,7 @@ def large_parquet(uri: str) -> BatchedTable | None:
 
 
 def _path(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path) if "://" in uri else uri)
+    """The file that is opened where it is read whole."""
+    from fsspec.core import strip_protocol
+
+    return Path(strip_protocol(uri) if "://" in uri else uri)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.datasets.batch_judge import judge_batches, judge_table
+from platform_assets.datasets.batch_judge import judge_batches, judge_rows, judge_table
 from platform_assets.datasets.batches import BatchedTable, plain_schema
 from platform_assets.datasets.contract import Contract, load_contract
 from platform_assets.datasets.contract_run import ContractReport, ExpectationResult, run_contract
@@ -25,6 +25,7 @@ from platform_assets.datasets.judging import domain_verdict
 from platform_assets.datasets.measures import COVERED
 from platform_assets.reading.errors import ReadingError
 from platform_assets.reading.frames import to_frame
+from resources.row_batches import RowBatches
 
 SALT = b"a salt for the tests"
 WIDE = 2**53
@@ -384,6 +385,20 @@ def test_large_tables_are_judged_in_batches(tmp_path, monkeypatch):
     large = judge_table(contract, table, run_name="run", salt=SALT)
     assert told(small) == told(large)
     assert [report.domain("core").engines for report in (small, large)] == [
+        ("great_expectations",),
+        ("batches",),
+    ]
+
+
+def test_few_rows_that_are_wide_are_judged_in_batches(tmp_path, monkeypatch):
+    """As many bytes as a large table has are as many, however few the rows."""
+    contract = contract_of(tmp_path, [BLOCKING["unique"]])
+    rows = RowBatches.of(pa.table(ORDERS).select(["id", "name", "at"]))
+    small = judge_rows(contract, rows, run_name="run", salt=SALT)
+    monkeypatch.setattr("platform_assets.datasets.batch_judge.MOST_BYTES_FOR_GE", 4)
+    wide = judge_rows(contract, rows, run_name="run", salt=SALT)
+    assert told(small) == told(wide)
+    assert [report.domain("core").engines for report in (small, wide)] == [
         ("great_expectations",),
         ("batches",),
     ]

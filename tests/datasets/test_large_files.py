@@ -23,7 +23,8 @@ from platform_assets.datasets.contract_check import (
     domains_of_file,
 )
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.large_files import large_parquet
+from platform_assets.datasets.ingestion import opened
+from platform_assets.datasets.large_files import large_parquet, large_source
 from platform_assets.datasets.sources import open_source
 from tests.features.test_row_memory import WATCHER
 from tests.line_factory import command, environment
@@ -143,6 +144,23 @@ def test_what_is_read_whole(tmp_path, monkeypatch):
     assert large_parquet((tmp_path / "small.parquet").as_uri()) is None
     monkeypatch.setattr("platform_assets.datasets.large_files.MOST_BYTES_FOR_GE", 10)
     assert large_parquet((tmp_path / "small.parquet").as_uri()) is not None
+
+
+def test_a_uri_names_the_file_that_it_names_where_it_is_read_whole(tmp_path):
+    """Characters that a URI may write otherwise are what they are."""
+    for at, name in enumerate(["a b.parquet", "a%20b.parquet"]):
+        pq.write_table(pa.table({"x": [at] * 5}), tmp_path / name)
+    uri = f"file://{tmp_path}/a%20b.parquet"
+    source = large_source(uri)
+    assert source is not None
+    assert (source.sha256, source.name) == (open_source(uri).sha256, "a%20b")
+
+
+@pytest.mark.parametrize("uri", ["http://[::1/rows.parquet", "//[x/rows.parquet", "file://[x/rows.parquet"])
+def test_what_is_no_uri_is_one_error(uri):
+    """The source says so, whether it might be large or not."""
+    with pytest.raises(DatasetError, match="is no valid URI"):
+        opened(uri)
 
 
 def test_a_damaged_file_fails_its_schema(tmp_path):

@@ -1,6 +1,7 @@
 """Rows that are read several times, and rows that have something in common, whatever lies on disk."""
 
 import tempfile
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,8 @@ def test_nothing_lies_under_a_name(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@given(data=st.data(), most_bytes=BOUNDS)
-def test_groups_are_those_of_pandas(data, most_bytes):
+@given(data=st.data(), most_bytes=BOUNDS, block_rows=st.sampled_from([1, 3, 1 << 18]))
+def test_groups_are_those_of_pandas(data, most_bytes, block_rows):
     """Rows that repeat, rows that stray from the first of their group, rows that others have in theirs."""
     rows = data.draw(st.integers(0, 60))
 
@@ -60,7 +61,7 @@ def test_groups_are_those_of_pandas(data, most_bytes):
     names = pd.Series(drawn(st.sampled_from("abcdefgh"), object), dtype=object)
     kinds, counted = drawn(st.integers(0, 2), np.uint8), drawn(st.booleans(), bool)
     some, others = drawn(st.booleans(), bool), drawn(st.booleans(), bool)
-    groups = RowGroups(most_bytes=most_bytes)
+    groups = RowGroups(most_bytes=most_bytes, block_rows=block_rows)
     for start in range(0, rows, 7):
         groups.add(each.encode() for each in names[start : start + 7])
     assert groups.repeated().tolist() == names.duplicated().tolist()
@@ -84,3 +85,15 @@ def test_digests_that_begin_alike_are_told_apart(monkeypatch):
     groups = RowGroups()
     groups.add([b"b", b"a", b"b", b"c", b"a"])
     assert groups.repeated().tolist() == [False, False, True, False, True]
+
+
+def test_a_group_that_all_rows_are_of_takes_a_few_bytes_of_each():
+    """Where half of a table is of one group, a file of digests is half of the table's."""
+    rows, groups = 200_000, RowGroups(most_bytes=1 << 18, block_rows=1 << 10)
+    for _ in range(0, rows, 1000):
+        groups.add([b"one"] * 1000)
+    tracemalloc.start()
+    assert groups.repeated().sum() == rows - 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 45 * rows

@@ -169,6 +169,12 @@ def _frozen_splits(raw: TypedRows, spec: TableDatasetSpec) -> NDArray[np.uint8]:
     plan, cut_test = spec.split, spec.val_data_uri is None
     splits = np.empty(raw.num_rows, dtype=np.uint8)
     times = raw.times(spec.named("time")[0]) if plan.by == "time" else None
+    if plan.by in {"rows", "group"}:
+        # Of a group where a column is one, else of a subject.
+        unit = next(iter(spec.named("group")), raw.subject)
+        for first, texts in raw.texts(unit):
+            drawn = drawn_splits(texts, plan, cut_test=cut_test)
+            splits[first : first + len(texts)] = _coded(drawn)
     for source in raw.parts:
         rows = source.rows
         if source.role != "train":
@@ -178,12 +184,6 @@ def _frozen_splits(raw: TypedRows, spec: TableDatasetSpec) -> NDArray[np.uint8]:
         elif plan.by == "blocks":
             drawn = block_splits(rows.stop - rows.start, source.name, plan, cut_test=cut_test)
             splits[rows] = _coded(drawn)
-        else:
-            # Of a group where a column is one, else of a subject.
-            unit = spec.named("group")[0] if plan.by == "group" and spec.named("group") else raw.subject
-            for first, texts in raw.texts(unit, rows):
-                drawn = drawn_splits(texts, plan, cut_test=cut_test)
-                splits[first : first + len(texts)] = _coded(drawn)
     return splits
 
 

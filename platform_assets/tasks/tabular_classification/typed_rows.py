@@ -7,6 +7,7 @@ be met first, with all rows that have it.
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,14 @@ from platform_assets.datasets.row_spool import RowSpool
 from platform_assets.datasets.splits import GUARD
 from platform_assets.tasks.tabular_classification.derived import with_derived
 from platform_assets.tasks.tabular_classification.spec import ROW_ID, TableDatasetSpec
-from platform_assets.tasks.tabular_classification.values import numbers, plain_texts, text_of, texts, times
+from platform_assets.tasks.tabular_classification.values import (
+    Zeros,
+    numbers,
+    plain_texts,
+    text_of,
+    texts,
+    times,
+)
 from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
@@ -32,6 +40,8 @@ SPLIT_CODES: Final = {split: code for code, split in enumerate((*SPLITS, GUARD))
 """A byte for each split."""
 NO_LABEL: Final = -1
 """Of a row whose target has no value."""
+_ZerosOfColumns = defaultdict[tuple[str, str], Zeros]
+"""By what they are read for, and column."""
 _CLASSES: Final = 2
 
 
@@ -87,11 +97,10 @@ class TypedRows:
         """The position of each row's source."""
         return np.searchsorted([part.rows.stop for part in self.parts], rows, side="right")
 
-    def texts(self, column: str, rows: slice) -> Iterator[tuple[int, list[str]]]:
-        """The values of a column in the rows of one source, part by part, each with the number of its first row."""
+    def texts(self, column: str) -> Iterator[tuple[int, list[str]]]:
+        """The values of a column, part by part, each with the number of its first row."""
         for first, batch in self._batches([column]):
-            if rows.start <= first < rows.stop:
-                yield first, batch.column(0).to_pylist()
+            yield first, batch.column(0).to_pylist()
 
     def times(self, column: str) -> NDArray[np.datetime64]:
         """When each row was."""
@@ -219,7 +228,7 @@ def _typed_parts(given: RawSource, spec: TableDatasetSpec) -> "Iterator[pd.DataF
     refused: dict[tuple[str, str], WrongRowsError] = {}
     others: list[DatasetError] = []
     witnesses: list[pd.DataFrame] = []
-    zeros: dict[str, float] = {}
+    zeros = _ZerosOfColumns(dict)
     first_row = 0
     for frame in given.frames():
         try:
@@ -248,14 +257,14 @@ def _typed_parts(given: RawSource, spec: TableDatasetSpec) -> "Iterator[pd.DataF
     if witnesses:
         # Each of these rows meets its own problem first; together they tell which one the whole source would meet.
         try:
-            _typed(pd.concat(witnesses, ignore_index=True), given, spec, {})
+            _typed(pd.concat(witnesses, ignore_index=True), given, spec, _ZerosOfColumns(dict))
         except WrongRowsError as problem:
             raise refused[problem.where, problem.what] from None
         raise others[0]
 
 
 def _typed(
-    raw: "pd.DataFrame", given: RawSource, spec: TableDatasetSpec, zeros: dict[str, float]
+    raw: "pd.DataFrame", given: RawSource, spec: TableDatasetSpec, zeros: _ZerosOfColumns
 ) -> "pd.DataFrame":
     """Raw frame → the subject's column, the used columns with their types, the target as text in `label`."""
     import pandas as pd
@@ -272,7 +281,7 @@ def _typed(
         where = f"{uri}: column {name!r}"
         match column.role:
             case "numeric":
-                typed[name] = numbers(found[name], where)
+                typed[name] = numbers(found[name], where, zeros["number", name])
             case "time" | "available":
                 typed[name] = times(found[name], where)
             case "target":
@@ -290,7 +299,7 @@ def _typed(
     return frame
 
 
-def _row_ids(raw: "pd.DataFrame", where: str, zeros: dict[str, float]) -> list[str]:
+def _row_ids(raw: "pd.DataFrame", where: str, zeros: _ZerosOfColumns) -> list[str]:
     """SHA-256 of each raw row's values by column; missing ones do not count.
 
     Of all columns, whatever the spec uses, for what as, and in which order: else another recipe would not know whom
@@ -299,15 +308,12 @@ def _row_ids(raw: "pd.DataFrame", where: str, zeros: dict[str, float]) -> list[s
     Args:
         raw: Rows.
         where: The source, for messages.
-        zeros: Which of the two zeros stands first in a column of floats, of earlier parts; both are spelt as that one.
+        zeros: Of earlier parts; changed in place.
     """
-    spelt: dict[str, Sequence[str | None]] = {}
-    for name in sorted(raw.columns, key=str):
-        values = raw[name]
-        if values.dtype.kind == "f" and (is_zero := (values == 0).to_numpy(bool, na_value=False)).any():
-            first = zeros.setdefault(str(name), float(values.to_numpy()[is_zero][0]))
-            values = values.mask(is_zero, first)
-        spelt[str(name)] = plain_texts(values, f"{where}: column {str(name)!r}")
+    spelt: dict[str, Sequence[str | None]] = {
+        str(name): plain_texts(raw[name], f"{where}: column {str(name)!r}", zeros["id", str(name)])
+        for name in sorted(raw.columns, key=str)
+    }
     return [
         hashlib.sha256(
             json.dumps(

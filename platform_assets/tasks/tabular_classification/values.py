@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _LARGEST_EXACT: Final = 2**53
+_ZERO: Final = (float, 0.0)
 T = TypeVar("T")
+Zeros = dict[tuple[type, float], Any]
+"""What became of the first zero of a column, for its later parts: of `0.0` and `-0.0`, which are equal, it decides for both."""
 
 
 def number_of(value: Any) -> float:
@@ -109,12 +112,13 @@ def plain_text_of(value: Any) -> str:
     return text_of(value)
 
 
-def numbers(values: "pd.Series[Any]", where: str) -> NDArray[np.float64]:
+def numbers(values: "pd.Series[Any]", where: str, zeros: Zeros | None = None) -> NDArray[np.float64]:
     """The column as numbers, NaN where there is no value; shape (rows,).
 
     Args:
         values: Of any type.
         where: Source and column, for messages.
+        zeros: Of the column's earlier parts; changed in place. In a column of floats alone each zero keeps its sign.
 
     Raises:
         WrongRowsError: some are none; the message names the first row and never a value.
@@ -123,10 +127,11 @@ def numbers(values: "pd.Series[Any]", where: str) -> NDArray[np.float64]:
 
     if is_numeric_dtype(values):
         plain: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        # What lies at the limit may have been rounded to it.
-        if (np.abs(plain[~np.isnan(plain)]) < _LARGEST_EXACT).all():
+        size = np.abs(plain[~np.isnan(plain)])
+        # An integer that lies at the limit may have been rounded to it.
+        if (size <= _LARGEST_EXACT if values.dtype.kind == "f" else size < _LARGEST_EXACT).all():
             return plain
-    return np.array(_each(values, number_of, where, "a number", math.nan), dtype=np.float64)
+    return np.array(_each(values, number_of, where, "a number", math.nan, zeros), dtype=np.float64)
 
 
 def exact_numbers(values: "pd.Series[Any]", where: str) -> list[Decimal | None]:
@@ -160,13 +165,18 @@ def texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
     return _each(values, text_of, where, "a text or a number", None)
 
 
-def plain_texts(values: "pd.Series[Any]", where: str) -> list[str | None]:
+def plain_texts(values: "pd.Series[Any]", where: str, zeros: Zeros | None = None) -> list[str | None]:
     """The column in the one spelling of each value, whatever it is meant as; None where there is no value.
+
+    Args:
+        values: Of any type.
+        where: Source and column, for messages.
+        zeros: Of the column's earlier parts; changed in place.
 
     Raises:
         WrongRowsError: as `numbers`.
     """
-    return _each(values, plain_text_of, where, "a text, a number or a time", None)
+    return _each(values, plain_text_of, where, "a text, a number or a time", None, zeros)
 
 
 def times(values: "pd.Series[Any]", where: str) -> "NDArray[np.datetime64]":
@@ -188,10 +198,15 @@ def times(values: "pd.Series[Any]", where: str) -> "NDArray[np.datetime64]":
 
 
 def _each(
-    values: "pd.Series[Any]", convert: Callable[[Any], T], where: str, what: str, missing: T
+    values: "pd.Series[Any]",
+    convert: Callable[[Any], T],
+    where: str,
+    what: str,
+    missing: T,
+    zeros: Zeros | None = None,
 ) -> list[T]:
     # Columns of categories repeat: each distinct value is converted once.
-    known: dict[Any, T] = {}
+    known: dict[Any, T] = dict(zeros or {})
     converted, wrong = [], []
     for row, (value, absent) in enumerate(zip(values.tolist(), values.isna().tolist(), strict=True), start=1):
         if absent:
@@ -209,4 +224,6 @@ def _each(
         raise WrongRowsError(
             where, f"values are not {what}", wrong=len(wrong), rows=len(values), first=wrong[0]
         )
+    if zeros is not None and _ZERO in known:
+        zeros[_ZERO] = known[_ZERO]
     return converted

@@ -775,6 +775,6 @@ def test_a_run_without_overrides_keeps_the_same_bytes(model):
 
 def test_the_example_that_is_printed_can_be_answered(model):
     """It shows raw columns only."""
-    shown = json.loads(example_instance(flight_spec()))
+    shown = json.loads(example_instance(flight_spec(), {}))
     assert shown == {"delay": 1}
     assert model[1].score_instances([shown]).shape == (1,)

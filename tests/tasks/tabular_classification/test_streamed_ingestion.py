@@ -1,5 +1,6 @@
 """Sources that come in parts become the rows that they become at once, or are refused in the same words."""
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -238,6 +239,34 @@ def test_both_zeros_are_one_id_whichever_part_they_are_in(tmp_path, tiny):
     columns = {"t": {"role": "target", "positive": "yes"}, "n": "numeric", "c": "categorical"}
     uris = [str(tmp_path / f"{at}.parquet") for at in range(2)]
     spec = make_spec(train_data_uri=uris, columns=columns, split={"test": 0.3, "validation": 0.3})
+    whole = told(prepare_whole, whole_sources, spec, set())
+    assert not isinstance(whole, str)
+    tiny(random.Random(1))
+    assert told(TASK.ingestion.prepare, read_sources, spec, set()) == whole
+
+
+@pytest.mark.parametrize(
+    ("ending", "key", "odd"),
+    [("jsonl", None, "x"), ("jsonl", "k", "1"), ("parquet", "k", 2.0**53)],
+    ids=["ids", "numbers", "the largest number"],
+)
+def test_a_zero_has_the_sign_that_it_has_in_the_whole(tmp_path, tiny, ending, key, odd):
+    """Whatever stands beside it in one part: a text, or a number of which the next one is too large."""
+    zeros = [0.0, -0.0, 1.0, -0.0, 0.0, 2.0] * 4
+    frame = pd.DataFrame(
+        {"t": ["yes", "no", "no"] * 8, "n": [*zeros[:-1], odd], "c": ["a", "b"] * 12, "k": range(24)}
+    )
+    columns = {"t": {"role": "target", "positive": "yes"}, "n": "numeric", "c": "categorical"}
+    if key:
+        columns[key] = "key"
+    else:
+        del columns["n"]
+    file = tmp_path / f"rows.{ending}"
+    if ending == "jsonl":
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in frame.to_dict("records")))
+    else:
+        frame.to_parquet(file)
+    spec = make_spec(train_data_uri=str(file), columns=columns, split={"test": 0.3, "validation": 0.3})
     whole = told(prepare_whole, whole_sources, spec, set())
     assert not isinstance(whole, str)
     tiny(random.Random(1))

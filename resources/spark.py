@@ -232,7 +232,7 @@ def job_errors() -> Iterator[None]:
         for sign, meaning in _KNOWN:
             if sign in text:
                 raise SparkError(f"Spark gave up: {meaning}") from None
-        if _says_gone(problem):
+        if says_gone(problem):
             raise SparkError(
                 "Spark's driver process has ended, killed or out of memory; nothing was written, run again"
             ) from None
@@ -244,10 +244,10 @@ def job_errors() -> Iterator[None]:
 
 
 def _is_of_spark(problem: BaseException) -> bool:
-    return type(problem).__module__.partition(".")[0] in _LIBRARIES or _says_gone(problem)
+    return type(problem).__module__.partition(".")[0] in _LIBRARIES or says_gone(problem)
 
 
-def _says_gone(problem: BaseException) -> bool:
+def says_gone(problem: BaseException) -> bool:
     """How py4j tells that Java does not answer any more: one of its errors is what Java has answered."""
     kind = type(problem)
     return isinstance(problem, ConnectionError) or (

@@ -72,7 +72,7 @@ _KNOWN: Final = (
     ("No module named 'platform_assets", "its executors lack platform-assets: install this release in their image"),
     ("No module named 'pyarrow", "its executors lack pyarrow: install platform-assets in their image"),
     ("PYTHON_VERSION_MISMATCH", f"its executors have another Python: this is {sys.version_info[0]}.{sys.version_info[1]}, and both must be alike"),
-    ("No space left on device", "a disk of its executors is full: free some space, or name another folder with --scratch"),
+    ("No space left on device", "a disk of its executors is full: free some space, or name another folder (--scratch; of assets PLATFORM_SPARK_FOLDER)"),
     ("OutOfMemoryError", "Java ran out of memory: give its driver and executors more (spark.driver.memory, spark.executor.memory)"),
     ("StatusCode.UNAVAILABLE", "its server is gone: see that it runs, and run again"),
     ("repartitionById", "the server is too old: Spark 4.1 or later is needed"),

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from resources.cluster import (
     mebibytes,
     quantity_of,
 )
+from resources.secret_names import SECRET_NAME
 from resources.spark import SparkError, says_gone
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S1
 _SECRET_SOURCES: Final = frozenset({"secret", "serviceAccountToken", "podCertificate"})
 """Of a projected volume."""
 _SECRETS_DRIVER: Final = "secrets-store.csi.k8s.io"
+_PASSWORD: Final = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _LOCAL: Final = "spark-local-dir-1"
 """Spark takes a volume whose name begins so for its blocks."""
 _LOCAL_PATH: Final = "/spark-local"
@@ -149,7 +152,7 @@ def executor_pod(driver: Mapping[str, Any]) -> dict[str, Any]:
                     **{field: container[field] for field in _OF_CONTAINER if field in container},
                     # Behind the image's own entrypoint; Spark adds a word of its own.
                     "args": [sys.executable, "-m", "resources.spark_executor"],
-                    "env": [each for each in container.get("env", ()) if not _names_secret(each)],
+                    "env": [each for each in container.get("env", ()) if not _has_secret(each)],
                     "envFrom": [each for each in container.get("envFrom", ()) if "secretRef" not in each],
                     "volumeMounts": [*mounts, {"name": _LOCAL, "mountPath": _LOCAL_PATH}],
                 }
@@ -168,8 +171,12 @@ def _is_secret(volume: Mapping[str, Any]) -> bool:
     )
 
 
-def _names_secret(variable: Mapping[str, Any]) -> bool:
-    return "secretKeyRef" in variable.get("valueFrom", {})
+def _has_secret(variable: Mapping[str, Any]) -> bool:
+    """Whether it comes from a Secret, or is one by its name or by a password in an address."""
+    value = variable.get("value")
+    if value is None:
+        return "secretKeyRef" in variable.get("valueFrom", {})
+    return SECRET_NAME.search(variable["name"].upper()) is not None or _PASSWORD.search(value) is not None
 
 
 def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, str]]:

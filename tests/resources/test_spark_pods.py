@@ -150,6 +150,25 @@ def test_secrets_of_other_kinds_are_left_out_too(volume):
     assert [each["name"] for each in made["spec"]["volumes"]] == ["rows", "spark-local-dir-1"]
 
 
+def test_variables_that_hold_a_secret_are_left_out_wherever_they_come_from():
+    """By their name, or by a password in an address: a launcher may copy them out of its own environment."""
+    pod = driver()
+    given = {
+        "AWS_SECRET_ACCESS_KEY": "hush",
+        "PLATFORM_ROW_SALT": "hush",
+        "PLATFORM_LEDGER_URI": "postgresql://me:hush@host/ledger",
+        "PLATFORM_CATALOG_URI": "postgresql://me@host:5432/catalog",
+        "NUMBA_CACHE_DIR": "/scratch/numba",
+    }
+    pod["spec"]["containers"][0]["env"] = [{"name": name, "value": value} for name, value in given.items()]
+    made = executor_pod(pod)
+    assert [each["name"] for each in made["spec"]["containers"][0]["env"]] == [
+        "PLATFORM_CATALOG_URI",
+        "NUMBA_CACHE_DIR",
+    ]
+    assert "hush" not in json.dumps(made)
+
+
 # --- Sizes ------------------------------------------------------------------------------------------------
 
 

@@ -234,7 +234,8 @@ def job_errors() -> Iterator[None]:
                 raise SparkError(f"Spark gave up: {meaning}") from None
         if says_gone(problem):
             raise SparkError(
-                "Spark's driver process has ended, killed or out of memory; nothing was written, run again"
+                "Spark's driver process has ended, killed or out of memory, or it has given up on pods of executors that ended again and "
+                "again (kubectl get events); nothing was written, run again"
             ) from None
         names = _ERROR_NAME.findall(text)
         named = f" ({names[-1]})" if names else ""

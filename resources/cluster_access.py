@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.error import HTTPError
 
 from resources.errors import ResourceError
+from resources.spark_pods import RIGHTS
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _WATCH: Final = (
@@ -37,8 +38,9 @@ NEEDED: Final[Mapping[str, tuple[Permission, ...]]] = {
         ("kubeflow.org", "featuretransformers/status", "patch"),
     ),
     "platform-assets-workflow": _WATCH + _END + _START + _TRAIN_ON_NODES,
+    "platform-assets-spark": tuple(("", "pods", verb) for verb in RIGHTS),
 }
-"""What each account of ours needs, as k8s/dagster/rbac.yaml gives it; the others need nothing."""
+"""What each account of ours needs, as k8s/dagster/rbac.yaml and k8s/spark/rbac.yaml give it; the others need nothing."""
 
 
 class AccessError(ResourceError):

@@ -72,7 +72,7 @@ _KNOWN: Final = (
     ("No module named 'platform_assets", "its executors lack platform-assets: install this release in their image"),
     ("No module named 'pyarrow", "its executors lack pyarrow: install platform-assets in their image"),
     ("PYTHON_VERSION_MISMATCH", f"its executors have another Python: this is {sys.version_info[0]}.{sys.version_info[1]}, and both must be alike"),
-    ("No space left on device", "a disk of its executors is full: free some space, or name another folder with --scratch"),
+    ("No space left on device", "a disk of its executors is full: free some space, or name another folder (--scratch; of assets PLATFORM_SPARK_FOLDER)"),
     ("OutOfMemoryError", "Java ran out of memory: give its driver and executors more (spark.driver.memory, spark.executor.memory)"),
     ("StatusCode.UNAVAILABLE", "its server is gone: see that it runs, and run again"),
     ("repartitionById", "the server is too old: Spark 4.1 or later is needed"),
@@ -232,9 +232,10 @@ def job_errors() -> Iterator[None]:
         for sign, meaning in _KNOWN:
             if sign in text:
                 raise SparkError(f"Spark gave up: {meaning}") from None
-        if _says_gone(problem):
+        if says_gone(problem):
             raise SparkError(
-                "Spark's driver process has ended, killed or out of memory; nothing was written, run again"
+                "Spark's driver process has ended, killed or out of memory, or it has given up on pods of executors that ended again and "
+                "again (kubectl get events); nothing was written, run again"
             ) from None
         names = _ERROR_NAME.findall(text)
         named = f" ({names[-1]})" if names else ""
@@ -244,10 +245,10 @@ def job_errors() -> Iterator[None]:
 
 
 def _is_of_spark(problem: BaseException) -> bool:
-    return type(problem).__module__.partition(".")[0] in _LIBRARIES or _says_gone(problem)
+    return type(problem).__module__.partition(".")[0] in _LIBRARIES or says_gone(problem)
 
 
-def _says_gone(problem: BaseException) -> bool:
+def says_gone(problem: BaseException) -> bool:
     """How py4j tells that Java does not answer any more: one of its errors is what Java has answered."""
     kind = type(problem)
     return isinstance(problem, ConnectionError) or (

@@ -8,16 +8,25 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from resources.cluster import RUN_LABEL, Cluster, ClusterError, mebibytes, quantity_of
-from resources.spark import SparkError
+from resources.cluster import (
+    RUN_LABEL,
+    Cluster,
+    ClusterError,
+    ClusterUnreachableError,
+    mebibytes,
+    quantity_of,
+)
+from resources.secret_names import SECRET_NAME
+from resources.spark import SparkError, says_gone
 
 if TYPE_CHECKING:
     from pyspark.core.context import SparkContext
@@ -30,6 +39,10 @@ PATIENCE_SECONDS: Final = 600.0
 """For the first executor; an autoscaler may have to bring a node first."""
 _CONTAINER: Final = "executor"
 _TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where the kubelet puts it
+_SECRET_SOURCES: Final = frozenset({"secret", "serviceAccountToken", "podCertificate"})
+"""Of a projected volume."""
+_SECRETS_DRIVER: Final = "secrets-store.csi.k8s.io"
+_PASSWORD: Final = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _LOCAL: Final = "spark-local-dir-1"
 """Spark takes a volume whose name begins so for its blocks."""
 _LOCAL_PATH: Final = "/spark-local"
@@ -139,7 +152,7 @@ def executor_pod(driver: Mapping[str, Any]) -> dict[str, Any]:
                     **{field: container[field] for field in _OF_CONTAINER if field in container},
                     # Behind the image's own entrypoint; Spark adds a word of its own.
                     "args": [sys.executable, "-m", "resources.spark_executor"],
-                    "env": [each for each in container.get("env", ()) if not _names_secret(each)],
+                    "env": [each for each in container.get("env", ()) if not _has_secret(each)],
                     "envFrom": [each for each in container.get("envFrom", ()) if "secretRef" not in each],
                     "volumeMounts": [*mounts, {"name": _LOCAL, "mountPath": _LOCAL_PATH}],
                 }
@@ -149,13 +162,21 @@ def executor_pod(driver: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_secret(volume: Mapping[str, Any]) -> bool:
-    """Whether it holds a Secret, or a token as Kubernetes 1.21 and later mount it."""
+    """Whether it holds a Secret, one of a store outside, or a token as Kubernetes 1.21 and later mount it."""
     parts = volume.get("projected", {}).get("sources", ())
-    return "secret" in volume or any("secret" in each or "serviceAccountToken" in each for each in parts)
+    return (
+        "secret" in volume
+        or volume.get("csi", {}).get("driver") == _SECRETS_DRIVER
+        or any(not _SECRET_SOURCES.isdisjoint(each) for each in parts)
+    )
 
 
-def _names_secret(variable: Mapping[str, Any]) -> bool:
-    return "secretKeyRef" in variable.get("valueFrom", {})
+def _has_secret(variable: Mapping[str, Any]) -> bool:
+    """Whether it comes from a Secret, or is one by its name or by a password in an address."""
+    value = variable.get("value")
+    if value is None:
+        return "secretKeyRef" in variable.get("valueFrom", {})
+    return SECRET_NAME.search(variable["name"].upper()) is not None or _PASSWORD.search(value) is not None
 
 
 def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, str]]:
@@ -194,6 +215,7 @@ def driver_options(pods: SparkPods, folder: Path) -> tuple[Cluster, dict[str, st
     container = own["spec"]["containers"][0]
     return cluster, {
         "spark.driver.host": own["status"]["podIP"],
+        "spark.driver.memory": f"{pods.heap_mebibytes}m",
         # Its libraries unpack themselves there, and the root of a pod may be read-only.
         "spark.driver.extraJavaOptions": f'-Djava.io.tmpdir="{folder}"',
         # Rows travel between pods; only who has the secret of this session talks, and nobody else reads along.
@@ -224,13 +246,12 @@ def await_executors(context: "SparkContext", cluster: Cluster, *, patience_secon
     """Return as soon as an executor is there; what they wait for is logged, each reason once.
 
     Raises:
-        SparkError: none came in time; Spark itself would wait for ever.
+        SparkError: none came in time, where Spark itself would wait for ever; or Spark has given up on those that ended.
     """
     selector = f"{_APPLICATION_LABEL}={context.applicationId}"
     deadline = time.monotonic() + patience_seconds
     told: list[str] = []
-    # One of those that are counted is the driver.
-    while context._jsc.sc().getExecutorMemoryStatus().size() <= 1:  # noqa: SLF001 - pyspark has no other way
+    while not _has_executor(context, told):
         for reason in _reasons(cluster, selector):
             if reason not in told:
                 told.append(reason)
@@ -243,8 +264,24 @@ def await_executors(context: "SparkContext", cluster: Cluster, *, patience_secon
         time.sleep(_POLL_SECONDS)
 
 
+def _has_executor(context: "SparkContext", told: Sequence[str]) -> bool:
+    try:
+        # One of those that are counted is the driver.
+        return bool(context._jsc.sc().getExecutorMemoryStatus().size() > 1)  # noqa: SLF001 - pyspark has no other way
+    except Exception as problem:
+        if not says_gone(problem) or not told:
+            raise
+        raise SparkError(f"Spark on Kubernetes: no executor came ({told[-1]})") from None
+
+
 def _reasons(cluster: Cluster, selector: str) -> Iterator[str]:
-    for pod in cluster.pods(selector):
+    try:
+        pods = cluster.pods(selector)
+    except ClusterUnreachableError as problem:
+        # It says nothing about the pods, which come all the same.
+        log.warning("%s; executors are waited for", problem)
+        return
+    for pod in pods:
         if reason := pod.unschedulable or pod.waiting_for:
             yield reason
         elif pod.exit_code:

@@ -16,6 +16,8 @@ _KINDS: Final = (
     ("triggers.tekton.dev/v1beta1", "EventListener", "Tekton's triggers", "`platform-assets listen` needs none of them"),
 )  # fmt: skip
 """Kinds that some part of the platform can use, for what, and what to do where they are not served."""
+_RIGHTS_OF: Final = {"platform-assets-spark": "k8s/spark/rbac.yaml"}
+"""Where an account gets its rights, if not from Dagster's file."""
 _REQUEST_SECONDS: Final = OWN_PATIENCE_SECONDS / 2
 
 
@@ -73,7 +75,7 @@ def _permissions(server: ClusterAccess) -> Finding:
             "permissions",
             "problem",
             f"the account {account} may not {', '.join(map(_told, lacking))} in {server.namespace}",
-            "kubectl apply -f k8s/dagster/rbac.yaml, in the namespace of the pods",
+            f"kubectl apply -f {_RIGHTS_OF.get(account, 'k8s/dagster/rbac.yaml')}, in the namespace of the pods",
         )
     return Finding(
         "systems", "permissions", "ok", f"the account {account} has all {len(needed)} that it needs"

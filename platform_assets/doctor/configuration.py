@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from platform_assets.doctor.findings import Finding, one_line
+from resources.secret_names import SECRET_NAME
 from resources.settings import PlatformSettings, WatchedRepository
 
 PREFIX: Final = "PLATFORM_"
@@ -26,7 +27,6 @@ OTHERS: Final = frozenset({"PLATFORM_FEAST_PYTHON", "PLATFORM_KFP_PYTHON", "PLAT
 _TESTS_PREFIX: Final = "PLATFORM_TEST_"
 _SERVICE_LINK: Final = re.compile(r"PLATFORM_ASSETS_\w*?(SERVICE_HOST|SERVICE_PORT|PORT)(_\w+)?")
 """Kubernetes tells a pod about the Services beside it, whose names begin like our variables."""
-_FOREIGN_SECRET: Final = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY\b|_KEY$|SIGNING_KEY|ROW_SALT")
 _SHORTEST_SECRET: Final = 4
 _SHOWABLE_URI: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/@?#]*@)?(?P<host>[A-Za-z0-9_.,:\[\]-]*)(?P<path>/[^@?#]*)?"
@@ -112,11 +112,7 @@ def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> s
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
-        if (
-            _FOREIGN_SECRET.search(name.upper())
-            and len(value) >= _SHORTEST_SECRET
-            and not value.startswith("/")
-        ):
+        if SECRET_NAME.search(name.upper()) and len(value) >= _SHORTEST_SECRET and not value.startswith("/"):
             yield value
         for address in re.findall(r"[a-z][a-z0-9+.-]*://[^\s\"',]+", value):
             user, at, _ = address.partition("://")[2].rpartition("@")

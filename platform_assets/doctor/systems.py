@@ -28,6 +28,7 @@ from resources.settings import PlatformSettings
 from resources.spark import (
     JAVA_ADVICE,
     OLDEST_JAVA,
+    address_of_spark,
     java_version,
     needs_java,
     refuse_unreachable,
@@ -44,6 +45,9 @@ _ADVICE_POSTGRES: Final = (
 _ADVICE_S3: Final = "see that the server runs at PLATFORM_S3_ENDPOINT, and that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its own"
 _ADVICE_MLFLOW: Final = "see that the server runs at PLATFORM_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 _ADVICE_SPARK: Final = "see that the server runs at PLATFORM_SPARK_REMOTE and can be reached from here"
+_ADVICE_SPARK_FOLDER: Final = (
+    "name a folder that executors and the steps of transformers' assets have under the same path"
+)
 _ADVICE_GIT: Final = "see that it can be reached and that Git has credentials for it: git ls-remote says more"
 _ADVICE_FILE: Final = "restore it from a copy; nothing else knows what stood in it"
 _OTHER_DRIVER: Final = "+"
@@ -316,10 +320,14 @@ def _policy() -> Iterator[Finding]:
 
 def _spark(settings: PlatformSettings) -> Iterator[Finding]:
     """Only where it was asked for: without it, this machine is as good a one as with it."""
-    if "spark_remote" not in settings.model_fields_set:
+    computes_assets = settings.features_engine == "spark"
+    if not computes_assets and "spark_remote" not in settings.model_fields_set:
         yield Finding(_SYSTEMS, "spark", "not used", "PLATFORM_SPARK_REMOTE names none")
         return
     remote = settings.spark_remote
+    if computes_assets and settings.spark_folder is None and address_of_spark(remote) is not None:
+        yield Finding(_SYSTEMS, "spark", "problem", "PLATFORM_SPARK_FOLDER is not set", _ADVICE_SPARK_FOLDER)
+        return
     if lack := spark_lacks():
         yield Finding(_SYSTEMS, "spark", "problem", *lack)
         return

@@ -16,12 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from platform_assets.features.errors import FeatureError
 from resources.outages import outage_of
 
 _OWN: Final = ".platform-assets-own-"
 """What names of folders begin with that belong to no target."""
+_LOCK: Final = ".lock"
+"""What names of their locks end with, which lie beside them."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
@@ -95,40 +98,52 @@ def own_scratch(parent: Path | None = None) -> Iterator[Path]:
     """
     parent = (Path(tempfile.gettempdir()) if parent is None else parent).resolve()
     _refuse_no_folder(parent)
-    for left in parent.glob(f"{_OWN}*"):
-        with suppress(OSError):
-            lock = os.open(left, _FOLDER)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(left)
-            finally:
-                os.close(lock)
+    for left in {each.name.removesuffix(_LOCK) for each in parent.glob(f"{_OWN}*")}:
+        with suppress(FeatureError, OSError), _locked(parent / f"{left}{_LOCK}", parent / left):
+            _end_scratch(parent / left)
     folder, lock = _locked_folder(parent)
     try:
         yield folder
     except OSError as problem:
         raise outage_of(problem) or problem from problem
     finally:
-        _remove(folder)
-        os.close(lock)
+        try:
+            _end_scratch(folder)
+        finally:
+            os.close(lock)
 
 
 def _locked_folder(parent: Path) -> tuple[Path, int]:
-    """A new folder, and a descriptor that has the lock on it."""
+    """A new folder, and a descriptor that has its lock: a file, as NFS locks no folders between machines."""
     while True:
+        folder = parent / f"{_OWN}{uuid4().hex}"
+        file = parent / f"{folder.name}{_LOCK}"
         try:
-            folder = Path(tempfile.mkdtemp(prefix=_OWN, dir=parent))
+            lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                # Until it was locked, another run may have taken it for one that was left.
+                if _is_still(file, lock):
+                    folder.mkdir(mode=0o700)
+                    return folder, lock
+            except OSError:
+                file.unlink(missing_ok=True)
+                os.close(lock)
+                raise
         except OSError as problem:
             raise outage_of(problem) or FeatureError(
                 f"{parent}: may not be written to ({problem.strerror}); name another folder"
             ) from None
-        # Until it is locked, another run may take it for one that was left.
-        with suppress(FileNotFoundError):
-            lock = os.open(folder, _FOLDER)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_still(folder, lock):
-                return folder, lock
-            os.close(lock)
+        os.close(lock)
+
+
+def _end_scratch(folder: Path) -> None:
+    """Remove a folder and its lock, which whoever calls this has."""
+    try:
+        _remove(folder)
+    finally:
+        # Last: as soon as it is gone, nobody knows whose the folder is.
+        folder.with_name(f"{folder.name}{_LOCK}").unlink(missing_ok=True)
 
 
 def _refuse_no_folder(scratch: Path) -> None:

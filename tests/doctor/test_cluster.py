@@ -19,7 +19,11 @@ RUN = "platform-assets-run"
 
 def rights():
     """What each account may do by the manifests: (group, resource, verb)."""
-    documents = list(yaml.safe_load_all((ROOT / "k8s/dagster/rbac.yaml").read_text()))
+    documents = [
+        each
+        for folder in ("dagster", "spark")
+        for each in yaml.safe_load_all((ROOT / f"k8s/{folder}/rbac.yaml").read_text())
+    ]
     roles = {
         each["metadata"]["name"]: {
             (group, resource, verb)
@@ -117,6 +121,15 @@ def test_an_account_with_its_rights_is_well(account):
     assert abs(found["cluster"].skew_seconds) < 2
     assert found["permissions"].status == "ok"
     assert set(asked) == set(NEEDED[account])
+
+
+def test_rights_of_sparks_drivers_are_in_their_own_file():
+    """Which is named where one is lacking."""
+    account = "platform-assets-spark"
+    with api_server(account, rights()[account] - {("", "pods", "create")}) as (access, _):
+        found = examined(access)["permissions"]
+    assert (found.status, "may not create pods in ns" in found.told) == ("problem", True)
+    assert "k8s/spark/rbac.yaml" in found.advice
 
 
 def test_a_right_that_is_lacking_is_named():

@@ -568,7 +568,20 @@ def test_spark_is_looked_at_where_it_was_asked_for(tmp_path, remote, more):
     assert found["spark"]["told"].startswith(f"Spark does not answer at {remote}:{port} (")
 
 
-def test_spark_of_this_machine_is_told_with_the_version_of_java(tmp_path):
+def test_executors_elsewhere_need_a_folder_for_assets(tmp_path):
+    """Without it each transformer's step would fail; commands name their files themselves."""
+    pytest.importorskip("pyspark", reason="NO SPARK: install the extra `spark`")
+    variables = {"PLATFORM_FEATURES_ENGINE": "spark", "PLATFORM_SPARK_REMOTE": "sc://127.0.0.1:1"}
+    found, status, _ = examined(tmp_path / "home", **variables)
+    assert (found["spark"]["told"], status) == ("PLATFORM_SPARK_FOLDER is not set", 1)
+    found, _, _ = examined(tmp_path / "home", **variables, PLATFORM_SPARK_FOLDER=str(tmp_path))
+    assert found["spark"]["told"].startswith("Spark does not answer at sc://127.0.0.1:1 (")
+
+
+@pytest.mark.parametrize(
+    ("asked", "value"), [("PLATFORM_SPARK_REMOTE", "local[2]"), ("PLATFORM_FEATURES_ENGINE", "spark")]
+)
+def test_spark_of_this_machine_is_told_with_the_version_of_java(tmp_path, asked, value):
     """Nothing is started; an old Java, or none, is a problem that names the package."""
     pytest.importorskip("pyspark", reason="NO SPARK: install the extra `spark`")
     program = tmp_path / "java" / "bin" / "java"
@@ -580,7 +593,7 @@ def test_spark_of_this_machine_is_told_with_the_version_of_java(tmp_path):
     ):
         program.write_text(f"#!/bin/sh\necho '{told}' >&2\n")
         program.chmod(0o755)
-        variables = {"PLATFORM_SPARK_REMOTE": "local[2]", "JAVA_HOME": str(tmp_path / "java")}
+        variables = {asked: value, "JAVA_HOME": str(tmp_path / "java")}
         found, _, _ = examined(tmp_path / "home", **variables)
         assert expected in found["spark"]["told"]
         is_well = expected == "Java 17"

@@ -1,5 +1,10 @@
 """What windows hold, and why values are null."""
 
+import errno
+import fcntl
+import os
+import stat
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -108,9 +113,27 @@ def test_what_a_killed_one_left_is_removed_by_the_next(tmp_path):
         (tmp_path / "mine").mkdir()
         source = write_rows(tmp_path / "rows.parquet", event_rows(600))
         window_report(transformer("lag"), source, budget=TINY, scratch=tmp_path)
-        assert {each.name for each in tmp_path.iterdir()} == {"rows.parquet", "mine", others.name}
+        kept = {"rows.parquet", "mine", others.name, f"{others.name}.lock"}
+        assert {each.name for each in tmp_path.iterdir()} == kept
         assert (others / "run-000000.arrows").read_text() == "theirs"
-    assert not others.exists()
+    assert {each.name for each in tmp_path.iterdir()} == {"rows.parquet", "mine"}
+
+
+def test_scratch_of_another_machine_stays(tmp_path, monkeypatch):
+    """On NFS a lock on a folder holds on one machine only, and one that excludes others wants a file open for writing."""
+    flock = fcntl.flock
+
+    def nfs(descriptor, operation):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    with own_scratch(tmp_path) as others, own_scratch(tmp_path) as own:
+        assert {others, own} == {each for each in tmp_path.iterdir() if each.is_dir()}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_scratch_that_is_not_there(tmp_path):

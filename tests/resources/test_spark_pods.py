@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from resources.cluster import PodState
+from resources.cluster import ClusterUnreachableError, PodState
 from resources.settings import PlatformSettings, SettingsError
 from resources.spark import SparkError, spark_session
 from resources.spark_executor import executor_command
@@ -85,8 +85,11 @@ class FakeCluster:
         return verb in self.allowed and resource == "pods"
 
     def pods(self, selector):
-        """Those that wait."""
+        """Those that wait; an error is raised, once."""
         assert selector == "spark-app-selector=spark-1"
+        if isinstance(self.waiting, Exception):
+            problem, self.waiting = self.waiting, ()
+            raise problem
         return self.waiting
 
 
@@ -127,6 +130,43 @@ def test_the_token_of_an_older_kubernetes_is_left_out_too():
     """There it is a Secret like any other."""
     pod = driver(volumes=[{"name": "token", "secret": {"secretName": "default-token-x"}}])
     assert "token" not in json.dumps(executor_pod(pod)["spec"]["containers"])
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}},
+        {
+            "projected": {
+                "sources": [{"configMap": {"name": "ca"}}, {"podCertificate": {"signerName": "a/b"}}]
+            }
+        },
+    ],
+)
+def test_secrets_of_other_kinds_are_left_out_too(volume):
+    """Those of a store outside, and a certificate's key; what is projected beside such a thing goes with it."""
+    volumes = [{"name": "keys"} | volume, {"name": "rows", "csi": {"driver": "nfs.csi.k8s.io"}}]
+    made = executor_pod(driver(volumes=volumes))
+    assert [each["name"] for each in made["spec"]["volumes"]] == ["rows", "spark-local-dir-1"]
+
+
+def test_variables_that_hold_a_secret_are_left_out_wherever_they_come_from():
+    """By their name, or by a password in an address: a launcher may copy them out of its own environment."""
+    pod = driver()
+    given = {
+        "AWS_SECRET_ACCESS_KEY": "hush",
+        "PLATFORM_ROW_SALT": "hush",
+        "PLATFORM_LEDGER_URI": "postgresql://me:hush@host/ledger",
+        "PLATFORM_CATALOG_URI": "postgresql://me@host:5432/catalog",
+        "NUMBA_CACHE_DIR": "/scratch/numba",
+    }
+    pod["spec"]["containers"][0]["env"] = [{"name": name, "value": value} for name, value in given.items()]
+    made = executor_pod(pod)
+    assert [each["name"] for each in made["spec"]["containers"][0]["env"]] == [
+        "PLATFORM_CATALOG_URI",
+        "NUMBA_CACHE_DIR",
+    ]
+    assert "hush" not in json.dumps(made)
 
 
 # --- Sizes ------------------------------------------------------------------------------------------------
@@ -181,6 +221,7 @@ def test_this_process_is_the_driver_of_pods_beside_its_own(in_cluster, tmp_path)
     _, options = driver_options(SparkPods(executors=3, cpu="1500m", memory="6Gi"), tmp_path)
     expected = {
         "spark.driver.host": "10.0.0.7",
+        "spark.driver.memory": "1536m",
         "spark.kubernetes.namespace": "platform-assets",
         "spark.kubernetes.driver.pod.name": "driver",
         "spark.kubernetes.container.image": "registry.example/platform-assets:1",
@@ -284,6 +325,27 @@ def test_executors_that_never_come_are_told_with_the_reason(waiting, told):
     """Spark itself would wait for ever."""
     with pytest.raises(SparkError, match=rf"no executor came in 0 s \({told}"):
         await_executors(FakeContext(0), FakeCluster(driver(), waiting=waiting), patience_seconds=0)
+
+
+def test_an_api_server_that_is_away_for_a_moment_ends_nothing():
+    """Executors come all the same."""
+    cluster = FakeCluster(driver(), waiting=ClusterUnreachableError("away"))
+    await_executors(FakeContext(0, 1), cluster, patience_seconds=60)
+
+
+def test_spark_that_gives_up_on_executors_is_told_with_their_reason():
+    """Java ends itself when too many have ended, and does not answer any more."""
+
+    class Gone(FakeContext):
+        def size(self):
+            """It is there, and then it is not."""
+            if len(self.counts) == 1:
+                raise ConnectionRefusedError
+            return super().size()
+
+    waiting = (PodState("one", "Failed", exit_code=1),)
+    with pytest.raises(SparkError, match=r"no executor came \(one ended with 1: its image needs Java"):
+        await_executors(Gone(0, 0), FakeCluster(driver(), waiting=waiting), patience_seconds=60)
 
 
 # --- The executor -----------------------------------------------------------------------------------------

@@ -71,7 +71,9 @@ def _refuse_large_directory(path: Path, file: BinaryIO, limits: Limits) -> None:
             if fields[0] == _END64:
                 entries, directory = max(entries, fields[7]), max(directory, fields[8])
     if directory > limits.directory_bytes or directory > size:
-        raise _refused(path, f"has a directory of {directory:,} bytes; at most {limits.directory_bytes:,} are read")
+        raise _refused(
+            path, f"has a directory of {directory:,} bytes; at most {limits.directory_bytes:,} are read"
+        )
     if entries > limits.files:
         raise _refused(path, f"holds {entries:,} entries; at most {limits.files:,} are read")
 
@@ -85,10 +87,15 @@ def _checked(path: Path, archive: zipfile.ZipFile, limits: Limits) -> list[zipfi
         if problem := _problem(entry, seen, limits):
             raise _refused(path, f"entry {number:,} {problem}")
     _refuse_overlaps(path, archive, entries)
-    unpacked, packed = (sum(getattr(each, size) for each in entries) for size in ("file_size", "compress_size"))
+    unpacked, packed = (
+        sum(getattr(each, size) for each in entries) for size in ("file_size", "compress_size")
+    )
     if unpacked > _SMALL and unpacked > limits.archive_ratio * max(1, packed):
         raise _refused(path, f"unpacks to more than {limits.archive_ratio} times its size")
-    return sorted((each for each in entries if not each.is_dir()), key=lambda each: each.filename.encode("utf-8", "surrogateescape"))
+    return sorted(
+        (each for each in entries if not each.is_dir()),
+        key=lambda each: each.filename.encode("utf-8", "surrogateescape"),
+    )
 
 
 def _problem(entry: zipfile.ZipInfo, seen: set[str], limits: Limits) -> str | None:

@@ -18,8 +18,10 @@ LONGEST_SIDE: Final = 1024
 """Pixels; a larger image is made smaller by a whole number first, for signs of a larger image are larger."""
 _OPENING: Final = 9
 """Pixels that a stroke must be narrower than."""
-_LEAST_CONTRAST: Final = 40
+_LEAST_CONTRAST: Final = 20
 """Of 255, that a stroke stands out by."""
+_OVER_NOISE: Final = 4.0
+"""Times the mean of all strokes, noise among them, that it stands out by."""
 _HEIGHTS: Final = (5, 36)
 _WIDEST: Final = 40
 _FILLED: Final = (0.12, 0.92)
@@ -35,19 +37,26 @@ def signs_on_a_line(image: "npt.NDArray[np.uint8]") -> int:
     Args:
         image: Shape (rows, columns), the usual range stretched to 0 to 255.
     """
-    factor = -(-max(image.shape) // LONGEST_SIDE)
-    if factor > 1:
-        rows, columns = (side // factor * factor for side in image.shape)
-        blocks = image[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor)
-        image = blocks.mean(axis=(1, 3)).astype(np.uint8)
+    if (factor := -(-max(image.shape) // LONGEST_SIDE)) > 1:
+        image = _smaller(image, factor)
     return max(_longest_line(image), _longest_line(255 - image))
 
 
-def _longest_line(image: "npt.NDArray[np.uint8]") -> int:
-    from scipy.ndimage import find_objects, grey_opening, label
+def _smaller(image: "npt.NDArray[np.uint8]", factor: int) -> "npt.NDArray[np.uint8]":
+    """The means of blocks of so many pixels a side; what is left over at the far edges is left out."""
+    rows, columns = (max(1, side // factor) for side in image.shape)
+    summed = np.zeros((rows, columns), dtype=np.uint32)
+    for row in range(min(factor, image.shape[0])):
+        for column in range(min(factor, image.shape[1])):
+            summed += image[row::factor, column::factor][:rows, :columns]
+    return (summed // factor**2).astype(np.uint8)
 
-    strokes = image - grey_opening(image, size=(_OPENING, _OPENING))
-    marks = strokes > _LEAST_CONTRAST
+
+def _longest_line(image: "npt.NDArray[np.uint8]") -> int:
+    from scipy.ndimage import find_objects, label
+
+    strokes = image - _opened(image)
+    marks = strokes > max(_LEAST_CONTRAST, _OVER_NOISE * float(strokes.mean()))
     if not marks.any():
         return 0
     labels, count = label(marks, structure=np.ones((3, 3), dtype=bool))
@@ -68,6 +77,25 @@ def _longest_line(image: "npt.NDArray[np.uint8]") -> int:
         & (filled <= _FILLED[1])
     )
     return _longest_run(bottom[is_sign], height[is_sign], left[is_sign], right[is_sign])
+
+
+def _opened(image: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.uint8]":
+    """The grey opening by 9 × 9 pixels, which takes away all that is brighter and narrower than that."""
+    return _extremes(_extremes(image, np.minimum), np.maximum)
+
+
+def _extremes(image: "npt.NDArray[np.uint8]", extreme: np.ufunc) -> "npt.NDArray[np.uint8]":
+    """The extreme of 9 × 9 pixels around each, by doubling: four passes an axis, each as fast as memory."""
+    half = _OPENING // 2
+    for axis in (0, 1):
+        one = np.moveaxis(
+            np.pad(image, [(half, half) if at == axis else (0, 0) for at in (0, 1)], "edge"), axis, 0
+        )
+        two = extreme(one[:-1], one[1:])
+        four = extreme(two[:-2], two[2:])
+        eight = extreme(four[:-4], four[4:])
+        image = np.moveaxis(extreme(eight[:-1], one[8:]), 0, axis)
+    return image
 
 
 def _longest_run(

@@ -19,7 +19,9 @@ _LONGEST_RUN: Final = 128
 _NO_RUN: Final = 128
 
 
-def is_of_size(frame: bytes, syntax: str, *, rows: int, columns: int, samples: int, sample_bytes: int) -> bool:
+def is_of_size(
+    frame: bytes, syntax: str, *, rows: int, columns: int, samples: int, sample_bytes: int
+) -> bool:
     """Whether a compressed frame comes to just so many pixels.
 
     Args:
@@ -74,7 +76,8 @@ def _is_rle_of(frame: bytes, *, pixels: int, segments: int) -> bool:
         return False
     starts = [*offsets[:count], len(frame)]
     return starts[0] == _RLE_HEADER_BYTES and all(
-        start < end and _unpacked(frame, start, end, pixels) for start, end in zip(starts, starts[1:], strict=False)
+        start < end and _unpacked(frame, start, end, pixels)
+        for start, end in zip(starts, starts[1:], strict=False)
     )
 
 

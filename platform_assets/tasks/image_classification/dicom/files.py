@@ -142,7 +142,9 @@ def open_objects(
 
 def _not_empty(found: SourceFiles, name: str) -> SourceFiles:
     if not found.files:
-        raise RefusedSourceError(f"{name}: holds no file to judge; give the folder, archive or prefix of the images")
+        raise RefusedSourceError(
+            f"{name}: holds no file to judge; give the folder, archive or prefix of the images"
+        )
     return found
 
 
@@ -189,7 +191,9 @@ def _found(name: str, status: os.stat_result, limits: Limits) -> SourceFile:
 def _of_folder(root: Path, files: Sequence[SourceFile], ignored: int, limits: Limits) -> SourceFiles:
     def opened(at: int) -> int:
         # A link, a pipe or a device that came into its place since it was listed is not followed and not waited for.
-        descriptor = os.open(root / files[at].name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(
+            root / files[at].name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise FileProblemError(NOT_A_FILE)
@@ -197,7 +201,7 @@ def _of_folder(root: Path, files: Sequence[SourceFile], ignored: int, limits: Li
 
     def read(at: int) -> bytes:
         try:
-            with open(opened(at), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
+            with open(opened(at), "rb", buffering=0) as file:
                 content = file.read(limits.file_bytes + 1)
         except OSError:
             raise FileProblemError(UNREADABLE) from None
@@ -209,7 +213,7 @@ def _of_folder(root: Path, files: Sequence[SourceFile], ignored: int, limits: Li
         if files[at].rule == NOT_A_FILE:
             return None
         try:
-            with open(opened(at), "rb") as file:  # noqa: PTH123 - likewise
+            with open(opened(at), "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, FileProblemError):
             return None
@@ -222,7 +226,9 @@ def _archive(
 ) -> SourceFiles:
     kept = [entry for entry in entries if not _is_ignored(entry.filename, ignore)]
     files = tuple(
-        SourceFile(entry.filename, entry.file_size, TOO_LARGE if entry.file_size > limits.file_bytes else None)
+        SourceFile(
+            entry.filename, entry.file_size, TOO_LARGE if entry.file_size > limits.file_bytes else None
+        )
         for entry in kept
     )
 

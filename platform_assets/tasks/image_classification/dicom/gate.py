@@ -24,7 +24,7 @@ from platform_assets.tasks.image_classification.dicom.judge import (
 from platform_assets.tasks.image_classification.dicom.likeness import near_pairs
 from platform_assets.tasks.image_classification.dicom.processes import in_processes
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
-from platform_assets.tasks.image_classification.dicom.verdicts import Finding, FailedVerdict, worst
+from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS, FailedVerdict, Finding, worst
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +49,7 @@ class GateReport:
     @property
     def verdicts(self) -> dict[str, int]:
         """How many files have each verdict."""
-        found = Counter(worst(report.findings) for report in self.reports)
+        found = Counter(report.verdict for report in self.reports)
         return {verdict: found.get(verdict, 0) for verdict in ("pass", "quarantine", "reject")}
 
     @property
@@ -92,6 +92,9 @@ def table_schema() -> "pa.Schema":
             ("sha256", text),
             pa.field("size_bytes", pa.int64(), nullable=False),
             pa.field("verdict", text, nullable=False),
+            pa.field("identity", text, nullable=False),
+            pa.field("image", text, nullable=False),
+            pa.field("acquisition", text, nullable=False),
             pa.field("rules", pa.list_(text), nullable=False),
             pa.field("findings", pa.list_(finding), nullable=False),
             ("patient", text),
@@ -125,7 +128,7 @@ def name_hash(name: str, salt: bytes) -> str:
 
 
 def check_files(
-    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool = True, workers: int = 1
+    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool = True, workers: int = 0
 ) -> GateReport:
     """Hold every file of a source against the rules.
 
@@ -134,14 +137,16 @@ def check_files(
         rules: What is asked.
         salt: Of hashes.
         with_pixels: Whether the pixel stage follows the header stage.
-        workers: Processes. With more than one, a file that takes its process down is rejected; with one, nothing can be.
+        workers: Processes, in which a file that takes its decoder down is rejected and the others go on; 0: this process.
 
     Raises:
         ImagingMissingError: pydicom is not installed.
     """
     require_imaging()
-    judged = _judged_here(source, rules, salt, with_pixels) if workers == 1 else in_processes(
-        source, rules, salt=salt, with_pixels=with_pixels, workers=workers
+    judged = (
+        in_processes(source, rules, salt=salt, with_pixels=with_pixels, workers=workers)
+        if workers
+        else _judged_here(source, rules, salt, with_pixels)
     )
     reports = list(judged)
     _mark_duplicates(reports, rules)
@@ -154,7 +159,9 @@ def check_files(
     )
 
 
-def _judged_here(source: SourceFiles, rules: GateRules, salt: bytes, with_pixels: bool) -> Iterator[FileReport]:  # noqa: FBT001
+def _judged_here(
+    source: SourceFiles, rules: GateRules, salt: bytes, with_pixels: bool
+) -> Iterator[FileReport]:
     for at, file in enumerate(source.files):
         try:
             content = source.read(at)
@@ -188,10 +195,12 @@ def _mark_near_duplicates(reports: list[FileReport], rules: GateRules) -> None:
     """Images of different patients that look the same. Those of one patient may: exposures are repeated."""
     if (rule := rules.image.near_duplicate) is None:
         return
-    seen = [at for at, each in enumerate(reports) if each.likeness and worst(each.findings) != "reject"]
+    seen = [at for at, each in enumerate(reports) if each.likeness and each.verdict != "reject"]
     if not seen:
         return
-    hashes = np.frombuffer(b"".join(reports[at].likeness or b"" for at in seen), np.uint8).reshape(len(seen), -1)
+    hashes = np.frombuffer(b"".join(reports[at].likeness or b"" for at in seen), np.uint8).reshape(
+        len(seen), -1
+    )
     near: Counter[int] = Counter()
     for left, right in near_pairs(hashes, rule.most_bits):
         one, other = seen[left], seen[right]
@@ -214,7 +223,12 @@ def _row(at: int, file: SourceFile, report: FileReport, salt: bytes) -> dict[str
         "file": at,
         "name_hash": name_hash(file.name, salt),
         "size_bytes": file.size_bytes,
-        "verdict": worst(report.findings),
+        "verdict": report.verdict,
+        # By domain, so that a contract's expectations can be about each.
+        **{
+            domain.removeprefix("dicom."): worst(each for each in report.findings if each.domain == domain)
+            for domain in DOMAINS
+        },
         "rules": sorted({each.rule for each in report.findings}),
         "findings": [
             {"rule": each.rule, "verdict": each.verdict, "tags": list(each.tags), "count": each.count}

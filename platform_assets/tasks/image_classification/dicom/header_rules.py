@@ -1,6 +1,6 @@
 """Domains `dicom.image` and `dicom.acquisition`, header stage: whether a file is the kind of image that was asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from platform_assets.tasks.image_classification.dicom.limits import Limits
@@ -10,7 +10,6 @@ from platform_assets.tasks.image_classification.dicom.rules import (
     AllowedOrAbsentRule,
     AllowedRule,
     ImageRules,
-    Rule,
 )
 from platform_assets.tasks.image_classification.dicom.standard import (
     DIGITAL_X_RAY,
@@ -36,27 +35,22 @@ _MOST_DIGITS: Final = 12
 def judge_image(header: Header, rules: ImageRules, limits: Limits) -> Iterator[Finding]:
     """The findings of `dicom.image` that need no pixels."""
     sop_class = header.text(SOP_CLASS)
-    if (rule := rules.sop_class) and sop_class not in rule.allowed:
-        verdict: FailedVerdict = "quarantine" if sop_class in rule.doubtful else rule.verdict
+    if (kind := rules.sop_class) and sop_class not in kind.allowed:
+        verdict: FailedVerdict = "quarantine" if sop_class in kind.doubtful else kind.verdict
         yield _image("sop_class", verdict, SOP_CLASS)
-    if (rule := rules.same_object) and (tags := _other_object(header, sop_class)):
-        yield _image("same_object", rule.verdict, *tags)
-    if (rule := rules.encoding) and header.transfer_syntax not in rule.allowed:
-        yield _image("encoding", rule.verdict, _META_SYNTAX)
-    if (rule := rules.photometric) and header.text(PHOTOMETRIC) not in rule.allowed:
-        yield _image("photometric", rule.verdict, PHOTOMETRIC)
-    if (rule := rules.samples) and header.number(SAMPLES) != 1:
-        yield _image("samples", rule.verdict, SAMPLES)
+    yield from _broken(rules.same_object, "same_object", lambda: _other_object(header, sop_class))
+    if (encoding := rules.encoding) and header.transfer_syntax not in encoding.allowed:
+        yield _image("encoding", encoding.verdict, _META_SYNTAX)
+    if (photometric := rules.photometric) and header.text(PHOTOMETRIC) not in photometric.allowed:
+        yield _image("photometric", photometric.verdict, PHOTOMETRIC)
+    yield from _broken(rules.samples, "samples", lambda: [SAMPLES] * (header.number(SAMPLES) != 1))
     yield from _bits(header, rules)
     yield from _size(header, rules, limits)
-    if (rule := rules.intensity) and sop_class in DIGITAL_X_RAY and (tags := _wrong_intensity(header)):
-        yield _image("intensity", rule.verdict, *tags)
-    if (rule := rules.lossy) and header.text(LOSSY) not in ("", "00"):
-        yield _image("lossy", rule.verdict, LOSSY)
-    if (rule := rules.attribute_types) and (missing := _missing(header, sop_class)):
-        yield _image("attribute_types", rule.verdict, *missing)
-    if (rule := rules.pixel_data) and not _has_all_pixels(header):
-        yield _image("pixel_data", rule.verdict, PIXELS)
+    if sop_class in DIGITAL_X_RAY:
+        yield from _broken(rules.intensity, "intensity", lambda: _wrong_intensity(header))
+    yield from _broken(rules.lossy, "lossy", lambda: [LOSSY] * (header.text(LOSSY) not in ("", "00")))
+    yield from _broken(rules.attribute_types, "attribute_types", lambda: _missing(header, sop_class))
+    yield from _broken(rules.pixel_data, "pixel_data", lambda: [PIXELS] * (not _has_all_pixels(header)))
 
 
 def judge_acquisition(header: Header, rules: AcquisitionRules) -> Iterator[Finding]:
@@ -69,7 +63,7 @@ def judge_acquisition(header: Header, rules: AcquisitionRules) -> Iterator[Findi
         yield from _allowed(header, rules.laterality, "laterality", LATERALITY)
     yield from _allowed(header, rules.view_position, "view_position", VIEW)
     if part := rules.body_part:
-        codes = {text_of(value_of(item.get_item(_CODE_VALUE))) for item in header.items(REGION)} - {""}  # type: ignore[no-untyped-call]
+        codes = {text_of(value_of(item.get_item(_CODE_VALUE))) for item in header.items(REGION)} - {""}
         if header.text(BODY_PART) or not codes:
             yield from _allowed(header, part, "body_part", BODY_PART)
         elif not codes <= set(part.codes):
@@ -101,8 +95,15 @@ def frames_of(header: Header) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
+def _broken(rule: Rule | None, name: str, wrong: Callable[[], Sequence[int]]) -> Iterator[Finding]:
+    if rule is not None and (tags := wrong()):
+        yield _image(name, rule.verdict, *tags)
+
+
 def _image(name: str, verdict: FailedVerdict, *tags: int) -> Finding:
-    return Finding(f"dicom.image.{name}", verdict, tuple(sorted({tag_name(tag) for tag in tags})), max(1, len(tags)))
+    return Finding(
+        f"dicom.image.{name}", verdict, tuple(sorted({tag_name(tag) for tag in tags})), max(1, len(tags))
+    )
 
 
 def _acquisition(name: str, verdict: FailedVerdict, *tags: int) -> Finding:
@@ -131,7 +132,7 @@ def _other_object(header: Header, sop_class: str) -> list[int]:
     return [
         tag
         for in_meta, tag, value in stated
-        if not value or text_of(value_of(meta.get_item(in_meta))) != value  # type: ignore[no-untyped-call]
+        if not value or text_of(value_of(meta.get_item(in_meta))) != value
     ]
 
 
@@ -155,7 +156,9 @@ def _bits(header: Header, rules: ImageRules) -> Iterator[Finding]:
 def _size(header: Header, rules: ImageRules, limits: Limits) -> Iterator[Finding]:
     rows, columns = header.number(ROWS) or 0, header.number(COLUMNS) or 0
     if rule := rules.size:
-        wrong = [tag for tag, side in ((ROWS, rows), (COLUMNS, columns)) if not rule.least <= side <= rule.most]
+        wrong = [
+            tag for tag, side in ((ROWS, rows), (COLUMNS, columns)) if not rule.least <= side <= rule.most
+        ]
         aspect = max(rows, columns) / max(1, min(rows, columns))
         if wrong or aspect > rule.most_aspect or rows * columns > limits.pixels:
             yield _image("size", rule.verdict, *(wrong or (ROWS, COLUMNS)))
@@ -181,7 +184,7 @@ def _missing(header: Header, sop_class: str) -> list[int]:
     return [
         each.tag
         for each in attribute_types(sop_class)
-        if not header.has(each.tag) or (each.type == "1" and not header.raw(each.tag))
+        if not header.has(each.tag) or (each.type == "1" and header.raw(each.tag) is None)
     ]
 
 
@@ -189,7 +192,12 @@ def _has_all_pixels(header: Header) -> bool:
     """Whether there are pixels, as many as the header says; of compressed ones only whether there are any."""
     pixels, frames = header.pixels, frames_of(header)
     sizes = [header.number(tag) for tag in (ROWS, COLUMNS, SAMPLES, ALLOCATED)]
-    if pixels is None or frames is None or None in sizes or pixels.is_encapsulated == (header.transfer_syntax in NATIVE):
+    if (
+        pixels is None
+        or frames is None
+        or None in sizes
+        or pixels.is_encapsulated == (header.transfer_syntax in NATIVE)
+    ):
         return False
     if pixels.is_encapsulated:
         return pixels.length > 0

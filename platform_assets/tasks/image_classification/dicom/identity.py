@@ -37,7 +37,9 @@ _IDENTITY_REMOVED, _METHOD_CODES = 0x00120062, 0x00120064
 _BURNED_IN, _RECOGNIZABLE, _TIMES_MODIFIED = 0x00280301, 0x00280302, 0x00280303
 _CODE_VALUE, _CODE_SCHEME = 0x00080100, 0x00080102
 _PADDING: Final = 0xFFFCFFFC
-_OF_THE_FILE: Final = frozenset({0x00020016, 0x00020017, 0x00020018, 0x00020026, 0x00020027, 0x00020028, 0x00020102})
+_OF_THE_FILE: Final = frozenset(
+    {0x00020016, 0x00020017, 0x00020018, 0x00020026, 0x00020027, 0x00020028, 0x00020102}
+)
 """Names of systems and private data in the file's own header, which PS3.15 leaves to whoever writes it."""
 _UIDS_OF_THE_FILE: Final = 0x00020003
 _OVERLAY_GROUPS, _CURVE_GROUPS = 0x6000, 0x5000
@@ -47,7 +49,7 @@ _LARGEST_UUID: Final = 2**128
 _OF_UUIDS: Final = "2.25."
 _SHORTEST_NAME_PART: Final = 3
 _LONGEST_DUMMY: Final = 64
-_KNOWN_LENGTHS: Final = 0xFFFFFFFF
+_UNDEFINED: Final = 0xFFFFFFFF
 
 
 @dataclass(slots=True)
@@ -87,7 +89,9 @@ def judge_identity(header: Header, rules: IdentityRules, limits: Limits, *, name
     found = [
         _plain(rules.identity_removed, "identity_removed", header, _IDENTITY_REMOVED, passes={"YES"}),
         _plain(rules.burned_in_annotation, "burned_in_annotation", header, _BURNED_IN, passes={"NO"}),
-        _plain(rules.recognizable_features, "recognizable_features", header, _RECOGNIZABLE, passes={"NO", ""}),
+        _plain(
+            rules.recognizable_features, "recognizable_features", header, _RECOGNIZABLE, passes={"NO", ""}
+        ),
     ]
     if (rule := rules.methods) and not set(rule.codes) <= codes:
         found.append(_finding(rule, "methods", (_METHOD_CODES,), len(set(rule.codes) - codes)))
@@ -100,7 +104,9 @@ def judge_identity(header: Header, rules: IdentityRules, limits: Limits, *, name
         if declared and (tags := getattr(seen, kind)):
             found.append(_finding(declared, rule_name, tags, seen.counts[kind]))
     if (dates := rules.dates) and (state := _dates(header, seen, codes)) not in dates.allowed:
-        found.append(_finding(dates, "dates", seen.times if state != "removed" else (), seen.counts.get("times", 0)))
+        found.append(
+            _finding(dates, "dates", seen.times if state != "removed" else (), seen.counts.get("times", 0))
+        )
     if (rule := rules.hidden_bytes) and (header.has_preamble or header.has_hidden_bytes or seen.padding):
         found.append(_finding(rule, "hidden_bytes", ()))
     if (rule := rules.file_name) and names_its_patient(header, name):
@@ -111,9 +117,9 @@ def judge_identity(header: Header, rules: IdentityRules, limits: Limits, *, name
 def method_codes(header: Header) -> set[str]:
     """Codes of De-identification Method Code Sequence that are DICOM's own."""
     return {
-        text_of(value_of(item.get_item(_CODE_VALUE)))  # type: ignore[no-untyped-call]
+        text_of(value_of(item.get_item(_CODE_VALUE)))
         for item in header.items(_METHOD_CODES)
-        if text_of(value_of(item.get_item(_CODE_SCHEME))) == "DCM"  # type: ignore[no-untyped-call]
+        if text_of(value_of(item.get_item(_CODE_SCHEME))) == "DCM"
     }
 
 
@@ -167,7 +173,10 @@ class _Walk:
             if self._left < 0:
                 raise FileProblemError(HEADER_TOO_LARGE)
             value = element.value
-            if isinstance(value, bytes) and len(value) != element.length != _KNOWN_LENGTHS:  # type: ignore[union-attr]
+            if isinstance(value, bytes) and getattr(element, "length", _UNDEFINED) not in (
+                len(value),
+                _UNDEFINED,
+            ):
                 raise FileProblemError(TRUNCATED)
             if not value or (isinstance(value, bytes) and not value.strip(b" \0")):
                 continue
@@ -239,6 +248,7 @@ def _vr_of(tag: int) -> str | None:
     from pydicom.datadict import dictionary_VR
 
     try:
-        return dictionary_VR(tag)
+        known: str = dictionary_VR(tag)
     except KeyError:
         return None
+    return known

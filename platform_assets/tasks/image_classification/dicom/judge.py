@@ -5,8 +5,9 @@ else as `other`: a field for a code holds whatever somebody has typed into it.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from platform_assets.governance.subjects import hash_of
 from platform_assets.tasks.image_classification.dicom import header_rules as tags
@@ -25,22 +26,42 @@ from platform_assets.tasks.image_classification.dicom.pixels import DECODES, NO_
 from platform_assets.tasks.image_classification.dicom.reading import Header, read_header
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from platform_assets.tasks.image_classification.dicom.standard import STANDARD_UIDS
-from platform_assets.tasks.image_classification.dicom.verdicts import Finding, worst
+from platform_assets.tasks.image_classification.dicom.verdicts import Finding, Verdict, worst
 
 PATIENTS, STUDIES, INSTANCES, FILE_NAMES = "patient", "dicom-study", "dicom-instance", "dicom-file"
 """Namespaces of the salted hashes; patients are subjects, whom an erasure finds by the same hash."""
 OTHER: Final = "other"
 _MODALITIES: Final = frozenset(
-    "AR ASMT AU BDUS BI BMD CFM CR CT DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS "
-    "MG MR M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE "
-    "RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC".split()
+    {
+        "CR",
+        "CT",
+        "DX",
+        "ECG",
+        "ES",
+        "IO",
+        "MG",
+        "MR",
+        "NM",
+        "OT",
+        "PT",
+        "PX",
+        "RF",
+        "RG",
+        "SC",
+        "SEG",
+        "SR",
+        "US",
+        "XA",
+    }
 )
 _INTENTS: Final = frozenset({"FOR PRESENTATION", "FOR PROCESSING"})
 _PHOTOMETRICS: Final = frozenset(
     {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 )
 _VIEWS: Final = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO"})
-_BODY_PARTS: Final = frozenset({"CHEST", "ABDOMEN", "FOOT", "HAND", "HEAD", "LEG", "PELVIS", "SKULL", "SPINE"})
+_BODY_PARTS: Final = frozenset(
+    {"CHEST", "ABDOMEN", "FOOT", "HAND", "HEAD", "LEG", "PELVIS", "SKULL", "SPINE"}
+)
 _SEXES: Final = frozenset({"M", "F", "O"})
 _SEX, _AGE = 0x00100040, 0x00101010
 _KEEPS_CHARACTERISTICS: Final = "113108"
@@ -83,13 +104,20 @@ class FileReport:
     likeness: bytes | None = field(default=None, repr=False)
     """Perceptual hash, 256 bits."""
 
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the findings."""
+        return worst(self.findings)
+
 
 def refused(rule: str, sha256: str | None) -> FileReport:
     """The report of a file that is not looked into."""
     return FileReport(sha256, (Finding(rule, "reject"),))
 
 
-def judge_file(content: bytes, rules: GateRules, *, name: str, salt: bytes, with_pixels: bool = True) -> FileReport:
+def judge_file(
+    content: bytes, rules: GateRules, *, name: str, salt: bytes, with_pixels: bool = True
+) -> FileReport:
     """Hold one file against the rules.
 
     Args:
@@ -138,7 +166,7 @@ def _undecoded(rule: str, rules: GateRules) -> list[Finding]:
     return [Finding(DECODES, declared.verdict, ("PixelData",))] if (declared := rules.image.decodes) else []
 
 
-def _told(header: Header, rules: GateRules, name: str, salt: bytes) -> dict[str, object]:
+def _told(header: Header, rules: GateRules, name: str, salt: bytes) -> dict[str, Any]:
     spacing = tags.millimetres_between_pixels(header)
     frames = tags.frames_of(header)
     sop_class = header.text(tags.SOP_CLASS)
@@ -165,7 +193,7 @@ def _told(header: Header, rules: GateRules, name: str, salt: bytes) -> dict[str,
         "columns": header.number(tags.COLUMNS),
         "frames": frames if frames is not None and frames <= rules.limits.frames else None,
         "bits_stored": header.number(tags.STORED),
-        "pixel_spacing": spacing[0] if spacing and spacing[0] == spacing[0] else None,  # noqa: PLR0124 - nan is not
+        "pixel_spacing": spacing[0] if spacing and math.isfinite(spacing[0]) else None,
     }
 
 

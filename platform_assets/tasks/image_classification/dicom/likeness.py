@@ -41,7 +41,7 @@ def near_pairs(hashes: "npt.NDArray[np.uint8]", most_bits: int) -> "npt.NDArray[
         for other in range(start, len(words), _ROWS_AT_ONCE):
             left, right = words[start : start + _ROWS_AT_ONCE], words[other : other + _ROWS_AT_ONCE]
             differ = np.bitwise_count(left[:, None, :] ^ right[None, :, :]).sum(axis=2, dtype=np.uint16)
-            pairs = np.argwhere(differ <= most_bits) + (start, other)
+            pairs = np.argwhere(differ <= most_bits) + np.array([start, other])
             found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found)
 

@@ -14,7 +14,7 @@ from platform_assets.tasks.image_classification.dicom.verdicts import Finding
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_TAILS: Final = 0.005
+_TAILS: Final = 0.0005
 """Share of pixels at each end of the range that stretching leaves out."""
 
 
@@ -70,4 +70,3 @@ def judge_pixels(
         signs = signs_on_a_line(light)
         if signs >= text.least_signs:
             yield Finding("dicom.identity.burned_in_text", text.verdict, ("PixelData",), signs)
-

@@ -73,10 +73,14 @@ def read_image(header: Header, limits: Limits) -> Image:
     if hidden:
         values = values & np.uint16(top)
     was_inverted = header.text(PHOTOMETRIC) == "MONOCHROME1"
-    return Image(np.subtract(top, values, dtype=np.uint16) if was_inverted else values, stored, was_inverted, hidden)
+    return Image(
+        np.subtract(top, values, dtype=np.uint16) if was_inverted else values, stored, was_inverted, hidden
+    )
 
 
-def _native(header: Header, pixels: Pixels, rows: int, columns: int, sample_bytes: int) -> "npt.NDArray[np.uint16]":
+def _native(
+    header: Header, pixels: Pixels, rows: int, columns: int, sample_bytes: int
+) -> "npt.NDArray[np.uint16]":
     if pixels.length < rows * columns * sample_bytes:
         raise FileProblemError(DECODES)
     order = ">" if header.transfer_syntax == BIG_ENDIAN else "<"
@@ -126,4 +130,4 @@ def _decoded(
         raise FileProblemError(DECODES) from None
     if values.shape != (rows, columns):
         raise FileProblemError(DECODES)
-    return values.astype(np.uint16)
+    return np.asarray(values, dtype=np.uint16)

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,6 +13,7 @@ from typing import Final
 from platform_assets.tasks.image_classification.dicom.files import FileProblemError, SourceFiles
 from platform_assets.tasks.image_classification.dicom.judge import FileReport, judge_file, refused
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
+from resources.process_tree import die_with_parent
 
 CRASHES: Final = "dicom.image.crashes"
 _MOST_FILES: Final = 32
@@ -58,7 +60,13 @@ def in_processes(
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # A fork would take along whatever locks other threads hold.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+
+
+def _start() -> None:
+    """Whoever is interrupted is the process that reads; these end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(signal.SIGKILL)
 
 
 def _batches(source: SourceFiles) -> Iterator[list[_Read]]:

@@ -6,7 +6,7 @@ Values stay as the file has them (`RawDataElement`) until somebody asks: most ar
 
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
 from struct import unpack_from
 from typing import TYPE_CHECKING, Any, Final
@@ -96,11 +96,11 @@ class Header:
 
     def has(self, tag: int) -> bool:
         """Whether the attribute is there, be it empty."""
-        return self.attributes.get_item(tag) is not None  # type: ignore[no-untyped-call]
+        return self.attributes.get_item(tag) is not None
 
     def raw(self, tag: int) -> Any:
         """Bytes of a value; a list of items of a sequence, None where there is nothing."""
-        return value_of(self.attributes.get_item(tag))  # type: ignore[no-untyped-call]
+        return value_of(self.attributes.get_item(tag))
 
     def text(self, tag: int) -> str:
         """A value as text, without what pads it; empty where there is none."""
@@ -120,6 +120,8 @@ class Header:
 
     def _first(self, tag: int, form: str, width: int) -> int | None:
         raw = self.raw(tag)
+        if isinstance(raw, int):
+            return raw
         if not isinstance(raw, bytes) or len(raw) < width:
             return None
         (number,) = unpack_from(("<" if self.is_little_endian else ">") + form, raw)
@@ -131,8 +133,12 @@ _SIGNED: Final = frozenset({0x00281041})
 
 
 def value_of(element: Any) -> Any:
-    """What an element holds, as it was read; None where it holds nothing."""
-    return None if element is None or not element.value else element.value
+    """What an element holds, as it was read; None where it holds nothing.
+
+    pydicom converts few elements by itself, as Pixel Representation, which others depend on.
+    """
+    value = None if element is None else element.value
+    return None if isinstance(value, Sized) and len(value) == 0 else value
 
 
 def text_of(raw: Any) -> str:
@@ -148,7 +154,7 @@ def items_of(attributes: "Dataset", tag: int) -> "list[Dataset]":
     """
     from pydicom.sequence import Sequence
 
-    if attributes.get_item(tag) is None:  # type: ignore[no-untyped-call]
+    if attributes.get_item(tag) is None:
         return []
     try:
         value = attributes[tag].value
@@ -181,7 +187,7 @@ def _read_header(content: bytes, limits: Limits) -> Header:
     stream = _Bounded(content, limits)
     stream.seek(_PREFIX_BYTES)
     meta = read_dataset(stream, False, True, stop_when=_behind_meta)  # noqa: FBT003 - pydicom's own order
-    start, syntax = stream.tell(), text_of(value_of(meta.get_item(0x00020010)))  # type: ignore[no-untyped-call]
+    start, syntax = stream.tell(), text_of(value_of(meta.get_item(0x00020010)))
     if not syntax:
         raise FileProblemError(TRANSFER_SYNTAX, ("TransferSyntaxUID",))
     has_preamble, is_hidden = not _is_blank(content[:_PREAMBLE_BYTES], 0), False

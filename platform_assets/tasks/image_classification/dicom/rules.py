@@ -274,9 +274,9 @@ class GateRules(Section):
 
     @property
     def rule_set_hashes(self) -> dict[str, str]:
-        """SHA-256 (hex) by rule set, `contract.<domain>`, over the RFC 8785 form of its rules."""
+        """SHA-256 (hex) by domain, over the RFC 8785 form of its rules."""
         return {
-            f"contract.{domain}": hashlib.sha256(rfc8785.dumps(identity_of(rules))).hexdigest()
+            domain: hashlib.sha256(rfc8785.dumps(identity_of(rules))).hexdigest()
             for domain, rules in zip(DOMAINS, (self.identity, self.image, self.acquisition), strict=True)
         }
 
@@ -311,5 +311,3 @@ def load_rules(path: Path) -> GateRules:
         return bound(read_yaml(path), _RulesFile).content.dicom
     except ManifestError as problem:
         raise ContractError(str(problem)) from None
-
-

@@ -1,5 +1,6 @@
 """What a compressed image says of its own size. Decoders believe it, whatever the header says, so it is read before them."""
 
+from itertools import pairwise
 from struct import error as StructError  # noqa: N812 - it is a class, whatever its name
 from struct import unpack_from
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 JPEG_2000: Final = frozenset({f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 92, 93, 201, 202, 203)})
 RLE: Final = "1.2.840.10008.1.2.5"
 _JPEG: Final = frozenset({f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)})
+_MARK: Final = 0xFF
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, of any JPEG process and of JPEG-LS; a size follows them."""
 _ALONE: Final = frozenset({0x01, 0xFF, *range(0xD0, 0xDA)})
@@ -45,11 +47,11 @@ def is_of_size(
 def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
     at = 0
     while at + 2 <= len(frame):
-        if frame[at] != 0xFF:
+        if frame[at] != _MARK:
             return None
         marker = frame[at + 1]
         if marker in _ALONE:
-            at += 1 if marker == 0xFF else 2
+            at += 1 if marker == _MARK else 2
             continue
         (length,) = unpack_from(">H", frame, at + 2)
         if marker in _FRAMES:
@@ -76,8 +78,7 @@ def _is_rle_of(frame: bytes, *, pixels: int, segments: int) -> bool:
         return False
     starts = [*offsets[:count], len(frame)]
     return starts[0] == _RLE_HEADER_BYTES and all(
-        start < end and _unpacked(frame, start, end, pixels)
-        for start, end in zip(starts, starts[1:], strict=False)
+        start < end and _unpacked(frame, start, end, pixels) for start, end in pairwise(starts)
     )
 
 

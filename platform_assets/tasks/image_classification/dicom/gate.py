@@ -146,7 +146,7 @@ def check_files(
     judged = (
         in_processes(source, rules, salt=salt, with_pixels=with_pixels, workers=workers)
         if workers
-        else _judged_here(source, rules, salt, with_pixels)
+        else _judged_here(source, rules, salt=salt, with_pixels=with_pixels)
     )
     reports = list(judged)
     _mark_duplicates(reports, rules)
@@ -160,7 +160,7 @@ def check_files(
 
 
 def _judged_here(
-    source: SourceFiles, rules: GateRules, salt: bytes, with_pixels: bool
+    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool
 ) -> Iterator[FileReport]:
     for at, file in enumerate(source.files):
         try:

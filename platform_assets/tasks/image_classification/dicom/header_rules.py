@@ -10,6 +10,7 @@ from platform_assets.tasks.image_classification.dicom.rules import (
     AllowedOrAbsentRule,
     AllowedRule,
     ImageRules,
+    Rule,
 )
 from platform_assets.tasks.image_classification.dicom.standard import (
     DIGITAL_X_RAY,

@@ -93,8 +93,8 @@ def judge_identity(header: Header, rules: IdentityRules, limits: Limits, *, name
             rules.recognizable_features, "recognizable_features", header, _RECOGNIZABLE, passes={"NO", ""}
         ),
     ]
-    if (rule := rules.methods) and not set(rule.codes) <= codes:
-        found.append(_finding(rule, "methods", (_METHOD_CODES,), len(set(rule.codes) - codes)))
+    if (methods := rules.methods) and (missing := set(methods.codes) - codes):
+        found.append(_finding(methods, "methods", (_METHOD_CODES,), len(missing)))
     for declared, kind, rule_name in (
         (rules.direct_identifiers, "direct", "direct_identifiers"),
         (rules.private_tags, "private", "private_tags"),

@@ -57,7 +57,8 @@ def _shrunk(image: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":
     summed = np.add.reduceat(summed, column_edges, axis=1)
     heights = np.diff(row_edges, append=whole.shape[0])
     widths = np.diff(column_edges, append=whole.shape[1])
-    return (summed / (heights[:, None] * widths[None, :])).astype(np.float32)
+    means: npt.NDArray[np.float32] = (summed / (heights[:, None] * widths[None, :])).astype(np.float32)
+    return means
 
 
 def _edges(side: int) -> "npt.NDArray[np.int64]":

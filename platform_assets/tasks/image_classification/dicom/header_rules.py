@@ -4,7 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from platform_assets.tasks.image_classification.dicom.limits import Limits
-from platform_assets.tasks.image_classification.dicom.reading import NATIVE, Header, text_of, value_of
+from platform_assets.tasks.image_classification.dicom.reading import (
+    NATIVE,
+    Header,
+    element_of,
+    text_of,
+    value_of,
+)
 from platform_assets.tasks.image_classification.dicom.rules import (
     AcquisitionRules,
     AllowedOrAbsentRule,
@@ -64,7 +70,7 @@ def judge_acquisition(header: Header, rules: AcquisitionRules) -> Iterator[Findi
         yield from _allowed(header, rules.laterality, "laterality", LATERALITY)
     yield from _allowed(header, rules.view_position, "view_position", VIEW)
     if part := rules.body_part:
-        codes = {text_of(value_of(item.get_item(_CODE_VALUE))) for item in header.items(REGION)} - {""}
+        codes = {text_of(value_of(element_of(item, _CODE_VALUE))) for item in header.items(REGION)} - {""}
         if header.text(BODY_PART) or not codes:
             yield from _allowed(header, part, "body_part", BODY_PART)
         elif not codes <= set(part.codes):
@@ -133,7 +139,7 @@ def _other_object(header: Header, sop_class: str) -> list[int]:
     return [
         tag
         for in_meta, tag, value in stated
-        if not value or text_of(value_of(meta.get_item(in_meta))) != value
+        if not value or text_of(value_of(element_of(meta, in_meta))) != value
     ]
 
 

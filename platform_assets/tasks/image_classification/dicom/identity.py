@@ -15,6 +15,7 @@ from platform_assets.tasks.image_classification.dicom.reading import (
     HEADER_TOO_LARGE,
     TRUNCATED,
     Header,
+    element_of,
     items_of,
     text_of,
     value_of,
@@ -117,9 +118,9 @@ def judge_identity(header: Header, rules: IdentityRules, limits: Limits, *, name
 def method_codes(header: Header) -> set[str]:
     """Codes of De-identification Method Code Sequence that are DICOM's own."""
     return {
-        text_of(value_of(item.get_item(_CODE_VALUE)))
+        text_of(value_of(element_of(item, _CODE_VALUE)))
         for item in header.items(_METHOD_CODES)
-        if text_of(value_of(item.get_item(_CODE_SCHEME))) == "DCM"
+        if text_of(value_of(element_of(item, _CODE_SCHEME))) == "DCM"
     }
 
 

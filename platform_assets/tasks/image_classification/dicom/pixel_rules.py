@@ -62,7 +62,7 @@ def judge_pixels(
     of_image, of_identity = rules.image, rules.identity
     if (rule := of_image.constant) and greys.levels < rule.least_levels:
         yield Finding("dicom.image.constant", rule.verdict, (), greys.levels)
-    if (clipped := of_image.clipped) and greys.clipped > clipped.most_share:
+    elif (clipped := of_image.clipped) and greys.clipped > clipped.most_share:
         yield Finding("dicom.image.clipped", clipped.verdict, (), round(greys.clipped * image.values.size))
     if (hidden := of_identity.hidden_bytes) and image.hidden:
         yield Finding("dicom.identity.hidden_bytes", hidden.verdict, ("PixelData",), image.hidden)

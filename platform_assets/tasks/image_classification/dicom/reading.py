@@ -93,14 +93,19 @@ class Header:
     """Whether bytes behind the pixels are no attributes."""
     content: bytes = field(repr=False)
     """The whole file; inflated where it was deflated."""
+    _elements: dict[int, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # pydicom's own access converts, which a value that is none may not survive.
+        object.__setattr__(self, "_elements", dict(self.attributes.items()))
 
     def has(self, tag: int) -> bool:
         """Whether the attribute is there, be it empty."""
-        return self.attributes.get_item(tag) is not None
+        return tag in self._elements
 
     def raw(self, tag: int) -> Any:
         """Bytes of a value; a list of items of a sequence, None where there is nothing."""
-        return value_of(self.attributes.get_item(tag))
+        return value_of(self._elements.get(tag))
 
     def text(self, tag: int) -> str:
         """A value as text, without what pads it; empty where there is none."""
@@ -141,6 +146,11 @@ def value_of(element: Any) -> Any:
     return None if isinstance(value, Sized) and len(value) == 0 else value
 
 
+def element_of(attributes: "Dataset", tag: int) -> Any:
+    """An element as it was read; None where there is none."""
+    return next((element for each, element in attributes.items() if each == tag), None)
+
+
 def text_of(raw: Any) -> str:
     """Bytes as text, without what pads them. Which letters they spell matters to nobody here: all codes are ASCII."""
     return raw.decode("latin-1").strip(" \0") if isinstance(raw, bytes) else ""
@@ -154,7 +164,7 @@ def items_of(attributes: "Dataset", tag: int) -> "list[Dataset]":
     """
     from pydicom.sequence import Sequence
 
-    if attributes.get_item(tag) is None:
+    if element_of(attributes, tag) is None:
         return []
     try:
         value = attributes[tag].value
@@ -187,7 +197,7 @@ def _read_header(content: bytes, limits: Limits) -> Header:
     stream = _Bounded(content, limits)
     stream.seek(_PREFIX_BYTES)
     meta = read_dataset(stream, False, True, stop_when=_behind_meta)  # noqa: FBT003 - pydicom's own order
-    start, syntax = stream.tell(), text_of(value_of(meta.get_item(0x00020010)))
+    start, syntax = stream.tell(), text_of(value_of(element_of(meta, 0x00020010)))
     if not syntax:
         raise FileProblemError(TRANSFER_SYNTAX, ("TransferSyntaxUID",))
     has_preamble, is_hidden = not _is_blank(content[:_PREAMBLE_BYTES], 0), False

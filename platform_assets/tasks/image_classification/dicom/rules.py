@@ -126,7 +126,7 @@ class ClippedRule(Rule):
 class NearDuplicateRule(Rule):
     """An image that several patients have: a leak between splits, or a patient under two names."""
 
-    most_bits: Annotated[int, Field(ge=0, le=64)] = 12
+    most_bits: Annotated[int, Field(ge=0, le=64)] = 16
     """Bits of 256 by which two perceptual hashes of one image may differ."""
 
 

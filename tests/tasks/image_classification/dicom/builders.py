@@ -116,7 +116,7 @@ def written(made: Any, *, syntax: str | None = None, preamble: bytes = b"\0" * 1
         made,
         implicit_vr=stated == "1.2.840.10008.1.2",
         little_endian=stated != "1.2.840.10008.1.2.2",
-        enforce_file_format=False,
+        enforce_file_format=True,
         overwrite=True,
     )
     return stream.getvalue()

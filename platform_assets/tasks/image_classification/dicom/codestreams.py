@@ -83,7 +83,7 @@ def _is_rle_of(frame: bytes, *, pixels: int, segments: int) -> bool:
 
 
 def _unpacked(frame: bytes, at: int, end: int, pixels: int) -> bool:
-    """Whether a segment comes to at least one byte a pixel, and hardly more; only its lengths are read."""
+    """Whether a segment comes to one byte a pixel; only its lengths are read."""
     length = 0
     while at < end and length < pixels:
         run = frame[at]
@@ -93,5 +93,5 @@ def _unpacked(frame: bytes, at: int, end: int, pixels: int) -> bool:
         else:
             at += 2 if run > _NO_RUN else 1
             length += 257 - run if run > _NO_RUN else 0
-    # A run may end a byte late where a writer pads; what else is left could come to anything.
-    return pixels <= length <= pixels + _LONGEST_RUN and at <= end and end - at <= 1 + (end & 1)
+    # A byte may be left, which makes an odd length even; decoders write past their end for a run that is too long.
+    return length == pixels and at <= end <= at + 1

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DECODES: Final = "dicom.image.decodes"
 NO_DECODER: Final = "dicom.image.no_decoder"
 _SAMPLE_BYTES: Final = {8: 1, 16: 2}
-_MOST_STORED: Final = 16
+_PANIC: Final = "PanicException"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,11 @@ def _decoded(
     }
     try:
         values, _ = decoder.as_array(encapsulate([frame]), index=0, raw=True, **described)
-    except Exception:  # noqa: BLE001 - the decoders raise RuntimeError, ValueError, AttributeError and more
-        raise FileProblemError(DECODES) from None
+    except BaseException as problem:
+        # The decoders raise RuntimeError, ValueError, AttributeError and more; one in Rust panics, which is no Exception.
+        if isinstance(problem, Exception) or type(problem).__name__ == _PANIC:
+            raise FileProblemError(DECODES) from None
+        raise
     if values.shape != (rows, columns):
         raise FileProblemError(DECODES)
     return np.asarray(values, dtype=np.uint16)

@@ -124,9 +124,9 @@ def _problem(entry: zipfile.ZipInfo, seen: set[str], limits: Limits) -> str | No
 def _refuse_overlaps(path: Path, archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
     """Each entry ends before the next begins, the last before the directory."""
     in_order = sorted(entries, key=lambda each: each.header_offset)
-    starts = [each.header_offset for each in in_order[1:]]
+    ends = [*(each.header_offset for each in in_order), archive.start_dir][1:]
     with path.open("rb") as file:
-        for entry, following in zip(in_order, [*starts, archive.start_dir], strict=True):
+        for entry, following in zip(in_order, ends, strict=True):
             file.seek(max(0, entry.header_offset))
             local = file.read(_LOCAL_FORM.size)
             if entry.header_offset < 0 or len(local) < _LOCAL_FORM.size:

@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.benchmarks.contracts import measure_contracts
 from tests.benchmarks.decay import measure_decay
+from tests.benchmarks.dicom import measure_dicom
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
 from tests.benchmarks.imports import measure_imports
@@ -84,6 +85,7 @@ def main() -> int:
         "windows": measure_windows,
         "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
         "join": measure_join,
+        "dicom": measure_dicom,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])

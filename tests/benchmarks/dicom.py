@@ -1,5 +1,6 @@
 """The gate for DICOM files beside plain pydicom: processor seconds on the same files, in turns."""
 
+import json
 import statistics
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,7 +12,6 @@ from tests.benchmarks.dicom_worker import GATE, PLAIN
 from tests.benchmarks.measure import BenchmarkError, measure
 
 _CORES: Final = 2
-_WARM: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def measure_dicom(folder: Path, *, files: int = 400, side: int = 256, rounds: in
             done = measure(
                 "-m", f"tests.benchmarks.{worker.stem}", way, folder / "files", folder=folder / f"{turn}"
             )
-            of_way.append(__import__("json").loads(done.succeeded().output.splitlines()[-1]))
+            of_way.append(json.loads(done.succeeded().output.splitlines()[-1]))
     _agree(told, files)
     seconds = {way: statistics.median(one["seconds"] for one in of_way) for way, of_way in told.items()}
     return DicomFigures(

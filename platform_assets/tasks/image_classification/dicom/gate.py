@@ -17,6 +17,7 @@ from platform_assets.tasks.image_classification.dicom.files import (
 )
 from platform_assets.tasks.image_classification.dicom.judge import (
     FILE_NAMES,
+    INSTANCES,
     FileReport,
     judge_file,
     refused,
@@ -125,6 +126,11 @@ def table_schema() -> "pa.Schema":
 def name_hash(name: str, salt: bytes) -> str:
     """By what a table of files knows a name, e.g. one of a table of labels."""
     return hash_of(FILE_NAMES, name.encode("utf-8", "backslashreplace").decode(), salt)
+
+
+def instance_hash(uid: str, salt: bytes) -> str:
+    """By what a table of files knows a SOP Instance UID, e.g. one of a table of labels."""
+    return hash_of(INSTANCES, uid, salt)
 
 
 def check_files(

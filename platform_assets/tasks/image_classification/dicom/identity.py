@@ -5,6 +5,7 @@ element holds is only ever compared: findings name attributes, never what stands
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -126,11 +127,20 @@ def method_codes(header: Header) -> set[str]:
 
 def names_its_patient(header: Header, name: str) -> bool:
     """Whether the name of a file holds a part of the patient's name, or the date of birth."""
-    plain = name.casefold()
-    patient = header.text(PATIENT_NAME)
-    parts = re.split(r"[\^=\s,]+", patient.casefold()) if patient != header.text(PATIENT_ID) else []
-    born = header.text(PATIENT_BIRTH_DATE)
-    return any(len(part) >= _SHORTEST_NAME_PART and part in plain for part in (*parts, born))
+    if header.raw(PATIENT_NAME) == header.raw(PATIENT_ID):
+        return False
+    parts = {part for text in spellings(header.raw(PATIENT_NAME)) for part in re.split(r"[\^=\s,]+", text)}
+    parts.add(header.text(PATIENT_BIRTH_DATE))
+    # A name of two signs is one in Chinese, and could be anything in English.
+    return any(len(part.encode()) >= _SHORTEST_NAME_PART and part in name.casefold() for part in parts)
+
+
+def spellings(raw: Any) -> set[str]:
+    """What bytes may spell, in small letters: a file's name is text, and the attribute's own encoding may be any."""
+    if not isinstance(raw, bytes):
+        return set()
+    found = {text_of(raw), raw.decode("utf-8", "replace").strip(" \0")}
+    return {unicodedata.normalize("NFC", text).casefold() for text in found if text}
 
 
 def _finding(rule: Rule, name: str, tags: Iterable[int], count: int = 1) -> Finding:

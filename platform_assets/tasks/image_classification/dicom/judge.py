@@ -6,6 +6,7 @@ else as `other`: a field for a code holds whatever somebody has typed into it.
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from platform_assets.tasks.image_classification.dicom.identity import (
     PATIENT_NAME,
     judge_identity,
     method_codes,
+    spellings,
 )
 from platform_assets.tasks.image_classification.dicom.likeness import perceptual_hash
 from platform_assets.tasks.image_classification.dicom.pixel_rules import greys_of, judge_pixels, stretched
@@ -65,7 +67,7 @@ _BODY_PARTS: Final = frozenset(
 _SEXES: Final = frozenset({"M", "F", "O"})
 _SEX, _AGE = 0x00100040, 0x00101010
 _KEEPS_CHARACTERISTICS: Final = "113108"
-_STUDY: Final = 0x0020000D
+_STUDY, _ACCESSION = 0x0020000D, 0x00080050
 _OLDEST_BAND: Final = 90
 """Years; whoever is older is in one band, since so few are."""
 _YEARS: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -199,10 +201,11 @@ def _told(header: Header, rules: GateRules, name: str, salt: bytes) -> dict[str,
 
 def _is_in(name: str, header: Header) -> bool:
     """Whether a file's name holds anything of its patient: a name, an id, a date of birth, an accession number."""
-    plain = name.casefold()
-    texts = [header.text(tag).casefold() for tag in (PATIENT_ID, PATIENT_BIRTH_DATE, 0x00080050)]
-    texts += header.text(PATIENT_NAME).casefold().replace("=", "^").replace(" ", "^").split("^")
-    return any(len(text) > 1 and text in plain for text in texts)
+    texts = {
+        text for tag in (PATIENT_ID, PATIENT_BIRTH_DATE, _ACCESSION) for text in spellings(header.raw(tag))
+    }
+    texts |= {part for text in spellings(header.raw(PATIENT_NAME)) for part in re.split(r"[\^=\s,]+", text)}
+    return any(len(text) > 1 and text in name.casefold() for text in texts)
 
 
 def _hashed(namespace: str, text: str, salt: bytes) -> str | None:

@@ -9,12 +9,12 @@ import pytest
 
 from tests.tasks.image_classification.dicom.builders import (
     CR,
+    broken,
     chest,
     chest_file,
     code,
-    dataset,
-    broken,
     compressed,
+    dataset,
     judged,
     written,
 )
@@ -229,8 +229,17 @@ def test_colours_are_rejected():
     assert broken(written(made)) == {"image.samples": "reject"}
 
 
+def _eight_bits():
+    made = dataset()
+    made.BitsAllocated = made.BitsStored = 8
+    made.HighBit = 7
+    made.PixelData = (np.frombuffer(made.PixelData, "<u2") >> 4).astype(np.uint8).tobytes()
+    made["PixelData"].VR = "OB"
+    return written(made)
+
+
 GOOD = {
-    "digital X-ray": lambda: chest_file(),
+    "digital X-ray": chest_file,
     "computed radiography": lambda: chest_file(sop_class=CR),
     "inverse": lambda: chest_file(_inverse),
     "modified dates that are accounted for": lambda: chest_file(_date_modified),
@@ -241,18 +250,9 @@ GOOD = {
     "deflated": lambda: written(dataset(), syntax="1.2.840.10008.1.2.1.99"),
     "RLE": lambda: compressed("1.2.840.10008.1.2.5"),
     "JPEG 2000": lambda: compressed("1.2.840.10008.1.2.4.90"),
-    "8 bits": lambda: _eight_bits(),
+    "8 bits": _eight_bits,
     "zeros behind the pixels": lambda: chest_file() + b"\0" * 64,
 }
-
-
-def _eight_bits():
-    made = dataset()
-    made.BitsAllocated = made.BitsStored = 8
-    made.HighBit = 7
-    made.PixelData = (np.frombuffer(made.PixelData, "<u2") >> 4).astype(np.uint8).tobytes()
-    made["PixelData"].VR = "OB"
-    return written(made)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -347,6 +347,19 @@ def test_bytes_that_nobody_can_account_for_are_quarantined(valid):
     """In the preamble, and behind the pixels."""
     assert broken(b"II*\0" + valid[4:]) == {"identity.hidden_bytes": "quarantine"}
     assert broken(valid + b"something else") == {"identity.hidden_bytes": "quarantine"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192"])
+def test_a_name_with_an_umlaut_is_found_in_a_files_name(charset):
+    """Whichever way the file spells it."""
+
+    def named(made):
+        made.SpecificCharacterSet, made.PatientName = charset, "M\u00fcller^\u00c4nne"
+
+    content = chest_file(named)
+    assert "identity.file_name" in broken(content, name="scan m\u00fcller.dcm")
+    assert "identity.file_name" not in broken(content, name="scan mueller.dcm")
 
 
 def test_a_files_name_that_names_the_patient_is_quarantined():

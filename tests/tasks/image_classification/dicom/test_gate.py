@@ -9,7 +9,7 @@ import pytest
 from platform_assets.datasets.contract import load_contract
 from platform_assets.governance.subjects import Subject
 from platform_assets.tasks.image_classification.dicom import judge
-from platform_assets.tasks.image_classification.dicom.gate import name_hash, table_schema
+from platform_assets.tasks.image_classification.dicom.gate import instance_hash, name_hash, table_schema
 from tests.tasks.image_classification.dicom.builders import (
     CONTRACT,
     SALT,
@@ -72,6 +72,7 @@ def test_the_table_has_a_row_a_file_and_nothing_that_identifies(folder):
     assert table.num_rows == 5
     assert first["patient"] == Subject("patient", "P-1").hashed(SALT)
     assert first["name_hash"] == name_hash("1.dcm", SALT)
+    assert first["instance"] == instance_hash(str(dataset(seed=1).SOPInstanceUID), SALT)
     assert (
         table["patient"].to_pylist()[0] == table["patient"].to_pylist()[1] != table["patient"].to_pylist()[2]
     )

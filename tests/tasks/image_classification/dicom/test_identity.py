@@ -127,8 +127,7 @@ def test_ages_are_told_in_bands(age, band):
 
 
 def test_no_value_of_a_file_comes_out_again(tmp_path, capfd, caplog):
-    """Markers in every attribute that can hold text, also such as break what reads them: neither reports nor tables,
-    logs, warnings or errors hold one."""
+    """Markers in every attribute, also such as break what reads them: no report, table, log or warning holds one."""
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

@@ -22,6 +22,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def small():
+    """One valid file of each encoding, of few pixels."""
     return {name: make() for name, make in SMALL.items()}
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,9 @@ def main() -> int:
     if options.which == "all" and reachable_host() is None:
         print("pods are left out: no cluster", file=sys.stderr)
         del benchmarks["pods"]
+    if options.which == "all" and find_spec("pydicom") is None:
+        print("dicom is left out: install the extra imaging", file=sys.stderr)
+        del benchmarks["dicom"]
     if options.which == "all":
         try:
             peers_python()

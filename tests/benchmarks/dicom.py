@@ -7,10 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from tests.benchmarks import dicom_worker
-from tests.benchmarks.dicom_worker import GATE, PLAIN
 from tests.benchmarks.measure import BenchmarkError, measure
 
+PLAIN: Final = {"pydicom": False, "pydicom with pixels": True}
+"""Whether pixels are decoded, by way."""
+GATE: Final[dict[str, tuple[dict[str, None], bool, bool]]] = {
+    "header rules": ({"attribute_types": None}, False, False),
+    "header rules and types": ({}, False, False),
+    "pixels": ({}, True, False),
+    "pixels and text": ({}, True, True),
+}
+"""Rules of `image` to change, whether pixels are decoded, whether text is looked for."""
 _CORES: Final = 2
 
 
@@ -56,12 +63,11 @@ def measure_dicom(folder: Path, *, files: int = 400, side: int = 256, rounds: in
     if find_spec("pydicom") is None:
         raise BenchmarkError("pydicom is not installed: install the extra imaging")
     _write(folder / "files", files, side)
-    worker = Path(dicom_worker.__file__)
     told: dict[str, list[dict[str, Any]]] = {way: [] for way in (*PLAIN, *GATE)}
     for turn in range(rounds):
         for way, of_way in told.items():
             done = measure(
-                "-m", f"tests.benchmarks.{worker.stem}", way, folder / "files", folder=folder / f"{turn}"
+                "-m", "tests.benchmarks.dicom_worker", way, folder / "files", folder=folder / f"{turn}"
             )
             of_way.append(json.loads(done.succeeded().output.splitlines()[-1]))
     _agree(told, files)

@@ -14,17 +14,9 @@ from platform_assets.tasks.image_classification.dicom.files import open_files
 from platform_assets.tasks.image_classification.dicom.gate import check_files
 from platform_assets.tasks.image_classification.dicom.rules import GateRules, load_rules
 from platform_assets.tasks.image_classification.dicom.verdicts import worst
+from tests.benchmarks.dicom import GATE, PLAIN
 
-PLAIN = {"pydicom": False, "pydicom with pixels": True}
-"""Whether pixels are decoded, by way."""
-GATE = {
-    "header rules": ({"attribute_types": None}, False, False),
-    "header rules and types": ({}, False, False),
-    "pixels": ({}, True, False),
-    "pixels and text": ({}, True, True),
-}
-"""Rules of `image` to change, whether pixels are decoded, whether text is looked for."""
-_WARM: int = 8
+_WARM = 8
 
 
 def _plain(files: list[Path], *, with_pixels: bool) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_dark_text_is_found():
 def test_anatomy_is_no_text():
     """Of images of several sizes without any."""
     assert [
-        side for side in (128, 256, 512, 1024, 1500) for seed in range(8) if _found(chest(seed, side=side))
+        side for side in (128, 256, 512, 1200) for seed in range(5) if _found(chest(seed, side=side))
     ] == []
 
 

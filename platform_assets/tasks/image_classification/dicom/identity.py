@@ -27,6 +27,7 @@ from platform_assets.tasks.image_classification.dicom.standard import (
     Identifier,
     identifiers,
     tag_name,
+    vr_of,
 )
 from platform_assets.tasks.image_classification.dicom.verdicts import Finding
 
@@ -216,7 +217,7 @@ class _Walk:
 
     def _other(self, attributes: "Dataset", tag: int, vr: str | None, depth: int) -> None:
         """Whatever the profile does not name: persons' names and times all the same, and what is in sequences."""
-        known = _vr_of(tag)
+        known = vr_of(tag)
         if known is None:
             self.seen.add("private", tag)  # of no dictionary: it means what its maker says, too
             return
@@ -252,14 +253,3 @@ class _Walk:
         if uid.startswith(_OF_UUIDS) and not (uid[5:].isdigit() and int(uid[5:]) < _LARGEST_UUID):
             return False
         return uid.startswith(self._roots)
-
-
-def _vr_of(tag: int) -> str | None:
-    """How the dictionary has its value; None of what stands in no dictionary."""
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        known: str = dictionary_VR(tag)
-    except KeyError:
-        return None
-    return known

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.tasks.image_classification.dicom.files import UNREADABLE, FileProblemError
 from platform_assets.tasks.image_classification.dicom.limits import Limits
+from platform_assets.tasks.image_classification.dicom.structure import is_in_order
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -90,7 +91,7 @@ class Header:
     behind: "Dataset | None"
     """Attributes behind the pixels."""
     has_hidden_bytes: bool
-    """Whether bytes behind the pixels are no attributes."""
+    """Whether it holds bytes that are no attributes, or attributes that `attributes` does not show."""
     content: bytes = field(repr=False)
     """The whole file; inflated where it was deflated."""
     _elements: dict[int, Any] = field(init=False, repr=False)
@@ -219,12 +220,19 @@ def _read_header(content: bytes, limits: Limits) -> Header:
     if attributes.original_encoding != (is_implicit, is_little):
         raise FileProblemError(TRANSFER_SYNTAX, ("TransferSyntaxUID",))
     end = stream.tell()
+    is_hidden = is_hidden or not is_in_order(
+        content, start, end, is_implicit=is_implicit, is_little=is_little
+    )
     if stopped != [PIXEL_DATA]:
         if end < len(content) and not stopped:
             raise FileProblemError(UNREADABLE)
         return Header(attributes, meta, syntax, is_little, has_preamble, None, None, is_hidden, content)
     pixels, rest = _pixels(content, end, is_implicit=is_implicit, is_little=is_little)
     behind, is_left = _behind(stream, content, rest, lambda: read_dataset(stream, is_implicit, is_little))
+    if behind is not None and not is_left:
+        is_left = not is_in_order(
+            content, rest, len(content), is_implicit=is_implicit, is_little=is_little, last=PIXEL_DATA
+        )
     is_hidden = is_hidden or is_left
     return Header(attributes, meta, syntax, is_little, has_preamble, pixels, behind, is_hidden, content)
 

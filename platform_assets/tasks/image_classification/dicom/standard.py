@@ -75,6 +75,17 @@ def tag_name(tag: int) -> str:
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+def vr_of(tag: int) -> str | None:
+    """How the dictionary has an attribute's value; None of what stands in no dictionary."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        known: str = dictionary_VR(tag)
+    except KeyError:
+        return None
+    return known
+
+
 def _rows(name: str) -> Iterator[dict[str, str]]:
     with (_HERE / name).open(encoding="ascii", newline="") as file:
         yield from csv.DictReader(line for line in file if not line.startswith("#"))

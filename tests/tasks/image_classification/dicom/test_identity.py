@@ -157,3 +157,47 @@ def test_no_value_of_a_file_comes_out_again(tmp_path, capfd, caplog):
     for text in told:
         for marker in (MARKER, UID_MARKER, DATE_MARKER):
             assert marker.casefold() not in text.casefold()
+
+
+TWICE = b"PN\x0c\x00Someone^Real"
+
+
+def test_a_name_behind_another_of_the_same_tag_is_found(valid):
+    """Of two elements with one tag, a parser shows the last, which is empty."""
+    tag = b"\x10\x00\x10\x00"
+    at = valid.index(tag + b"PN")
+    hidden = valid[:at] + tag + TWICE + valid[at:]
+
+    assert [each.rule for each in judged(hidden).findings] == ["dicom.identity.hidden_bytes"]
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_name_behind_another_within_a_sequence_is_found(is_closed):
+    """Whether or not the sequence states its length."""
+    made = dataset()
+    made["AnatomicRegionSequence"].is_undefined_length = not is_closed
+    made.AnatomicRegionSequence[0].is_undefined_length_sequence_item = not is_closed
+    content = written(made)
+    tag = b"\x08\x00\x04\x01"
+    at = content.index(tag + b"LO\x06\x00Chest ")
+    inserted = tag + b"LO\x0c\x00Someone^Real"
+    hidden = content[:at] + inserted + content[at:]
+    if is_closed:
+        start = content.index(b"\x08\x00\x18\x22SQ") + 8
+        for place in (start, start + 8):
+            length = int.from_bytes(content[place : place + 4], "little") + len(inserted)
+            hidden = hidden[:place] + length.to_bytes(4, "little") + hidden[place + 4 :]
+
+    assert judged(content).findings == ()
+    assert [each.rule for each in judged(hidden).findings] == ["dicom.identity.hidden_bytes"]
+
+
+def test_a_name_behind_another_behind_the_pixels_is_found():
+    """There, too."""
+    made = dataset()
+    made.add_new(0x7FE11010, "LO", "x")
+    content = written(made)
+    element = content[content.rindex(b"\xe1\x7f\x10\x10LO") :]
+    found = {each.rule for each in judged(content + element).findings}
+
+    assert found == {"dicom.identity.hidden_bytes", "dicom.identity.private_tags"}

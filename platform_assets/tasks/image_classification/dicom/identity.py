@@ -180,7 +180,8 @@ class _Walk:
         if depth > self._depth:
             raise FileProblemError(HEADER_TOO_LARGE)
         table, seen = self._table, self.seen
-        for tag, element in attributes.items():
+        for each, element in attributes.items():
+            tag = int(each)
             self._left -= 1
             if self._left < 0:
                 raise FileProblemError(HEADER_TOO_LARGE)

@@ -31,7 +31,7 @@ NATIVE: Final = frozenset({IMPLICIT, BIG_ENDIAN, DEFLATED, "1.2.840.10008.1.2.1"
 """Transfer syntaxes whose pixels are as they are; those of others are compressed."""
 
 PIXEL_DATA: Final = 0x7FE00010
-_OTHER_PIXELS: Final = (0x7FE00008, 0x7FE00009)
+_ANY_PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _ITEM, _ITEMS_END = 0xFFFEE000, 0xFFFEE0DD
 _UNDEFINED: Final = 0xFFFFFFFF
 _LONG_FORMS: Final = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"})
@@ -97,8 +97,9 @@ class Header:
     _elements: dict[int, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # pydicom's own access converts, which a value that is none may not survive.
-        object.__setattr__(self, "_elements", dict(self.attributes.items()))
+        # pydicom's own access converts, which a value that is none may not survive; its tags compare slowly.
+        elements = {int(tag): element for tag, element in self.attributes.items()}
+        object.__setattr__(self, "_elements", elements)
 
     def has(self, tag: int) -> bool:
         """Whether the attribute is there, be it empty."""
@@ -149,7 +150,7 @@ def value_of(element: Any) -> Any:
 
 def element_of(attributes: "Dataset", tag: int) -> Any:
     """An element as it was read; None where there is none."""
-    return next((element for each, element in attributes.items() if each == tag), None)
+    return next((element for each, element in attributes.items() if int(each) == tag), None)
 
 
 def text_of(raw: Any) -> str:
@@ -211,10 +212,10 @@ def _read_header(content: bytes, limits: Limits) -> Header:
     stopped: list[int] = []
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom asks so
-        if tag == PIXEL_DATA or tag in _OTHER_PIXELS:
-            stopped[:] = [tag]
-            return True
-        return False
+        if int(tag) not in _ANY_PIXELS:
+            return False
+        stopped[:] = [int(tag)]
+        return True
 
     attributes = read_dataset(stream, is_implicit, is_little, stop_when=at_pixels)
     if attributes.original_encoding != (is_implicit, is_little):
@@ -238,7 +239,7 @@ def _read_header(content: bytes, limits: Limits) -> Header:
 
 
 def _behind_meta(tag: int, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom asks so
-    return tag >= _FIRST_BEHIND_META
+    return int(tag) >= _FIRST_BEHIND_META
 
 
 def _is_blank(content: bytes, start: int) -> bool:

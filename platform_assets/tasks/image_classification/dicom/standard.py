@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -75,6 +75,7 @@ def tag_name(tag: int) -> str:
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+@lru_cache(maxsize=1 << 14)
 def vr_of(tag: int) -> str | None:
     """How the dictionary has an attribute's value; None of what stands in no dictionary."""
     from pydicom.datadict import dictionary_VR

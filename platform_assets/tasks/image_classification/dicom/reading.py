@@ -39,11 +39,10 @@ _FIRST_BEHIND_META: Final = 0x00030000
 _PREAMBLE_BYTES: Final = 128
 _PREFIX_BYTES: Final = 132
 _READS_AN_ELEMENT: Final = 4
-_SMALL_READ: Final = 8
 
 
 class _Bounded(io.BytesIO):
-    """Bytes that are read by so many reads and up to so far, and never short."""
+    """Bytes that are read by so many reads and up to so far, and never in part."""
 
     def __init__(self, content: bytes, limits: Limits) -> None:
         super().__init__(content)
@@ -62,7 +61,7 @@ class _Bounded(io.BytesIO):
         self._left -= 1
         if self._left < 0 or self.tell() > self._end:
             raise FileProblemError(HEADER_TOO_LARGE)
-        if size is not None and len(got) < size and (got or size > _SMALL_READ):
+        if size is not None and 0 < len(got) < size:
             raise FileProblemError(TRUNCATED)
         return got
 

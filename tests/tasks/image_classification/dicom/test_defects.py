@@ -108,6 +108,16 @@ DEFECTS: dict[str, tuple[Callable[[Any], None], str, str]] = {
     "an operator": (_set(OperatorsName="x"), "identity.direct_identifiers", "quarantine"),
     "a comment": (_set(ImageComments="x"), "identity.direct_identifiers", "quarantine"),
     "an accession number": (_set(AccessionNumber="ACC-123"), "identity.direct_identifiers", "quarantine"),
+    "a name that the profile does not list": (
+        lambda made: made.add_new(0x0040A067, "PN", "x"),
+        "identity.direct_identifiers",
+        "quarantine",
+    ),
+    "a date that the profile does not list": (
+        lambda made: made.add_new(0x00141020, "DA", "20200101"),
+        "identity.dates",
+        "quarantine",
+    ),
     "a name inside a sequence": (_nested, "identity.direct_identifiers", "quarantine"),
     "an AE title in the file's header": (_syntax_of_the_file, "identity.direct_identifiers", "quarantine"),
     "a private attribute": (_private, "identity.private_tags", "quarantine"),

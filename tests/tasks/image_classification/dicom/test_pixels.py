@@ -119,14 +119,26 @@ def test_an_image_beyond_the_limit_is_not_decoded():
         _image(content, Limits(pixels=4095))
 
 
-def test_a_compressed_stream_that_claims_another_size_is_not_decoded():
+def test_a_compressed_stream_that_claims_another_size_is_not_decoded(monkeypatch):
     """JPEG 2000 that says of itself what would take gigabytes, behind a header that says 64 × 64."""
     content = compressed(J2K, image=chest(side=64))
     at = content.index(b"\xff\x4f\xff\x51") + 8
     assert struct.unpack_from(">2L", content, at) == (64, 64)
     large = content[:at] + struct.pack(">2L", 60_000, 60_000) + content[at + 8 :]
 
+    from pydicom.pixels.decoders.base import Decoder
+
+    decoded = []
+    as_array = Decoder.as_array
+    monkeypatch.setattr(
+        Decoder,
+        "as_array",
+        lambda self, *given, **options: decoded.append(1) or as_array(self, *given, **options),
+    )
     assert broken(large) == {"image.decodes": "reject"}
+    assert decoded == []
+    assert broken(content) == {}
+    assert decoded == [1]
 
 
 def test_a_run_length_that_comes_to_more_than_the_image_is_not_decoded():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from platform_assets.tasks.image_classification.dicom.extra import quiet_pydicom
 from platform_assets.tasks.image_classification.dicom.limits import Limits
 from platform_assets.tasks.image_classification.dicom.verdicts import worst
 from tests.line_factory import ROOT
@@ -56,6 +57,18 @@ def test_many_damaged_files_get_a_verdict(small):
         for _ in range(draw.randint(1, 20)):
             content[draw.randrange(len(content))] = draw.randrange(256)
         judged(bytes(content))
+
+
+def test_pydicom_is_quiet_while_files_are_read_and_not_after(caplog, recwarn):
+    """What it logs and warns of quotes values."""
+    from pydicom.misc import warn_and_log
+
+    with quiet_pydicom():
+        warn_and_log("a value")
+    assert (caplog.text, list(recwarn)) == ("", [])
+    warn_and_log("no value")
+    assert "no value" in caplog.text
+    assert len(recwarn) == 1
 
 
 _MEMORY = """

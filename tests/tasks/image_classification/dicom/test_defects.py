@@ -287,6 +287,10 @@ UNREADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no prefix": (lambda content: content[132:], "image.not_dicom"),
     "meta alone": (lambda content: content[:300], "image.truncated"),
     "half of the header": (lambda content: content[:900], "image.truncated"),
+    "cut before a value": (
+        lambda content: content[: content.index(b"\x28\x00\x10\x00US\x02\x00") + 8],
+        "image.truncated",
+    ),
     "half of the pixels": (lambda content: content[:-5000], "image.truncated"),
     "no transfer syntax": (
         lambda content: content.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x99\x00UI"),

@@ -64,7 +64,7 @@ FORBIDDEN = sorted(tag for tag in identifiers() if tag >> 16 > 0x0002 and tag !=
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=35, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tag=st.sampled_from(FORBIDDEN), nested=st.booleans())
 def test_any_attribute_of_the_profile_is_found(tag, nested):
     """At the top and inside sequences, whatever it is, unless an option under which it stays is stated."""
@@ -92,7 +92,7 @@ def _assert_found(tag, *, nested):
     assert any(tag_name(tag) in found.get(rule, ()) for rule in named), known
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(group=st.integers(0x0009, 0x7FDF).filter(lambda group: group % 2), element=st.integers(0x1000, 0x10FF))
 def test_any_private_attribute_is_found(group, element):
     """Whatever its group, be it named or not."""

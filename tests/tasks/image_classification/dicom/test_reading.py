@@ -27,7 +27,7 @@ def small():
     return {name: make() for name, make in SMALL.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=45)
 @given(data=st.data())
 def test_a_file_cut_anywhere_is_no_pass(small, data):
     """Cut in its header or in its pixels, it gets a verdict that is no pass."""
@@ -37,7 +37,7 @@ def test_a_file_cut_anywhere_is_no_pass(small, data):
     assert worst(judged(content[:end]).findings) != "pass"
 
 
-@settings(max_examples=100)
+@settings(max_examples=70)
 @given(data=st.data())
 def test_a_damaged_file_gets_a_verdict(small, data):
     """A few bytes of the header are others: whatever that means, nothing is raised."""
@@ -100,7 +100,7 @@ def test_hostile_files_take_no_more_memory_than_is_bounded(tmp_path):
         + b"\x28\x00\x10\x00UN\0\0"
         + struct.pack("<L", 2**31 - 2)
         + valid[start + 10 :],
-        "elements": valid[:start] + b"\x28\x00\x99\x00UL\0\0" * 2_000_000,
+        "elements": valid[:start] + b"\x28\x00\x99\x00UL\0\0" * 400_000,
         "deflated": plain[: 144 + int.from_bytes(plain[140:144], "little")] + bomb,
         "pixels": chest_file(lambda made: (setattr(made, "Rows", 65_535), setattr(made, "Columns", 65_535))),
         "frames": chest_file(lambda made: setattr(made, "NumberOfFrames", 2**31 - 1)),

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "constraints.lock"
 TORCH = "torch==2.13.0"
-EXTRAS = "demo,cluster,spark,serving,dev"
+EXTRAS = "demo,cluster,spark,serving,imaging,dev"
 HEADER = f"# Written by `make lock`: what was tested. torch is {TORCH}; any build of it serves.\n"
 
 

@@ -8,6 +8,7 @@ import typer
 from platform_assets.cli import (
     breaker,
     contracts,
+    dicom,
     doctor,
     drift,
     export,
@@ -47,6 +48,7 @@ app.add_typer(lines.app)
 app.add_typer(lineage.app)
 app.add_typer(breaker.app, name="breaker", rich_help_panel=JUDGE)
 app.add_typer(contracts.app, name="contracts", rich_help_panel=JUDGE)
+app.add_typer(dicom.app, name="dicom", rich_help_panel=JUDGE)
 app.add_typer(drift.app, name="drift", rich_help_panel=WATCH)
 app.add_typer(export.app, name="export", rich_help_panel=BUILD)
 app.add_typer(features.app, name="features", rich_help_panel=BUILD)

@@ -12,6 +12,8 @@ A contract is one YAML file. Its `expectations` speak about the table that is pu
         kwargs: {column: order_id}
         meta: {domain: core_transaction, owner: payments, severity: critical}
 
+A section `dicom` is let through: it belongs to the task that has such files, which reads it by a model of its own.
+
 GE takes about five CPU seconds to import, so a contract is read without it: the types and kwargs of
 expectations are checked when `contract_run` hands them to GE.
 """
@@ -123,6 +125,8 @@ class _ContractManifest(BaseModel):
     raw: _RawManifest | None = None
     expectations: Annotated[list[_ExpectationManifest], Field(min_length=1)]
     """What holds of the table that is published."""
+    dicom: dict[str, JsonValue] | None = None
+    """Rules of the gate for DICOM files; what may stand there is told by the task that has such files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.contracts import measure_contracts
 from tests.benchmarks.days import measure_days
 from tests.benchmarks.decay import measure_decay
+from tests.benchmarks.dicom import measure_dicom
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
 from tests.benchmarks.imports import measure_imports
@@ -86,6 +88,7 @@ def main() -> int:
         "days": measure_days,
         "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
         "join": measure_join,
+        "dicom": measure_dicom,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])
@@ -104,6 +107,9 @@ def main() -> int:
     if options.which == "all" and reachable_host() is None:
         print("pods are left out: no cluster", file=sys.stderr)
         del benchmarks["pods"]
+    if options.which == "all" and find_spec("pydicom") is None:
+        print("dicom is left out: install the extra imaging", file=sys.stderr)
+        del benchmarks["dicom"]
     if options.which == "all":
         try:
             peers_python()

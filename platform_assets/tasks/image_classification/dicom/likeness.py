@@ -1,0 +1,65 @@
+"""Perceptual hashes: images that look alike have hashes that differ in few bits, whatever their size and encoding."""
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+BITS: Final = 256
+_SIDE: Final = 64
+_WAVES: Final = 17
+_ROWS_AT_ONCE: Final = 1 << 10
+
+
+def perceptual_hash(image: "npt.NDArray[np.uint8]") -> bytes:
+    """256 bits: which of the 16 × 16 longest waves of an image, the mean left out, are stronger than their median.
+
+    Args:
+        image: Shape (rows, columns), the usual range stretched to 0 to 255.
+    """
+    from scipy.fft import dctn
+
+    waves = dctn(_shrunk(image), norm="ortho")[1:_WAVES, 1:_WAVES].ravel()
+    return np.packbits(waves > np.median(waves)).tobytes()
+
+
+def near_pairs(hashes: "npt.NDArray[np.uint8]", most_bits: int) -> "npt.NDArray[np.int64]":
+    """Pairs of rows that differ in at most so many bits, each once, the earlier first.
+
+    Args:
+        hashes: Shape (n, 32).
+        most_bits: Bits.
+
+    Returns:
+        Shape (pairs, 2).
+    """
+    words = np.ascontiguousarray(hashes).view(np.uint64)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, len(words), _ROWS_AT_ONCE):
+        for other in range(start, len(words), _ROWS_AT_ONCE):
+            left, right = words[start : start + _ROWS_AT_ONCE], words[other : other + _ROWS_AT_ONCE]
+            differ = np.bitwise_count(left[:, None, :] ^ right[None, :, :]).sum(axis=2, dtype=np.uint16)
+            pairs = np.argwhere(differ <= most_bits) + np.array([start, other])
+            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
+    return np.concatenate(found)
+
+
+def _shrunk(image: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":
+    """The means of 64 × 64 cells; a side that is shorter is drawn out."""
+    whole = image
+    for axis, side in enumerate(image.shape):
+        if side < _SIDE:
+            whole = np.repeat(whole, -(-_SIDE // side), axis=axis)
+    row_edges, column_edges = (_edges(side) for side in whole.shape)
+    summed = np.add.reduceat(whole, row_edges, axis=0, dtype=np.float32)
+    summed = np.add.reduceat(summed, column_edges, axis=1)
+    heights = np.diff(row_edges, append=whole.shape[0])
+    widths = np.diff(column_edges, append=whole.shape[1])
+    means: npt.NDArray[np.float32] = (summed / (heights[:, None] * widths[None, :])).astype(np.float32)
+    return means
+
+
+def _edges(side: int) -> "npt.NDArray[np.int64]":
+    return np.arange(_SIDE) * side // _SIDE

@@ -158,10 +158,9 @@ def _days_left(
             losing[day], told[day] = left, (content_hash(left), each.mark)
 
     def append(change: Any, carried: dict[str, str]) -> None:
+        write = iceberg_rows.writer(change)
         files = [
-            iceberg_rows.write(change, [kept(table, losing[day])], new_name(day, *told[day]))
-            if day in losing
-            else each.file
+            write([kept(table, losing[day])], new_name(day, *told[day])) if day in losing else each.file
             for day, each in days.items()
         ]
         iceberg_rows.append_files(change, files, arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)

@@ -203,8 +203,9 @@ class IcebergWarehouse:
             told = {day: as_before[day] for day in keep} | told
 
             def append(change: Any, carried: dict[str, str]) -> None:
+                write = iceberg_rows.writer(change)
                 files = [
-                    iceberg_rows.write(change, [kept(table, new[day])], new_name(day, *told[day]))
+                    write([kept(table, new[day])], new_name(day, *told[day]))
                     if day in new
                     else known[day].file
                     for day in sorted(told)
@@ -281,8 +282,8 @@ class IcebergWarehouse:
         schema = iceberg_rows.checked_schema(table, written)
         self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
         # create_table_if_not_exists would write a metadata file before it finds the table.
-        if self._catalog.table_exists(table):
-            return self._load(table)
+        if (found := self._found(table)) is not None:
+            return found
         properties = NEW_TABLE | properties_of(policy)
         return self._catalog.create_table(table, schema=schema, properties=properties)
 
@@ -408,13 +409,14 @@ class IcebergWarehouse:
 
     def current(self, table: str) -> Snapshot | None:
         """See `Warehouse.current`."""
-        return version_at(self._load(table), table, MAIN) if self._catalog.table_exists(table) else None
+        target = self._found(table)
+        return None if target is None else version_at(target, table, MAIN)
 
     def staged(self, table: str) -> Snapshot | None:
         """See `Warehouse.staged`."""
-        if not self._catalog.table_exists(table):
+        target = self._found(table)
+        if target is None:
             return None
-        target = self._load(table)
         return version_at(target, table, AUDIT_BRANCH) or version_at(target, table, MAIN)
 
     def location(self, table: str) -> str:
@@ -525,6 +527,14 @@ class IcebergWarehouse:
         return target
 
     def _load(self, table: str) -> Any:
+        if (found := self._found(table)) is None:
+            raise WarehouseError(
+                f"table {table} does not exist in {self._warehouse_uri}; materialize it first"
+            )
+        return found
+
+    def _found(self, table: str) -> Any:
+        """The table; None where there is none."""
         from pyiceberg.exceptions import NoSuchTableError
 
         for attempt in range(_LOAD_ATTEMPTS):
@@ -536,7 +546,7 @@ class IcebergWarehouse:
                 # A sweep removed the metadata file between the catalogue's answer and its opening.
                 if attempt == _LOAD_ATTEMPTS - 1:
                     raise
-        raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first")
+        return None
 
 
 def _kept_parts(table: str, rows: RowBatches) -> "Iterator[pa.Table]":

@@ -131,7 +131,6 @@ def writer(change: Any) -> "Callable[[Iterable[pa.Table], str], Any]":
     from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
     from pyiceberg.table.locations import load_location_provider
 
-    # Copied whenever it is asked for.
     metadata, io = change.table_metadata, change._table.io  # noqa: SLF001 - no public way
     place = load_location_provider(table_location=metadata.location, table_properties=metadata.properties)
     # With its field ids, by which Iceberg's readers find a column.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_removal, iceberg_rows
+from resources.iceberg_change import change_of
 from resources.iceberg_days import MARK, DayFile, day_files, hash_of_days, new_name
 from resources.iceberg_files import TableFiles
 from resources.iceberg_policy import (
@@ -315,7 +316,7 @@ class IcebergWarehouse:
             target.append(target.schema().as_arrow().empty_table())
         carried = {CONTENT_HASH: draft.content_hash, SOURCE_COMMIT: draft.source_commit}
         carried |= version_properties(policy, draft.subject)
-        with target.transaction() as change:
+        with change_of(target) as change:
             if not any(each.published for each in versions):
                 set_policy(change, target, policy)
             if AUDIT_BRANCH in target.metadata.refs:
@@ -339,7 +340,7 @@ class IcebergWarehouse:
         with self._locked():
             target = self._load(snapshot.table)
             snapshot_id = known_id(target, snapshot.table, snapshot.snapshot_id)
-            with target.transaction() as change:
+            with change_of(target) as change:
                 with ManageSnapshots(change) as refs:
                     for tag in new_tags(target, snapshot):
                         refs.create_tag(snapshot_id, tag)
@@ -450,7 +451,7 @@ class IcebergWarehouse:
         with self._locked():
             target = self._load(table)
             if policy_of(target).legal_hold != held:
-                with target.transaction() as change:
+                with change_of(target) as change:
                     change.set_properties({LEGAL_HOLD: str(held).lower()})
             return policy_of(target)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.outside_systems import OutsideSystems
+from resources import iceberg_rows
 from resources.iceberg_files import TableFiles
 from resources.iceberg_warehouse import IcebergWarehouse
 from resources.locks import FileLocks, LockLostError
@@ -924,8 +924,7 @@ def test_rows_of_a_span_are_all_there(warehouse, monkeypatch, unit):
         "text": pa.array([each.isoformat() for each in moments]),
     }
     table = pa.table({"at": values[unit], "number": range(40), "other": range(40)})
-    write = pq.write_table
-    monkeypatch.setattr(pq, "write_table", lambda *given, **named: write(*given, row_group_size=4, **named))
+    monkeypatch.setattr(iceberg_rows, "_ROW_GROUP_ROWS", 4)
     snapshot = warehouse.publish(
         warehouse.stage(
             TABLE,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_rows
+from resources.iceberg_change import change_of
 from resources.iceberg_days import DayFile, day_files, hash_of_days, new_name
 from resources.iceberg_files import TableFiles, filesystem_of
 from resources.iceberg_policy import NEW_TABLE
@@ -85,7 +86,7 @@ def rewrite(
 
 def drop(target: Any, old: Snapshot, held: Held) -> None:
     """Remove a version in one commit; `main` falls back to an empty beginning if it was there."""
-    with target.transaction() as change:
+    with change_of(target) as change:
         new_id = None
         if str(target.metadata.refs[MAIN].snapshot_id) == old.snapshot_id:
             change.append(target.schema().as_arrow().empty_table(), branch=_REWRITE_BRANCH)
@@ -109,7 +110,7 @@ def expire(target: Any, table: str, written_before: datetime, held: Held) -> int
         if version.committed_at < written_before and int(version.snapshot_id) not in in_use
     ][:_MOST_EXPIRED_AT_ONCE]
     if old:
-        with target.transaction() as change:
+        with change_of(target) as change:
             # With the names that point at them; pyiceberg's own way takes no snapshot that has one.
             change._apply((RemoveSnapshotsUpdate(snapshot_ids=old),))  # noqa: SLF001 - no public way
             held.check()
@@ -158,10 +159,9 @@ def _days_left(
             losing[day], told[day] = left, (content_hash(left), each.mark)
 
     def append(change: Any, carried: dict[str, str]) -> None:
+        write = iceberg_rows.writer(change)
         files = [
-            iceberg_rows.write(change, [kept(table, losing[day])], new_name(day, *told[day]))
-            if day in losing
-            else each.file
+            write([kept(table, losing[day])], new_name(day, *told[day])) if day in losing else each.file
             for day, each in days.items()
         ]
         iceberg_rows.append_files(change, files, arrow=arrow, branch=_REWRITE_BRANCH, carried=carried)
@@ -192,7 +192,7 @@ def _replace(target: Any, old: Snapshot, content_hash: str, append: "Append", he
         ),
         None,
     )
-    with target.transaction() as change:
+    with change_of(target) as change:
         if equal:
             new_id = int(equal.snapshot_id)
         else:

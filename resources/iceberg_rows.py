@@ -8,7 +8,7 @@ Files are written and read with pyarrow alone. pyiceberg's own append and scan m
 structs that is null, and its scan is needed only for versions that carry no Arrow schema: those of earlier releases.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ARROW_SCHEMA = "platform.arrow-schema"
-_ROW_GROUP_ROWS: Final = 1 << 20
+_ROW_GROUP_ROWS: Final = 1 << 17
 _ROW_GROUP_BYTES: Final = 64 << 20
 """In Arrow's form: so much lies in memory while rows come in batches, and as much again in Parquet's."""
 _BATCH_ROWS: Final = 1 << 16
@@ -110,7 +110,7 @@ def append(
     """Add kept rows, part after part, to a branch as one snapshot that carries these properties and the Arrow schema."""
     filled = filter(len, parts)
     first = next(filled, None)
-    files = [] if first is None else [write(change, chain([first], filled), f"{uuid4()}.parquet")]
+    files = [] if first is None else [writer(change)(chain([first], filled), f"{uuid4()}.parquet")]
     append_files(change, files, arrow=arrow, branch=branch, carried=carried)
 
 
@@ -124,32 +124,36 @@ def append_files(
             snapshot.append_data_file(file)
 
 
-def write(change: Any, parts: "Iterable[pa.Table]", name: str) -> Any:
-    """A new data file of kept rows, part after part, which nothing refers to yet."""
+def writer(change: Any) -> "Callable[[Iterable[pa.Table], str], Any]":
+    """Gives of kept rows, part after part, a new data file of this name, which nothing refers to yet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
     from pyiceberg.table.locations import load_location_provider
 
-    metadata = change.table_metadata
+    metadata, io = change.table_metadata, change._table.io  # noqa: SLF001 - no public way
     place = load_location_provider(table_location=metadata.location, table_properties=metadata.properties)
-    path: str = place.new_data_location(name)
     # With its field ids, by which Iceberg's readers find a column.
     schema = schema_to_pyarrow(metadata.schema())
-    with (
-        _io(change).new_output(path).create() as file,
-        pq.ParquetWriter(
-            file,
-            schema,
-            compression="zstd",
-            store_decimal_as_integer=True,
-            # What a version was in Arrow, the version says.
-            store_schema=False,
-        ) as writer,
-    ):
-        for rows in _row_groups(parts):
-            writer.write_table(pa.table(rows.columns, schema=schema), _ROW_GROUP_ROWS)
-    return parquet_file_to_data_file(_io(change), metadata, path)
+
+    def write(parts: "Iterable[pa.Table]", name: str) -> Any:
+        path: str = place.new_data_location(name)
+        with (
+            io.new_output(path).create() as file,
+            pq.ParquetWriter(
+                file,
+                schema,
+                compression="zstd",
+                store_decimal_as_integer=True,
+                # What a version was in Arrow, the version says.
+                store_schema=False,
+            ) as opened,
+        ):
+            for rows in _row_groups(parts):
+                opened.write_table(pa.table(rows.columns, schema=schema), _ROW_GROUP_ROWS)
+        return parquet_file_to_data_file(io, metadata, path)
+
+    return write
 
 
 def _row_groups(parts: "Iterable[pa.Table]") -> "Iterator[pa.Table]":
@@ -166,10 +170,6 @@ def _row_groups(parts: "Iterable[pa.Table]") -> "Iterator[pa.Table]":
             gathered, rows, size_bytes = [], 0, 0
     if gathered:
         yield pa.concat_tables(gathered)
-
-
-def _io(change: Any) -> Any:
-    return change._table.io  # noqa: SLF001 - no public way
 
 
 # --- Reading -------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import iceberg_removal, iceberg_rows
+from resources.iceberg_change import change_of
 from resources.iceberg_days import MARK, DayFile, day_files, hash_of_days, new_name
 from resources.iceberg_files import TableFiles
 from resources.iceberg_policy import (
@@ -203,8 +204,9 @@ class IcebergWarehouse:
             told = {day: as_before[day] for day in keep} | told
 
             def append(change: Any, carried: dict[str, str]) -> None:
+                write = iceberg_rows.writer(change)
                 files = [
-                    iceberg_rows.write(change, [kept(table, new[day])], new_name(day, *told[day]))
+                    write([kept(table, new[day])], new_name(day, *told[day]))
                     if day in new
                     else known[day].file
                     for day in sorted(told)
@@ -281,8 +283,8 @@ class IcebergWarehouse:
         schema = iceberg_rows.checked_schema(table, written)
         self._catalog.create_namespace_if_not_exists(table.split(".", 1)[0])
         # create_table_if_not_exists would write a metadata file before it finds the table.
-        if self._catalog.table_exists(table):
-            return self._load(table)
+        if (found := self._found(table)) is not None:
+            return found
         properties = NEW_TABLE | properties_of(policy)
         return self._catalog.create_table(table, schema=schema, properties=properties)
 
@@ -314,7 +316,7 @@ class IcebergWarehouse:
             target.append(target.schema().as_arrow().empty_table())
         carried = {CONTENT_HASH: draft.content_hash, SOURCE_COMMIT: draft.source_commit}
         carried |= version_properties(policy, draft.subject)
-        with target.transaction() as change:
+        with change_of(target) as change:
             if not any(each.published for each in versions):
                 set_policy(change, target, policy)
             if AUDIT_BRANCH in target.metadata.refs:
@@ -338,7 +340,7 @@ class IcebergWarehouse:
         with self._locked():
             target = self._load(snapshot.table)
             snapshot_id = known_id(target, snapshot.table, snapshot.snapshot_id)
-            with target.transaction() as change:
+            with change_of(target) as change:
                 with ManageSnapshots(change) as refs:
                     for tag in new_tags(target, snapshot):
                         refs.create_tag(snapshot_id, tag)
@@ -408,13 +410,14 @@ class IcebergWarehouse:
 
     def current(self, table: str) -> Snapshot | None:
         """See `Warehouse.current`."""
-        return version_at(self._load(table), table, MAIN) if self._catalog.table_exists(table) else None
+        target = self._found(table)
+        return None if target is None else version_at(target, table, MAIN)
 
     def staged(self, table: str) -> Snapshot | None:
         """See `Warehouse.staged`."""
-        if not self._catalog.table_exists(table):
+        target = self._found(table)
+        if target is None:
             return None
-        target = self._load(table)
         return version_at(target, table, AUDIT_BRANCH) or version_at(target, table, MAIN)
 
     def location(self, table: str) -> str:
@@ -448,7 +451,7 @@ class IcebergWarehouse:
         with self._locked():
             target = self._load(table)
             if policy_of(target).legal_hold != held:
-                with target.transaction() as change:
+                with change_of(target) as change:
                     change.set_properties({LEGAL_HOLD: str(held).lower()})
             return policy_of(target)
 
@@ -525,6 +528,14 @@ class IcebergWarehouse:
         return target
 
     def _load(self, table: str) -> Any:
+        if (found := self._found(table)) is None:
+            raise WarehouseError(
+                f"table {table} does not exist in {self._warehouse_uri}; materialize it first"
+            )
+        return found
+
+    def _found(self, table: str) -> Any:
+        """The table; None where there is none."""
         from pyiceberg.exceptions import NoSuchTableError
 
         for attempt in range(_LOAD_ATTEMPTS):
@@ -536,7 +547,7 @@ class IcebergWarehouse:
                 # A sweep removed the metadata file between the catalogue's answer and its opening.
                 if attempt == _LOAD_ATTEMPTS - 1:
                     raise
-        raise WarehouseError(f"table {table} does not exist in {self._warehouse_uri}; materialize it first")
+        return None
 
 
 def _kept_parts(table: str, rows: RowBatches) -> "Iterator[pa.Table]":

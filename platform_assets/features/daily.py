@@ -32,9 +32,13 @@ class DailyRange:
     last: date | None
     """None: none is the last."""
 
+    def __contains__(self, day: date) -> bool:
+        """Whether the day is one of them; one that has not ended is none yet, as in Dagster."""
+        return self.first <= day < today() and (self.last is None or day <= self.last)
+
     def days(self, newest: date) -> list[date]:
         """All of them up to a day."""
-        last = newest if self.last is None else min(newest, self.last)
+        last = min(newest, today() - timedelta(days=1), self.last or newest)
         return [self.first + timedelta(days=at) for at in range((last - self.first).days + 1)]
 
 
@@ -75,6 +79,11 @@ def history_days(spec: TransformerSpec) -> int | None:
     """How many days before its own a row may look at: rows of day D depend on [D - these, D]; None: on all."""
     history = spec.history_us
     return None if history is None else -(-history // DAY_US)
+
+
+def today() -> date:
+    """The day that has begun and has not ended, in UTC."""
+    return datetime.now(UTC).date()
 
 
 def number_of(day: date) -> int:

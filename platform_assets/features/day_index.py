@@ -8,6 +8,7 @@ The fingerprint of a day is made of what its features are made of: the spec's me
 in its window, those that are refused left out. So a row that comes late changes the days whose windows it is in, and no other.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from functools import cached_property
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from platform_assets.datasets.contract import Contract
 from platform_assets.datasets.day_judge import judge_days
 from platform_assets.datasets.snapshots import content_hash
-from platform_assets.features.daily import ENDING, day_of, history_days
+from platform_assets.features.daily import ENDING, day_of, history_days, today
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.table_columns import column_of, first_missing
 from platform_assets.features.transformer import kernel_version
@@ -32,7 +33,7 @@ from platform_assets.governance.verdict import Verdict, record, verdict_of
 from platform_assets.ledger.ledger import Ledger, canonical
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TableSnapshot, TransformerVersion
-from resources.object_store import ObjectMissingError
+from resources.object_store import ObjectMissingError, ObjectStoreError
 from resources.provenance import code_commit
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ FILE: Final = "days.json"
 RULE_SET: Final = "contract.days"
 _MOST_TOLD: Final = 10
 """Refused days of which a verdict says what they break; it names all of them."""
-
-
 _DIGITS_OF_SPEC: Final = 16
+
+log = logging.getLogger(__name__)
 
 
 class _Part(BaseModel):
@@ -85,8 +86,9 @@ class DayIndex(_Part):
 
     @property
     def newest(self) -> date | None:
-        """The last day that has a row."""
-        return self.days[-1].day if self.days else None
+        """The last day that has a row, of those that have begun: a time in the future does not say how far rows reach."""
+        now = today()
+        return next((each.day for each in reversed(self.days) if each.day <= now), None)
 
     def is_read(self, day: date) -> bool:
         """Whether the day has rows that features are made of."""
@@ -243,10 +245,13 @@ def recorded_index(
 
 
 def known_index(version: TransformerVersion, outside: OutsideSystems) -> DayIndex | None:
-    """The days of a version's input as they are recorded; None where they are not, or are of another release."""
+    """The days of a version's input as they are recorded; None where they are not, are damaged, or are of another release."""
     try:
         return DayIndex.model_validate_json(outside.object_store.get(_key(version)))
     except (ObjectMissingError, ValidationError):
+        return None
+    except ObjectStoreError as problem:
+        log.warning("the days of %s are found anew: %s", version.label, problem)
         return None
 
 

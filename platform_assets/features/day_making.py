@@ -35,7 +35,7 @@ from platform_assets.features.day_states import DayStates
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.fit_input import subject_ids
 from platform_assets.features.transformer_spec import DAY_US, TransformerSpec
-from platform_assets.features.versions import data_version
+from platform_assets.features.versions import data_version, latest_version
 from platform_assets.features.window_columns import times_of
 from platform_assets.features.windows import WindowStream
 from platform_assets.governance.suppression import publish_unless_erased
@@ -88,7 +88,8 @@ class DayMaking:
         """What becomes of each of these days: first of those that are not made, then of the others as they are published.
 
         Raises:
-            FeatureError: the version is of another spec or kernel than this one, or rows of its input were erased meanwhile.
+            FeatureError: the version is of another spec or kernel than this one, or is not the newest any more, or rows of its
+                input were erased meanwhile.
             ErasureError: a subject among the rows was erased meanwhile.
             WarehouseError: the warehouse does not answer.
         """
@@ -172,7 +173,8 @@ class DayMaking:
     def _unmade(self, day: date, published: "dict[date, str | None]") -> DayOutcome | None:
         """What becomes of a day that is not made; None where it is."""
         known, fingerprint = self.index.by_day.get(day), self.fingerprints.of(day)
-        if self.index.newest is None or day > self.index.newest:
+        # A day that was made, and that the input does not reach any more, is made again of no rows.
+        if day not in published and (self.index.newest is None or day > self.index.newest):
             newest = f"their newest day is {self.index.newest}" if self.index.newest else "there are none"
             why = f"the rows of {self.version.dataset_asset} do not reach it, {newest}"
             return DayOutcome(day, "awaited", fingerprint, 0, why)
@@ -186,13 +188,17 @@ class DayMaking:
         """These days in the place of what the table has of them, in one commit; days of another spec go."""
         warehouse, name = self.outside.warehouse, self.version.name
         with self.outside.locks.hold(f"daily-{name}", timeout_seconds=_LOCK_SECONDS):
+            # Whoever computed for hours does not put rows of before in the place of newer ones.
+            newest = latest_version(self.outside.ledger, name)
+            if newest is not None and newest.data_version != self.version.data_version:
+                raise FeatureError(
+                    f"{newest.label} was made meanwhile, and these days are of {self.version.label}; materialize them again"
+                )
             current = current_version(name, self.outside)
-            last = max(self.index.by_day)
-            of_range = set(self.days.days(last))
             keep = [
                 day
                 for day, mark in published_marks(name, self.outside, current).items()
-                if day in of_range and day not in tables and self.fingerprints.is_of_this_spec(mark)
+                if day in self.days and day not in tables and self.fingerprints.is_of_this_spec(mark)
             ]
             staged = warehouse.stage_days(
                 self.table,
@@ -209,7 +215,7 @@ class DayMaking:
             )
             publish_unless_erased(
                 staged,
-                [each for rows in tables.values() for each in subject_ids(rows, self.subject_column)],
+                (each for rows in tables.values() for each in subject_ids(rows, self.subject_column)),
                 namespace=str(self.version.subject_namespace),
                 warehouse=warehouse,
                 ledger=self.outside.ledger,
@@ -246,8 +252,10 @@ class _Computing:
 
     def keep_state(self) -> None:
         """Keep what the day after the newest needs, where all days up to it were given."""
-        newest = max((each.day for each in self._making.index.days if not each.broken), default=None)
-        if self._stream is not None and newest is not None and self._fed == newest:
+        making = self._making
+        read = (each.day for each in making.index.days if each.day in making.days and not each.broken)
+        newest = max(read, default=None)
+        if self._stream is not None and self._fed is not None and newest is not None and self._fed >= newest:
             self._stream.forget(number_of(newest + timedelta(days=1 - self._history)) * DAY_US)
             self._states.keep(newest, self._stream)
 

@@ -33,7 +33,7 @@ class DayStatus:
 
 @dataclass(frozen=True, slots=True)
 class DailyStatus:
-    """The days of a transformer, from the first one to the newest of its input."""
+    """The days of a transformer, from the first one to the newest of its input or of what was made before."""
 
     asset: str
     version: str | None
@@ -73,10 +73,11 @@ def daily_status(declared: DeclaredTransformer, outside: OutsideSystems) -> Dail
     if version is None or index is None or index.newest is None:
         return DailyStatus(asset, version.label if version else None, ())
     marks, fingerprints = published_marks(declared.name, outside), index.fingerprints(declared.spec)
+    newest = max((index.newest, *marks))
     return DailyStatus(
         asset,
         version.label,
-        tuple(_status(day, index, marks.get(day), fingerprints.of(day)) for day in days.days(index.newest)),
+        tuple(_status(day, index, marks.get(day), fingerprints.of(day)) for day in days.days(newest)),
     )
 
 

@@ -190,6 +190,8 @@ def refuse_erased(ids: Iterable[object], *, namespace: str, of: str, ledger: Led
         ErasureError: Some were.
     """
     suppression, given = Suppression.of(ledger, salt), iter(ids)
+    if not suppression.subjects.get(namespace):
+        return
     erased = rows = 0
     while part := list(islice(given, _AT_ONCE)):
         erased, rows = erased + sum(suppression.covers_each(namespace, part)), rows + len(part)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from platform_assets.features import day_index
+from platform_assets.features import daily, day_index
 from platform_assets.features.day_making import published_marks
 from platform_assets.features.errors import FeatureError
 from platform_assets.governance.errors import ErasureError
@@ -225,6 +225,70 @@ def test_days_that_are_not_there_yet_wait_and_days_without_rows_are_made(tmp_pat
     meters.publish(rows)
     assert meters.status().of("reopened") == [day(number) for number in (3, 5)]
     assert meters.outcomes(3) == {3: "made"}
+
+
+def test_days_that_have_lost_all_their_rows_are_open_and_made_empty(tmp_path):
+    """Those at the end as those between; what the table has of them goes, and their partitions are told."""
+    meters, rows = Meters(tmp_path), readings(6)
+    meters.publish(rows)
+    meters.make(*range(6))
+    left = rows.filter(days_of(rows) < 4)
+    meters.publish(left)
+    assert meters.status().of("reopened") == [day(4), day(5)]
+    assert meters.outcomes(*range(7)) == dict.fromkeys(range(4), "reused") | {
+        4: "made",
+        5: "made",
+        6: "awaited",
+    }
+    assert bits(meters.table()).equals(bits(meters.expected(left)))
+    assert meters.status().of("made") == [day(number) for number in range(6)]
+    meters.publish(rows)
+    assert meters.status().of("reopened") == [day(4), day(5)]
+
+
+def test_times_of_the_future_are_no_days_yet(tmp_path, monkeypatch):
+    """A day has a partition once it has ended, and rows of today are there before; a time in the year 9999 tells nothing."""
+    meters, rows = Meters(tmp_path), readings(6)
+    never = pa.scalar("9999-12-31T12:00:00").cast(pa.timestamp("us"))
+    monkeypatch.setattr(daily, "today", lambda: day(4))
+    monkeypatch.setattr(day_index, "today", lambda: day(4))
+    times = pc.if_else(pc.equal(rows["reading"], rows["reading"][0]), never, rows["at"])
+    later = rows.set_column(rows.schema.get_field_index("at"), "at", times)
+    meters.publish(later.filter(pc.or_(pc.less(days_of(later), 3), pc.greater(days_of(later), 99))))
+    assert meters.status().of("missing") == [day(number) for number in range(3)]
+    assert meters.outcomes(2, 3) == {2: "made", 3: "awaited"}
+    meters.publish(later)
+    assert meters.outcomes(*range(4)) == {0: "made", 1: "made", 2: "reused", 3: "made"}
+    assert [each.day for each in meters.status().days] == [day(number) for number in range(4)]
+    # The next day goes on from it.
+    assert [key.rpartition("/")[2][:10] for key in meters.states] == [str(day(2)), str(day(3))]
+
+
+def test_a_damaged_index_is_found_anew(tmp_path, caplog):
+    """As what is missing is; until then, no day is known."""
+    meters, rows = Meters(tmp_path), readings(3)
+    meters.publish(rows)
+    meters.make(0, 1)
+    (key,) = [key for key in meters.outside.object_store.list("models") if key.endswith("days.json")]
+    (meters.outside.settings.objects_path / "data" / key).write_bytes(b"{}")
+    assert meters.status().days == ()
+    assert f"the days of meter_use@v1 are found anew: object {key} is damaged" in caplog.text
+    assert meters.outcomes(0, 1, 2) == {0: "reused", 1: "reused", 2: "made"}
+    assert len(meters.status().of("made")) == 3
+
+
+def test_days_of_a_version_that_is_not_the_newest_any_more_are_not_published(tmp_path):
+    """Whoever is slow puts no rows of before in the place of newer ones."""
+    meters, rows = Meters(tmp_path), readings(4)
+    meters.publish(rows)
+    slow = meters.making()
+    meters.publish(readings(4, seed=1))
+    meters.make(*range(4))
+    with pytest.raises(
+        FeatureError, match="meter_use@v2 was made meanwhile, and these days are of meter_use@v1"
+    ):
+        list(slow.made([day(number) for number in range(4)]))
+    assert len(meters.status().of("made")) == 4
 
 
 def test_days_of_another_spec_leave_with_the_first_day_of_the_new_one(tmp_path):

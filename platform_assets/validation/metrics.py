@@ -28,8 +28,8 @@ Scores: TypeAlias = NDArray[np.float64]
 
 ROWS: Final = "rows"
 """What an interval is made of where no rows are known to depend on each other."""
-FEWEST_CLUSTERS: Final = 10
-"""Of either class, so that clusters can be drawn instead of rows."""
+FEWEST_CLUSTERS: Final = 5
+"""Of either class, so that clusters can be drawn instead of rows: with so few, 90 % intervals still cover 82 % (ADR 0062)."""
 MIN_SLICE_ROWS: Final = 50
 """Below this an AUC's interval is so wide that the number misleads more than it tells."""
 

@@ -83,16 +83,16 @@ def test_rows_without_another_of_their_cluster_are_drawn_by_themselves():
 
 
 def test_too_few_clusters_are_not_drawn_and_that_is_told():
-    """With nine patients of one label, rows are drawn; the report says so, of a slice too."""
+    """With four patients of one label, rows are drawn; the report says so, of a slice too."""
     labels, scores, clusters = patients(np.random.default_rng(0), 2 * FEWEST_CLUSTERS - 1, 10, alike=0.5)
     found = measure_slice("few", labels, scores, clusters=clusters, seed=0).metrics
-    assert found.resampled == "rows, as 9 patients of one label are too few to be drawn"
+    assert found.resampled == "rows, as 4 patients of one label are too few to be drawn"
     assert found.auc_low == binary_metrics(labels, scores, seed=0).auc_low
     assert binary_metrics(labels, scores, seed=0).resampled == ROWS
 
 
 def test_a_resample_has_both_labels_however_rare_one_is():
-    """Ten clusters of label 1 among 500: drawn together, some resample would have none."""
+    """Five clusters of label 1 among 500: drawn together, some resample would have none."""
     rng = np.random.default_rng(0)
     codes = np.repeat(np.arange(500), 2)
     labels = (codes < FEWEST_CLUSTERS).astype(int)

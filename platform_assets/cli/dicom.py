@@ -1,6 +1,5 @@
 """`platform-assets dicom …`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from platform_assets.cli.common import AsJson, outside_systems, print_json
 from platform_assets.cli.usage import examples
+from platform_assets.processors import available_cpus
 from resources.texts import quoted
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check(
             asked,
             salt=outside_systems().salt,
             with_pixels=not headers_only,
-            workers=len(os.sched_getaffinity(0)) if workers is None else workers,
+            workers=available_cpus() if workers is None else workers,
         )
     if as_json:
         print_json(_as_json(asked, found))

@@ -262,7 +262,7 @@ def test_a_version_that_comes_out_otherwise_is_not_put_back(
     version = desk.fit().version
     other = desk.fit(woe={"event": "back", "maxBins": 3}).fitted
     desk.object().unlink()
-    monkeypatch.setattr("platform_assets.features.version_making.fit", lambda spec, rows: other)
+    monkeypatch.setattr("platform_assets.features.table_engine.fit", lambda spec, rows: other)
 
     with pytest.raises(LostVersionError, match="came out otherwise"):
         desk.fit()

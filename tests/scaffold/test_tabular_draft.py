@@ -43,7 +43,7 @@ def prepared(line: Line) -> pd.DataFrame:
     rows = TASK.ingestion.prepare(
         line.spec, read_sources(line.spec), is_erased=lambda ids: [False] * len(ids)
     )
-    frame: pd.DataFrame = rows.table.to_pandas()
+    frame: pd.DataFrame = rows.rows.read().to_pandas()
     return frame
 
 

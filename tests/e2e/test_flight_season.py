@@ -247,6 +247,7 @@ def test_the_season_is_a_picture(shown):
 
 
 @pytest.mark.long
+# A laptop may have no browser; `.ci/run` installs one, and so skips nothing.
 @pytest.mark.skipif(
     CHROMIUM is None, reason="NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)"
 )

@@ -18,12 +18,12 @@ from platform_assets.features.declared import DeclaredTransformer, load_transfor
 from platform_assets.features.version_making import make_version
 from platform_assets.features.versions import latest_version, make_latest
 from platform_assets.features.windows import WindowTransformer
-from platform_assets.governance.erasure import ErasureReport, erase
-from platform_assets.governance.subjects import Subject
+from platform_assets.governance.erasure import ErasureReport
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import DatasetVersion, TableSnapshot, TransformerVersion
 from resources.object_store import GdprClass
 from resources.settings import PlatformSettings
+from tests.erasures import erase_subject
 from tests.features.shops import with_days, write_transformer
 
 FIRST = date(2026, 1, 1)
@@ -234,17 +234,4 @@ def bits(table: pa.Table) -> pa.Table:
 
 def erased(meters: Meters, reading: str) -> ErasureReport:
     """Erases a reading."""
-    outside = meters.outside
-    return erase(
-        Subject("reading", reading),
-        by="ada",
-        reason="request 7",
-        ledger=outside.ledger,
-        warehouse=outside.warehouse,
-        store=outside.object_store,
-        locks=outside.locks,
-        salt=outside.salt,
-        content_hash=content_hash,
-        environment="dev",
-        now=datetime.now(UTC),
-    )
+    return erase_subject(meters.outside, "reading", reading)

@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
-from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features import joined as joining
 from platform_assets.features.errors import FeatureError
@@ -25,9 +24,8 @@ from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.versions import load_fitted
 from platform_assets.features.windows import WindowTransformer
 from platform_assets.governance import release as releases
-from platform_assets.governance.erasure import ErasureReport, erase
+from platform_assets.governance.erasure import ErasureReport
 from platform_assets.governance.lineage import trace
-from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
 from platform_assets.lines import plan as planning
 from platform_assets.lines.line import Line, Lines, load_line, with_transformers
@@ -49,6 +47,7 @@ from platform_assets.tasks.registry import load_scorer
 from platform_assets.tasks.tabular_classification.task import TASK
 from platform_assets.validation.production import ProductionScores, production_scores
 from resources.settings import PlatformSettings
+from tests.erasures import erase_subject
 from tests.features.join_reference import joined_slowly
 from tests.features.shops import COLUMNS, ZSCORE, declared, line_of, sales, write_line, write_transformer
 from tests.governance.conftest import example
@@ -130,20 +129,7 @@ class Shops:
 
     def erased(self, namespace: str, who: str) -> ErasureReport:
         """Erases somebody."""
-        outside = self.outside
-        return erase(
-            Subject(namespace, who),
-            by="ada",
-            reason="request 7",
-            ledger=outside.ledger,
-            warehouse=outside.warehouse,
-            store=outside.object_store,
-            locks=outside.locks,
-            salt=outside.salt,
-            content_hash=content_hash,
-            environment="dev",
-            now=datetime.now(UTC),
-        )
+        return erase_subject(self.outside, namespace, who)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
-from platform_assets.datasets.snapshots import content_hash
 from platform_assets.definitions import build_definitions
 from platform_assets.features.assets import transformer_asset
 from platform_assets.features.errors import FeatureError
@@ -34,10 +33,9 @@ from platform_assets.features.versions import (
     versions_of,
 )
 from platform_assets.governance import release as releases
-from platform_assets.governance.erasure import ErasureReport, erase
+from platform_assets.governance.erasure import ErasureReport
 from platform_assets.governance.errors import LineageError
 from platform_assets.governance.lineage import trace
-from platform_assets.governance.subjects import Subject
 from platform_assets.governance.verdict import unmet
 from platform_assets.lines.definitions import platform_resources
 from platform_assets.lines.line import BrokenLine, Line, Lines, load_line, with_transformers
@@ -52,6 +50,7 @@ from platform_assets.step import recorded_reference
 from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
 from resources.warehouse import WarehouseError
+from tests.erasures import erase_subject
 from tests.features.join_reference import joined_slowly
 from tests.features.shops import (
     COLUMNS,
@@ -748,19 +747,7 @@ def test_a_latest_version_without_a_materialization_runs_again(shop: Shop) -> No
 
 def erased(outside: OutsideSystems, namespace: str, who: str) -> ErasureReport:
     """Erases somebody."""
-    return erase(
-        Subject(namespace, who),
-        by="ada",
-        reason="request 7",
-        ledger=outside.ledger,
-        warehouse=outside.warehouse,
-        store=outside.object_store,
-        locks=outside.locks,
-        salt=outside.salt,
-        content_hash=content_hash,
-        environment="dev",
-        now=datetime.now(UTC),
-    )
+    return erase_subject(outside, namespace, who)
 
 
 def test_a_transformer_is_fitted_again_once_its_input_has_lost_rows(shop: Shop) -> None:

@@ -37,6 +37,7 @@ def open_archive(path: Path, limits: Limits) -> tuple[zipfile.ZipFile, list[zipf
         with path.open("rb") as file:
             _refuse_large_directory(path, file, limits)
         archive = zipfile.ZipFile(path)
+    # zipfile's word for an archive of a later format, or of several volumes, is NotImplementedError.
     except (OSError, zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as problem:
         raise _refused(path, f"is no archive that can be read ({type(problem).__name__})") from None
     try:

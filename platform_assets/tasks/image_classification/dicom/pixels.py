@@ -101,7 +101,7 @@ def _decoded(
     syntax = header.transfer_syntax
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError:
+    except NotImplementedError:  # pydicom's word for a transfer syntax that it knows no decoder of
         raise FileProblemError(NO_DECODER) from None
     if not decoder.is_available:
         raise FileProblemError(NO_DECODER)

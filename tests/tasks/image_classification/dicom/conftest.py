@@ -10,6 +10,7 @@ def pytest_collection_modifyitems(items):
     try:
         import pydicom  # noqa: F401
     except ImportError:
+        # An extra that who works on other lines may leave out; the extra `dev`, which CI installs, brings it.
         missing = pytest.mark.skip(reason="no pydicom: install the extra `imaging`")
         for item in items:
             if "image_classification/dicom" in item.nodeid:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from platform_assets.tasks.image_classification.dicom.files import FileProblemError, SourceFiles
-from platform_assets.tasks.image_classification.dicom.judge import FileReport, judge_file, refused
+from platform_assets.tasks.image_classification.dicom.judge import FileReport, Keep, judge_file, refused
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from resources.process_tree import die_with_parent
 
@@ -27,7 +27,13 @@ _Read = tuple[str, bytes] | FileReport
 
 
 def in_processes(
-    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool, workers: int
+    source: SourceFiles,
+    rules: GateRules,
+    *,
+    salt: bytes,
+    with_pixels: bool,
+    workers: int,
+    keep: Keep | None = None,
 ) -> Iterator[FileReport]:
     """The reports of all files, in order. Files are read here and judged there.
 
@@ -37,8 +43,9 @@ def in_processes(
         salt: Of hashes.
         with_pixels: Whether the pixel stage follows the header stage.
         workers: Processes.
+        keep: As `judge_file` has it.
     """
-    judge = partial(_judge, rules=rules, salt=salt, with_pixels=with_pixels)
+    judge = partial(_judge, rules=rules, salt=salt, with_pixels=with_pixels, keep=keep)
     waiting: deque[tuple[list[_Read], Future[list[FileReport]]]] = deque()
     pool = _pool(workers)
     try:
@@ -87,11 +94,13 @@ def _batches(source: SourceFiles) -> Iterator[list[_Read]]:
         yield batch
 
 
-def _judge(batch: Sequence[_Read], rules: GateRules, salt: bytes, with_pixels: bool) -> list[FileReport]:  # noqa: FBT001
+def _judge(
+    batch: Sequence[_Read], *, rules: GateRules, salt: bytes, with_pixels: bool, keep: Keep | None
+) -> list[FileReport]:
     return [
         each
         if isinstance(each, FileReport)
-        else judge_file(each[1], rules, name=each[0], salt=salt, with_pixels=with_pixels)
+        else judge_file(each[1], rules, name=each[0], salt=salt, with_pixels=with_pixels, keep=keep)
         for each in batch
     ]
 

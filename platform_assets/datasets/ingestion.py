@@ -7,7 +7,7 @@ schema breaker, versions). What a row is, whose it is, and which rows must stay 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from platform_assets.datasets.batches import MOST_BATCH_ROWS
 from platform_assets.datasets.large_files import LargeRows, LargeSource, large_source, read_large
@@ -129,6 +129,15 @@ class Ingestion(Protocol[S_contra]):
         Raises:
             DatasetError: the sources do not fit together, or there are too few rows to split.
         """
+        ...
+
+
+@runtime_checkable
+class HoldsBack(Protocol[S_contra]):
+    """An `Ingestion` that does not let every file in: what it holds back is the line's quarantine."""
+
+    def released_by(self, spec: S_contra) -> str:
+        """The group of those who may let a file in all the same."""
         ...
 
 

@@ -424,9 +424,7 @@ class DatasetMaking:
                 yield self._check(domain, report.ge_run_id, snapshot_id=left.snapshot_id, **docs)
 
     def _schema_judged_alone(self, spec: DatasetSpec, dataset: DatasetVersion) -> dg.AssetCheckResult:
-        judged = schema_judged_again(
-            self.contract, self._raw(spec), run_name=self.run_name, salt=self.salt
-        )
+        judged = schema_judged_again(self.contract, self._raw(spec), run_name=self.run_name, salt=self.salt)
         subject, spoken_of = self._sources_as_they_are(dataset, judged.source_hash)
         self._record(subject, judged.result, judged.ge_run_id, alone=True)
         return self._check(judged.result, judged.ge_run_id, judged=spoken_of)

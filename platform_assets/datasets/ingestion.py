@@ -203,6 +203,15 @@ class Gated(Protocol[S_contra]):
         ...
 
 
+@runtime_checkable
+class HoldsBack(Protocol[S_contra]):
+    """An `Ingestion` that does not let every file in: what it holds back is the line's quarantine."""
+
+    def released_by(self, spec: S_contra) -> str:
+        """The group of those who may let a file in all the same."""
+        ...
+
+
 def sources_of(spec: DatasetSpec) -> list[tuple[str, str]]:
     """(URI, role) of every source; the role is train, test or shift."""
     others = ((spec.val_data_uri, "test"), (spec.shift_data_uri, "shift"))

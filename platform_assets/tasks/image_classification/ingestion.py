@@ -12,7 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from platform_assets.datasets.ingestion import PreparedRows, RawSource, SubjectColumn, Surroundings, sources_of
+from platform_assets.datasets.ingestion import (
+    PreparedRows,
+    RawSource,
+    SubjectColumn,
+    Surroundings,
+    sources_of,
+)
 from platform_assets.datasets.sources import sources_hash
 from platform_assets.fingerprint import code_version
 from platform_assets.ledger.ledger import fingerprint_of
@@ -21,7 +27,12 @@ from platform_assets.tasks.image_classification.dataset_spec import ImageDataset
 from platform_assets.tasks.image_classification.dicom.extra import require_imaging
 from platform_assets.tasks.image_classification.dicom.gate import check_files
 from platform_assets.tasks.image_classification.dicom.rules import load_rules
-from platform_assets.tasks.image_classification.judged_files import SUBJECT, JudgedFiles, RawImages, raw_images
+from platform_assets.tasks.image_classification.judged_files import (
+    SUBJECT,
+    JudgedFiles,
+    RawImages,
+    raw_images,
+)
 from platform_assets.tasks.image_classification.kept import Kept, KeptSpool, keeping
 from platform_assets.tasks.image_classification.sources import ImageSource, open_source
 from resources.row_batches import RowBatches
@@ -35,7 +46,9 @@ log = logging.getLogger(__name__)
 class ImageIngestion:
     """Rows of labelled images; patients are their subjects, known by a salted hash."""
 
-    description: Final = "X-rays that passed the gate, split by patient, published after the contract on all files passed."
+    description: Final = (
+        "X-rays that passed the gate, split by patient, published after the contract on all files passed."
+    )
     fields: Final = ("split", "labels", "stored_side_px")
 
     @cached_property
@@ -57,7 +70,9 @@ class ImageIngestion:
     def gate_hash(self, surroundings: Surroundings) -> str:
         """See `Gated.gate_hash`."""
         rules = load_rules(surroundings.contract)
-        return fingerprint_of(**rules.rule_set_hashes, ignore=sorted(rules.ignore), limits=rules.limits.model_dump())
+        return fingerprint_of(
+            **rules.rule_set_hashes, ignore=sorted(rules.ignore), limits=rules.limits.model_dump()
+        )
 
     def source_hash(self, spec: ImageDatasetSpec, surroundings: Surroundings) -> str:
         """See `Gated.source_hash`."""

@@ -86,9 +86,7 @@ def raw_images(
     """
     files = _files(source, report, kept, surroundings.salt)
     held = [
-        None
-        if each.verdict == "pass"
-        else HeldFile.of(file, each, name_hash)
+        None if each.verdict == "pass" else HeldFile.of(file, each, name_hash)
         for file, each, name_hash in zip(
             report.files, report.reports, files["name_hash"].to_pylist(), strict=True
         )
@@ -148,8 +146,9 @@ class JudgedFiles:
         import pyarrow as pa
 
         tables = [
-            each.files.append_column("source", pa.array([each.source.name] * each.files.num_rows, pa.string()))
-            .append_column("role", pa.array([each.role] * each.files.num_rows, pa.string()))
+            each.files.append_column(
+                "source", pa.array([each.source.name] * each.files.num_rows, pa.string())
+            ).append_column("role", pa.array([each.role] * each.files.num_rows, pa.string()))
             for each in sources
         ]
         table = pa.concat_tables(tables)
@@ -233,7 +232,9 @@ class JudgedFiles:
             members = np.flatnonzero(kept & (splits == split))
             if wanted is None or not len(members) or (split == "shift" and wanted > len(members)):
                 continue
-            strata = [f"{source}|{label}" for source, label in zip(sources[members], labels[members], strict=True)]
+            strata = [
+                f"{source}|{label}" for source, label in zip(sources[members], labels[members], strict=True)
+            ]
             _, groups = np.unique(strata, return_inverse=True)
             over = left_over(groups, split, wanted, seed=spec.split.seed, ids=(ids[at] for at in members))
             splits[members[over]] = "reserve"
@@ -280,7 +281,9 @@ class JudgedFiles:
         """What the contract is about: every file, with the split and label that it has as a row, null where it is none."""
         import pyarrow as pa
 
-        table = self.table.drop_columns(["split", "role", "findings", "rules", "likeness", LABEL, ADJUDICATED])
+        table = self.table.drop_columns(
+            ["split", "role", "findings", "rules", "likeness", LABEL, ADJUDICATED]
+        )
         told = self._dataset_table(splits)
         out = pa.array(~kept)
         for name in (LABEL, "split", "released"):

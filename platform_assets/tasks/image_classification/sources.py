@@ -131,7 +131,9 @@ def _beside(path: Path, labels: str) -> bytes:
                 raise DatasetError(f"{place} is larger than {_MOST_LABEL_BYTES:,} bytes; give it as Parquet")
             return archive.read(labels)
     except (FileNotFoundError, KeyError):
-        raise DatasetError(f"{place} is not there; put it beside the images, or name it by `labels`") from None
+        raise DatasetError(
+            f"{place} is not there; put it beside the images, or name it by `labels`"
+        ) from None
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as problem:
         raise DatasetError(f"{place} cannot be read ({type(problem).__name__})") from None
 

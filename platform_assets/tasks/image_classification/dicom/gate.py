@@ -188,9 +188,7 @@ def _judged_here(
         except FileProblemError as problem:
             yield refused(problem.rule, source.sha256(at))
         else:
-            yield judge_file(
-                content, rules, name=file.name, salt=salt, with_pixels=with_pixels, keep=keep
-            )
+            yield judge_file(content, rules, name=file.name, salt=salt, with_pixels=with_pixels, keep=keep)
 
 
 def _mark_duplicates(reports: list[FileReport], rules: GateRules) -> None:
@@ -240,7 +238,9 @@ def _add(
 
 
 def _row(at: int, file: SourceFile, report: FileReport, salt: bytes) -> dict[str, Any]:
-    names = {each for each in FileReport.__dataclass_fields__ if each not in ("findings", "is_nameable", "kept")}
+    names = {
+        each for each in FileReport.__dataclass_fields__ if each not in ("findings", "is_nameable", "kept")
+    }
     return {
         "file": at,
         "name_hash": name_hash(file.name, salt),

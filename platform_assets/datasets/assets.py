@@ -396,10 +396,19 @@ class DatasetMaking:
             self._record(f"{self.name}@{staged.content_hash}", domain, report.ge_run_id)
             yield self._check(domain, report.ge_run_id, **docs)
         if not report.passed:
-            raise ContractError(
-                refusal(self.line, [domain for domain in report.domains if domain.outcome != "pass"])
-            )
+            failed = [domain for domain in report.domains if domain.outcome != "pass"]
+            raise self._refused(failed)
         return report
+
+    def _refused(self, failed: list[DomainResult]) -> DatasetError:
+        """Opens the breaker, where what a gate looks at has another shape: single files may, and many may not."""
+        reason = refusal(self.line, failed)
+        if not isinstance(self.ingestion, Gated) or not {each.domain for each in failed}.intersection(
+            self.ingestion.domains
+        ):
+            return ContractError(reason)
+        state = trip(self.ledger, self.name, reason, self.circumstances, via="violation")
+        return BreakerOpenError(f"{reason}\n  {way_out(state)}")
 
     def judged_alone(self, spec: DatasetSpec, checks: Collection[str]) -> Iterator[Any]:
         """These checks, on the published version; nothing is published, and the breaker stays as it is."""

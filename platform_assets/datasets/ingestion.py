@@ -178,6 +178,11 @@ class Surroundings:
 class Gated(Protocol[S_contra]):
     """An ingestion whose sources are no tables: it reads them itself, and a gate may hold some of what it reads back."""
 
+    @property
+    def domains(self) -> Collection[str]:
+        """Domains of contracts about what the files are like: where one fails, they have changed shape."""
+        ...
+
     def gate_hash(self, surroundings: Surroundings) -> str:
         """Identity of the rules of its gate.
 
@@ -227,9 +232,7 @@ def opened(uri: str) -> Source | LargeSource:
     return large_source(uri) or open_source(uri)
 
 
-def current_source_hash(
-    spec: DatasetSpec, ingestion: "Ingestion[Any]", surroundings: Surroundings
-) -> str:
+def current_source_hash(spec: DatasetSpec, ingestion: "Ingestion[Any]", surroundings: Surroundings) -> str:
     """Hash of the sources as they are now.
 
     Raises:

@@ -27,6 +27,7 @@ from platform_assets.tasks.image_classification.dataset_spec import ImageDataset
 from platform_assets.tasks.image_classification.dicom.extra import require_imaging
 from platform_assets.tasks.image_classification.dicom.gate import check_files
 from platform_assets.tasks.image_classification.dicom.rules import load_rules
+from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS
 from platform_assets.tasks.image_classification.judged_files import (
     SUBJECT,
     JudgedFiles,
@@ -62,6 +63,15 @@ class ImageIngestion:
             ),
             "platform_assets.datasets.splits",
         )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """See `Gated.domains`."""
+        return tuple(domain.replace(".", "_") for domain in DOMAINS)
+
+    def released_by(self, spec: ImageDatasetSpec) -> str:
+        """See `HoldsBack.released_by`."""
+        return spec.released_by
 
     def subject(self, spec: ImageDatasetSpec) -> SubjectColumn:  # noqa: ARG002 - the same for every line
         """See `Ingestion.subject`."""
@@ -124,7 +134,7 @@ class ImageIngestion:
             DatasetError: the test source shares patients with the training sources, or a split has no image.
         """
         files = JudgedFiles.of([each for each in sources if isinstance(each, RawImages)], spec)
-        gone = np.array(is_erased(files.patients), dtype=bool)
+        gone = np.array(is_erased([each or "" for each in files.patients]), dtype=np.bool_)
         left_out = files.left_out()
         kept = ~gone & ~np.logical_or.reduce(list(left_out.values()))
         files.refuse_shared_patients(kept, spec.val_data_uri)

@@ -33,7 +33,7 @@ from platform_assets.datasets.splits import left_over
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.gate import GateReport, instance_hash
 from platform_assets.tasks.image_classification.held_back import HeldFile, held_back_rows
-from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL, label_columns
+from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL
 from platform_assets.tasks.image_classification.sources import OpenSource
 from resources.row_batches import RowBatches
 

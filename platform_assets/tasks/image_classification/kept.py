@@ -94,7 +94,8 @@ def _kept(
     if image is None:
         return Kept(str(drawn), detector)
     values = reduced(image.values, side_px)
-    return Kept(str(drawn), detector, *values.shape, values.astype("<u2").tobytes())
+    rows, columns = values.shape
+    return Kept(str(drawn), detector, rows, columns, values.astype("<u2").tobytes())
 
 
 class KeptSpool:

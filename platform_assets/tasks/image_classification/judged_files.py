@@ -30,6 +30,7 @@ from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.ingestion import RawSource, SubjectColumn, Surroundings
 from platform_assets.datasets.quarantine import Held, may_come_in
 from platform_assets.datasets.splits import left_over
+from platform_assets.reading.frames import to_frame
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.gate import GateReport, instance_hash
 from platform_assets.tasks.image_classification.held_back import HeldFile, held_back_rows
@@ -103,7 +104,7 @@ def raw_images(
     return RawImages(
         source.source(report.content_hash),
         role,
-        frame.to_pandas(types_mapper=None),
+        to_frame(frame, name=source.uri),
         files,
         tuple(None if let_in else each for each, let_in in zip(held, released, strict=True)),
         released,

@@ -22,6 +22,8 @@ _MOST_BYTES: Final = 8 << 20
 _AHEAD: Final = 2
 """Such batches a process; with the one that is being read they lie in memory."""
 
+_PRELOADED: Final = (__name__, "pydicom.pixels", "scipy.fft", "scipy.ndimage")
+
 _Read = tuple[str, bytes] | FileReport
 """Name and bytes of a file, or the report of one that cannot be read."""
 
@@ -66,8 +68,11 @@ def in_processes(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # A fork would take along whatever locks other threads hold.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+    # A fork of this process would take along whatever locks other threads hold. That of a server which has nothing but
+    # these modules does not, and takes them along, so that the second pool starts at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
 
 
 def _start() -> None:

@@ -48,7 +48,10 @@ class Sheet:
     def as_table(self) -> "pa.Table":
         """The table that is stored, as one about subjects (`put_unless_erased`)."""
         about = _About(
-            title=self.title, notes=self.notes, images=self.images.num_rows + self.erased, measures=self.measures
+            title=self.title,
+            notes=self.notes,
+            images=self.images.num_rows + self.erased,
+            measures=self.measures,
         )
         return self.images.replace_schema_metadata({_ABOUT: about.model_dump_json().encode()})
 

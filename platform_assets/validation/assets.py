@@ -412,7 +412,13 @@ def _sheet(
         return key, Sheet.of_bytes(store.get(key))
     threshold = threshold_of(model, evaluator, spec)
     sheet = made_sheet(
-        model, loaded.scorer, evaluator, own_test_rows(scored, model), spec, outside.warehouse, threshold=threshold
+        model,
+        loaded.scorer,
+        evaluator,
+        own_test_rows(scored, model),
+        spec,
+        outside.warehouse,
+        threshold=threshold,
     )
     _put_about_subjects(outside, key, sheet.as_table(), model)
     return key, sheet

@@ -13,9 +13,7 @@ _MOST_SLICES: Final = 22
 """More have no room; the report has them all."""
 
 
-def operating_points_picture(
-    labels: Labels, scores: Scores, points: Sequence[Mapping[str, Any]]
-) -> bytes:
+def operating_points_picture(labels: Labels, scores: Scores, points: Sequence[Mapping[str, Any]]) -> bytes:
     """The ROC curve with the points at which the model could be used, and the intervals of what is measured there.
 
     Args:
@@ -34,7 +32,12 @@ def operating_points_picture(
         ylim=(-0.01, 1.01),
     )
     tidy(axes)
-    axes.plot(*roc_curve(labels, scores), color=GREY, linewidth=1.4, label=f"AUC {roc_auc(labels, scores):.3f}, n = {labels.size:,}")
+    axes.plot(
+        *roc_curve(labels, scores),
+        color=GREY,
+        linewidth=1.4,
+        label=f"AUC {roc_auc(labels, scores):.3f}, n = {labels.size:,}",
+    )
     for mark, colour, point in zip(_MARKS, COLOURS, points, strict=False):
         x, y = 1 - point["specificity"], point["sensitivity"]
         # Of 1 − x, low and high change places.
@@ -67,10 +70,17 @@ def slices_picture(slices: Sequence[Mapping[str, Any]]) -> bytes:
     shown = slices[:_MOST_SLICES]
     names = [f"{each['slice']} (n = {each['n']:,})" for each in shown]
     lowest = min(
-        (each[f"{measure}_low"] for each in shown for measure in ("auc", "sensitivity", "specificity") if each[measure] is not None),
+        (
+            each[f"{measure}_low"]
+            for each in shown
+            for measure in ("auc", "sensitivity", "specificity")
+            if each[measure] is not None
+        ),
         default=0.0,
     )
-    for axes, measure in zip(figure.subplots(1, 3, sharey=True), ("auc", "sensitivity", "specificity"), strict=True):
+    for axes, measure in zip(
+        figure.subplots(1, 3, sharey=True), ("auc", "sensitivity", "specificity"), strict=True
+    ):
         tidy(axes)
         for at, each in enumerate(shown):
             if each[measure] is None:

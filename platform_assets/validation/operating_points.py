@@ -68,7 +68,11 @@ def operating_points(
     """
     at_specificity = _kept("specificity", labels, scores, clusters, seed)
     at_sensitivity = _kept("sensitivity", labels, scores, clusters, seed)
-    points = [at_specificity, at_sensitivity, _given("the model's threshold", labels, scores, threshold, clusters)]
+    points = [
+        at_specificity,
+        at_sensitivity,
+        _given("the model's threshold", labels, scores, threshold, clusters),
+    ]
     if fixed is not None:
         name = f"{KEPT:.0%} specificity on validation rows"
         points.append(_given(name, labels, scores, fixed, clusters))
@@ -136,16 +140,18 @@ def _from(counts: Counts) -> Counts:
     return above
 
 
-def _kept(
-    what: str, labels: Labels, scores: Scores, clusters: Clusters | None, seed: int
-) -> OperatingPoint:
+def _kept(what: str, labels: Labels, scores: Scores, clusters: Clusters | None, seed: int) -> OperatingPoint:
     """The point that keeps a specificity, or a sensitivity, of `KEPT` on these rows."""
     is_specificity = what == "specificity"
     statistic = (
-        partial(sensitivity_at, specificity=KEPT) if is_specificity else partial(specificity_at, sensitivity=KEPT)
+        partial(sensitivity_at, specificity=KEPT)
+        if is_specificity
+        else partial(specificity_at, sensitivity=KEPT)
     )
     threshold = (
-        threshold_at_specificity(labels, scores) if is_specificity else threshold_at_sensitivity(labels, scores)
+        threshold_at_specificity(labels, scores)
+        if is_specificity
+        else threshold_at_sensitivity(labels, scores)
     )
     drawn, _ = resampled(labels, scores, statistic, clusters=clusters, seed=seed)
     low, high = (float(end) for end in np.quantile(drawn, _QUANTILES))

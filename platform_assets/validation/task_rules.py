@@ -208,8 +208,12 @@ def _worst_slice(what: str, measure: str) -> Callable[[GateInputs, Condition], D
         judged = [each for each in measured if each.not_judged_because is None]
         left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
         if not judged:
-            raise ValidationError(f"no slice has rows enough to be judged: {'; '.join(left) or 'there are none'}")
-        ends = [(finite(f"the {what} of {each.slice}", getattr(each, f"{measure}_high")), each) for each in judged]
+            raise ValidationError(
+                f"no slice has rows enough to be judged: {'; '.join(left) or 'there are none'}"
+            )
+        ends = [
+            (finite(f"the {what} of {each.slice}", getattr(each, f"{measure}_high")), each) for each in judged
+        ]
         end, worst = min(ends, key=lambda each: each[0])
         holds = condition.holds(end)
         value, low = (getattr(worst, f"{measure}{suffix}") for suffix in ("", "_low"))
@@ -231,7 +235,9 @@ def _auc_within_views(inputs: GateInputs, condition: Condition) -> Decision:
     judged = [each for each in measured if each.not_judged_because is None]
     left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
     if not judged:
-        raise ValidationError(f"no view has rows enough to be judged: {'; '.join(left) or 'none was measured'}")
+        raise ValidationError(
+            f"no view has rows enough to be judged: {'; '.join(left) or 'none was measured'}"
+        )
     aucs = [(finite(f"the AUC of {each.slice}", each.auc), each) for each in judged]
     observed, worst = min(aucs, key=lambda each: each[0])
     holds = condition.holds(observed)

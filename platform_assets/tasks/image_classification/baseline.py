@@ -42,9 +42,13 @@ def classical_scores(
     from sklearn.preprocessing import StandardScaler
 
     if len(found := np.unique(labels)) < _BOTH:
-        raise ValidationError(f"baseline: all {labels.size} training labels are {found}, both classes are needed")
+        raise ValidationError(
+            f"baseline: all {labels.size} training labels are {found}, both classes are needed"
+        )
     if (side := train.shape[-1]) < _POOLED_SIDE:
-        raise ValidationError(f"baseline: images of {side} pixels a side are too small, {_POOLED_SIDE} are needed")
+        raise ValidationError(
+            f"baseline: images of {side} pixels a side are too small, {_POOLED_SIDE} are needed"
+        )
     scaler = StandardScaler()
     rows = scaler.fit_transform(described(train))
     model = LogisticRegression(C=_INVERSE_REGULARISATION, max_iter=300).fit(rows, labels)

@@ -6,7 +6,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from pydantic import JsonValue
 
 from platform_assets.fingerprint import code_version
@@ -14,7 +13,7 @@ from platform_assets.models.scorer import THRESHOLD, Scorer
 from platform_assets.sheets import Sheet
 from platform_assets.tasks.image_classification.baseline import classical_scores
 from platform_assets.tasks.image_classification.image_form import formed_rows
-from platform_assets.tasks.image_classification.judging_spec import ImageJudgingSpec
+from platform_assets.tasks.image_classification.judging_spec import ImageJudgingSpec, JudgedSpec
 from platform_assets.tasks.image_classification.metadata import metadata_scores
 from platform_assets.tasks.image_classification.saliency import BOX_COLUMNS
 from platform_assets.tasks.image_classification.sheet import errors_sheet
@@ -34,10 +33,10 @@ from platform_assets.validation.task_rules import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from platform_assets.tasks.image_classification.spec import ImageTrainingSpec
     from platform_assets.validation.clusters import Clusters
 
 PATIENT: Final = "patient"
@@ -87,36 +86,34 @@ class ImageEvaluator:
         mine = (f"{_FOLDER}.{name}" for name in ("sheet", "saliency", "saliency_tile"))
         return code_version("image examination", *mine, "platform_assets.validation.rates")
 
-    def baseline_name(self, spec: "ImageTrainingSpec") -> str:  # noqa: ARG002 - the same for every line
+    def baseline_name(self, spec: JudgedSpec) -> str:  # noqa: ARG002 - the same for every line
         """See `Evaluator.baseline_name`."""
         return "HOG and logistic regression"
 
-    def threshold(self, spec: "ImageTrainingSpec") -> float:  # noqa: ARG002 - the same for every line
+    def threshold(self, spec: JudgedSpec) -> float:  # noqa: ARG002 - the same for every line
         """See `Evaluator.threshold`."""
         return THRESHOLD
 
-    def profiled(self, spec: "ImageTrainingSpec") -> tuple[str, ...]:  # noqa: ARG002 - the same for every line
+    def profiled(self, spec: JudgedSpec) -> tuple[str, ...]:  # noqa: ARG002 - the same for every line
         """See `Evaluator.profiled`."""
         return ("brightness", "contrast")
 
-    def columns(self, features: "pa.Table", rows: "pa.Table", spec: "ImageTrainingSpec") -> "pa.Table":
+    def columns(self, features: "pa.Table", rows: "pa.Table", spec: JudgedSpec) -> "pa.Table":
         """See `Evaluator.columns`: what drift watches, what slices and boxes need, and which image each row is."""
         found = features.select(list(self.profiled(spec)))
         for name in _OF_DATASET:
             found = found.append_column(rows.schema.field(name), rows[name])
         return found
 
-    def cluster_unit(self, spec: "ImageTrainingSpec") -> str | None:  # noqa: ARG002 - the same for every line
+    def cluster_unit(self, spec: JudgedSpec) -> str | None:  # noqa: ARG002 - the same for every line
         """See `Evaluator.cluster_unit`."""
         return "patients"
 
-    def clusters(self, rows: "pa.Table", spec: "ImageTrainingSpec") -> "NDArray[np.integer[Any]]":  # noqa: ARG002
+    def clusters(self, rows: "pa.Table", spec: JudgedSpec) -> "NDArray[np.integer[Any]]":  # noqa: ARG002
         """See `Evaluator.clusters`: images of one patient."""
         return codes_of(rows[PATIENT])
 
-    def baseline(
-        self, train: "pa.Table", measured: "pa.Table", spec: "ImageTrainingSpec"
-    ) -> "NDArray[np.float64]":
+    def baseline(self, train: "pa.Table", measured: "pa.Table", spec: JudgedSpec) -> "NDArray[np.float64]":
         """See `Evaluator.baseline`: edges and coarse brightness of the images in the form that the model reads."""
         return classical_scores(
             formed_rows(train, spec), train["label"].to_numpy(), formed_rows(measured, spec)
@@ -126,7 +123,7 @@ class ImageEvaluator:
         self,
         train: "pa.Table",
         measured: "pa.Table",
-        spec: "ImageTrainingSpec",
+        spec: JudgedSpec,
         *,
         trained_with: Mapping[str, JsonValue],  # noqa: ARG002 - metadata know no settings
     ) -> "Mapping[str, NDArray[np.float64]]":
@@ -134,7 +131,7 @@ class ImageEvaluator:
         return {SCORE_OF_METADATA: metadata_scores(train, measured, spec.metadata)}
 
     def measures(
-        self, scored: "pa.Table", spec: "ImageTrainingSpec", *, reference: "pa.Table", threshold: float
+        self, scored: "pa.Table", spec: JudgedSpec, *, reference: "pa.Table", threshold: float
     ) -> Mapping[str, JsonValue]:
         """See `Evaluator.measures`: operating points, calibration, slices, views, metadata alone, and by finding."""
         labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
@@ -145,7 +142,12 @@ class ImageEvaluator:
             calibrated = calibration(labels, scores).model_dump(mode="json")
         return {
             **operating_points(
-                labels, scores, threshold=threshold, fixed=_fixed(reference), clusters=clusters, seed=_BOOTSTRAP_SEED
+                labels,
+                scores,
+                threshold=threshold,
+                fixed=_fixed(reference),
+                clusters=clusters,
+                seed=_BOOTSTRAP_SEED,
             ),
             "auc_of_metadata": alone.auc.value,
             "metadata_alone": alone.model_dump(mode="json"),
@@ -160,7 +162,7 @@ class ImageEvaluator:
         scorer: Scorer,
         features: "pa.Table",
         scored: "pa.Table",
-        spec: "ImageTrainingSpec",
+        spec: JudgedSpec,
         *,
         threshold: float,
     ) -> Sheet:
@@ -169,13 +171,18 @@ class ImageEvaluator:
         return errors_sheet(scorer, features, scored, spec, threshold=threshold, clusters=clusters)
 
     def of_model(
-        self, read: Callable[[str], bytes], spec: "ImageTrainingSpec"  # noqa: ARG002
+        self,
+        read: Callable[[str], bytes],  # noqa: ARG002
+        spec: JudgedSpec,  # noqa: ARG002
     ) -> Mapping[str, JsonValue]:
         """See `Evaluator.of_model`: nothing."""
         return {}
 
     def pictures(
-        self, scored: "pa.Table", measures: Mapping[str, JsonValue], spec: "ImageTrainingSpec"  # noqa: ARG002
+        self,
+        scored: "pa.Table",
+        measures: Mapping[str, JsonValue],
+        spec: JudgedSpec,  # noqa: ARG002
     ) -> Mapping[str, bytes]:
         """See `Evaluator.pictures`: operating points, and slices; images of patients stand in the sheet alone."""
         from platform_assets.validation.operating_pictures import operating_points_picture, slices_picture
@@ -201,9 +208,7 @@ def _fixed(reference: "pa.Table") -> float | None:
     return None
 
 
-def _metadata_alone(
-    scored: "pa.Table", spec: "ImageTrainingSpec", clusters: "Clusters | None"
-) -> MetadataAlone:
+def _metadata_alone(scored: "pa.Table", spec: JudgedSpec, clusters: "Clusters | None") -> MetadataAlone:
     labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
     by_metadata = scored[SCORE_OF_METADATA].to_numpy()
     alone = binary_metrics(labels, by_metadata, clusters=clusters, seed=_BOOTSTRAP_SEED)
@@ -220,7 +225,7 @@ def _metadata_alone(
 def _sliced(
     scored: "pa.Table",
     columns: "tuple[str, ...]",
-    spec: "ImageTrainingSpec",
+    spec: JudgedSpec,
     threshold: float,
     clusters: "Clusters | None",
 ) -> list[JsonValue]:

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from platform_assets.manifest import Many, Section
+from platform_assets.tasks.image_classification.model_spec import ImageFormSpec
 
 SliceColumn = Literal["view_position", "site", "sex", "age_band", "detector"]
 MetadataColumn = Literal[
@@ -45,3 +46,7 @@ class ImageJudgingSpec(Section):
                 "never covered"
             )
         return self
+
+
+class JudgedSpec(ImageFormSpec, ImageJudgingSpec):
+    """What an evaluator reads of a line's spec."""

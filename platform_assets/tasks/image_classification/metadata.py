@@ -21,9 +21,7 @@ _FEWEST_NAMED: Final = 10
 _BOTH: Final = 2
 
 
-def metadata_scores(
-    train: "pa.Table", measured: "pa.Table", columns: Sequence[str]
-) -> NDArray[np.float64]:
+def metadata_scores(train: "pa.Table", measured: "pa.Table", columns: Sequence[str]) -> NDArray[np.float64]:
     """Probability of label 1 of each measured row by its metadata alone, shape (rows,).
 
     A logistic regression: of texts, which of the values that training rows often have; of numbers, how many standard
@@ -42,7 +40,9 @@ def metadata_scores(
 
     labels = train["label"].to_numpy()
     if len(found := np.unique(labels)) < _BOTH:
-        raise ValidationError(f"metadata alone: all {labels.size} training labels are {found}, both are needed")
+        raise ValidationError(
+            f"metadata alone: all {labels.size} training labels are {found}, both are needed"
+        )
     parts = [_encoded(train[name], measured[name]) for name in columns]
     rows, others = (np.concatenate([each[at] for each in parts], axis=1) for at in (0, 1))
     if not rows.shape[1]:
@@ -71,7 +71,8 @@ def _named(
     first, second = (np.array([str(each) for each in column.to_pylist()]) for column in (train, measured))
     names, counts = np.unique(first, return_counts=True)
     frequent = names[counts >= _FEWEST_NAMED]
-    return tuple((each[:, None] == frequent).astype(np.float64) for each in (first, second))  # type: ignore[return-value]
+    of_first, of_second = ((each[:, None] == frequent).astype(np.float64) for each in (first, second))
+    return of_first, of_second
 
 
 def _scaled(

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from platform_assets.models.scorer import Scorer
+from platform_assets.tasks.image_classification.model_spec import ImageFormSpec
 from platform_assets.validation.clusters import Clusters
 from platform_assets.validation.rates import rate
 from platform_assets.validation.scorecard import Interval
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from platform_assets.tasks.image_classification.model_spec import ImageFormSpec
 
 BOX_COLUMNS: Final = ("box_top", "box_left", "box_bottom", "box_right")
 _LEAST: Final = 1e-9
@@ -147,7 +146,7 @@ def pointing(
     if not len(maps):
         return None
     peaks = np.array([peak(each) for each in maps]) + 0.5
-    hits = ((peaks >= boxes[:, :2]) & (peaks < boxes[:, 2:])).all(axis=1)
+    hits = np.logical_and(peaks >= boxes[:, :2], peaks < boxes[:, 2:]).sum(axis=1) == peaks.shape[1]
     found = rate(hits, clusters)
     assert found is not None
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -156,7 +155,7 @@ def pointing(
     )
 
 
-def formed_boxes(rows: "pa.Table", form: "ImageFormSpec", side: int) -> NDArray[np.float64]:
+def formed_boxes(rows: "pa.Table", form: ImageFormSpec, side: int) -> NDArray[np.float64]:
     """Where findings are once their image has its form: top, left, bottom and right in its pixels, shape (n, 4).
 
     NaN where a row has no box, or where the form has cut it away.
@@ -167,7 +166,9 @@ def formed_boxes(rows: "pa.Table", form: "ImageFormSpec", side: int) -> NDArray[
         side: Of that form.
     """
     boxes = np.stack([rows[name].to_numpy().astype(np.float64) for name in BOX_COLUMNS], axis=1)
-    size = np.stack([rows[name].to_numpy().astype(np.float64) for name in ("image_rows", "image_columns")], axis=1)
+    size = np.stack(
+        [rows[name].to_numpy().astype(np.float64) for name in ("image_rows", "image_columns")], axis=1
+    )
     match form.fit:
         case "stretch":
             scale, offset = side / size, np.zeros_like(size)
@@ -179,7 +180,7 @@ def formed_boxes(rows: "pa.Table", form: "ImageFormSpec", side: int) -> NDArray[
             longest = size.max(axis=1, keepdims=True)
             scale = np.repeat(side / longest, 2, axis=1)
             offset = (side - size * scale) / 2
-    formed = np.clip(boxes * np.tile(scale, 2) + np.tile(offset, 2), 0, side)
+    formed: NDArray[np.float64] = np.clip(boxes * np.tile(scale, 2) + np.tile(offset, 2), 0, side)
     gone = ~(formed[:, 2:] > formed[:, :2]).all(axis=1)
     formed[gone] = np.nan
     return formed

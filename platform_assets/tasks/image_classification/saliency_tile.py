@@ -38,7 +38,9 @@ def tile(
     strength = (strength / strength.max() if strength.max() > 0 else strength) * _STRONGEST
     grey = np.repeat(image[..., None].astype(np.float64), 3, axis=2)
     mixed = grey * (1 - strength[..., None]) + np.array(_WARM) * strength[..., None]
-    picture = Image.fromarray(np.rint(mixed).astype(np.uint8)).resize((len(image) * times,) * 2, Image.Resampling.BICUBIC)
+    picture = Image.fromarray(np.rint(mixed).astype(np.uint8)).resize(
+        (len(image) * times,) * 2, Image.Resampling.BICUBIC
+    )
     draw = ImageDraw.Draw(picture)
     if box is not None:
         top, left, bottom, right = (float(edge) * times for edge in box)

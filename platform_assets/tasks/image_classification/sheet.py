@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from platform_assets.models.scorer import Scorer
 from platform_assets.sheets import Sheet
+from platform_assets.tasks.image_classification.judging_spec import JudgedSpec
 from platform_assets.tasks.image_classification.saliency import (
     Occlusion,
     asking,
@@ -21,19 +21,23 @@ from platform_assets.validation.clusters import Clusters
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import JsonValue
 
-    from platform_assets.tasks.image_classification.spec import ImageTrainingSpec
 
 _SEED: Final = 20_262
 _SUBJECT: Final = "patient"
 _TITLE: Final = "What the most certain errors rest on"
+_HOW: Final = (
+    "Orange is what the answer rests on: squares of {side} pixels were filled with the mean of what surrounds them, and the "
+    "score fell. The ring is where it fell most, the green box where the finding is."
+)
 
 
 def errors_sheet(
     scorer: Scorer,
     features: "pa.Table",
     scored: "pa.Table",
-    spec: "ImageTrainingSpec",
+    spec: JudgedSpec,
     *,
     threshold: float,
     clusters: Clusters | None,
@@ -53,7 +57,7 @@ def errors_sheet(
     labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
     occlusion = Occlusion(spec.occlusion_px, spec.occlusion_stride_px)
     boxes = formed_boxes(scored, spec, spec.image_size)
-    has_box = np.isfinite(boxes).all(axis=1)
+    has_box = np.isfinite(boxes[:, 0])
     predicted = scores >= threshold
 
     def mapped(row: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -89,8 +93,7 @@ def errors_sheet(
     return Sheet(
         title=_TITLE,
         notes=(
-            f"Orange is what the answer rests on: squares of {occlusion.side} pixels were filled with the mean of what surrounds "
-            "them, and the score fell. The ring is where it fell most, the green box where the finding is.",
+            _HOW.format(side=occlusion.side),
             _believed(found.hits, found.asked, found.rate.low, found.rate.high, found.chance)
             if found
             else "No finding that the model has found has a box, so nobody knows how far these maps can be believed.",

@@ -245,6 +245,8 @@ class ReportVersion(AssetReference):
     """Object key of the reference profile that drift is measured against; None in older records."""
     pictures: tuple[str, ...] = ("roc", "calibration", "score-distribution")
     """Names of the PNG files beside the report, in reading order."""
+    sheet_key: str | None = None
+    """Object key of images of single rows, see `sheets`; None where the task shows none, and in older records."""
 
     @property
     def version(self) -> str:

@@ -41,7 +41,7 @@ def model_fingerprint(spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVe
         f"{spec.line}_model",
         code=trainer.code,
         config=identity_of(spec, trainer.fields) | {"mixed_precision": spec.resources.mixed_precision},
-        upstream={"features": features.version, **trainer.upstream(features.recipe)},
+        upstream={"features": features.version, **trainer.upstream(spec, features.recipe)},
     )
 
 

@@ -1,10 +1,10 @@
 """What a training spec says about training by steps."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from platform_assets.manifest import Section
+from platform_assets.manifest import AddedLater, Section
 
 
 class HyperParameters(Section):
@@ -18,6 +18,10 @@ class HyperParameters(Section):
     """The highest rate, reached after the warm-up."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the rate rises to that."""
+    schedule: Annotated[Literal["linear", "cosine"], AddedLater("linear")] = "linear"
+    """How the rate falls from there to 0 at the end: along a straight line, or along half a wave of the cosine."""
+    average_decay: Annotated[float, Field(ge=0, lt=1), AddedLater(0.0)] = 0.0
+    """What is kept is an average of the weights over the steps, of which each step leaves so much; 0: those of the last step."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """How much weights are pulled towards 0."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0

@@ -75,8 +75,8 @@ class Trainer(Protocol[S_contra, C]):
         """What `fit` is told."""
         ...
 
-    def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:
-        """Identity of what it starts from besides the features of this recipe, by name."""
+    def upstream(self, spec: S_contra, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:
+        """Identity of what a model of this spec starts from besides the features of this recipe, by name."""
         ...
 
     def config(self, spec: S_contra, recipe: Mapping[str, JsonValue]) -> C:

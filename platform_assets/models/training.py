@@ -4,7 +4,8 @@
 
 What is trained is the task's: a `TorchRecipe` brings rows, their form as tensors, the network and how fast each
 parameter learns. What makes it fast where nothing else is: batches of rows of similar size, half precision where the
-hardware has it.
+hardware has it. Where a recipe asks for an average of its weights over the steps (Polyak & Juditsky 1992), that is what
+is saved.
 
 Symbols: N rows, B rows in a global batch, W processes. Every process builds the same batches and takes every W-th row
 of each.
@@ -146,7 +147,7 @@ def train(
             if step < total_steps:
                 state.save_when_due(step)
     seconds = state.seconds
-    weights = _saved(recipe, network, output) if group.rank == 0 else ""
+    weights = _saved(recipe, learner.result, output) if group.rank == 0 else ""
     group.leave()
     return TrainingResult(
         output=output,
@@ -170,13 +171,24 @@ def _prepare_hardware(config: StepConfig) -> Hardware:
     return hardware
 
 
-def _linear_schedule(total_steps: int, warmup_fraction: float) -> Callable[[int], float]:
-    warmup = max(1, round(total_steps * warmup_fraction))
+def _schedule(config: HyperParameters, total_steps: int) -> Callable[[int], float]:
+    """What the highest rate is multiplied by at each step, counted from 0."""
+    warmup = max(1, round(total_steps * config.warmup_fraction))
 
     def factor(step: int) -> float:
-        return min((step + 1) / warmup, max(0.0, (total_steps - step) / max(1, total_steps - warmup)))
+        left = min(1.0, max(0.0, (total_steps - step) / max(1, total_steps - warmup)))
+        if config.schedule == "cosine":
+            left = (1 - math.cos(math.pi * left)) / 2
+        return min((step + 1) / warmup, left)
 
     return factor
+
+
+def _average(network: Any, decay: float) -> Any:
+    """A copy of the network that follows it slowly, buffers such as running means of layers too."""
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _finite(loss: float, step: int, total_steps: int) -> float:
@@ -203,11 +215,10 @@ class _Learner(Generic[R]):
 
         self._recipe = recipe
         self._network = network.train()
+        self._average = _average(network, config.average_decay) if config.average_decay else None
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(recipe.parameter_groups(network), fused=True)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, _linear_schedule(total_steps, config.warmup_fraction)
-        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, _schedule(config, total_steps))
         self._scaler = torch.amp.GradScaler(enabled=hardware.precision == "float16")
         self._config = config
         self._hardware = hardware
@@ -223,7 +234,13 @@ class _Learner(Generic[R]):
             "optimizer": self._optimizer,
             "schedule": self._schedule,
             "scaler": self._scaler,
+            **({} if self._average is None else {"average": self._average}),
         }
+
+    @property
+    def result(self) -> Any:
+        """The network that is kept."""
+        return self._network if self._average is None else self._average.module
 
     @property
     def rate(self) -> float:
@@ -254,6 +271,8 @@ class _Learner(Generic[R]):
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
+        if self._average is not None:
+            self._average.update_parameters(self._network)
         self.settled_step = step
         self._optimizer.zero_grad(set_to_none=True)
         return loss

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from platform_assets.sheets import SUFFIX
+
 _KINDS: Final = ("cards", "datasets", "reports")
 """Files of models are for machines, and large."""
 _LONGEST_KEY: Final = 768
@@ -15,6 +17,8 @@ _TYPES: Final = {
     ".png": "image/png",
     ".json": "application/json",
     ".jsonld": "application/ld+json",
+    # As a page that the server makes of it.
+    SUFFIX: "text/html; charset=utf-8",
 }
 
 
@@ -39,3 +43,8 @@ def content_type_of(key: str) -> str | None:
     name = key.rpartition("/")[2]
     stem, dot, suffix = name.rpartition(".")
     return _TYPES.get(dot + suffix) if stem else None
+
+
+def is_sheet(key: str) -> bool:
+    """Whether the object holds images of single rows, of which the server makes a page."""
+    return key.endswith(SUFFIX)

@@ -122,6 +122,8 @@ class LineView:
     card_key: str | None = None
     docs_key: str | None = None
     pictures: tuple[Picture, ...] = ()
+    sheet_key: str | None = None
+    """Of the images of single rows in the newest version's report; None where there are none."""
     drift_picture: Picture | None = None
 
     @property
@@ -342,6 +344,7 @@ def _view(
         card_key=looking.newest_card(line.name, newest) or (active.card_key if active else None),
         docs_key=_docs_key(looking.env, line.name, told.docs),
         pictures=pictures,
+        sheet_key=newest.report.sheet_key if newest else None,
         drift_picture=looking.drift_picture(line.name),
     )
 

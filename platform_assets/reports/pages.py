@@ -1,5 +1,6 @@
 """The server's own pages: HTML that needs no script, in which every text of others is escaped."""
 
+import base64
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.reports.overview import LineView, Overview
+from platform_assets.sheets import Sheet
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,6 +27,20 @@ def front_page(overview: Overview) -> str:
 def line_page(overview: Overview, line: LineView) -> str:
     """One line: what ails it, its releases, verdicts and pictures."""
     return _rendered("line.html.j2", overview=overview, line=line, root="../")
+
+
+def sheet_page(sheet: Sheet, *, depth: int) -> str:
+    """Images of single rows, as far as whoever they show was not erased.
+
+    Args:
+        sheet: What is left of it.
+        depth: Levels of the page below the front page, from which the way there is told.
+    """
+    groups = {
+        group: [{**each, "png": base64.b64encode(each["png"]).decode("ascii")} for each in images]
+        for group, images in sheet.groups().items()
+    }
+    return _rendered("sheet.html.j2", sheet=sheet, groups=groups, root="../" * depth)
 
 
 def problem_page(status: int, sentence: str, *, path: str = "/") -> str:

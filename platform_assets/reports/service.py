@@ -22,9 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.reports.hosts import is_ours
-from platform_assets.reports.openable import content_type_of, openable_key
+from platform_assets.reports.openable import content_type_of, is_sheet, openable_key
 from platform_assets.reports.overview import Overview
-from platform_assets.reports.pages import front_page, line_page, problem_page, style
+from platform_assets.reports.pages import front_page, line_page, problem_page, sheet_page, style
+from platform_assets.sheets import Sheet
 from resources.errors import PlatformError
 from resources.object_store import ObjectMissingError, ObjectStore
 from resources.outages import outage_of
@@ -109,7 +110,9 @@ def report_server(
         if key is None:
             raise HTTPException(404, "There is no page, picture or document of this name.")
         found = await _asked(_read, store, key, request.headers.get("if-none-match", ""))
-        headers = {"ETag": found.etag, "Content-Security-Policy": _OBJECT_POLICY}
+        headers = {"ETag": found.etag}
+        if not is_sheet(key):
+            headers["Content-Security-Policy"] = _OBJECT_POLICY
         if not found.media_type:
             return Response(status_code=304, headers=headers)
         return _Pieces(found.content, media_type=found.media_type, headers=headers)
@@ -197,7 +200,13 @@ def _read(store: ObjectStore, key: str, known: str) -> _Stored:
         raise HTTPException(
             413, f"This object has {info.size_bytes:,} bytes, and at most {_LARGEST_BYTES:,} are shown here."
         )
-    return _Stored(store.get(key), content_type_of(key) or "", etag)
+    content = store.get(key)
+    if is_sheet(key):
+        try:
+            content = sheet_page(Sheet.of_bytes(content), depth=key.count("/") + 1).encode()
+        except ValueError as problem:
+            raise HTTPException(500, f"This sheet cannot be shown: {problem}.") from None
+    return _Stored(content, content_type_of(key) or "", etag)
 
 
 def _problem(

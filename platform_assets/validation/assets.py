@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import dagster as dg
@@ -16,9 +17,11 @@ from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.governance.verdict import Verdict, record
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.manifest import identity_of
+from platform_assets.models.scorer import Scorer
 from platform_assets.models.trainer import AnyTrainer
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import ModelVersion, ReportVersion
+from platform_assets.sheets import Sheet
 from platform_assets.shown import shown_table
 from platform_assets.step import (
     evaluation_of,
@@ -30,11 +33,18 @@ from platform_assets.step import (
     published_reference,
     with_overrides,
 )
-from platform_assets.validation.evaluator import Evaluator
+from platform_assets.validation.evaluator import Evaluator, Examining
+from platform_assets.validation.examining import made_sheet, sheet_name
 from platform_assets.validation.gate import Gate, GateResult, rules_with
 from platform_assets.validation.production import ProductionScores, production_scores
 from platform_assets.validation.reference import reference_profile
-from platform_assets.validation.report import ValidationReport, assess, own_rows, own_test_rows
+from platform_assets.validation.report import (
+    ValidationReport,
+    assess,
+    own_rows,
+    own_test_rows,
+    threshold_of,
+)
 from platform_assets.validation.scoring import scored_rows, training_sources
 from platform_assets.validation.spec import OVERRIDABLE, ReferenceSpec
 from resources.object_store import ObjectStore
@@ -178,6 +188,7 @@ def validation_asset(
                 gate_rule_sets={result.rule_set: result.rule_set_hash for result in report.gates},
                 profile_key=profile_key,
                 pictures=tuple(pictures),
+                sheet_key=found.sheet_key,
             )
             yield materialized(
                 version,
@@ -193,6 +204,11 @@ def validation_asset(
                     "reference_profile": store.uri(profile_key),
                     "reference_columns": list(profile.columns),
                     "reference_rows": profile.columns["score"].rows,
+                    **(
+                        {"sheet": dg.MetadataValue.url(outside.report_url(found.sheet_key))}
+                        if found.sheet_key
+                        else {}
+                    ),
                     **_shown(report, pictures),
                 },
             )
@@ -207,6 +223,8 @@ class _Assessed:
     folder: str
     """Of the keys of its reports."""
     scores_key: str
+    sheet_key: str | None
+    """None where the task shows no single rows."""
     scored: "pa.Table"
     production: ProductionScores | None
     report: ValidationReport
@@ -223,7 +241,9 @@ def _assessed(
     store, line = outside.object_store, model.features.dataset.line
     folder = f"reports/{outside.env}/{line}/{model.version[:16]}"
     scores_key = f"{folder}/{scores_name(evaluator, spec)}"
-    scored = _scores(outside, model, scores_key, evaluator, trainer, spec)
+    loaded = _Loaded(store, model, trainer)
+    scored = _scores(outside, loaded, scores_key, evaluator, spec)
+    sheet = _sheet(outside, loaded, scores_key, evaluator, scored, spec)
     active = releases.active(outside.ledger, line)
     production = (
         None
@@ -241,9 +261,12 @@ def _assessed(
         training_sources=training_sources(model, outside.warehouse),
         production=production,
         now=datetime.now(UTC),
-        of_model=evaluator.of_model(lambda file: store.get(f"{model.object_prefix}/{file}"), spec),
+        of_model={
+            **evaluator.of_model(lambda file: store.get(f"{model.object_prefix}/{file}"), spec),
+            **(sheet[1].measures if sheet else {}),
+        },
     )
-    return _Assessed(folder, scores_key, scored, production, report)
+    return _Assessed(folder, scores_key, sheet[0] if sheet else None, scored, production, report)
 
 
 def _judged(
@@ -341,30 +364,72 @@ def report_pictures(
     }
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A model whose files are read when it is first asked."""
+
+    store: ObjectStore
+    model: ModelVersion
+    trainer: AnyTrainer
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The model as it was trained: on a GPU, or in mixed precision, where it was."""
+        training = self.model.training
+        return self.trainer.load(
+            self.store.folder(self.model.object_prefix),
+            gpu=int(training["device"] == "cuda"),
+            mixed_precision=training["precision"] in {"bfloat16", "float16"},
+        )
+
+
 def _scores(
-    outside: OutsideSystems,
-    model: ModelVersion,
-    key: str,
-    evaluator: Evaluator[Any],
-    trainer: AnyTrainer,
-    spec: BaseModel,
+    outside: OutsideSystems, loaded: _Loaded, key: str, evaluator: Evaluator[Any], spec: BaseModel
 ) -> "pa.Table":
     """The model's and the baseline's scores, computed once for a model and what `scores_name` tells apart."""
     import pyarrow.parquet as pq
 
-    store, dataset = outside.object_store, model.features.dataset
+    if outside.object_store.exists(key):
+        return pq.read_table(io.BytesIO(outside.object_store.get(key)))
+    scored = scored_rows(loaded.model, loaded.scorer, evaluator, spec, outside.warehouse)
+    _put_about_subjects(outside, key, scored, loaded.model)
+    return scored
+
+
+def _sheet(
+    outside: OutsideSystems,
+    loaded: _Loaded,
+    scores_key: str,
+    evaluator: Evaluator[Any],
+    scored: "pa.Table",
+    spec: BaseModel,
+) -> tuple[str, Sheet] | None:
+    """What the model shows of single rows and where it lies, made once for its scores; None where the task shows none."""
+    if not isinstance(evaluator, Examining):
+        return None
+    key, store, model = sheet_name(scores_key, evaluator.examining_code), outside.object_store, loaded.model
     if store.exists(key):
-        return pq.read_table(io.BytesIO(store.get(key)))
-    scorer = trainer.load(
-        store.folder(model.object_prefix),
-        gpu=int(model.training["device"] == "cuda"),
-        mixed_precision=model.training["precision"] in {"bfloat16", "float16"},
+        return key, Sheet.of_bytes(store.get(key))
+    threshold = threshold_of(model, evaluator, spec)
+    sheet = made_sheet(
+        model,
+        loaded.scorer,
+        evaluator,
+        own_test_rows(scored, model),
+        spec,
+        outside.warehouse,
+        threshold=threshold,
     )
-    scored = scored_rows(model, scorer, evaluator, spec, outside.warehouse)
+    _put_about_subjects(outside, key, sheet.as_table(), model)
+    return key, sheet
+
+
+def _put_about_subjects(outside: OutsideSystems, key: str, rows: "pa.Table", model: ModelVersion) -> None:
+    dataset = model.features.dataset
     put_unless_erased(
-        store,
+        outside.object_store,
         key,
-        scored,
+        rows,
         namespace=dataset.subject_namespace,
         column=dataset.subject_column,
         gdpr_class=dataset.gdpr_class,
@@ -374,7 +439,6 @@ def _scores(
         salt=outside.salt,
         locks=outside.locks,
     )
-    return scored
 
 
 def _put(store: ObjectStore, key: str, content: bytes, model: ModelVersion) -> None:

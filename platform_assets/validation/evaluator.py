@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, JsonValue
 
+from platform_assets.models.scorer import Scorer
+from platform_assets.sheets import Sheet
 from platform_assets.validation.gate import Rule
 
 if TYPE_CHECKING:
@@ -154,5 +156,31 @@ class Comparing(Protocol[S_contra]):
 
         Raises:
             ValidationError: another cannot be trained.
+        """
+        ...
+
+
+@runtime_checkable
+class Examining(Protocol[S_contra]):
+    """An evaluator that asks the model about rows that it changes, to see what answers rest on."""
+
+    @property
+    def examining_code(self) -> str:
+        """Version of the code that asks."""
+        ...
+
+    def examined(
+        self, scorer: Scorer, features: "pa.Table", scored: "pa.Table", spec: S_contra, *, threshold: float
+    ) -> Sheet:
+        """Images of rows, each with its subject, and the measures that were made on the way; done once for a model.
+
+        Its measures join those of the report. Its images stand in the sheet alone, which erasures reach.
+
+        Args:
+            scorer: The model.
+            features: Test rows of the line's own sources, as the model reads them.
+            scored: The same rows with all columns of scored rows, in the same order.
+            spec: The line's spec.
+            threshold: A score of at least this predicts label 1.
         """
         ...

@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict
 
 from platform_assets.validation.clusters import Clusters
 from platform_assets.validation.metrics import Labels, Scores, binary_metrics
+from platform_assets.validation.rates import design_effect
 from platform_assets.validation.scorecard import Interval
 
 MISSING: Final = "missing"
@@ -139,7 +140,7 @@ class _Rate(NamedTuple):
         of_cluster = cells.confusion[:, sorted(set(counted) & set(among))].sum(axis=1)
         rows_of_cluster = cells.confusion[:, among].sum(axis=1)
         hits, rows = int(of_cluster.sum()), int(rows_of_cluster.sum())
-        effect = _design_effect(of_cluster, rows_of_cluster) if cells.clustered else 1.0
+        effect = design_effect(of_cluster, rows_of_cluster) if cells.clustered else 1.0
         drawn = rng.beta(hits / effect + 0.5, (rows - hits) / effect + 0.5, size=_DRAWS)
         return cls(hits, rows, effect, drawn)
 
@@ -272,19 +273,6 @@ def _cells(labels: Labels, predicted: "NDArray[np.bool_]", clusters: Clusters | 
     codes = np.unique(clusters.codes, return_inverse=True)[1]
     counts = np.bincount(4 * codes + places, minlength=4 * (codes.max() + 1)).reshape(-1, 4)
     return _Cells(counts, clustered=True)
-
-
-def _design_effect(hits: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
-    """Of a rate, by its hits and rows in each cluster; at least 1."""
-    held, among = int(np.count_nonzero(rows)), int(rows.sum())
-    if held < _FEWEST_GROUPS:
-        # As good as one row.
-        return float(max(among, 1))
-    rate = float(hits.sum()) / among
-    if rate in (0, 1):
-        return among / held
-    between = held / (held - 1) * float(((hits - rate * rows) ** 2).sum()) / among**2
-    return max(1.0, float(between / (rate * (1 - rate) / among)))
 
 
 def _mean_error(values: NDArray[np.float64], clusters: Clusters | None) -> float:

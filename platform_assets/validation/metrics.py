@@ -12,7 +12,7 @@ too narrow. So they are drawn together (the cluster bootstrap of Rutter 2000, Ac
 are `FEWEST_CLUSTERS` of each class to draw from; with fewer its spread is itself a matter of chance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +25,9 @@ from platform_assets.validation.errors import ValidationError
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
 Scores: TypeAlias = NDArray[np.float64]
+
+Counts: TypeAlias = NDArray[np.int64]
+"""Rows at each distinct score, ascending; shape (…, K)."""
 
 ROWS: Final = "rows"
 """What an interval is made of where no rows are known to depend on each other."""
@@ -220,6 +223,44 @@ def paired_auc_difference(
     return difference, float(low), float(high)
 
 
+def resampled(
+    labels: Labels,
+    scores: Scores,
+    statistic: Callable[[Counts, Counts], NDArray[np.float64]],
+    *,
+    clusters: Clusters | None = None,
+    bootstrap_samples: int = 1000,
+    seed: int,
+) -> tuple[NDArray[np.float64], str]:
+    """A statistic of the ROC curve on stratified resamples, shape (B,), and what these were made of, for people.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Any finite numbers, higher meaning label 1, shape (n,).
+        statistic: Of the rows of label 1 and of label 0 at each distinct score; (…, K) gives (…).
+        clusters: Which rows depend on each other; none do if None.
+        bootstrap_samples: Number of resamples B.
+        seed: Of the resampling.
+
+    Raises:
+        ValidationError: As `roc_auc`.
+    """
+    _check(labels, scores)
+    codes, made_of = _drawn_by(labels, clusters)
+    (found,) = _resampled(labels, [scores], codes, statistic, samples=bootstrap_samples, seed=seed)
+    return found, made_of
+
+
+def counts_by_score(labels: Labels, scores: Scores) -> tuple[Scores, Counts, Counts]:
+    """The distinct scores, ascending, and the rows of label 1 and of label 0 at each of them; each (K,).
+
+    Raises:
+        ValidationError: As `roc_auc`.
+    """
+    _check(labels, scores)
+    return np.unique(scores), *_counts_by_score(labels, scores)
+
+
 def roc_curve(labels: Labels, scores: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rate at each distinct threshold, from (0, 0) to (1, 1); each (K + 1,).
 
@@ -315,15 +356,28 @@ def _resampled_aucs(
     samples: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """AUC of each of the `scores` on the same stratified resamples; (len(scores), B).
+    """AUC of each of the `scores` on the same stratified resamples; (len(scores), B)."""
+    return _resampled(labels, scores, clusters, _auc_of_counts, samples=samples, seed=seed)
+
+
+def _resampled(
+    labels: Labels,
+    scores: Sequence[Scores],
+    clusters: NDArray[np.int64] | None,
+    statistic: Callable[[Counts, Counts], NDArray[np.float64]],
+    *,
+    samples: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """A statistic of each of the `scores` on the same stratified resamples; (len(scores), B).
 
     Scores are ranked once. A resample only changes how many rows of each class stand at each rank,
-    and the AUC follows from those counts without sorting again.
+    and the statistic follows from those counts without sorting again.
     """
     rng = np.random.default_rng(seed)
     classes = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     ranked = [np.unique(one, return_inverse=True) for one in scores]
-    aucs = np.empty((len(scores), samples))
+    found = np.empty((len(scores), samples))
     chunk = max(1, _RESAMPLED_CELLS // labels.size)
     if clusters is not None:
         held = np.stack([np.bincount(clusters, labels == label) > 0 for label in (1, 0)])
@@ -345,8 +399,8 @@ def _resampled_aucs(
                 for distinct, ranks in ranked
             ]
         for one, (positives, negatives) in enumerate(counted):
-            aucs[one, start : start + size] = _auc_of_counts(positives, negatives)
-    return aucs
+            found[one, start : start + size] = statistic(positives, negatives)
+    return found
 
 
 def _strata(held: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

@@ -128,7 +128,7 @@ def assess(
     of_test = clusters.of(tested) if clusters else None
     of_own = of_test.of(own) if of_test else None
     own_sources = sorted(set(test["source"][own].tolist()))
-    labels, scores, threshold = test["label"][own], test["score"][own], _threshold(model, evaluator, spec)
+    labels, scores, threshold = test["label"][own], test["score"][own], threshold_of(model, evaluator, spec)
     measured = partial(binary_metrics, labels, clusters=of_own, seed=_BOOTSTRAP_SEED)
     metrics = measured(scores, threshold=threshold)
     simple = measured(test["baseline_score"][own])
@@ -197,7 +197,7 @@ def assess(
     )
 
 
-def _threshold(model: ModelVersion, evaluator: Evaluator[Any], spec: BaseModel) -> float:
+def threshold_of(model: ModelVersion, evaluator: Evaluator[Any], spec: BaseModel) -> float:
     """The one that the model answers by: a run may have trained it with another than the spec's."""
     trained_with = model.training.get("threshold")
     return trained_with if isinstance(trained_with, float) else evaluator.threshold(spec)

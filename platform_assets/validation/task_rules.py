@@ -8,11 +8,20 @@
 | auc_behind_challenger | `challenger` |
 | coefficients_agree | `coefficients` |
 | auc_gain_from_transformers | `without_transformers` |
+| sensitivity_at_90_specificity, specificity_at_90_sensitivity | themselves, `operating_points` |
+| worst_slice_auc, worst_slice_sensitivity, worst_slice_specificity | `slices` |
+| auc_within_views | `views` |
+| auc_above_metadata | `metadata_alone` |
 
 The rules of fairness decide on the end of an interval that speaks for the model (see `fairness`): they fail what chance does
 not explain, so a small group passes by being small. `min_rows` is what says how small is too small, and where no two
 groups have so many rows a rule is an error. How far a scorecard is behind its challenger, and what transformers gain, is
-decided on the difference itself, as a drop from production is: its interval is paired, so it is narrow, and it is told.
+decided on the difference itself, as a drop from production is: its interval is paired, so it is narrow, and it is told. So is
+what a model knows beyond the metadata of its images.
+
+The rules of slices decide on the upper end of an interval for the same reason as those of fairness: what fails is worse for
+sure. Slices that have too few rows to be judged are named; where none has enough, a rule is an error. Within views the AUC
+itself decides, as of all rows, since a model that has learnt nothing but the view has none to speak of there.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +42,9 @@ from platform_assets.validation.gate import (
     finite,
     is_or_is_not,
 )
+from platform_assets.validation.operating_points import OperatingPoint
 from platform_assets.validation.scorecard import Interval, Stability
+from platform_assets.validation.slices import Part
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -59,6 +70,18 @@ class WithoutTransformers(BaseModel):
     """The model's AUC minus this one's, with the 95 % interval of the paired rows."""
 
 
+class MetadataAlone(BaseModel):
+    """A model of what is known of images without looking at them, on the same rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    auc: Interval
+    ahead: Interval
+    """The model's AUC minus this one's, with the 95 % interval of the paired rows."""
+    read: tuple[str, ...]
+    """Columns that it reads."""
+
+
 class CoefficientSign(BaseModel):
     """Whether a coefficient says what its characteristic says."""
 
@@ -70,6 +93,8 @@ class CoefficientSign(BaseModel):
 
 
 _SIGNS: Final = TypeAdapter(tuple[CoefficientSign, ...])
+_PARTS: Final = TypeAdapter(tuple[Part, ...])
+_POINTS: Final = TypeAdapter(tuple[OperatingPoint, ...])
 
 
 def _measured(inputs: GateInputs, name: str, model: type[M]) -> M:
@@ -160,6 +185,85 @@ def _auc_gain_from_transformers(inputs: GateInputs, condition: Condition) -> Dec
     )
 
 
+def _at_operating_point(what: str, kept: str) -> Callable[[GateInputs, Condition], Decision]:
+    def decide(inputs: GateInputs, condition: Condition) -> Decision:
+        points = _POINTS.validate_python(inputs.measures.get("operating_points") or ())
+        point = next((each for each in points if each.point == f"90% {kept}"), None)
+        observed = finite(f"the {what} at 90 % {kept}", getattr(point, what, None))
+        holds = condition.holds(observed)
+        low, high = getattr(point, f"{what}_low"), getattr(point, f"{what}_high")
+        interval = f"95 % interval {low:.3f} to {high:.3f}"
+        return Decision(
+            holds,
+            observed,
+            f"{what} {observed:.4f} at 90 % {kept} {is_or_is_not(holds)} {condition} ({interval}, n = {inputs.test_metrics.n})",
+        )
+
+    return decide
+
+
+def _worst_slice(what: str, measure: str) -> Callable[[GateInputs, Condition], Decision]:
+    def decide(inputs: GateInputs, condition: Condition) -> Decision:
+        measured = _PARTS.validate_python(inputs.measures.get("slices") or ())
+        judged = [each for each in measured if each.not_judged_because is None]
+        left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
+        if not judged:
+            raise ValidationError(
+                f"no slice has rows enough to be judged: {'; '.join(left) or 'there are none'}"
+            )
+        ends = [
+            (finite(f"the {what} of {each.slice}", getattr(each, f"{measure}_high")), each) for each in judged
+        ]
+        end, worst = min(ends, key=lambda each: each[0])
+        holds = condition.holds(end)
+        value, low = (getattr(worst, f"{measure}{suffix}") for suffix in ("", "_low"))
+        others = f"; not judged: {', '.join(left)}" if left else ""
+        worse = [each.slice for high, each in ends if not condition.holds(high) and each is not worst]
+        also = f"; nor is that of {', '.join(worse)}" if worse else ""
+        return Decision(
+            holds,
+            end,
+            f"{what} of {worst.slice} {value:.3f}, 95 % interval {low:.3f} to {end:.3f} (n = {worst.n}), the least of "
+            f"{len(judged)} slices: its upper end {is_or_is_not(holds)} {condition}{also}{others}",
+        )
+
+    return decide
+
+
+def _auc_within_views(inputs: GateInputs, condition: Condition) -> Decision:
+    measured = _PARTS.validate_python(inputs.measures.get("views") or ())
+    judged = [each for each in measured if each.not_judged_because is None]
+    left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
+    if not judged:
+        raise ValidationError(
+            f"no view has rows enough to be judged: {'; '.join(left) or 'none was measured'}"
+        )
+    aucs = [(finite(f"the AUC of {each.slice}", each.auc), each) for each in judged]
+    observed, worst = min(aucs, key=lambda each: each[0])
+    holds = condition.holds(observed)
+    others = f"; not judged: {', '.join(left)}" if left else ""
+    return Decision(
+        holds,
+        observed,
+        f"AUC {observed:.4f} within {worst.slice}, the least of {len(judged)} views, {is_or_is_not(holds)} {condition} "
+        f"(95 % interval {worst.auc_low:.3f} to {worst.auc_high:.3f}, n = {worst.n}){others}",
+    )
+
+
+def _auc_above_metadata(inputs: GateInputs, condition: Condition) -> Decision:
+    alone = _measured(inputs, "metadata_alone", MetadataAlone)
+    auc = finite("the AUC on the test split", inputs.test_metrics.auc)
+    observed = round(auc - finite("the AUC of metadata alone", alone.auc.value), AUC_DECIMALS)
+    holds = condition.holds(observed)
+    interval = f"95 % interval {alone.ahead.low:.3f} to {alone.ahead.high:.3f}"
+    return Decision(
+        holds,
+        observed,
+        f"the AUC is {observed:.4f} above that of metadata alone, {alone.auc.value:.4f} to {auc:.4f}, which "
+        f"{is_or_is_not(holds)} {condition} ({interval}, n = {inputs.test_metrics.n})",
+    )
+
+
 def _coefficients_agree(inputs: GateInputs, condition: Condition) -> Decision:
     measured = inputs.measures.get("coefficients")
     if measured is None:
@@ -220,3 +324,24 @@ TRANSFORMER_RULES: Final[Mapping[str, Rule]] = {
     "auc_gain_from_transformers": Rule(_auc_gain_from_transformers, operators=(">", ">="), version=1),
 }
 """Of models that read what transformers make."""
+OPERATING_RULES: Final[Mapping[str, Rule]] = {
+    "sensitivity_at_90_specificity": Rule(
+        _at_operating_point("sensitivity", "specificity"), operators=(">", ">="), version=1
+    ),
+    "specificity_at_90_sensitivity": Rule(
+        _at_operating_point("specificity", "sensitivity"), operators=(">", ">="), version=1
+    ),
+}
+"""Of models that are used at one threshold."""
+_OF_SLICES: Final = ("slices", "slice_min_rows", "slice_min_of_label")
+SLICE_RULES: Final[Mapping[str, Rule]] = {
+    f"worst_slice_{measure}": Rule(
+        _worst_slice(what, measure), operators=(">", ">="), version=1, fields=_OF_SLICES
+    )
+    for what, measure in (("AUC", "auc"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
+}
+SHORTCUT_RULES: Final[Mapping[str, Rule]] = {
+    "auc_within_views": Rule(_auc_within_views, operators=(">", ">="), version=1, fields=_OF_SLICES[1:]),
+    "auc_above_metadata": Rule(_auc_above_metadata, operators=(">", ">="), version=1, fields=("metadata",)),
+}
+"""Of models of images, which may know the device instead of the finding."""

@@ -482,7 +482,7 @@ class TrainerContract:
         assert (
             set(trainer.fields) <= type(spec).model_fields.keys()
         )  # one added later may be no part of the identity
-        assert all(trainer.upstream(features.recipe).values())
+        assert all(trainer.upstream(spec, features.recipe).values())
         assert trainer.code
         assert trainer.description
 

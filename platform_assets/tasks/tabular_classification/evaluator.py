@@ -77,7 +77,7 @@ class TabularEvaluator:
     @cached_property
     def code(self) -> str:
         """See `Evaluator.code`."""
-        domain = ("scorecard", "fairness", "task_rules", "scorecard_pictures")
+        domain = ("scorecard", "fairness", "rates", "task_rules", "scorecard_pictures")
         return code_version(
             "table evaluation",
             *_SCORING,

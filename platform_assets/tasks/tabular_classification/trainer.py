@@ -77,7 +77,7 @@ class TabularTrainer:
             ),
         )
 
-    def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - it starts from nothing
+    def upstream(self, spec: TabularTrainingSpec, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - it starts from nothing
         """See `Trainer.upstream`."""
         return {}
 

@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.features.featurizer import NONE_FITTED, Features, Refusal, TransformerUse
+from platform_assets.features.pretrained import model_identity, model_location
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import code_version
-from platform_assets.tasks.text_classification.encoder import encoder_identity, model_location
 from platform_assets.tasks.text_classification.spec import TokensSpec
 from platform_assets.tasks.text_classification.tokens import (
     load_tokenizer,
@@ -39,7 +39,7 @@ class TextFeaturizer:
 
     def upstream(self, spec: TokensSpec) -> Mapping[str, str]:
         """See `Featurizer.upstream`."""
-        return {"encoder": encoder_identity(model_location(spec.model_name))}
+        return {"encoder": model_identity(model_location(spec.model_name))}
 
     def uses(self, spec: TokensSpec) -> TransformerUse:  # noqa: ARG002 - it uses none
         """See `Featurizer.uses`."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
+from platform_assets.features.pretrained import model_identity, model_location
 from platform_assets.fingerprint import code_version
 from platform_assets.models.checkpoints import Checkpoints
 from platform_assets.models.trainer import ProgressCallback, TrainingResult
 from platform_assets.models.training import train
-from platform_assets.tasks.text_classification.encoder import encoder_identity, model_location
 from platform_assets.tasks.text_classification.recipe import EncoderRecipe, TextTrainingConfig, training_rows
 from platform_assets.tasks.text_classification.scorer import TextScorer
 from platform_assets.tasks.text_classification.spec import EncoderParameters, TextTrainingSpec, TokensSpec
@@ -48,9 +48,9 @@ class TextTrainer:
             ),
         )
 
-    def upstream(self, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:
+    def upstream(self, spec: TextTrainingSpec, recipe: Mapping[str, JsonValue]) -> Mapping[str, str]:  # noqa: ARG002 - the recipe says it
         """See `Trainer.upstream`."""
-        return {"encoder": encoder_identity(model_location(_tokens(recipe).model_name))}
+        return {"encoder": model_identity(model_location(_tokens(recipe).model_name))}
 
     def config(self, spec: TextTrainingSpec, recipe: Mapping[str, JsonValue]) -> TextTrainingConfig:
         """See `Trainer.config`."""

@@ -162,7 +162,7 @@ class ToyTrainer:
 
     code, description, kinds, fields, config_type = CODE, "Shares.", (), ("smoothing",), ToyConfig
 
-    def upstream(self, recipe):
+    def upstream(self, spec, recipe):
         return {}
 
     def config(self, spec, recipe):

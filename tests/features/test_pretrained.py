@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.tasks.text_classification.encoder import (
-    encoder_identity,
+from platform_assets.features.pretrained import (
     load_arguments,
+    model_identity,
     model_location,
 )
 from platform_assets.tasks.text_classification.recipe import build_classifier
@@ -92,9 +92,9 @@ UNCONVERTED = {"config.json": b"{}", "model.safetensors": b"weights", "sentencep
 )
 def test_whatever_is_loaded_is_part_of_the_identity(tmp_path, files, name):
     """Weights of every form, in one file or in shards, adapters, configuration and tokenizer files."""
-    before = encoder_identity(make_folder(tmp_path / "before", files))
-    assert encoder_identity(make_folder(tmp_path / "copy", files)) == before
-    assert encoder_identity(make_folder(tmp_path / "after", files | {name: b"other"})) != before
+    before = model_identity(make_folder(tmp_path / "before", files))
+    assert model_identity(make_folder(tmp_path / "copy", files)) == before
+    assert model_identity(make_folder(tmp_path / "after", files | {name: b"other"})) != before
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_whatever_is_loaded_is_part_of_the_identity(tmp_path, files, name):
 )
 def test_what_is_not_loaded_is_not(tmp_path, files, more):
     """Other formats beside the one that is loaded, and what people write about a model."""
-    before = encoder_identity(make_folder(tmp_path / "before", files))
-    assert encoder_identity(make_folder(tmp_path / "after", files | {more: b"whatever"})) == before
+    before = model_identity(make_folder(tmp_path / "before", files))
+    assert model_identity(make_folder(tmp_path / "after", files | {more: b"whatever"})) == before
 
 
 def test_the_identity_of_safe_weights_is_what_it_was(tmp_path):
@@ -120,7 +120,7 @@ def test_the_identity_of_safe_weights_is_what_it_was(tmp_path):
     digest = hashlib.sha256()
     for name in sorted(SAFE):
         digest.update(f"{name}\0".encode() + SAFE[name])
-    assert encoder_identity(make_folder(tmp_path, SAFE)) == digest.hexdigest()
+    assert model_identity(make_folder(tmp_path, SAFE)) == digest.hexdigest()
 
 
 def test_the_identity_of_the_encoder_that_ships_is_what_it_was(encoder):
@@ -129,7 +129,7 @@ def test_the_identity_of_the_encoder_that_ships_is_what_it_was(encoder):
     for file in sorted(Path(encoder).glob("*")):
         if file.suffix in {".json", ".txt", ".safetensors"}:
             digest.update(f"{file.name}\0".encode() + file.read_bytes())
-    assert encoder_identity(encoder) == digest.hexdigest()
+    assert model_identity(encoder) == digest.hexdigest()
 
 
 def test_an_index_without_its_shards_is_an_error(tmp_path):
@@ -138,9 +138,9 @@ def test_an_index_without_its_shards_is_an_error(tmp_path):
     with pytest.raises(
         FeatureError, match=r"names parts/part-2\.bin, which is not there; fetch the model again"
     ):
-        encoder_identity(make_folder(tmp_path / "lacking", lacking))
+        model_identity(make_folder(tmp_path / "lacking", lacking))
     with pytest.raises(FeatureError, match="is no index of weights"):
-        encoder_identity(
+        model_identity(
             make_folder(tmp_path / "garbled", PICKLED_SHARDS | {"pytorch_model.bin.index.json": b"[]"})
         )
 
@@ -169,10 +169,10 @@ def test_a_model_of_the_hub_is_its_commit(cache):
     assert model_location("tests/mini@later") == f"tests/mini@{COMMITS[1]}"
     assert model_location(f"tests/mini@{COMMITS[1]}") == f"tests/mini@{COMMITS[1]}"
     assert load_arguments(first) == ("tests/mini", {"revision": COMMITS[0]})
-    assert encoder_identity(first) == first
+    assert model_identity(first) == first
 
     point(cache, COMMITS[1])
-    assert encoder_identity(model_location("tests/mini")) != first
+    assert model_identity(model_location("tests/mini")) != first
 
 
 def test_what_is_loaded_is_what_the_identity_says(cache, encoder):
@@ -226,7 +226,9 @@ def test_a_model_that_is_not_in_the_cache_is_looked_up_at_the_hub(tmp_path):
     """Its commit alone is asked for: nothing is fetched before something is made."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        asked = "from platform_assets.tasks.text_classification.encoder import model_location as at; print(at('tests/mini'))"
+        asked = (
+            "from platform_assets.features.pretrained import model_location as at; print(at('tests/mini'))"
+        )
         done = subprocess.run(
             [sys.executable, "-c", asked],
             env=os.environ

@@ -1,4 +1,4 @@
-"""Which encoder a line starts from: where it lies, and what it is.
+"""Which trained network a line starts from: where it lies, and what it is.
 
 A folder is what its files are. A model of the hub is what it was at one commit: the one that a name stands for is looked
 up once, in the local cache or else at the hub, and goes wherever the name goes. So every process of a line loads the same
@@ -54,7 +54,7 @@ def load_arguments(location: str) -> tuple[str, dict[str, Any]]:
     return (named["id"], {"revision": named["revision"]}) if named and named["revision"] else (location, {})
 
 
-def encoder_identity(location: str) -> str:
+def model_identity(location: str) -> str:
     """Hash of the files that a model folder is loaded from; a model of the hub is its commit.
 
     Raises:

@@ -35,7 +35,7 @@ from platform_assets.datasets.judging import (
 )
 from platform_assets.datasets.promises import column_promises
 from platform_assets.datasets.quarantine import publish_quarantine, releases, releases_hash
-from platform_assets.datasets.quarantine_asset import quarantine_materialization
+from platform_assets.datasets.quarantine_assets import quarantine_materialization
 from platform_assets.datasets.schema_breaker import (
     Circumstances,
     SeenSource,
@@ -351,7 +351,7 @@ class DatasetMaking:
             ledger=self.ledger,
             salt=self.salt,
         )
-        self.context.log_event(quarantine_materialization(self.line, self.outside))
+        self.context.log_event(quarantine_materialization(self.outside, self.line))
 
     def published(self, staged: Snapshot, spec: DatasetSpec, rows: RowBatches) -> Snapshot:
         """The staged rows as the current version, unless a subject among them was erased meanwhile."""

@@ -28,7 +28,7 @@ from platform_assets.tasks.image_classification.dicom.files import (
 )
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from platform_assets.tasks.image_classification.labels import Labels, labels_of, read_labels
-from platform_assets.tasks.image_classification.phantom.source import SCHEME as _PHANTOM
+from platform_assets.tasks.image_classification.phantom.request import SCHEME as _PHANTOM
 from platform_assets.tasks.image_classification.phantom.source import open_phantom
 from resources.object_store import ObjectStoreError
 
@@ -94,7 +94,7 @@ def open_source(
     """
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme == _PHANTOM:
-        phantom = open_phantom(uri, cache=surroundings.cache)
+        phantom = open_phantom(uri, rules.limits, cache=surroundings.cache)
         yield OpenSource(
             uri, "phantom", phantom.files, labels_of(phantom.labels(), uri), "", identity=phantom.identity
         )

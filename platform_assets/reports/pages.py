@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.reports.held_files import HeldFiles
 from platform_assets.reports.overview import LineView, Overview
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def front_page(overview: Overview) -> str:
 def line_page(overview: Overview, line: LineView) -> str:
     """One line: what ails it, its releases, verdicts and pictures."""
     return _rendered("line.html.j2", overview=overview, line=line, root="../")
+
+
+def quarantine_page(held: HeldFiles) -> str:
+    """Files that a line holds back: why, what was decided, and what to type."""
+    return _rendered("quarantine.html.j2", held=held, root="../")
 
 
 def problem_page(status: int, sentence: str, *, path: str = "/") -> str:

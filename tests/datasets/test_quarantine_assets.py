@@ -33,7 +33,8 @@ from tests.datasets.quarantine_factory import (
     holding_task,
     publish,
 )
-from tests.tasks.toys import toy_task, write_line
+from tests.line_factory import SMALL_SPEC
+from tests.tasks.toys import write_line
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -229,14 +230,14 @@ def test_a_stranger_is_refused_by_the_command_and_counted(
 
 
 def test_a_line_that_lets_all_rows_in_has_no_quarantine(
-    outside: OutsideSystems, line: Line, command: Callable[..., Any]
+    outside: OutsideSystems, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither asset nor job nor command."""
-    with toy_task():
-        definitions = build_definitions(outside, [load_line(line.manifest.path)])
-        refused = command("list", LINE)
-    assert [job.name for job in definitions.jobs or ()] == [LINE]
-    assert asset_name(LINE) not in {
+    monkeypatch.setenv("PLATFORM_SPECS", json.dumps([str(SMALL_SPEC)]))
+    other = load_line(SMALL_SPEC)
+    definitions = build_definitions(outside, [other])
+    assert [job.name for job in definitions.jobs or ()] == [other.name]
+    assert asset_name(other.name) not in {
         spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()
     }
-    assert "holds no files back" in str(refused.exception)
+    assert "holds no files back" in str(command("list", other.name).exception)

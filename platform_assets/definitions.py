@@ -52,6 +52,9 @@ def build_definitions(
     of_lines = line_definitions(outside, lines, broken, transformers=transformers)
     links = links_of(outside)
     jobs = list(of_lines.jobs or ())
+    # Of all jobs, these are what sensors may start.
+    names = {line.name for line in lines}
+    lines_jobs = [job for job in jobs if job.name in names]
     declared = transformers or Transformers()
     files = {each.name: each.place for each in declared.sound.values() if not each.of_cluster}
     return dg.Definitions(
@@ -62,8 +65,8 @@ def build_definitions(
         jobs=jobs,
         schedules=[retention_schedule(), *([drift_schedule()] if lines else [])],
         sensors=[
-            drift_sensor(outside, lines, jobs),
-            *git_sensors(outside, lines, jobs, broken={each.name for each in broken}),
+            drift_sensor(outside, lines, lines_jobs),
+            *git_sensors(outside, lines, lines_jobs, broken={each.name for each in broken}),
             *(
                 [
                     transformer_sensor(

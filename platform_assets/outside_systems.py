@@ -48,6 +48,10 @@ class OutsideSystems:
         """The address at which people open the object under `key`, if the policy lets them."""
         return f"{self.settings.reports_url}/objects/{checked_key(key)}"
 
+    def quarantine_url(self, line: str) -> str:
+        """The address of the page of what a line holds back."""
+        return f"{self.settings.reports_url}/quarantine/{line}"
+
     def line_url(self, line: str) -> str:
         """The address of a line's page on the report server."""
         return f"{self.settings.reports_url}/lines/{line}"
@@ -96,6 +100,11 @@ class OutsideSystems:
         )
 
     @cached_property
+    def policy_engine(self) -> RegoEngine:
+        """Decides what the principal may do."""
+        return RegoEngine()
+
+    @cached_property
     def object_store(self) -> ObjectStore:
         """The classified objects, as far as the policy lets the principal; denials are recorded."""
         settings = self.settings
@@ -109,7 +118,9 @@ class OutsideSystems:
             )
         else:
             store = LocalObjectStore(settings.objects_path)
-        return PolicedObjectStore(store, RegoEngine(), settings.principal, on_denial=self.denials.record)
+        return PolicedObjectStore(
+            store, self.policy_engine, settings.principal, on_denial=self.denials.record
+        )
 
     @cached_property
     def model_registry(self) -> MlflowRegistry:

@@ -20,6 +20,7 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    quarantine,
     reports,
     retention,
     transformers,
@@ -63,6 +64,7 @@ features.app.command(
 )(transformers.days)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=GOVERN)
 app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=JUDGE)
 app.add_typer(reports.app, name="reports", rich_help_panel=WATCH)
 app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
 app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(

@@ -17,11 +17,12 @@ from platform_assets.datasets.contract_run import ContractReport, DomainResult
 from platform_assets.datasets.data_docs import data_docs_key, data_docs_page
 from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
 from platform_assets.datasets.ingestion import (
+    Gated,
     Ingestion,
     PreparedRows,
     RawSource,
-    opened,
-    read_sources,
+    Surroundings,
+    raw_sources,
     sources_of,
 )
 from platform_assets.datasets.judging import (
@@ -33,6 +34,8 @@ from platform_assets.datasets.judging import (
     schema_result,
 )
 from platform_assets.datasets.promises import column_promises
+from platform_assets.datasets.quarantine import publish_quarantine, releases, releases_hash
+from platform_assets.datasets.quarantine_assets import quarantine_materialization
 from platform_assets.datasets.schema_breaker import (
     Circumstances,
     SeenSource,
@@ -95,7 +98,13 @@ _SHOWN_CHANGES = 50
 
 
 def dataset_fingerprint(
-    spec: DatasetSpec, ingestion: Ingestion[Any], contract: Contract, *, source_hash: str, erasures: str
+    spec: DatasetSpec,
+    ingestion: Ingestion[Any],
+    contract: Contract,
+    *,
+    source_hash: str,
+    erasures: str,
+    surroundings: Surroundings,
 ) -> str:
     """Identity of the dataset that `spec` would make of sources with this hash, less what was erased.
 
@@ -105,8 +114,12 @@ def dataset_fingerprint(
         contract: What the rows must keep.
         source_hash: Of all sources.
         erasures: Identity of the subjects that were erased.
+        surroundings: What reading them would know.
     """
     upstream = {"sources": source_hash, "erasures": erasures, **contract.rule_set_hashes}
+    if isinstance(ingestion, Gated):
+        upstream["gate"] = ingestion.gate_hash(surroundings)
+        upstream["releases"] = releases_hash(surroundings.releases)
     return fingerprint(
         f"{spec.line}_dataset",
         code=f"{_CODE}|{ingestion.code}",
@@ -115,9 +128,17 @@ def dataset_fingerprint(
     )
 
 
-def current_source_hash(spec: DatasetSpec) -> str:
-    """Hash of the sources as they are now."""
-    return sources_hash(opened(uri) for uri, _ in sources_of(spec))
+def surroundings_of(
+    line: str, ingestion: Ingestion[Any], contract: Contract, outside: OutsideSystems
+) -> Surroundings:
+    """What reading the sources of a line knows besides its spec."""
+    return Surroundings(
+        contract.path,
+        outside.salt,
+        outside.object_store,
+        outside.settings.home / "cache",
+        releases(outside.ledger, line) if isinstance(ingestion, Gated) else {},
+    )
 
 
 def dataset_asset(
@@ -173,8 +194,9 @@ def dataset_asset(
                 _refuse_other_test_rows(spec, resolved)
                 sources = yield from making.admitted_sources(resolved)
                 prepared = making.prepared(resolved, sources)
+                making.held_back(resolved, prepared)
                 staged = making.staged(resolved, prepared.rows)
-                report = yield from making.audited(staged)
+                report = yield from making.audited(staged, prepared.judged)
             except DatasetError:
                 yield making.breaker_check()
                 raise
@@ -208,6 +230,7 @@ def dataset_asset(
                     contract,
                     source_hash=prepared.source_hash,
                     erasures=making.erasures.hash_of(subject.namespace),
+                    surroundings=making.surroundings,
                 ),
                 metadata=_shown(reference, prepared, published, report, making),
             )
@@ -264,6 +287,7 @@ class DatasetMaking:
         self.erasures = Suppression.of(self.ledger, self.salt)
         self.commit = source_commit(self.contract.path)
         self.run_name = f"dagster-{self.context.run.run_id}"
+        self.surroundings = surroundings_of(self.line, self.ingestion, self.contract, self.outside)
         self.circumstances = Circumstances(
             contract_hash=self.contract.schema_hash,
             contract_commit=self.commit,
@@ -275,7 +299,7 @@ class DatasetMaking:
         """The raw sources, each of the shape that the contract states; a violation opens the breaker."""
         begin(self.ledger, self.name, self.circumstances)
         try:
-            sources = read_sources(spec)
+            sources = self._raw(spec)
         except UnreadableError as problem:
             # A file whose shape nobody can tell is no better than one of the wrong shape.
             state = trip(self.ledger, self.name, str(problem), self.circumstances)
@@ -310,6 +334,25 @@ class DatasetMaking:
             spec, sources, is_erased=lambda ids: self.erasures.covers_each(namespace, ids)
         )
 
+    def held_back(self, spec: DatasetSpec, prepared: PreparedRows) -> None:
+        """Publishes what was set aside, before anything that was not: an entry may be early, and is never missing."""
+        if prepared.held_back is None:
+            return
+        subject = self.ingestion.subject(spec)
+        publish_quarantine(
+            prepared.held_back,
+            line=self.line,
+            subject_column=subject.name,
+            subject_namespace=subject.namespace,
+            gdpr_class=spec.gdpr_class,
+            retention_days=spec.retention_days,
+            source_commit=self.commit,
+            warehouse=self.warehouse,
+            ledger=self.ledger,
+            salt=self.salt,
+        )
+        self.context.log_event(quarantine_materialization(self.outside, self.line))
+
     def published(self, staged: Snapshot, spec: DatasetSpec, rows: RowBatches) -> Snapshot:
         """The staged rows as the current version, unless a subject among them was erased meanwhile."""
         subject = self.ingestion.subject(spec)
@@ -336,9 +379,16 @@ class DatasetMaking:
             subject_namespace=subject.namespace,
         )
 
-    def audited(self, staged: Snapshot) -> Generator[Any, None, ContractReport]:
-        """The contract's report on the staged rows, each domain a verdict and a check."""
-        rows = self.warehouse.batches(staged.table, staged.snapshot_id)
+    def audited(
+        self, staged: Snapshot, judged: RowBatches | None = None
+    ) -> Generator[Any, None, ContractReport]:
+        """The contract's report on the staged rows, each domain a verdict and a check.
+
+        Args:
+            staged: The rows.
+            judged: What the contract is about instead, where it is about more than them.
+        """
+        rows = judged or self.warehouse.batches(staged.table, staged.snapshot_id)
         report = judge_rows(self.contract, rows, run_name=self.run_name, salt=self.salt)
         docs = self._data_docs(report, staged.content_hash)
         self._record(f"{self.name}@{staged.content_hash}", self.schema, self.schema_ge_run_id)
@@ -346,10 +396,19 @@ class DatasetMaking:
             self._record(f"{self.name}@{staged.content_hash}", domain, report.ge_run_id)
             yield self._check(domain, report.ge_run_id, **docs)
         if not report.passed:
-            raise ContractError(
-                refusal(self.line, [domain for domain in report.domains if domain.outcome != "pass"])
-            )
+            failed = [domain for domain in report.domains if domain.outcome != "pass"]
+            raise self._refused(failed)
         return report
+
+    def _refused(self, failed: list[DomainResult]) -> DatasetError:
+        """Opens the breaker, where what a gate looks at has another shape: single files may, and many may not."""
+        reason = refusal(self.line, failed)
+        if not isinstance(self.ingestion, Gated) or not {each.domain for each in failed}.intersection(
+            self.ingestion.domains
+        ):
+            return ContractError(reason)
+        state = trip(self.ledger, self.name, reason, self.circumstances, via="violation")
+        return BreakerOpenError(f"{reason}\n  {way_out(state)}")
 
     def judged_alone(self, spec: DatasetSpec, checks: Collection[str]) -> Iterator[Any]:
         """These checks, on the published version; nothing is published, and the breaker stays as it is."""
@@ -361,7 +420,10 @@ class DatasetMaking:
         dataset = published_reference(self.context, self.name, DatasetVersion)
         if SCHEMA_DOMAIN in domains:
             yield self._schema_judged_alone(spec, dataset)
-        if of_rows := domains - {SCHEMA_DOMAIN}:
+        of_rows = domains - {SCHEMA_DOMAIN}
+        if of_rows and isinstance(self.ingestion, Gated):
+            yield from self._sources_judged_alone(spec, dataset, of_rows)
+        elif of_rows:
             report, left = judged_again(
                 self.contract, dataset, of_rows, self.warehouse, run_name=self.run_name, salt=self.salt
             )
@@ -371,21 +433,41 @@ class DatasetMaking:
                 yield self._check(domain, report.ge_run_id, snapshot_id=left.snapshot_id, **docs)
 
     def _schema_judged_alone(self, spec: DatasetSpec, dataset: DatasetVersion) -> dg.AssetCheckResult:
-        judged = schema_judged_again(self.contract, spec, run_name=self.run_name, salt=self.salt)
-        same = judged.source_hash == dataset.source_hash
-        # A verdict on other bytes than those that the published rows were made of is no verdict on these rows.
-        self._record(
-            f"{self.name}@{dataset.version if same else judged.source_hash}",
-            judged.result,
-            judged.ge_run_id,
-            alone=True,
-        )
-        spoken_of = (
-            "the sources, which are those of the published version"
-            if same
-            else "the sources as they are now; they have changed since the published version was made"
-        )
+        judged = schema_judged_again(self.contract, self._raw(spec), run_name=self.run_name, salt=self.salt)
+        subject, spoken_of = self._sources_as_they_are(dataset, judged.source_hash)
+        self._record(subject, judged.result, judged.ge_run_id, alone=True)
         return self._check(judged.result, judged.ge_run_id, judged=spoken_of)
+
+    def _sources_judged_alone(
+        self, spec: DatasetSpec, dataset: DatasetVersion, domains: Collection[str]
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Domains about what a gate looks at, of which the published rows hold only what it let in."""
+        prepared = self.prepared(spec, self._raw(spec))
+        report = judge_rows(
+            self.contract,
+            prepared.judged or prepared.rows,
+            run_name=self.run_name,
+            domains=domains,
+            salt=self.salt,
+        )
+        subject, spoken_of = self._sources_as_they_are(dataset, prepared.source_hash)
+        docs = self._data_docs(report, prepared.source_hash)
+        for domain in report.domains:
+            self._record(subject, domain, report.ge_run_id, alone=True)
+            yield self._check(domain, report.ge_run_id, judged=spoken_of, **docs)
+
+    def _sources_as_they_are(self, dataset: DatasetVersion, source_hash: str) -> tuple[str, str]:
+        """What a verdict on the sources is about, for the ledger and for people.
+
+        A verdict on other bytes than those that the published rows were made of is no verdict on these rows.
+        """
+        if source_hash == dataset.source_hash:
+            return f"{self.name}@{dataset.version}", "the sources, which are those of the published version"
+        changed = "the sources as they are now; they have changed since the published version was made"
+        return f"{self.name}@{source_hash}", changed
+
+    def _raw(self, spec: DatasetSpec) -> list[RawSource]:
+        return raw_sources(spec, self.ingestion, self.surroundings)
 
     def trial_passed(self) -> None:
         """Closes the breaker where this materialization was its trial."""

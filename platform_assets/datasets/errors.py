@@ -5,8 +5,10 @@ DatasetError
 ├── UnreadableError        a source is there, and nobody can tell its shape
 │   └── NoTableError       it is not what its ending says, or its rows make no table
 ├── ContractError          a contract cannot be read, or a dataset breaks it
-└── BreakerError           a schema breaker is asked for what it cannot do
-    └── BreakerOpenError   it is open: nothing is built on its dataset
+├── BreakerError           a schema breaker is asked for what it cannot do
+│   └── BreakerOpenError   it is open: nothing is built on its dataset
+└── QuarantineError        a file that was held back cannot be decided on so
+    └── QuarantineDeniedError  not by this principal
 """
 
 from resources.errors import PlatformError
@@ -52,3 +54,11 @@ class BreakerError(DatasetError):
 
 class BreakerOpenError(BreakerError):
     """A source has changed shape, and nobody has taken responsibility yet."""
+
+
+class QuarantineError(DatasetError):
+    """No file of a quarantine is meant, or nobody can decide so about it."""
+
+
+class QuarantineDeniedError(QuarantineError):
+    """This principal is not in the group that decides of a line's files."""

@@ -7,16 +7,19 @@ schema breaker, versions). What a row is, whose it is, and which rows must stay 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from platform_assets.datasets.batches import MOST_BATCH_ROWS
 from platform_assets.datasets.large_files import LargeRows, LargeSource, large_source, read_large
-from platform_assets.datasets.sources import Source, open_source, read_frame
+from platform_assets.datasets.sources import Hashed, Source, open_source, read_frame, sources_hash
 from platform_assets.datasets.spec import DatasetSpec
+from resources.object_store import ObjectStore
 from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 SPLITS = ("train", "validation", "test", "shift", "reserve")
 """`shift` is of a source that is never trained on; `reserve` is what was not asked for."""
@@ -32,11 +35,30 @@ class SubjectColumn(NamedTuple):
     """The column that holds its id."""
 
 
+class NamedSource(Hashed, Protocol):
+    """What rows were read from."""
+
+    @property
+    def uri(self) -> str:
+        """Where it lies."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What its rows are called where they name no source themselves."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """Of the form that it is written in, which tells what types its cells may have."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RawSource:
     """One source as it was read, before anything touched it."""
 
-    source: Source | LargeSource
+    source: NamedSource
     role: str
     """train, test or shift."""
     rows: "pd.DataFrame | LargeRows"
@@ -75,6 +97,10 @@ class PreparedRows:
     """Rows left out because their subject was erased."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Further rows left out, by reason."""
+    judged: RowBatches | None = None
+    """What the contract is about, where that is more than the rows: those that were held back among them."""
+    held_back: "pa.Table | None" = None
+    """What the gate of a task has set aside, as `quarantine_schema` has it, with the subject's column."""
 
     def rows_by_split(self) -> dict[str, int]:
         """Row count of each split that has rows."""
@@ -132,6 +158,65 @@ class Ingestion(Protocol[S_contra]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What reading may need to know besides the spec."""
+
+    contract: Path
+    """The line's contract."""
+    salt: bytes = field(repr=False)
+    """Of the hashes that stand in for what must not be seen."""
+    objects: ObjectStore
+    """Where sources may lie."""
+    cache: Path
+    """A folder for what can be made again."""
+    releases: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Rules in spite of which a person has let a file in, by the file's SHA-256."""
+
+
+@runtime_checkable
+class Gated(Protocol[S_contra]):
+    """An ingestion whose sources are no tables: it reads them itself, and a gate may hold some of what it reads back."""
+
+    @property
+    def domains(self) -> Collection[str]:
+        """Domains of contracts about what the files are like: where one fails, they have changed shape."""
+        ...
+
+    def gate_hash(self, surroundings: Surroundings) -> str:
+        """Identity of the rules of its gate.
+
+        Raises:
+            DatasetError: they cannot be read.
+        """
+        ...
+
+    def source_hash(self, spec: S_contra, surroundings: Surroundings) -> str:
+        """Hash of the sources as they are now, as reading would find it.
+
+        Raises:
+            DatasetError: a source is not there.
+        """
+        ...
+
+    def read(self, spec: S_contra, surroundings: Surroundings) -> list[RawSource]:
+        """Every source of the spec, judged by its gate: a raw row for each thing that was looked at.
+
+        Raises:
+            DatasetError: a source is missing or garbled.
+        """
+        ...
+
+
+@runtime_checkable
+class HoldsBack(Protocol[S_contra]):
+    """An `Ingestion` that does not let every file in: what it holds back is the line's quarantine."""
+
+    def released_by(self, spec: S_contra) -> str:
+        """The group of those who may let a file in all the same."""
+        ...
+
+
 def sources_of(spec: DatasetSpec) -> list[tuple[str, str]]:
     """(URI, role) of every source; the role is train, test or shift."""
     others = ((spec.val_data_uri, "test"), (spec.shift_data_uri, "shift"))
@@ -147,8 +232,30 @@ def opened(uri: str) -> Source | LargeSource:
     return large_source(uri) or open_source(uri)
 
 
-def read_sources(spec: DatasetSpec) -> list[RawSource]:
+def current_source_hash(spec: DatasetSpec, ingestion: "Ingestion[Any]", surroundings: Surroundings) -> str:
+    """Hash of the sources as they are now.
+
+    Raises:
+        DatasetError: a source is missing.
+    """
+    if isinstance(ingestion, Gated):
+        return ingestion.source_hash(spec, surroundings)
+    return sources_hash(opened(uri) for uri, _ in sources_of(spec))
+
+
+def raw_sources(
+    spec: DatasetSpec, ingestion: "Ingestion[Any]", surroundings: Surroundings
+) -> list[RawSource]:
     """Every source of the spec, raw.
+
+    Raises:
+        DatasetError: a source is missing or garbled.
+    """
+    return ingestion.read(spec, surroundings) if isinstance(ingestion, Gated) else read_sources(spec)
+
+
+def read_sources(spec: DatasetSpec) -> list[RawSource]:
+    """Every source of the spec that is a table, raw.
 
     Raises:
         DatasetError: a source is missing or garbled.

@@ -8,13 +8,12 @@ from platform_assets.datasets.batch_judge import judge_rows
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.ingestion import RawSource, read_sources
+from platform_assets.datasets.ingestion import RawSource
 from platform_assets.datasets.large_files import LargeRows
 from platform_assets.datasets.raw_schema import RawReport, check_raw, check_raw_batches
 from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.schema_breaker import SeenSource
 from platform_assets.datasets.sources import sources_hash
-from platform_assets.datasets.spec import DatasetSpec
 from platform_assets.governance.verdict import Verdict
 from platform_assets.references import DatasetVersion, TableSnapshot
 from resources.provenance import code_commit
@@ -78,14 +77,9 @@ def judged_again(
 
 
 def schema_judged_again(
-    contract: Contract, spec: DatasetSpec, *, run_name: str, salt: bytes
+    contract: Contract, sources: Sequence[RawSource], *, run_name: str, salt: bytes
 ) -> SchemaJudgement:
-    """What the contract says about the shape of the sources, which are read again. It moves no breaker.
-
-    Raises:
-        DatasetError: A source is missing or garbled.
-    """
-    sources = read_sources(spec)
+    """What the contract says about the shape of sources that were read again. It moves no breaker."""
     seen = [
         SeenSource(
             each.source.uri,

@@ -146,10 +146,12 @@ def settle(
         return _state_of(dataset, previous), any(changed) or bool(refused)
 
 
-def trip(ledger: Ledger, dataset: str, reason: str, circumstances: Circumstances) -> BreakerState:
-    """Opens the breaker for a source whose shape nobody can tell."""
+def trip(
+    ledger: Ledger, dataset: str, reason: str, circumstances: Circumstances, *, via: str = "unreadable"
+) -> BreakerState:
+    """Opens the breaker for a source whose shape nobody can tell, or that is another one than before."""
     with ledger.exclusive() as writer:
-        body = {"state": "open", "by": circumstances.dagster_run_id, "reason": reason, "via": "unreadable"}
+        body = {"state": "open", "by": circumstances.dagster_run_id, "reason": reason, "via": via}
         opened = _append(writer, dataset, ledger.latest(BREAKER, dataset), body | _origin(circumstances))
         return _state_of(dataset, opened)
 

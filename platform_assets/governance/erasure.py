@@ -110,7 +110,7 @@ def plan_erasure(
         SubjectError: A subject column can hold no ids, or is missing.
         ResourceError: Something cannot be read, so nobody knows what it holds.
     """
-    found = search(subject, warehouse, store)
+    found = search(subject, warehouse, store, salt)
     plan = _planned(subject, found, ledger=ledger, warehouse=warehouse, salt=salt)
     # Who was erased before may have been in what is all gone by now.
     if subject.namespace not in found.namespaces and not plan.earlier:
@@ -172,12 +172,12 @@ def erase(
         )
     erasing = _Erasing(subject, by, reason, ledger, warehouse, store, locks, salt, content_hash, now)
     entry = erasing.carried_out(plan)
-    again = search(subject, warehouse, store)
+    again = search(subject, warehouse, store, salt)
     if again.found and not again.held:
         # Written after the first search and before the entry; nothing is, after the entry.
         late = _planned(subject, again, ledger=ledger, warehouse=warehouse, salt=salt)
         entry = erasing.carried_out(late)
-        plan, again = plan.with_late(late), search(subject, warehouse, store)
+        plan, again = plan.with_late(late), search(subject, warehouse, store, salt)
     return _verified(plan, entry, again, environment, ledger)
 
 
@@ -270,7 +270,7 @@ class _Erasing:
         for table in dict.fromkeys(each.name for each in plan.search.found if each.version):
             self.warehouse.rewrite(
                 table,
-                others(self.subject),
+                others(self.subject.written(self.salt)),
                 columns=plan.search.places.in_version,
                 content_hash=self.content_hash,
             )
@@ -319,7 +319,9 @@ class _Erasing:
             rows = pq.read_table(io.BytesIO(self.store.get(holding.name)))
             self.store.put(
                 holding.name,
-                parquet_of(rows.filter(rows_of_others(rows.select(holding.columns), self.subject))),
+                parquet_of(
+                    rows.filter(rows_of_others(rows.select(holding.columns), self.subject.written(self.salt)))
+                ),
                 gdpr_class=info.gdpr_class,
                 # Its days count from now again, and end when they would have.
                 retention_days=max(1, info.retention_days - (self.now - info.stored_at).days),

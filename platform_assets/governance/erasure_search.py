@@ -1,7 +1,7 @@
 """What holds a subject: every version of every table, and every object, that says it is of its namespace."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -111,7 +111,7 @@ class Search:
         return [{"key": each.name, "rows": each.rows} for each in self.found if each.version is None]
 
 
-def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search:
+def search(subject: Subject, warehouse: Warehouse, store: ObjectStore, salt: bytes) -> Search:
     """What holds a subject. Rows of other namespaces are not looked at.
 
     Each version of a table, and each object that is one, says of whom it holds rows. Those of earlier
@@ -122,6 +122,7 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search
         subject: Who is looked for.
         warehouse: Searched in every version of the namespace, of every table.
         store: Searched in every object.
+        salt: Of the hash by which tables may name a subject.
 
     Raises:
         ErasureError: An object that says that it holds rows of this namespace lacks the column.
@@ -131,11 +132,11 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search
     kept = {table: warehouse.versions(table, unpublished=True) for table in warehouse.tables()}
     versions = [version for each in kept.values() for version in each]
     told = {_told_by(version) for version in versions}
-    places = Places.of(subject, told)
+    places, written = Places.of(subject, told), subject.written(salt)
     found = [
         HeldRows(table, rows, places.in_version(version), version)
         for table in kept
-        for version, rows in warehouse.affected(table, others(subject), columns=places.in_version)
+        for version, rows in warehouse.affected(table, others(written), columns=places.in_version)
     ]
     namespaces = {each.namespace for each in told if each}
     mentions, keys = [], list(store.list())
@@ -145,8 +146,8 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search
             with _named(f"object {key}"):
                 told_by_object = subject_of(content)
                 namespaces |= {told_by_object.namespace} if told_by_object else set()
-                found += _rows_in(key, content, told_by_object, places, subject)
-        elif len(subject.id) >= _TELLING_LENGTH and subject.id.encode() in content:
+                found += _rows_in(key, content, told_by_object, places, written)
+        elif any(len(text) >= _TELLING_LENGTH and text.encode() in content for text in written):
             mentions.append(key)
     in_tables = {each.name for each in found if each.version}
     in_objects = {each.name for each in found if each.version is None} | {*mentions}
@@ -164,17 +165,21 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore) -> Search
     )
 
 
-def others(subject: Subject) -> "Callable[[Snapshot, pa.Table], pa.Array]":
-    """Which rows stay, of a version's subject columns alone; for `Warehouse.rewrite`."""
+def others(written: Sequence[str]) -> "Callable[[Snapshot, pa.Table], pa.Array]":
+    """Which rows stay, of a version's subject columns alone; for `Warehouse.rewrite`.
+
+    Args:
+        written: How these may write the subject, as `Subject.written` has it.
+    """
 
     def keep(version: Snapshot, rows: "pa.Table") -> "pa.Array":
         with _named(f"table {version.table}"):
-            return rows_of_others(rows, subject)
+            return rows_of_others(rows, written)
 
     return keep
 
 
-def rows_of_others(rows: "pa.Table", subject: Subject) -> "pa.ChunkedArray":
+def rows_of_others(rows: "pa.Table", written: Sequence[str]) -> "pa.ChunkedArray":
     """Which rows name the subject in none of these columns, all of which may: a mask without nulls.
 
     Raises:
@@ -182,7 +187,7 @@ def rows_of_others(rows: "pa.Table", subject: Subject) -> "pa.ChunkedArray":
     """
     import pyarrow.compute as pc
 
-    return reduce(pc.and_, (about_others(column, subject.id) for column in rows.columns))
+    return reduce(pc.and_, (about_others(column, written) for column in rows.columns))
 
 
 def _told_by(version: Snapshot) -> SubjectColumn | None:
@@ -192,7 +197,7 @@ def _told_by(version: Snapshot) -> SubjectColumn | None:
 
 
 def _rows_in(
-    key: str, content: bytes, told: SubjectColumn | None, places: Places, subject: Subject
+    key: str, content: bytes, told: SubjectColumn | None, places: Places, written: Sequence[str]
 ) -> Iterator[HeldRows]:
     import pyarrow.parquet as pq
 
@@ -205,7 +210,7 @@ def _rows_in(
         )
     if present := [column for column in columns if column in names]:
         ids = pq.read_table(io.BytesIO(content), columns=present)
-        if rows := len(ids) - len(ids.filter(rows_of_others(ids, subject))):
+        if rows := len(ids) - len(ids.filter(rows_of_others(ids, written))):
             yield HeldRows(key, rows, tuple(present))
 
 

@@ -5,6 +5,7 @@ itself: key-value metadata of its schema, `platform.subject` = `applicant:applic
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -87,15 +88,20 @@ def parquet_of(table: "pa.Table") -> bytes:
     return buffer.getvalue()
 
 
-def about_others(column: "pa.ChunkedArray", subject_id: str) -> "pa.ChunkedArray":
+def about_others(column: "pa.ChunkedArray", written: Sequence[str]) -> "pa.ChunkedArray":
     """Which rows are about somebody else, or about nobody: a mask without nulls.
+
+    Args:
+        column: Names subjects.
+        written: How it may write the one, as `Subject.written` has it.
 
     Raises:
         SubjectError: The column can hold no ids.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.fill_null(pc.not_equal(ids_of(column), subject_id), fill_value=True)
+    return pc.invert(pc.is_in(ids_of(column), pa.array(written, pa.string())))
 
 
 def ids_of(column: "pa.ChunkedArray") -> "pa.ChunkedArray":

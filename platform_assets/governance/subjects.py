@@ -81,6 +81,10 @@ class Subject:
         """By what the ledger knows the subject: see `hash_of`."""
         return hash_of(self.namespace, self.id, salt)
 
+    def written(self, salt: bytes) -> tuple[str, str]:
+        """How a subject column may write the subject: its id, or the hash of one that readers must not see."""
+        return self.id, self.hashed(salt)
+
 
 def hash_of(namespace: str, subject_id: str, salt: bytes) -> str:
     """The salted hash of a subject, another one for each namespace and id.

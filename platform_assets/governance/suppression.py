@@ -60,7 +60,7 @@ class Suppression:
 
         Args:
             namespace: Of all of them.
-            ids: Texts or whole numbers; a row about nobody has None.
+            ids: Texts or whole numbers, or hashes as `hash_of` gives them; a row about nobody has None.
 
         Raises:
             SubjectError: One of them can be no id.
@@ -69,7 +69,10 @@ class Suppression:
         if not erased:
             return [False] * len(ids)
         texts = map(id_text, ids)
-        return [text is not None and hash_of(namespace, text, self._salt) in erased for text in texts]
+        return [
+            text is not None and (text in erased or hash_of(namespace, text, self._salt) in erased)
+            for text in texts
+        ]
 
 
 def publish_unless_erased(

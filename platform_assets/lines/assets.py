@@ -5,6 +5,8 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.datasets.assets import dataset_asset
+from platform_assets.datasets.ingestion import HoldsBack
+from platform_assets.datasets.quarantine_assets import decision_job, quarantine_asset
 from platform_assets.drift.assets import drift_asset
 from platform_assets.features.assets import features_asset
 from platform_assets.governance.assets import version_asset
@@ -20,7 +22,7 @@ BROKEN_GROUP: Final = "broken_lines"
 
 
 def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
-    """The line's assets, in the order of `STAGES`, and its drift.
+    """The line's assets, in the order of `STAGES`, its drift, and its quarantine where its task holds files back.
 
     Args:
         line: The line, as its active release has adapted it.
@@ -36,6 +38,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
         card_asset(name, spec.card, line.demands, task.card_sections),
         deployment_asset(name, spec.deployment, line.demands, task.model_format, line.retraining),
         drift_asset(name),
+        *([quarantine_asset(name)] if isinstance(task.ingestion, HoldsBack) else []),
     ]
 
 
@@ -53,6 +56,14 @@ def line_job(line: Line) -> Any:
         description=line.spec.description,
         tags={LINE_TAG: line.name},
     )
+
+
+def line_jobs(line: Line) -> list[Any]:
+    """The job of the line, and beside it one by which people decide, where its task holds files back."""
+    ingestion = line.task.ingestion
+    if not isinstance(ingestion, HoldsBack):
+        return [line_job(line)]
+    return [line_job(line), decision_job(line.name, ingestion.released_by(line.spec))]
 
 
 def asset_key(line: Line, stage: str) -> dg.AssetKey:

@@ -13,7 +13,7 @@ from platform_assets.features.daily_assets import daily_asset
 from platform_assets.features.declared import DeclaredTransformer, Transformers
 from platform_assets.features.pod import pod_tags
 from platform_assets.ledger.ledger import Ledger
-from platform_assets.lines.assets import broken_line_asset, line_assets, line_job
+from platform_assets.lines.assets import broken_line_asset, line_assets, line_jobs
 from platform_assets.lines.conventions import links_of, with_code, with_conventions
 from platform_assets.lines.line import BrokenLine, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
@@ -110,7 +110,7 @@ def line_definitions(
             *map(_made_elsewhere, sorted(read - {f"{line.name}_dataset" for line in sound})),
             *map(broken_transformer_asset, transformers.broken if transformers else ()),
         ],
-        jobs=[line_job(line) for line in sound],
+        jobs=[job for line in sound for job in line_jobs(line)],
         resources=platform_resources(outside),
         loggers=loggers,
     )

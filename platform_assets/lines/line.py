@@ -42,6 +42,7 @@ RESERVED_NAMES = frozenset(
         "drift",
         "features",
         "governance",
+        "quarantine",
         "retention",
         "retention_sweep",
         "schema_changes",
@@ -337,7 +338,7 @@ def with_transformers(
 
 def _taken(lines: Iterable[str], transformers: Transformers) -> set[str]:
     """What no transformer may be called beside these lines."""
-    assets = {f"{line}_{stage}" for line in lines for stage in (*STAGES, "drift")}
+    assets = {f"{line}_{stage}" for line in lines for stage in (*STAGES, "drift", "quarantine")}
     return {*lines, *assets, *RESERVED_NAMES, *filter(is_reserved, transformers.sound)}
 
 

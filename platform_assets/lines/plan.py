@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from platform_assets.datasets.assets import current_source_hash, dataset_fingerprint
+from platform_assets.datasets.assets import dataset_fingerprint, surroundings_of
+from platform_assets.datasets.ingestion import current_source_hash
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.features.assets import applied_transformers, features_fingerprint, stale_transformer
 from platform_assets.features.declared import DeclaredTransformer
@@ -188,12 +189,14 @@ def _current_fingerprint(
     versions = {before: reference.version for before, reference in known.items()}
     match stage:
         case "dataset":
+            surroundings = surroundings_of(name, task.ingestion, line.contract, outside)
             return dataset_fingerprint(
                 spec,
                 task.ingestion,
                 line.contract,
-                source_hash=current_source_hash(spec),
+                source_hash=current_source_hash(spec, task.ingestion, surroundings),
                 erasures=erasures,
+                surroundings=surroundings,
             )
         case "features":
             return features_fingerprint(

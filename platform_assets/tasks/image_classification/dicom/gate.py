@@ -1,7 +1,7 @@
 """All files of a source through the gate: each judged by itself, then all of them for being the same."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from platform_assets.tasks.image_classification.dicom.judge import (
     FILE_NAMES,
     INSTANCES,
     FileReport,
+    Keep,
     judge_file,
     refused,
 )
@@ -134,7 +135,14 @@ def instance_hash(uid: str, salt: bytes) -> str:
 
 
 def check_files(
-    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool = True, workers: int = 0
+    source: SourceFiles,
+    rules: GateRules,
+    *,
+    salt: bytes,
+    with_pixels: bool = True,
+    workers: int = 0,
+    keep: Keep | None = None,
+    take: Callable[[int, Any], None] | None = None,
 ) -> GateReport:
     """Hold every file of a source against the rules.
 
@@ -144,17 +152,23 @@ def check_files(
         salt: Of hashes.
         with_pixels: Whether the pixel stage follows the header stage.
         workers: Processes, in which a file that takes its decoder down is rejected and the others go on; 0: this process.
+        keep: What is to be had of each file, as `judge_file` has it.
+        take: Gets it, with the file's position, in order and as it comes; it is not in the report, which stays small.
 
     Raises:
         ImagingMissingError: pydicom is not installed.
     """
     require_imaging()
     judged = (
-        in_processes(source, rules, salt=salt, with_pixels=with_pixels, workers=workers)
+        in_processes(source, rules, salt=salt, with_pixels=with_pixels, workers=workers, keep=keep)
         if workers
-        else _judged_here(source, rules, salt=salt, with_pixels=with_pixels)
+        else _judged_here(source, rules, salt=salt, with_pixels=with_pixels, keep=keep)
     )
-    reports = list(judged)
+    reports = []
+    for at, report in enumerate(judged):
+        if take is not None:
+            take(at, report.kept)
+        reports.append(replace(report, kept=None) if report.kept is not None else report)
     _mark_duplicates(reports, rules)
     _mark_near_duplicates(reports, rules)
     return GateReport(
@@ -166,7 +180,7 @@ def check_files(
 
 
 def _judged_here(
-    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool
+    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool, keep: Keep | None
 ) -> Iterator[FileReport]:
     for at, file in enumerate(source.files):
         try:
@@ -174,7 +188,7 @@ def _judged_here(
         except FileProblemError as problem:
             yield refused(problem.rule, source.sha256(at))
         else:
-            yield judge_file(content, rules, name=file.name, salt=salt, with_pixels=with_pixels)
+            yield judge_file(content, rules, name=file.name, salt=salt, with_pixels=with_pixels, keep=keep)
 
 
 def _mark_duplicates(reports: list[FileReport], rules: GateRules) -> None:
@@ -224,7 +238,9 @@ def _add(
 
 
 def _row(at: int, file: SourceFile, report: FileReport, salt: bytes) -> dict[str, Any]:
-    names = {each for each in FileReport.__dataclass_fields__ if each not in ("findings", "is_nameable")}
+    names = {
+        each for each in FileReport.__dataclass_fields__ if each not in ("findings", "is_nameable", "kept")
+    }
     return {
         "file": at,
         "name_hash": name_hash(file.name, salt),

@@ -7,6 +7,7 @@ else as `other`: a field for a code holds whatever somebody has typed into it.
 import hashlib
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from platform_assets.tasks.image_classification.dicom.identity import (
 )
 from platform_assets.tasks.image_classification.dicom.likeness import perceptual_hash
 from platform_assets.tasks.image_classification.dicom.pixel_rules import greys_of, judge_pixels, stretched
-from platform_assets.tasks.image_classification.dicom.pixels import DECODES, NO_DECODER, read_image
+from platform_assets.tasks.image_classification.dicom.pixels import DECODES, NO_DECODER, Image, read_image
 from platform_assets.tasks.image_classification.dicom.reading import Header, read_header
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from platform_assets.tasks.image_classification.dicom.standard import STANDARD_UIDS
@@ -105,11 +106,18 @@ class FileReport:
     clipped_share: float | None = None
     likeness: bytes | None = field(default=None, repr=False)
     """Perceptual hash, 256 bits."""
+    kept: Any = field(default=None, repr=False)
+    """What a `Keep` has made of the file."""
 
     @property
     def verdict(self) -> Verdict:
         """The worst of the findings."""
         return worst(self.findings)
+
+
+Keep = Callable[[Header, Image | None], Any]
+"""Takes of a file that was judged, and of its image where it was decoded, what somebody needs; a module's function or a
+`partial` of one, since it goes to other processes."""
 
 
 def refused(rule: str, sha256: str | None) -> FileReport:
@@ -118,7 +126,13 @@ def refused(rule: str, sha256: str | None) -> FileReport:
 
 
 def judge_file(
-    content: bytes, rules: GateRules, *, name: str, salt: bytes, with_pixels: bool = True
+    content: bytes,
+    rules: GateRules,
+    *,
+    name: str,
+    salt: bytes,
+    with_pixels: bool = True,
+    keep: Keep | None = None,
 ) -> FileReport:
     """Hold one file against the rules.
 
@@ -128,6 +142,7 @@ def judge_file(
         name: Within its source.
         salt: Of hashes.
         with_pixels: Whether files that the header stage does not reject are decoded.
+        keep: Makes `FileReport.kept` of each file whose header can be read.
     """
     sha256 = hashlib.sha256(content).hexdigest()
     with quiet_pydicom():
@@ -142,11 +157,13 @@ def judge_file(
         except FileProblemError as problem:
             return FileReport(sha256, (Finding(problem.rule, "reject", problem.tags),))
         if not with_pixels or worst(findings) == "reject":
-            return FileReport(sha256, tuple(findings), **told)
+            return FileReport(sha256, tuple(findings), kept=keep and keep(header, None), **told)
         try:
             image = read_image(header, rules.limits)
         except FileProblemError as problem:
-            return FileReport(sha256, (*findings, *_undecoded(problem.rule, rules)), **told)
+            findings += _undecoded(problem.rule, rules)
+            return FileReport(sha256, tuple(findings), kept=keep and keep(header, None), **told)
+        kept = keep and keep(header, image)
     greys = greys_of(image)
     light = stretched(image, greys)
     findings += judge_pixels(image, rules, greys, light)
@@ -157,6 +174,7 @@ def judge_file(
         levels=greys.levels,
         clipped_share=greys.clipped,
         likeness=perceptual_hash(light) if rules.image.near_duplicate else None,
+        kept=kept,
         **told,
     )
 

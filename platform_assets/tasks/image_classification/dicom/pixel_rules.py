@@ -14,7 +14,7 @@ from platform_assets.tasks.image_classification.dicom.verdicts import Finding
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_TAILS: Final = 0.0005
+TAILS: Final = 0.0005
 """Share of pixels at each end of the range that stretching leaves out."""
 
 
@@ -36,7 +36,7 @@ def greys_of(image: Image) -> Greys:
     counts = np.bincount(image.values.ravel())
     values = np.flatnonzero(counts)
     sums = np.cumsum(counts)
-    low, high = np.searchsorted(sums, [_TAILS * sums[-1], (1 - _TAILS) * sums[-1]])
+    low, high = np.searchsorted(sums, [TAILS * sums[-1], (1 - TAILS) * sums[-1]])
     ends = max(counts[values[0]], counts[values[-1]])
     return Greys(len(values), float(ends / sums[-1]), int(low), int(high))
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from platform_assets.tasks.image_classification.dicom.files import FileProblemError, SourceFiles
-from platform_assets.tasks.image_classification.dicom.judge import FileReport, judge_file, refused
+from platform_assets.tasks.image_classification.dicom.judge import FileReport, Keep, judge_file, refused
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from resources.process_tree import die_with_parent
 
@@ -22,12 +22,20 @@ _MOST_BYTES: Final = 8 << 20
 _AHEAD: Final = 2
 """Such batches a process; with the one that is being read they lie in memory."""
 
+_PRELOADED: Final = (__name__, "pydicom.pixels", "scipy.fft", "scipy.ndimage")
+
 _Read = tuple[str, bytes] | FileReport
 """Name and bytes of a file, or the report of one that cannot be read."""
 
 
 def in_processes(
-    source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool, workers: int
+    source: SourceFiles,
+    rules: GateRules,
+    *,
+    salt: bytes,
+    with_pixels: bool,
+    workers: int,
+    keep: Keep | None = None,
 ) -> Iterator[FileReport]:
     """The reports of all files, in order. Files are read here and judged there.
 
@@ -37,8 +45,9 @@ def in_processes(
         salt: Of hashes.
         with_pixels: Whether the pixel stage follows the header stage.
         workers: Processes.
+        keep: As `judge_file` has it.
     """
-    judge = partial(_judge, rules=rules, salt=salt, with_pixels=with_pixels)
+    judge = partial(_judge, rules=rules, salt=salt, with_pixels=with_pixels, keep=keep)
     waiting: deque[tuple[list[_Read], Future[list[FileReport]]]] = deque()
     pool = _pool(workers)
     try:
@@ -59,8 +68,11 @@ def in_processes(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # A fork would take along whatever locks other threads hold.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+    # A fork of this process would take along whatever locks other threads hold. That of a server which has nothing but
+    # these modules does not, and takes them along, so that the second pool starts at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
 
 
 def _start() -> None:
@@ -87,11 +99,13 @@ def _batches(source: SourceFiles) -> Iterator[list[_Read]]:
         yield batch
 
 
-def _judge(batch: Sequence[_Read], rules: GateRules, salt: bytes, with_pixels: bool) -> list[FileReport]:  # noqa: FBT001
+def _judge(
+    batch: Sequence[_Read], *, rules: GateRules, salt: bytes, with_pixels: bool, keep: Keep | None
+) -> list[FileReport]:
     return [
         each
         if isinstance(each, FileReport)
-        else judge_file(each[1], rules, name=each[0], salt=salt, with_pixels=with_pixels)
+        else judge_file(each[1], rules, name=each[0], salt=salt, with_pixels=with_pixels, keep=keep)
         for each in batch
     ]
 

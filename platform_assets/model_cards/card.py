@@ -28,6 +28,8 @@ _HERE = Path(__file__).parent
 # Rounding must not turn a failed expectation into a flawless score, nor a p-value into zero.
 _ALMOST_ONE, _ALMOST_ZERO = 0.9995, 0.001
 _NUMERIC = frozenset({"decimal", "exact", "share", "integer", "days", "p_value"})
+_FIRST = "intended_use"
+"""The first section behind the head."""
 _MEASURED_LAST = "bias_assessment"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIGINS = {
@@ -146,10 +148,14 @@ class _Schema(BaseModel):
     type: list[str]
     sections: tuple[_Entry, ...]
 
-    def with_sections(self, more: Sequence[_Entry]) -> "_Schema":
-        """The schema with sections of a task behind those that all cards have about what was measured."""
+    def with_sections(self, task: "_TaskSections") -> "_Schema":
+        """The schema with a task's sections: its first ones before all others, the rest behind what all cards measure."""
+        start = next(i for i, each in enumerate(self.sections) if each.key == _FIRST)
         at = next(i for i, each in enumerate(self.sections, start=1) if each.key == _MEASURED_LAST)
-        return self.model_copy(update={"sections": (*self.sections[:at], *more, *self.sections[at:])})
+        shared = (self.sections[:start], self.sections[start:at], self.sections[at:])
+        return self.model_copy(
+            update={"sections": (*shared[0], *task.first, *shared[1], *task.sections, *shared[2])}
+        )
 
 
 class _TaskSections(BaseModel):
@@ -159,6 +165,8 @@ class _TaskSections(BaseModel):
 
     context: dict[str, Any] = {}
     """Terms as in context.jsonld."""
+    first: tuple[_Entry, ...] = ()
+    """What a reader must know before anything else."""
     sections: tuple[_Entry, ...] = ()
 
 
@@ -257,7 +265,7 @@ def layout_sha256(task_sections: Path | None) -> str:
 @cache
 def _schema(task_sections: Path | None) -> _Schema:
     shared = read_manifest(_HERE / "card-schema.yaml", _Schema).content
-    return shared.with_sections(_task_sections(task_sections).sections)
+    return shared.with_sections(_task_sections(task_sections))
 
 
 @cache

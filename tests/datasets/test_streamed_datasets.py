@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from platform_assets.datasets.ingestion import current_source_hash
 from platform_assets.datasets.errors import NoTableError
+from platform_assets.datasets.ingestion import current_source_hash
 from platform_assets.datasets.large_files import large_source, read_large
 from platform_assets.datasets.row_spool import RowSpool
 from platform_assets.datasets.sources import open_source, read_frame

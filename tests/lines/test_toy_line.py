@@ -10,10 +10,12 @@ from typer.testing import CliRunner
 
 from platform_assets.cli import app
 from platform_assets.governance import release
+from platform_assets.governance.subject_columns import subject_of
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import RunOutcome, run_line
 from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.sheets import Sheet
 from platform_assets.tasks.registry import known_tasks
 from resources.settings import PlatformSettings
 from tests.tasks.toys import TOY, toy_task, write_line
@@ -135,6 +137,25 @@ def test_its_card_shows_the_tasks_own_picture(outcome: RunOutcome, outside: Outs
 
     assert card.registered.report.pictures == ("roc", "calibration", "score-distribution", "pixel")
     assert outside.object_store.get(card.html_key).count(b"data:image/png;base64,") == 4
+
+
+def test_what_the_model_shows_of_single_rows_stands_in_its_sheet_alone(
+    outcome: RunOutcome, outside: OutsideSystems
+) -> None:
+    """A stored table about subjects, classified as they are; the figures made with it are in the report."""
+    report = release.active(outside.ledger, "toy").card.registered.report
+    info = outside.object_store.info(report.sheet_key)
+    content = outside.object_store.get(report.sheet_key)
+    sheet = Sheet.of_bytes(content)
+
+    assert (info.gdpr_class, info.retention_days) == ("personal", 730)
+    assert str(subject_of(content)) == "number:number_id"
+    assert sheet.images.num_rows > 0
+    assert 0.3 < report.metrics["turned_share"] < 0.7
+    assert json.loads(outside.object_store.get(report.report_key))["measures"] == {
+        "odd_share": report.metrics["odd_share"],
+        **sheet.measures,
+    }
 
 
 def test_a_failed_rule_of_the_task_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

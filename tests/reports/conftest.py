@@ -73,7 +73,7 @@ class Platform:
         store.put(key, content, gdpr_class=gdpr_class, retention_days=9, source_commit="c0ffee")
         return key
 
-    def register(self, line: Line, number: int = 1) -> RegisteredVersion:
+    def register(self, line: Line, number: int = 1, *, sheet_key: str | None = None) -> RegisteredVersion:
         """A version of the line in the ledger, with its report, pictures and card in the store."""
         version = f"{number:x}" * 32
         snapshot = TableSnapshot(table="datasets.x", snapshot_id="1", content_hash=version, rows=320)
@@ -86,6 +86,7 @@ class Platform:
             ReportVersion,
             model=model,
             report_key=f"{folder}/report-1.json",
+            sheet_key=sheet_key,
             metrics={"auc": 0.9412, "auc_low": 0.93, "auc_high": 0.95},
         )
         registered = RegisteredVersion(report=report, name=line.name, number=number)

@@ -125,6 +125,17 @@ def test_every_link_and_picture_opens(platform, serve):
     assert "/lines/first" in seen
 
 
+def test_a_line_leads_to_the_images_of_its_errors(platform, serve):
+    """Where its newest version has a sheet; where it has none nothing is said."""
+    line = platform.add_line("first")
+    platform.register(line)
+    server = serve()
+    assert "What its errors rest on" not in server.ask("/lines/first").body.decode()
+    platform.register(line, 2, sheet_key="reports/dev/first/2/sheet-1.sheet")
+    page = Page(server.ask("/lines/first").body.decode())
+    assert "../objects/reports/dev/first/2/sheet-1.sheet" in page.links
+
+
 def _resolved(at, link):
     return urljoin(f"http://h{at}", link).removeprefix("http://h")
 

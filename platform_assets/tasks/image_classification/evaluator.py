@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from platform_assets.validation.clusters import Clusters
 
 PATIENT: Final = "patient"
+SYNTHETIC: Final = "phantom"
+"""The source whose X-rays are of nobody; a card says so before anything else."""
 SCORE_OF_METADATA: Final = "metadata_score"
 """Of scored rows: what metadata alone say."""
 _FOLDER: Final = "platform_assets.tasks.image_classification"
@@ -140,7 +142,9 @@ class ImageEvaluator:
         calibrated = None
         with suppress(ValidationError):
             calibrated = calibration(labels, scores).model_dump(mode="json")
+        synthetic = {SYNTHETIC} & set(scored["source"].to_pylist())
         return {
+            "synthetic": sorted(synthetic),
             **operating_points(
                 labels,
                 scores,

@@ -20,6 +20,7 @@ from platform_assets.models.errors import InstanceError, TrainingError
 from platform_assets.models.hardware import Hardware
 from platform_assets.models.scorer import chosen_rows
 from platform_assets.models.trainer import TrainingConfig, TrainingResult
+from platform_assets.sheets import Sheet
 from platform_assets.tasks.task import Task
 from platform_assets.tasks.training_spec import TrainingSpec
 from platform_assets.validation.gate import Decision, Rule
@@ -199,9 +200,9 @@ class ToyTrainer:
 
 
 class ToyEvaluator:
-    """Judges, with a measure and a rule of its own."""
+    """Judges, with a measure and a rule of its own; shows its first mistakes, and what it says of the remainder beside."""
 
-    code, scoring_code, fields, headline = CODE, CODE, (), "auc"
+    code, scoring_code, examining_code, fields, headline = CODE, CODE, CODE, (), "auc"
     rules = RULES
 
     def baseline_name(self, spec):
@@ -233,6 +234,21 @@ class ToyEvaluator:
 
     def pictures(self, scored, measures, spec):
         return {"pixel": PICTURE}
+
+    def examined(self, scorer, features, scored, spec, *, threshold):
+        import pyarrow as pa
+
+        at = features.column_names.index("remainder")
+        turned = features.set_column(at, "remainder", pa.array(1 - features["remainder"].to_numpy()))
+        wrong = (scored["score"].to_numpy() >= threshold) != (scored["label"].to_numpy() == 1)
+        ids = scored["number_id"].filter(pa.array(wrong)).to_pylist()
+        images = {"number_id": ids, "group": ["mistakes"] * len(ids), "caption": ["<one>"] * len(ids)}
+        return Sheet(
+            title="Mistakes",
+            notes=("All of them.",),
+            images=pa.table(images | {"png": pa.array([PICTURE] * len(ids), pa.binary())}),
+            measures={"turned_share": float((scorer.score_features(turned) >= threshold).mean())},
+        )
 
 
 def _features(numbers, modulus, mean):

@@ -1,0 +1,131 @@
+"""The findings: what they add to a lung, in millimetres of water, and the box that they are in."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from platform_assets.tasks.image_classification.phantom.cohort import FINDINGS, Cohort
+from platform_assets.tasks.image_classification.phantom.geometry import SIDE, Places
+from platform_assets.tasks.image_classification.phantom.poses import COLUMNS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+AMPLITUDE_MM: Final = 15.0
+_BY_GRADE: Final = (0.40, 0.20)
+"""Of the amplitude: a share for any grade, and one for each."""
+_PLACE, _SHAPE = 11, 12
+_DEEP_MM: Final = 60.0
+"""From where on lung is deep enough to hold a whole finding."""
+_LEAST_DEPTH_MM: Final = 35.0
+"""Of lung, in every pose, at the middle of a finding."""
+_IN_BOX: Final = 0.3
+"""Of the greatest value, that is still in the box."""
+_LEAST_SIDE: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Pixels of an image; bottom and right are the first beyond."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def common_depth(maps: "Floats") -> "Floats":
+    """The least lung that any pose has at each place of a map, in millimetres.
+
+    Args:
+        maps: Of lung depth, shape (poses, rows, columns).
+    """
+    least: Floats = maps.min(axis=0)
+    return least
+
+
+def finding_of(cohort: Cohort, at: int, places: Places, depth: "Floats", common: "Floats") -> "Floats | None":
+    """What the finding of image `at` adds, shape (SIDE, SIDE); None where it has none.
+
+    Args:
+        cohort: All images.
+        at: Which.
+        places: Where its pixels look.
+        depth: Lung at its pixels, in millimetres.
+        common: `common_depth`.
+    """
+    if cohort.finding[at] < 0:
+        return None
+    # What a patient has stays where it is, from image to image.
+    random = cohort.random(_PLACE, int(cohort.patient[at]))
+    row, column = _middle(random, common)
+    shape = cohort.random(_SHAPE, int(cohort.patient[at]))
+    grown = np.float32(cohort.random(_SHAPE + 1, at).uniform(0.85, 1.2))
+    pattern = _PATTERNS[FINDINGS[cohort.finding[at]]](
+        shape, places.rows - row, places.columns - column, grown
+    )
+    pattern *= np.minimum(depth / np.float32(_DEEP_MM), 1)
+    share, by_grade = _BY_GRADE
+    pattern *= np.float32(AMPLITUDE_MM * (share + by_grade * cohort.grade[at]))
+    return pattern
+
+
+def box_of(added: "Floats") -> Box:
+    """The box that a finding is in."""
+    is_in = added > _IN_BOX * added.max()
+    rows, columns = np.flatnonzero(is_in.any(axis=1)), np.flatnonzero(is_in.any(axis=0))
+    (top, bottom), (left, right) = (_widened(int(each[0]), int(each[-1]) + 1) for each in (rows, columns))
+    return Box(top, left, bottom, right)
+
+
+def _widened(first: int, end: int) -> tuple[int, int]:
+    while end - first < _LEAST_SIDE:
+        first, end = max(0, first - 1), min(SIDE, end + 1)
+    return first, end
+
+
+def _middle(random: np.random.Generator, common: "Floats") -> tuple[np.float32, np.float32]:
+    inside = np.flatnonzero(common > _LEAST_DEPTH_MM)
+    place = int(inside[random.integers(len(inside))])
+    return np.float32(place // COLUMNS), np.float32(place % COLUMNS)
+
+
+def _nodule(random: np.random.Generator, rows: "Floats", columns: "Floats", grown: np.float32) -> "Floats":
+    """A ball with a soft rim."""
+    radius = np.float32(random.uniform(2.4, 4.6)) * grown
+    away = (rows**2 + columns**2) / radius**2
+    return np.exp(-(away**1.5) * np.float32(0.7)).astype(np.float32)
+
+
+def _consolidation(
+    random: np.random.Generator, rows: "Floats", columns: "Floats", grown: np.float32
+) -> "Floats":
+    """A wide cloud, longer one way than the other, with lighter places in it."""
+    long, short = (np.float32(each) * grown for each in (random.uniform(8, 13), random.uniform(5, 8.5)))
+    turn = random.uniform(0, np.pi)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    away = ((cos * rows + sin * columns) / long) ** 2 + ((cos * columns - sin * rows) / short) ** 2
+    waves = np.ones_like(rows)
+    for _ in range(4):
+        a, b, phase = random.uniform(-0.9, 0.9), random.uniform(-0.9, 0.9), random.uniform(0, 2 * np.pi)
+        waves += np.float32(0.16) * np.sin(np.float32(a) * rows + np.float32(b) * columns + np.float32(phase))
+    return (np.exp(-(away**1.5)) * np.maximum(waves, 0)).astype(np.float32)
+
+
+def _multifocal(
+    random: np.random.Generator, rows: "Floats", columns: "Floats", grown: np.float32
+) -> "Floats":
+    """Several small clouds near each other."""
+    summed = np.zeros_like(rows)
+    for _ in range(int(random.integers(3, 7))):
+        row, column = (np.float32(each) for each in random.normal(0, 6.5, 2))
+        radius = np.float32(random.uniform(2.2, 4.2)) * grown
+        away = ((rows - row) ** 2 + (columns - column) ** 2) / radius**2
+        summed = np.maximum(summed, np.float32(random.uniform(0.7, 1.0)) * np.exp(-away))
+    return summed
+
+
+_PATTERNS: Final = {"nodule": _nodule, "consolidation": _consolidation, "multifocal": _multifocal}

@@ -95,7 +95,7 @@ def brightness_and_contrast(
     Args:
         pixels: Shape (N, S, S).
     """
-    flat = pixels.reshape(len(pixels), -1)
+    flat = pixels.reshape(len(pixels), pixels.shape[1] * pixels.shape[2])
     # Exact in integers, so that they do not depend on the order in which they are added up.
     counts = max(1, flat.shape[1])
     sums = flat.sum(axis=1, dtype=np.int64)

@@ -44,7 +44,9 @@ def image_rows(
 def disc_rows(count: int, *, split: str = "train", seed: int = 0) -> pa.Table:
     """Rows of discs, every other one of label 1."""
     labels = [at % 2 for at in range(count)]
-    return image_rows([disc(label, seed * 1000 + at) for at, label in enumerate(labels)], labels, [split] * count)
+    return image_rows(
+        [disc(label, seed * 1000 + at) for at, label in enumerate(labels)], labels, [split] * count
+    )
 
 
 def features_of(rows: pa.Table, form: ImageFormSpec = SMALL) -> pa.Table:

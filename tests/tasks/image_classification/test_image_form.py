@@ -94,7 +94,9 @@ def test_a_window_cuts_the_tails():
 @settings(max_examples=60)
 def test_reducing_takes_means_of_areas(height, width, side):
     """The mean of an image stays, its longest side becomes that long, and no value is outside those that there were."""
-    image = np.random.default_rng(height * 1000 + width).integers(100, 4096, (height, width)).astype(np.uint16)
+    image = (
+        np.random.default_rng(height * 1000 + width).integers(100, 4096, (height, width)).astype(np.uint16)
+    )
     small = reduced(image, side)
 
     assert small.dtype == np.uint16

@@ -103,8 +103,8 @@ def read_tissues(files: CtFiles) -> "npt.NDArray[np.float32]":
     ct = _voxels(files.ct, np.dtype("<i2"))
     structures = _voxels(files.structures, np.dtype("u1"))
     kinds = np.zeros(256, dtype=np.uint8)
-    for kind, labels in ((1, _LUNG_LABELS), (2, _HEART_LABELS), (3, _BONE_LABELS)):
-        kinds[list(labels)] = kind
+    for at, labels in ((1, _LUNG_LABELS), (2, _HEART_LABELS), (3, _BONE_LABELS)):
+        kinds[list(labels)] = at
     hounsfield = (np.clip(ct, *_RANGE) - _WATER_HU).astype(np.int16)
     kind = kinds[structures]
     _erase_mass(hounsfield, kind)

@@ -47,8 +47,7 @@ class Places:
         corner, down, right = self.corner, self.down, self.right
         top = flat[..., corner] * (1 - right) + flat[..., corner + 1] * right
         low = flat[..., corner + COLUMNS] * (1 - right) + flat[..., corner + COLUMNS + 1] * right
-        values: Floats = top * (1 - down) + low * down
-        return values
+        return np.asarray(top * (1 - down) + low * down, dtype=np.float32)
 
 
 def places_at(rows: "Floats", columns: "Floats") -> Places:

@@ -107,8 +107,7 @@ def _developed(seen: "Floats", marker: "Floats", device: Device) -> "npt.NDArray
 
 def _blurred(image: "Floats", width_px: float) -> "Floats":
     matrix = _blur(width_px)
-    blurred: Floats = matrix @ image @ matrix.T
-    return blurred
+    return np.asarray(matrix @ image @ matrix.T, dtype=np.float32)
 
 
 @cache

@@ -184,17 +184,17 @@ def _role(outside: "OutsideSystems", name: str) -> str:
 
 
 def _print(case: "Case", decided: "Iterable[Decision]") -> None:
-    print(f"file      {case.file_id}")
-    print(f"state     {case.state}" + ("" if case.held.can_be_released else "; nobody can release it"))
-    print(f"name      {case.name or 'not kept, as it may identify somebody'}")
-    print(f"source    {', '.join(case.sources)}")
-    print(f"size      {case.size_bytes:,} bytes")
+    print(f"file        {case.file_id}")
+    print(f"state       {case.state}" + ("" if case.held.can_be_released else "; nobody can release it"))
+    print(f"name        {case.name or 'not kept, as it may identify somebody'}")
+    print(f"source      {', '.join(case.sources)}")
+    print(f"size        {case.size_bytes:,} bytes")
     for each in case.findings:
         tags = f": {', '.join(each.tags)}" if each.tags else ""
-        print(f"{each.verdict:<10}{each.rule} ({each.count}){tags}")
+        print(f"{each.verdict:<10}  {each.rule} ({each.count}){tags}")
     for one in decided:
         print(
-            f"decided   {one.decision} by {one.by} ({one.principal}, {one.role}) at {one.decided_at:%Y-%m-%d %H:%M} UTC, "
+            f"{'decided':<12}{one.decision} by {one.by} ({one.principal}, {one.role}) at {one.decided_at:%Y-%m-%d %H:%M} UTC, "
             f"held for {', '.join(one.rules)}: {one.reason}"
         )
 
@@ -209,7 +209,6 @@ def _as_json(case: "Case", decided: "Iterable[Decision]") -> dict[str, Any]:
         "name": case.name,
         "sources": case.sources,
         "size_bytes": case.size_bytes,
-        "has_thumbnail": case.has_thumbnail,
         "findings": [
             {"rule": each.rule, "verdict": each.verdict, "tags": each.tags, "count": each.count}
             for each in case.findings

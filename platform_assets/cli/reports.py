@@ -28,6 +28,7 @@ def serve(
     Whoever reaches it sees what PLATFORM_PRINCIPAL__… may read: it asks nobody who they are. It answers to the names of
     this machine, to the host of PLATFORM_REPORTS_URL and to those of PLATFORM_REPORTS_HOSTS.
     """
+    from platform_assets.datasets.quarantine_reading import QuarantineReader
     from platform_assets.reports.hosts import known_names
     from platform_assets.reports.overview import Overviews
     from platform_assets.reports.service import report_server
@@ -36,7 +37,8 @@ def serve(
     settings = outside.settings
     overviews = Overviews(outside, lambda: chosen_lines(outside, None))
     names = known_names(settings.reports_url, settings.reports_hosts)
-    serve_until_told(report_server(outside.object_store, overviews.current, names=names), host, port)
+    service = report_server(outside.object_store, overviews.current, QuarantineReader(outside), names=names)
+    serve_until_told(service, host, port)
 
 
 def serve_command(host: str, port: int) -> list[str]:

@@ -26,6 +26,7 @@ FEWEST_DIGITS: Final = 6
 """Of an id's beginning that stands for it."""
 _DIGITS: Final = re.compile(rf"(?:{NO_BYTES})?[0-9a-f]{{{FEWEST_DIGITS},64}}")
 _MOST_NAMED: Final = 5
+_TOLD: Final = ("file_id", "name", "source", "verdict", "rules", "findings", "size_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,6 @@ class Case:
     """Where it lies; equal files are one case."""
     findings: tuple[Finding, ...]
     size_bytes: int
-    has_thumbnail: bool
     decision: Decision | None
     """The newest one."""
 
@@ -132,7 +132,7 @@ class Quarantine:
 
 
 def read_quarantine(warehouse: Warehouse, ledger: Ledger, line: str) -> Quarantine:
-    """The quarantine of a line as it is now; its thumbnails are not kept in memory.
+    """The quarantine of a line as it is now; no thumbnail is read.
 
     Raises:
         WarehouseError: The table cannot be read.
@@ -141,7 +141,7 @@ def read_quarantine(warehouse: Warehouse, ledger: Ledger, line: str) -> Quaranti
     known, snapshot = decisions(ledger, line), warehouse.current(TABLE.format(line=line))
     by_id: dict[str, list[dict[str, Any]]] = {}
     if snapshot is not None:
-        for row in _rows(warehouse, snapshot):
+        for row in warehouse.read(snapshot.table, snapshot.snapshot_id, columns=_TOLD).to_pylist():
             by_id.setdefault(row["file_id"], []).append(row)
     cases = [_case(line, rows, known.get(file_id)) for file_id, rows in by_id.items()]
     cases.sort(key=lambda case: (STATES.index(case.state), case.file_id))
@@ -180,15 +180,6 @@ def thumbnails(warehouse: Warehouse, snapshot: Snapshot) -> Iterator[tuple[str, 
                 yield file_id, png
 
 
-def _rows(warehouse: Warehouse, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    told = ["file_id", "name", "source", "verdict", "rules", "findings", "size_bytes", "thumbnail"]
-    for batch in warehouse.batches(snapshot.table, snapshot.snapshot_id).batches(told):
-        has_thumbnail = batch.column("thumbnail").is_valid().to_pylist()
-        rows = batch.drop_columns(["thumbnail"]).to_pylist()
-        for row, has in zip(rows, has_thumbnail, strict=True):
-            yield row | {"has_thumbnail": has}
-
-
 def _case(line: str, rows: Sequence[Mapping[str, Any]], decision: Decision | None) -> Case:
     """One case of the rows of equal files, which may break other rules at other places."""
     first = rows[0]
@@ -208,7 +199,6 @@ def _case(line: str, rows: Sequence[Mapping[str, Any]], decision: Decision | Non
         sources=tuple(sorted({row["source"] for row in rows})),
         findings=tuple(sorted(findings, key=lambda each: (each.rule, each.tags, each.count))),
         size_bytes=first["size_bytes"],
-        has_thumbnail=any(row["has_thumbnail"] for row in rows),
         decision=decision,
     )
 

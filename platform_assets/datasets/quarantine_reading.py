@@ -30,8 +30,10 @@ _MOST_BYTES: Final = 64 << 20
 @dataclass(frozen=True, slots=True)
 class _Thumbnails:
     of: Snapshot
+    files: frozenset[str]
+    """All that have one."""
     by_file: dict[str, bytes]
-    are_all: bool
+    """Those that are in memory."""
 
 
 class QuarantineReader:
@@ -89,28 +91,35 @@ class QuarantineReader:
         snapshot = self._outside.warehouse.current(TABLE.format(line=line))
         if snapshot is None:
             return None
-        with self._lock:
-            kept = self._thumbnails
-            if kept is None or kept.of != snapshot or not (kept.are_all or file_id in kept.by_file):
-                kept = self._thumbnails = self._read_thumbnails(snapshot, file_id)
-        png = kept.by_file.get(file_id)
+        png = self._kept(snapshot, file_id).by_file.get(file_id)
         if png is not None:
             self.look_at(line, snapshot, [file_id], "thumbnail")
         return png
+
+    def with_thumbnail(self, snapshot: Snapshot) -> frozenset[str]:
+        """Ids of the files of a version of a table that have one."""
+        return self._kept(snapshot).files
 
     def forget(self) -> None:
         """Keeps no thumbnail in memory any longer."""
         with self._lock:
             self._thumbnails = None
 
-    def _read_thumbnails(self, snapshot: Snapshot, wanted: str) -> _Thumbnails:
-        found: dict[str, bytes] = {}
-        size = 0
+    def _kept(self, snapshot: Snapshot, wanted: str | None = None) -> _Thumbnails:
+        with self._lock:
+            kept = self._thumbnails
+            if kept is None or kept.of != snapshot or wanted in kept.files - kept.by_file.keys():
+                kept = self._thumbnails = self._read(snapshot, wanted)
+            return kept
+
+    def _read(self, snapshot: Snapshot, wanted: str | None) -> _Thumbnails:
+        files, by_file, size = set(), {}, 0
         for file_id, png in thumbnails(self._outside.warehouse, snapshot):
+            files.add(file_id)
             size += len(png)
             if size <= _MOST_BYTES or file_id == wanted:
-                found[file_id] = png
-        return _Thumbnails(snapshot, found, are_all=size <= _MOST_BYTES)
+                by_file[file_id] = png
+        return _Thumbnails(snapshot, frozenset(files), by_file)
 
     def _ask(self, line: str, snapshot: Snapshot) -> None:
         principal = self._outside.settings.principal

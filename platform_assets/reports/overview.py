@@ -15,7 +15,9 @@ from typing import Final, Literal, TypeVar
 
 from platform_assets.datasets.contract import SCHEMA_DOMAIN
 from platform_assets.datasets.data_docs import data_docs_key
+from platform_assets.datasets.ingestion import HoldsBack
 from platform_assets.datasets.judging import ALONE
+from platform_assets.datasets.quarantine_cases import read_quarantine
 from platform_assets.datasets.schema_breaker import breaker_state
 from platform_assets.drift.alarms import ALARM, CONFIRMED, State
 from platform_assets.drift.record import newest_changes, onsets
@@ -32,9 +34,11 @@ from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import BrokenLine, Line, LineError, Lines
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import RegisteredVersion
+from resources.errors import PlatformError
 from resources.object_store import ObjectStore, ObjectStoreError
 from resources.outages import OutageError, outage_of
 from resources.policed_object_store import AccessDeniedError
+from resources.warehouse import Warehouse
 
 T = TypeVar("T")
 Tone = Literal["bad", "warn", "good"]
@@ -125,6 +129,8 @@ class LineView:
     sheet_key: str | None = None
     """Of the images of single rows in the newest version's report; None where there are none."""
     drift_picture: Picture | None = None
+    decided_by: str | None = None
+    """The group that decides about files that it holds back; None where it holds none back."""
 
     @property
     def tone(self) -> Tone:
@@ -235,7 +241,7 @@ class Overviews:
             if line.name in newest
         }
         known, problem = _established(ledger, demands.values())
-        looking = _Looking(self._outside.object_store, self._outside.env)
+        looking = _Looking(self._outside.object_store, self._outside.warehouse, self._outside.env)
         views = [
             _view(
                 line,
@@ -309,6 +315,8 @@ def _view(
     *,
     now: datetime,
 ) -> LineView:
+    ingestion = line.task.ingestion
+    decided_by = ingestion.released_by(line.spec) if isinstance(ingestion, HoldsBack) else None
     shown = _releases(ledger, line.name)
     active = next((each for each in shown if each.is_active), None)
     drift = _drift(ledger, line.name)
@@ -319,6 +327,7 @@ def _view(
         *_of_contract(contract),
         *_of_drift(drift),
         *_of_pin(ledger, line.name),
+        *(_of_quarantine(looking.warehouse, ledger, line.name) if decided_by else ()),
         *([] if active else [Condition("warn", "not released", "No release of it was ever activated.")]),
     ]
     conditions.sort(key=lambda each: _TONES.index(each.tone))
@@ -346,6 +355,7 @@ def _view(
         pictures=pictures,
         sheet_key=newest.report.sheet_key if newest else None,
         drift_picture=looking.drift_picture(line.name),
+        decided_by=decided_by,
     )
 
 
@@ -479,11 +489,26 @@ def _of_pin(ledger: Ledger, line: str) -> Iterator[Condition]:
         yield Condition("warn", "pinned", f"To release {pin.release_id} by {pin.by}: {pin.reason}")
 
 
+def _of_quarantine(warehouse: Warehouse, ledger: Ledger, line: str) -> Iterator[Condition]:
+    try:
+        waiting = read_quarantine(warehouse, ledger, line).by_state["waiting"]
+    except Exception as problem:
+        outage = outage_of(problem) or problem
+        if not isinstance(outage, PlatformError):
+            raise
+        yield Condition("warn", "quarantine not read", str(outage))
+        return
+    if waiting:
+        told = "1 file waits" if waiting == 1 else f"{waiting} files wait"
+        yield Condition("warn", told, "Somebody has to let them in, or keep them out.")
+
+
 @dataclass
 class _Looking:
     """Looks for what only the store knows; once it does not answer, nobody waits for it again."""
 
     store: ObjectStore
+    warehouse: Warehouse
     env: str
     problem: str | None = field(default=None)
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.reports.held_files import HeldFiles
 from platform_assets.reports.overview import LineView, Overview
 from platform_assets.sheets import Sheet
 
@@ -41,6 +42,11 @@ def sheet_page(sheet: Sheet, *, depth: int) -> str:
         for group, images in sheet.groups().items()
     }
     return _rendered("sheet.html.j2", sheet=sheet, groups=groups, root="../" * depth)
+
+
+def quarantine_page(held: HeldFiles) -> str:
+    """Files that a line holds back: why, what was decided, and what to type."""
+    return _rendered("quarantine.html.j2", held=held, root="../")
 
 
 def problem_page(status: int, sentence: str, *, path: str = "/") -> str:

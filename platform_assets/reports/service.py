@@ -1,4 +1,4 @@
-"""The report server: stored objects by their keys, and the pages about lines. It only reads.
+"""The report server: stored objects by their keys, and the pages about lines. It only shows, and records who looked.
 
 Whoever reaches it sees what its principal may see: the policy is asked for each object, and there is no log-in. So it is
 for the loopback, or for behind a proxy that asks who is there.
@@ -6,6 +6,7 @@ for the loopback, or for behind a proxy that asks who is there.
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,11 +21,20 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from platform_assets.datasets.quarantine_reading import QuarantineReader
 from platform_assets.ledger.errors import LedgerError
+from platform_assets.reports.held_files import held_files
 from platform_assets.reports.hosts import is_ours
 from platform_assets.reports.openable import content_type_of, is_sheet, openable_key
 from platform_assets.reports.overview import Overview
-from platform_assets.reports.pages import front_page, line_page, problem_page, sheet_page, style
+from platform_assets.reports.pages import (
+    front_page,
+    line_page,
+    problem_page,
+    quarantine_page,
+    sheet_page,
+    style,
+)
 from platform_assets.sheets import Sheet
 from resources.errors import PlatformError
 from resources.object_store import ObjectMissingError, ObjectStore
@@ -44,6 +54,10 @@ _PIECE_BYTES: Final = 256 << 10
 _SEND_SECONDS: Final = 60.0
 """For one object, to somebody who reads slowly."""
 _OBJECTS: Final = "/objects/"
+_THUMBNAILS_SECONDS: Final = 60.0
+"""So long they are in memory after somebody looked at one; nothing of them lies on a disk."""
+_FILE_ID: Final = re.compile(r"[0-9a-f]{64}")
+_NOT_STORED: Final = {"Cache-Control": "no-store"}
 _METHODS: Final = ("GET", "HEAD")
 
 _SHARED_HEADERS: Final = {
@@ -74,6 +88,7 @@ class _Stored:
 def report_server(
     store: ObjectStore,
     overview: Callable[[], Overview],
+    reader: QuarantineReader,
     *,
     names: frozenset[str] = frozenset(),
     send_seconds: float = _SEND_SECONDS,
@@ -83,6 +98,7 @@ def report_server(
     Args:
         store: One that asks the policy.
         overview: What there is to tell of all lines.
+        reader: Of what lines hold back, which asks the policy and records who looks.
         names: Hosts by which it may be addressed, besides this machine's own.
         send_seconds: For one object; whoever has not read it by then gets no more of it.
     """
@@ -96,6 +112,23 @@ def report_server(
         if view is None:
             raise HTTPException(404, "There is no line of this name, or its spec is broken.")
         return HTMLResponse(line_page(found, view))
+
+    async def held(request: Request) -> Response:
+        line, decided_by = await _holding(overview, request.path_params["name"])
+        page = await _asked(held_files, reader, line, decided_by, request.query_params)
+        if page is None:
+            raise HTTPException(404, "There is no such page of this quarantine.")
+        asyncio.get_running_loop().call_later(_THUMBNAILS_SECONDS, reader.forget)
+        return HTMLResponse(quarantine_page(page), headers=_NOT_STORED)
+
+    async def thumbnail(request: Request) -> Response:
+        line, _ = await _holding(overview, request.path_params["name"])
+        file_id = request.path_params["file"]
+        png = await _asked(reader.thumbnail, line, file_id) if _FILE_ID.fullmatch(file_id) else None
+        if png is None:
+            raise HTTPException(404, "No file of this id is held, or it has no thumbnail.")
+        asyncio.get_running_loop().call_later(_THUMBNAILS_SECONDS, reader.forget)
+        return Response(png, media_type="image/png", headers=_NOT_STORED)
 
     async def sheet(_: Request) -> Response:
         return Response(style(), media_type="text/css")
@@ -120,6 +153,8 @@ def report_server(
     routes = [
         Route("/", front),
         Route("/lines/{name}", line),
+        Route("/quarantine/{name}", held),
+        Route("/quarantine/{name}/{file}.png", thumbnail),
         Route("/style.css", sheet),
         Route("/health", health),
         Route(_OBJECTS + "{key:path}", stored),
@@ -190,6 +225,20 @@ class _Guarded:
         return None
 
 
+async def _holding(overview: Callable[[], Overview], name: str) -> tuple[str, str]:
+    """Name of a line that holds files back, and the group that decides about them.
+
+    Raises:
+        HTTPException: There is none of this name.
+    """
+    line = (await _asked(overview)).line(name)
+    if line is None or line.decided_by is None:
+        raise HTTPException(
+            404, "There is no line of this name that holds files back, or its spec is broken."
+        )
+    return line.name, line.decided_by
+
+
 def _read(store: ObjectStore, key: str, known: str) -> _Stored:
     """An object; nothing of it where the caller knows it already, which the policy is asked for all the same."""
     info = store.info(key)
@@ -245,7 +294,7 @@ def _told(problem: Exception) -> tuple[int, str]:
         return 404, "There is no such object any more, or there never was one."
     foreseen = outage_of(problem) or problem
     if isinstance(foreseen, LedgerError):
-        return 503, f"The ledger cannot be read: {foreseen}"
+        return 503, f"The ledger cannot be read or written: {foreseen}"
     if isinstance(foreseen, PlatformError):
         return 503, str(foreseen)
     if isinstance(foreseen, OSError):

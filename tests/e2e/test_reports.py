@@ -13,8 +13,18 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from platform_assets.drift.segments import newest_picture_key
+from tests.datasets.quarantine_factory import (
+    LINE,
+    decided,
+    file_id,
+    held,
+    held_file,
+    holding_task,
+    publish,
+)
 from tests.e2e.ui_server import CHROMIUM, ROOT, chromium
 from tests.reports.conftest import Platform, Server, serving
+from tests.tasks.toys import write_line
 
 pytestmark = pytest.mark.e2e
 if CHROMIUM is None:
@@ -24,7 +34,7 @@ if CHROMIUM is None:
 
 AXE = Path(os.environ.get("AXE_CORE", ROOT / ".axe-core" / "axe.min.js"))
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-PAGES = ("/", "/lines/reviews", "/lines/credit", "/lines/none")
+PAGES = ("/", "/lines/reviews", "/lines/credit", f"/quarantine/{LINE}", "/lines/none")
 SPEC = "line: churn\ntrain_data_uri: churn.csv\nepochs: 0\n"
 
 
@@ -95,7 +105,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     broken.parent.mkdir()
     broken.write_text(SPEC)
     platform.specs.append(broken)
-    with serving(platform) as running:
+    with holding_task(), serving(platform) as running:
+        platform.specs.append(write_line(platform.home / "specs" / LINE))
+        publish(
+            platform.outside,
+            held_file("left.dat", "shape.wrong", "size.small", thumbnail=drift_png()),
+            held_file("right.dat", thumbnail=drift_png()),
+            held_file("broken.dat", "file.unreadable", verdict="reject", thumbnail=None, name=None),
+            *(held_file(f"{at}.dat", "size.small", thumbnail=drift_png()) for at in range(25)),
+        )
+        decided(platform.outside.ledger, held("right.dat"))
         yield running
 
 
@@ -150,7 +169,7 @@ def test_axe_finds_nothing_against_wcag_aa(page: Page, server: Server, path: str
     assert told == []
 
 
-@pytest.mark.parametrize("path", PAGES[:3])
+@pytest.mark.parametrize("path", PAGES[:4])
 def test_the_browser_has_nothing_to_complain_of(page: Page, server: Server, path: str) -> None:
     """No style, picture or script that the server's own policy forbids, and none that is missing."""
     opened(page, server, path)
@@ -179,6 +198,24 @@ def test_the_keyboard_reaches_everything(page: Page, server: Server) -> None:
         page.keyboard.press("Tab")
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid", page.evaluate("document.activeElement.outerHTML")
+
+
+@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+def test_a_person_finds_what_waits_and_what_to_type(page: Page, server: Server) -> None:
+    """From the front page to the files of one state, with thumbnails that the browser draws and the commands for each."""
+    opened(page, server, "/").get_by_role("link", name=f"Quarantine of {LINE}").click()
+    page.get_by_role("link", name="waiting (26)").click()
+    assert page.get_by_role("img").count() == 25
+    page.get_by_role("link", name="Page 2").click()
+    page.get_by_role("link", name="released (1)").click()
+    picture = page.get_by_role("img", name=f"Thumbnail of file {file_id('right.dat')[:12]}")
+    picture.evaluate("image => image.decode()")
+    assert picture.evaluate("image => image.naturalWidth") > 100
+    row = page.get_by_role("row").filter(has=picture)
+    assert "release by Dr. Lee" in row.inner_text()
+    assert (
+        f"platform-assets quarantine reject {LINE} {file_id('right.dat')[:12]} --by NAME" in row.inner_text()
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light"], indirect=True)

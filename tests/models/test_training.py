@@ -358,6 +358,98 @@ def test_the_loop_trains_whatever_a_recipe_brings(tmp_path):
     assert [path.name for path in whole.output.iterdir()] == ["line.safetensors"]
 
 
+def lines(config, folder, **options):
+    """What the loop makes of 64 points."""
+    numbers = np.random.default_rng(0).normal(size=(64, 2)).tolist()
+    return loop.train(
+        LineRecipe(config),
+        [(one, other, int(one > other)) for one, other in numbers],
+        config,
+        output=folder / "model",
+        checkpoints=FolderCheckpoints(folder / "checkpoints"),
+        **options,
+    )
+
+
+LINE = StepConfig(epochs=4, batch_size=8, learning_rate=0.05, mixed_precision=False, threads=1)
+
+
+def line_of(result):
+    """The weights that were kept."""
+    from safetensors.numpy import load_file
+
+    return load_file(result.output / "line.safetensors")
+
+
+def test_what_is_kept_may_be_an_average(tmp_path):
+    """With decay d, w' = d w' + (1 - d) w after each step; ended and begun again, it is as if it had never been ended."""
+    averaged = LINE.model_copy(update={"average_decay": 0.75})
+    whole = lines(averaged, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        lines(averaged, tmp_path / "parts", on_progress=stop_at(20))
+    resumed = lines(averaged, tmp_path / "parts")
+    assert resumed.resumed_at_step == 20
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+    steps = []
+
+    class Watched(LineRecipe):
+        def tensors(self, rows, device):
+            steps.append({name: each.clone() for name, each in self.network.state_dict().items()})
+            return super().tensors(rows, device)
+
+        def build(self):
+            object.__setattr__(self, "network", super().build())
+            return self.network
+
+    recipe = Watched(LINE)
+    numbers = np.random.default_rng(0).normal(size=(64, 2)).tolist()
+    rows = [(one, other, int(one > other)) for one, other in numbers]
+    plain = loop.train(
+        recipe, rows, LINE, output=tmp_path / "plain", checkpoints=FolderCheckpoints(tmp_path / "c")
+    )
+    after = [*steps[1:], recipe.network.state_dict()]
+    expected = after[0]
+    for state in after[1:]:
+        expected = {name: 0.75 * expected[name] + 0.25 * state[name] for name in state}
+    assert len(after) == 32
+    for name, values in line_of(whole).items():
+        assert values == pytest.approx(expected[name].numpy(), abs=1e-5)
+        assert np.array_equal(line_of(plain)[name], after[-1][name].numpy())
+    assert plain.weights_sha256 != whole.weights_sha256
+
+
+def test_an_average_is_of_its_own_configuration(tmp_path):
+    """A checkpoint without an average is not gone on from by a run that wants one."""
+    with pytest.raises(Stopped):
+        lines(LINE, tmp_path, on_progress=stop_at(20))
+    assert lines(LINE.model_copy(update={"average_decay": 0.5}), tmp_path).resumed_at_step == 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", {1: 0.05 * 2 / 3, 10: 0.05 * 22 / 29, 20: 0.05 * 12 / 29, 32: 0}),
+        (
+            "cosine",
+            {
+                step: 0.05 * ((step + 1) / 3 if step < 3 else (1 + np.cos(np.pi * (step - 3) / 29)) / 2)
+                for step in (1, 10, 20, 32)
+            },
+        ),
+    ],
+)
+def test_rates_follow_the_schedule(tmp_path, schedule, expected):
+    """Three of 32 steps up to the highest, and from there to nothing."""
+    rates = {}
+    lines(
+        LINE.model_copy(update={"schedule": schedule}),
+        tmp_path,
+        on_progress=lambda step, told: rates.update({step: told["learning_rate"]}),
+    )
+    assert {step: rates[step] for step in expected} == pytest.approx(expected, abs=1e-9)
+
+
 def test_no_rows_are_an_error(tmp_path):
     """Before anything is built."""
     with pytest.raises(TrainingError, match="split 'train' has 0 rows"):

@@ -15,6 +15,7 @@ import uvicorn
 
 from platform_assets.datasets.data_docs import data_docs_key
 from platform_assets.datasets.judging import ALONE
+from platform_assets.datasets.quarantine_reading import QuarantineReader
 from platform_assets.drift.monitor import StateChange, WindowVerdict
 from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import newest_picture_key
@@ -250,7 +251,8 @@ class Server:
 def serving(platform: Platform, **options: Any) -> Iterator[Server]:
     """A report server of a platform; options are those of `report_server`, or `store` for another one."""
     store = options.pop("store", None) or platform.outside.object_store
-    service = report_server(store, platform.overviews().current, **options)
+    reader = QuarantineReader(platform.outside)
+    service = report_server(store, platform.overviews().current, reader, **options)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         server = uvicorn.Server(uvicorn.Config(service, log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

@@ -40,7 +40,7 @@ def formed(image: "NDArray[np.uint16]", form: ImageFormSpec) -> "NDArray[np.uint
     if form.fit == "crop":
         image = _middle(image)
     height, width = (side, side) if form.fit == "stretch" else _within(image.shape, side)
-    values = _resized(_resized(image.astype(np.float64), height).T, width).T
+    values = _resized(_resized(image, height).T, width).T
     low, high = np.percentile(values, (form.window_low_percentile, form.window_high_percentile))
     # A plain image is dark: half of nothing is nothing, and dividing by it would make noise of rounding.
     scale = _TOP / (high - low) if high - low > 1e-6 * max(1.0, abs(high)) else 0.0
@@ -51,6 +51,20 @@ def formed(image: "NDArray[np.uint16]", form: ImageFormSpec) -> "NDArray[np.uint
     top, left = (side - height) // 2, (side - width) // 2
     padded[top : top + height, left : left + width] = grey
     return padded
+
+
+def reduced(image: "NDArray[np.uint16]", longest_px: int) -> "NDArray[np.uint16]":
+    """The image with its longest side at most so long, by the means of areas; itself where it already is.
+
+    Args:
+        image: Shape (R, C).
+        longest_px: Pixels of the longest side.
+    """
+    if max(image.shape) <= longest_px:
+        return image
+    height, width = _within(image.shape, longest_px)
+    values = _resized(_resized(image, height).T, width).T
+    return np.ascontiguousarray(np.rint(values).astype(np.uint16))
 
 
 def formed_rows(
@@ -81,7 +95,7 @@ def brightness_and_contrast(
     Args:
         pixels: Shape (N, S, S).
     """
-    flat = pixels.reshape(len(pixels), -1)
+    flat = pixels.reshape(len(pixels), pixels.shape[1] * pixels.shape[2])
     # Exact in integers, so that they do not depend on the order in which they are added up.
     counts = max(1, flat.shape[1])
     sums = flat.sum(axis=1, dtype=np.int64)
@@ -127,10 +141,10 @@ def _within(shape: tuple[int, ...], side: int) -> tuple[int, int]:
     return height, width
 
 
-def _resized(values: "NDArray[np.float64]", rows: int) -> "NDArray[np.float64]":
+def _resized(values: "NDArray[Any]", rows: int) -> "NDArray[np.float64]":
     """So many rows instead of those that there are."""
     if values.shape[0] == rows:
-        return values
+        return values.astype(np.float64, copy=False)
     resized: NDArray[np.float64] = _weights(values.shape[0], rows) @ values
     return resized
 

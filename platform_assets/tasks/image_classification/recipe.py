@@ -26,7 +26,7 @@ _ELSEWHERE = {"model_location", "threads", "gpu", "mixed_precision"}
 """What differs between machines and decides nothing."""
 
 
-class ImageTrainingConfig(StepConfig, ResNetParameters):
+class ImageTrainingConfig(ResNetParameters, StepConfig):
     """Hyper-parameters, the network to start from, and what the hardware is asked for."""
 
     model_location: str | None = None

@@ -23,6 +23,8 @@ _LOCATOR_FORM: Final = struct.Struct("<4sLQL")
 _LONGEST_COMMENT: Final = 1 << 16
 _LOCAL_FORM: Final = struct.Struct("<4s5H3L2H")
 _SMALL: Final = 1 << 20
+UNPACKABLE: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""Methods that give no more bytes at once than were asked for; zipfile lets bzip2 and LZMA give all that there are."""
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 

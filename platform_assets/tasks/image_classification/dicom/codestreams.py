@@ -1,5 +1,6 @@
 """What a compressed image says of its own size. Decoders believe it, whatever the header says, so it is read before them."""
 
+import re
 from itertools import pairwise
 from struct import error as StructError  # noqa: N812 - it is a class, whatever its name
 from struct import unpack_from
@@ -11,14 +12,18 @@ _JPEG: Final = frozenset({f"1.2.840.10008.1.2.4.{number}" for number in (50, 51,
 _MARK: Final = 0xFF
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, of any JPEG process and of JPEG-LS; a size follows them."""
-_ALONE: Final = frozenset({0x01, 0xFF, *range(0xD0, 0xDA)})
+_ALONE: Final = frozenset({0x01, *range(0xD0, 0xDA)})
 """Markers without a length."""
+_FILL: Final = re.compile(rb"\xff+")
+_MOST_SEGMENTS: Final = 1 << 12
+"""Before that of the size; a stream can consist of nothing else."""
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 _MOST_BOXES: Final = 1 << 16
 _RLE_HEADER_BYTES: Final = 64
 _MOST_RLE_SEGMENTS: Final = 15
 _LONGEST_RUN: Final = 128
 _NO_RUN: Final = 128
+_MOST_EMPTY_RUNS: Final = 1 << 10
 
 
 def is_of_size(
@@ -46,12 +51,14 @@ def is_of_size(
 
 def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
     at = 0
-    while at + 2 <= len(frame):
+    for _ in range(_MOST_SEGMENTS):
         if frame[at] != _MARK:
             return None
+        if fill := _FILL.match(frame, at):  # any number of them may stand before a marker
+            at = fill.end() - 1
         marker = frame[at + 1]
         if marker in _ALONE:
-            at += 1 if marker == _MARK else 2
+            at += 2
             continue
         (length,) = unpack_from(">H", frame, at + 2)
         if marker in _FRAMES:
@@ -84,8 +91,8 @@ def _is_rle_of(frame: bytes, *, pixels: int, segments: int) -> bool:
 
 def _unpacked(frame: bytes, at: int, end: int, pixels: int) -> bool:
     """Whether a segment comes to one byte a pixel; only its lengths are read."""
-    length = 0
-    while at < end and length < pixels:
+    length = empty = 0
+    while at < end and length < pixels and empty < _MOST_EMPTY_RUNS:
         run = frame[at]
         if run < _LONGEST_RUN:
             at += run + 2
@@ -93,5 +100,6 @@ def _unpacked(frame: bytes, at: int, end: int, pixels: int) -> bool:
         else:
             at += 2 if run > _NO_RUN else 1
             length += 257 - run if run > _NO_RUN else 0
+            empty += run == _NO_RUN
     # A byte may be left, which makes an odd length even; decoders write past their end for a run that is too long.
     return length == pixels and at <= end <= at + 1

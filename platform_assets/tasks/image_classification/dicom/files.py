@@ -17,7 +17,7 @@ from typing import Final
 
 import rfc8785
 
-from platform_assets.tasks.image_classification.dicom.archives import open_archive
+from platform_assets.tasks.image_classification.dicom.archives import UNPACKABLE, open_archive
 from platform_assets.tasks.image_classification.dicom.errors import RefusedSourceError
 from platform_assets.tasks.image_classification.dicom.limits import Limits
 from resources.object_store import ObjectStore, ObjectStoreError
@@ -166,7 +166,7 @@ def _folder(root: Path, limits: Limits, ignore: Sequence[str]) -> SourceFiles:
     waiting = [""]
     while waiting:
         below = waiting.pop()
-        with os.scandir(root / below) as entries:
+        with _entries(root, below) as entries:
             for entry in entries:
                 name = f"{below}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
@@ -180,6 +180,18 @@ def _folder(root: Path, limits: Limits, ignore: Sequence[str]) -> SourceFiles:
                 else:
                     found.append(_found(name, entry.stat(follow_symlinks=False), limits))
     return _of_folder(root, sorted(found, key=lambda each: os.fsencode(each.name)), ignored, limits)
+
+
+@contextmanager
+def _entries(root: Path, below: str) -> "Iterator[Iterator[os.DirEntry[str]]]":
+    try:
+        with os.scandir(root / below) as entries:
+            yield entries
+    except OSError as problem:
+        raise RefusedSourceError(
+            f"{root}: a folder in it cannot be read ({type(problem).__name__}); see to its permissions, and that "
+            "nobody changes it"
+        ) from None
 
 
 def _found(name: str, status: os.stat_result, limits: Limits) -> SourceFile:
@@ -234,6 +246,8 @@ def _archive(
 
     def read(at: int) -> bytes:
         entry = kept[at]
+        if entry.compress_type not in UNPACKABLE:
+            raise FileProblemError(UNREADABLE)
         try:
             with archive.open(entry) as file:
                 content = file.read(entry.file_size + 1)
@@ -244,6 +258,8 @@ def _archive(
         return content
 
     def hashed(at: int) -> str | None:
+        if kept[at].compress_type not in UNPACKABLE:
+            return None
         whole = hashlib.sha256()
         try:
             with archive.open(kept[at]) as file:

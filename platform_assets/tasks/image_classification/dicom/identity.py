@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.tasks.image_classification.dicom.files import FileProblemError
+from platform_assets.tasks.image_classification.dicom.forms import fits, is_free
 from platform_assets.tasks.image_classification.dicom.limits import Limits
 from platform_assets.tasks.image_classification.dicom.reading import (
-    HEADER_TOO_LARGE,
     TRUNCATED,
     Header,
     element_of,
@@ -29,6 +29,7 @@ from platform_assets.tasks.image_classification.dicom.standard import (
     tag_name,
     vr_of,
 )
+from platform_assets.tasks.image_classification.dicom.structure import HEADER_TOO_LARGE
 from platform_assets.tasks.image_classification.dicom.verdicts import Finding
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ _OF_UUIDS: Final = "2.25."
 _SHORTEST_NAME_PART: Final = 3
 _LONGEST_DUMMY: Final = 64
 _UNDEFINED: Final = 0xFFFFFFFF
+_LENGTH_BYTES: Final = 4
+_TIMES: Final = frozenset({"DA", "DT", "TM"})
 
 
 @dataclass(slots=True)
@@ -61,6 +64,8 @@ class _Seen:
 
     direct: set[int] = field(default_factory=set)
     private: set[int] = field(default_factory=set)
+    forms: set[int] = field(default_factory=set)
+    free: set[int] = field(default_factory=set)
     overlays: set[int] = field(default_factory=set)
     uids: set[int] = field(default_factory=set)
     times: set[int] = field(default_factory=set)
@@ -101,6 +106,8 @@ def judge_identity(header: Header, rules: IdentityRules, limits: Limits, *, name
     for declared, kind, rule_name in (
         (rules.direct_identifiers, "direct", "direct_identifiers"),
         (rules.private_tags, "private", "private_tags"),
+        (rules.value_forms, "forms", "value_forms"),
+        (rules.free_text, "free", "free_text"),
         (rules.overlays, "overlays", "overlays"),
         (rules.uid_roots, "uids", "uid_roots"),
     ):
@@ -162,6 +169,10 @@ def _dates(header: Header, seen: _Seen, codes: set[str]) -> str:
     return "retained" if "113106" in codes and stated in ("", "UNMODIFIED") else "unstated"
 
 
+def _may_hold_items(tag: int, vr: str | None, value: Any) -> bool:
+    return vr == "SQ" or not isinstance(value, bytes | int) or (vr in (None, "UN") and vr_of(tag) == "SQ")
+
+
 class _Walk:
     """Goes over all attributes and sorts those that matter."""
 
@@ -173,6 +184,7 @@ class _Walk:
         self._kept = codes & set(rule.keep)
         self._dummies = {name: re.compile(pattern) for name, pattern in rule.dummies.items()}
         self._patient = header.text(PATIENT_ID)
+        self._texts = frozenset(rules.free_text.allowed if rules.free_text else ())
         self._roots = rules.uid_roots.allowed if rules.uid_roots else ()
 
     def over(self, attributes: "Dataset", depth: int) -> None:
@@ -198,14 +210,21 @@ class _Walk:
                 seen.add("private", tag)
             elif group & 0xFF00 in (_OVERLAY_GROUPS, _CURVE_GROUPS):
                 seen.add("overlays", tag)
-            elif (known := table.get(tag)) is not None:
-                self._known(tag, known, value)
-            elif tag in _OF_THE_FILE:
-                seen.add("direct", tag)
             elif tag == _PADDING:
                 seen.padding = True
             else:
-                self._other(attributes, tag, element.VR, depth)
+                vr = element.VR
+                if not fits(tag, vr, value):
+                    seen.add("forms", tag)
+                if (known := table.get(tag)) is not None:
+                    self._known(tag, known, value)
+                elif tag in _OF_THE_FILE:
+                    seen.add("direct", tag)
+                else:
+                    self._other(tag, vr, value)
+                if _may_hold_items(tag, vr, value):
+                    for item in items_of(attributes, tag):
+                        self.over(item, depth + 1)
 
     def _known(self, tag: int, known: Identifier, value: Any) -> None:
         if known.action == "U":
@@ -216,25 +235,24 @@ class _Walk:
         elif known.kept_by not in self._kept and not self._is_dummy(tag, known, value):
             self.seen.add("direct", tag)
 
-    def _other(self, attributes: "Dataset", tag: int, vr: str | None, depth: int) -> None:
-        """Whatever the profile does not name: persons' names and times all the same, and what is in sequences."""
+    def _other(self, tag: int, vr: str | None, value: Any) -> None:
+        """Whatever the profile does not name: persons' names, times and text all the same."""
         known = vr_of(tag)
         if known is None:
-            self.seen.add("private", tag)  # of no dictionary: it means what its maker says, too
-            return
-        if vr is None or vr == "UN":
-            vr = known
-        if vr == "SQ":
-            for item in items_of(attributes, tag):
-                self.over(item, depth + 1)
-        elif vr == "PN":
+            if tag & 0xFFFF:  # lengths of groups, which some still write, are in no dictionary
+                self.seen.add("private", tag)  # it means what its maker says, too
+            elif not isinstance(value, bytes) or len(value) != _LENGTH_BYTES:
+                self.seen.add("forms", tag)
+        elif "PN" in (vr, known):
             self.seen.add("direct", tag)
-        elif vr in ("DA", "DT", "TM"):
+        elif vr in _TIMES or known in _TIMES:
             self.seen.add("times", tag)
+        elif is_free(tag, value) and tag_name(tag) not in self._texts:
+            self.seen.add("free", tag)
 
     def _is_dummy(self, tag: int, known: Identifier, value: Any) -> bool:
         """Whether what stands there is what the profile put in its place."""
-        if not known.may_be_dummy:
+        if not known.may_be_dummy or not isinstance(value, bytes):
             return False
         text = text_of(value)
         if tag == PATIENT_NAME and text == self._patient != "":

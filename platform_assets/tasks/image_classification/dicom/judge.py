@@ -14,7 +14,7 @@ from typing import Any, Final
 from platform_assets.governance.subjects import hash_of
 from platform_assets.tasks.image_classification.dicom import header_rules as tags
 from platform_assets.tasks.image_classification.dicom.extra import quiet_pydicom
-from platform_assets.tasks.image_classification.dicom.files import FileProblemError
+from platform_assets.tasks.image_classification.dicom.files import UNREADABLE, FileProblemError
 from platform_assets.tasks.image_classification.dicom.identity import (
     PATIENT_BIRTH_DATE,
     PATIENT_ID,
@@ -26,7 +26,7 @@ from platform_assets.tasks.image_classification.dicom.identity import (
 from platform_assets.tasks.image_classification.dicom.likeness import perceptual_hash
 from platform_assets.tasks.image_classification.dicom.pixel_rules import greys_of, judge_pixels, stretched
 from platform_assets.tasks.image_classification.dicom.pixels import DECODES, NO_DECODER, Image, read_image
-from platform_assets.tasks.image_classification.dicom.reading import Header, read_header
+from platform_assets.tasks.image_classification.dicom.reading import NOT_DICOM, Header, read_header
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from platform_assets.tasks.image_classification.dicom.standard import STANDARD_UIDS
 from platform_assets.tasks.image_classification.dicom.verdicts import Finding, Verdict, worst
@@ -145,6 +145,24 @@ def judge_file(
         keep: Makes `FileReport.kept` of each file whose header can be read.
     """
     sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        return _judged(content, sha256, rules, name=name, salt=salt, with_pixels=with_pixels, keep=keep)
+    except ImportError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever nobody has thought of: the others go on, and no message quotes a value
+        return FileReport(sha256, (Finding(UNREADABLE, "reject"),), is_nameable=False)
+
+
+def _judged(
+    content: bytes,
+    sha256: str,
+    rules: GateRules,
+    *,
+    name: str,
+    salt: bytes,
+    with_pixels: bool,
+    keep: Keep | None,
+) -> FileReport:
     with quiet_pydicom():
         try:
             header = read_header(content, rules.limits)
@@ -155,7 +173,9 @@ def judge_file(
             ]
             told = _told(header, rules, name, salt)
         except FileProblemError as problem:
-            return FileReport(sha256, (Finding(problem.rule, "reject", problem.tags),))
+            # Of a file that is DICOM, and does not tell whose, nobody knows whether its name does.
+            is_nameable = problem.rule == NOT_DICOM
+            return FileReport(sha256, (Finding(problem.rule, "reject", problem.tags),), is_nameable)
         if not with_pixels or worst(findings) == "reject":
             return FileReport(sha256, tuple(findings), kept=keep and keep(header, None), **told)
         try:
@@ -223,7 +243,11 @@ def _is_in(name: str, header: Header) -> bool:
         text for tag in (PATIENT_ID, PATIENT_BIRTH_DATE, _ACCESSION) for text in spellings(header.raw(tag))
     }
     texts |= {part for text in spellings(header.raw(PATIENT_NAME)) for part in re.split(r"[\^=\s,]+", text)}
-    return any(len(text) > 1 and text in name.casefold() for text in texts)
+    # Letters of another alphabet may be spelled in ways that are not tried here.
+    is_foreign = not name.isascii() and any(
+        len(text.encode()) > len(text) or "\x1b" in text for text in texts
+    )
+    return is_foreign or any(len(text) > 1 and text in name.casefold() for text in texts)
 
 
 def _hashed(namespace: str, text: str, salt: bytes) -> str | None:
@@ -242,7 +266,9 @@ def _standard_uid(uid: str) -> str | None:
 
 def _age_band(text: str) -> str | None:
     """Ten years, e.g. `40-49`."""
-    if len(text) != _AGE_FORM_LENGTH or not text[:3].isdigit() or text[3] not in _YEARS:
+    # Letters that Python takes for digits are none: text comes from bytes, whatever they are.
+    is_age = len(text) == _AGE_FORM_LENGTH and text.isascii() and text[:3].isdigit() and text[3] in _YEARS
+    if not is_age:
         return None
     years = int(text[:3]) * _YEARS[text[3]]
     first = int(years // 10 * 10)

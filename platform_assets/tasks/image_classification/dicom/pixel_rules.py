@@ -64,8 +64,8 @@ def judge_pixels(
         yield Finding("dicom.image.constant", rule.verdict, (), greys.levels)
     elif (clipped := of_image.clipped) and greys.clipped > clipped.most_share:
         yield Finding("dicom.image.clipped", clipped.verdict, (), round(greys.clipped * image.values.size))
-    if (hidden := of_identity.hidden_bytes) and image.hidden:
-        yield Finding("dicom.identity.hidden_bytes", hidden.verdict, ("PixelData",), image.hidden)
+    if (hidden := of_identity.hidden_bytes) and (image.hidden or image.has_extras):
+        yield Finding("dicom.identity.hidden_bytes", hidden.verdict, ("PixelData",), max(1, image.hidden))
     if (text := of_identity.burned_in_text) and greys.levels > 1:
         signs = signs_on_a_line(light)
         if signs >= text.least_signs:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from platform_assets.tasks.image_classification.dicom.codestream_extras import has_extras
 from platform_assets.tasks.image_classification.dicom.codestreams import is_of_size
 from platform_assets.tasks.image_classification.dicom.files import FileProblemError
 from platform_assets.tasks.image_classification.dicom.header_rules import (
@@ -22,7 +23,13 @@ from platform_assets.tasks.image_classification.dicom.header_rules import (
     frames_of,
 )
 from platform_assets.tasks.image_classification.dicom.limits import Limits
-from platform_assets.tasks.image_classification.dicom.reading import BIG_ENDIAN, NATIVE, Header, Pixels
+from platform_assets.tasks.image_classification.dicom.reading import (
+    BIG_ENDIAN,
+    NATIVE,
+    Header,
+    Pixels,
+    fragments,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 DECODES: Final = "dicom.image.decodes"
 NO_DECODER: Final = "dicom.image.no_decoder"
 _SAMPLE_BYTES: Final = {8: 1, 16: 2}
+_OFFSET_BYTES: Final = 4
 _PANIC: Final = "PanicException"
 
 
@@ -45,6 +53,8 @@ class Image:
     """Whether the file has it the other way round (MONOCHROME1)."""
     hidden: int
     """Pixels that hold something in bits that are not theirs."""
+    has_extras: bool = False
+    """Whether a compressed image carries what is no pixels: comments, EXIF, another image, offsets that are none."""
 
 
 def read_image(header: Header, limits: Limits) -> Image:
@@ -64,8 +74,9 @@ def read_image(header: Header, limits: Limits) -> Image:
         raise FileProblemError(DECODES)
     if pixels.is_encapsulated == (header.transfer_syntax in NATIVE):
         raise FileProblemError(DECODES)
+    extras = False
     if pixels.is_encapsulated:
-        values = _decoded(header, pixels, rows, columns, sample_bytes, frames)
+        values, extras = _decoded(header, pixels, rows, columns, sample_bytes, frames)
     else:
         values = _native(header, pixels, rows, columns, sample_bytes)
     top = (1 << stored) - 1
@@ -73,9 +84,8 @@ def read_image(header: Header, limits: Limits) -> Image:
     if hidden:
         values = values & np.uint16(top)
     was_inverted = header.text(PHOTOMETRIC) == "MONOCHROME1"
-    return Image(
-        np.subtract(top, values, dtype=np.uint16) if was_inverted else values, stored, was_inverted, hidden
-    )
+    upright = np.subtract(top, values, dtype=np.uint16) if was_inverted else values
+    return Image(upright, stored, was_inverted, hidden, extras)
 
 
 def _native(
@@ -94,8 +104,9 @@ def _native(
 
 def _decoded(
     header: Header, pixels: Pixels, rows: int, columns: int, sample_bytes: int, frames: int
-) -> "npt.NDArray[np.uint16]":
-    from pydicom.encaps import encapsulate, get_frame
+) -> "tuple[npt.NDArray[np.uint16], bool]":
+    """The pixels, and whether there is more than pixels."""
+    from pydicom.encaps import encapsulate
     from pydicom.pixels import get_decoder
 
     syntax = header.transfer_syntax
@@ -105,12 +116,7 @@ def _decoded(
         raise FileProblemError(NO_DECODER) from None
     if not decoder.is_available:
         raise FileProblemError(NO_DECODER)
-    try:
-        frame = get_frame(
-            header.content[pixels.start : pixels.start + pixels.length], 0, number_of_frames=frames
-        )
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds
-        raise FileProblemError(DECODES) from None
+    frame, has_other_offsets = _first_frame(header.content, pixels, frames)
     if not is_of_size(frame, syntax, rows=rows, columns=columns, samples=1, sample_bytes=sample_bytes):
         raise FileProblemError(DECODES)
     described: dict[str, Any] = {
@@ -133,4 +139,23 @@ def _decoded(
         raise
     if values.shape != (rows, columns):
         raise FileProblemError(DECODES)
-    return np.asarray(values, dtype=np.uint16)
+    return np.asarray(values, dtype=np.uint16), has_other_offsets or has_extras(frame, syntax)
+
+
+def _first_frame(content: bytes, pixels: Pixels, frames: int) -> tuple[bytes, bool]:
+    """The first compressed frame, and whether the table of offsets before it holds something else (PS3.5, A.4)."""
+    from pydicom.encaps import get_frame
+
+    (_, start, end), *parts, _ = fragments(content[: pixels.start + pixels.length], pixels.start)
+    if frames == 1:
+        return b"".join(content[first:last] for _, first, last in parts), bool(
+            content[start:end].strip(b"\0")
+        )
+    if end - start not in (0, frames * _OFFSET_BYTES):
+        raise FileProblemError(DECODES)
+    try:
+        return get_frame(
+            content[pixels.start : pixels.start + pixels.length], 0, number_of_frames=frames
+        ), False
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds
+        raise FileProblemError(DECODES) from None

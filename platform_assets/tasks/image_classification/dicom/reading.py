@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.tasks.image_classification.dicom.files import UNREADABLE, FileProblemError
 from platform_assets.tasks.image_classification.dicom.limits import Limits
-from platform_assets.tasks.image_classification.dicom.structure import is_in_order
+from platform_assets.tasks.image_classification.dicom.structure import HEADER_TOO_LARGE, is_in_order
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 NOT_DICOM: Final = "dicom.image.not_dicom"
 TRUNCATED: Final = "dicom.image.truncated"
-HEADER_TOO_LARGE: Final = "dicom.image.header_too_large"
 INFLATES: Final = "dicom.image.inflates"
 TRANSFER_SYNTAX: Final = "dicom.image.transfer_syntax"
 
@@ -35,7 +34,7 @@ _ANY_PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _ITEM, _ITEMS_END = 0xFFFEE000, 0xFFFEE0DD
 _UNDEFINED: Final = 0xFFFFFFFF
 _LONG_FORMS: Final = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"})
-_FIRST_BEHIND_META: Final = 0x00030000
+_BEFORE_META, _FIRST_BEHIND_META = 0x0001FFFF, 0x00030000
 _PREAMBLE_BYTES: Final = 128
 _PREFIX_BYTES: Final = 132
 _READS_AN_ELEMENT: Final = 4
@@ -201,9 +200,14 @@ def _read_header(content: bytes, limits: Limits) -> Header:
     start, syntax = stream.tell(), text_of(value_of(element_of(meta, 0x00020010)))
     if not syntax:
         raise FileProblemError(TRANSFER_SYNTAX, ("TransferSyntaxUID",))
-    has_preamble, is_hidden = not _is_blank(content[:_PREAMBLE_BYTES], 0), False
+    has_preamble = not _is_blank(content[:_PREAMBLE_BYTES], 0)
+    most = limits.header_elements
+    is_hidden = not is_in_order(
+        content, _PREFIX_BYTES, start, is_implicit=False, is_little=True, most=most, last=_BEFORE_META
+    )
     if syntax == DEFLATED:
-        content, is_hidden = _inflated(content[start:], limits)
+        content, is_left = _inflated(content[start:], limits)
+        is_hidden = is_hidden or is_left
         start = 0
         stream = _Bounded(content, limits)
     stream.allow_from(start)
@@ -220,18 +224,25 @@ def _read_header(content: bytes, limits: Limits) -> Header:
     if attributes.original_encoding != (is_implicit, is_little):
         raise FileProblemError(TRANSFER_SYNTAX, ("TransferSyntaxUID",))
     end = stream.tell()
-    is_hidden = is_hidden or not is_in_order(
-        content, start, end, is_implicit=is_implicit, is_little=is_little
-    )
+    is_ordered = is_in_order(content, start, end, is_implicit=is_implicit, is_little=is_little, most=most)
+    is_hidden = is_hidden or not is_ordered
     if stopped != [PIXEL_DATA]:
         if end < len(content) and not stopped:
             raise FileProblemError(UNREADABLE)
+        # Of pixels that are no integers nothing is looked at, nor what stands behind them.
+        is_hidden = is_hidden or bool(stopped)
         return Header(attributes, meta, syntax, is_little, has_preamble, None, None, is_hidden, content)
-    pixels, rest = _pixels(content, end, is_implicit=is_implicit, is_little=is_little)
+    pixels, rest = _pixels(content, end, is_implicit=is_implicit, is_little=is_little, most=most)
     behind, is_left = _behind(stream, content, rest, lambda: read_dataset(stream, is_implicit, is_little))
     if behind is not None and not is_left:
         is_left = not is_in_order(
-            content, rest, len(content), is_implicit=is_implicit, is_little=is_little, last=PIXEL_DATA
+            content,
+            rest,
+            len(content),
+            is_implicit=is_implicit,
+            is_little=is_little,
+            most=most,
+            last=PIXEL_DATA,
         )
     is_hidden = is_hidden or is_left
     return Header(attributes, meta, syntax, is_little, has_preamble, pixels, behind, is_hidden, content)
@@ -259,7 +270,7 @@ def _inflated(deflated: bytes, limits: Limits) -> tuple[bytes, bool]:
     return content, not _is_blank(inflater.unused_data, 0)
 
 
-def _pixels(content: bytes, at: int, *, is_implicit: bool, is_little: bool) -> tuple[Pixels, int]:
+def _pixels(content: bytes, at: int, *, is_implicit: bool, is_little: bool, most: int) -> tuple[Pixels, int]:
     """Where the value of the pixel data that begin at `at` lies, and where it ends."""
     order = "<" if is_little else ">"
     is_long = not is_implicit and content[at + 4 : at + 6] in _LONG_FORMS
@@ -275,13 +286,15 @@ def _pixels(content: bytes, at: int, *, is_implicit: bool, is_little: bool) -> t
             raise FileProblemError(TRUNCATED)
         return Pixels(start, length, is_encapsulated=False), start + length
     end = start
-    for tag, _, end in _fragments(content, start):
+    for number, (tag, _, end) in enumerate(fragments(content, start)):
         if tag == _ITEMS_END:
             return Pixels(start, end - start, is_encapsulated=True), end
+        if number > most:
+            raise FileProblemError(HEADER_TOO_LARGE)
     raise FileProblemError(TRUNCATED)
 
 
-def _fragments(content: bytes, at: int) -> Iterator[tuple[int, int, int]]:
+def fragments(content: bytes, at: int) -> Iterator[tuple[int, int, int]]:
     """Tag, start of the value and end of each item of encapsulated pixels, which are little endian always."""
     while at + 8 <= len(content):
         group, element, length = unpack_from("<HHL", content, at)

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from platform_assets.datasets.errors import ContractError
 from platform_assets.manifest import ManifestError, Many, Section, bound, identity_of, read_yaml
-from platform_assets.tasks.image_classification.dicom import files, reading
+from platform_assets.tasks.image_classification.dicom import files, reading, structure
 from platform_assets.tasks.image_classification.dicom.limits import Limits
 from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS, FailedVerdict
 
@@ -31,7 +31,7 @@ ALWAYS: Final = (
     files.UNREADABLE,
     reading.NOT_DICOM,
     reading.TRUNCATED,
-    reading.HEADER_TOO_LARGE,
+    structure.HEADER_TOO_LARGE,
     reading.INFLATES,
     reading.TRANSFER_SYNTAX,
 )
@@ -155,6 +155,13 @@ class IdentifiersRule(Rule):
     """Attributes that the profile replaces or empties: the regular expression of what may stand there."""
 
 
+class FreeTextRule(Rule):
+    """Text and bytes, which may hold anything, in attributes that neither the profile nor this names."""
+
+    allowed: Many[str] = ()
+    """Attributes that pass, e.g. the names of codes."""
+
+
 class PrivateTagsRule(Rule):
     """Attributes of odd groups, which mean what their maker says."""
 
@@ -203,6 +210,10 @@ class IdentityRules(Section):
     """Patient Identity Removed is YES."""
     methods: MethodsRule | None = None
     direct_identifiers: IdentifiersRule | None = None
+    value_forms: Rule | None = None
+    """Numbers, dates and codes are what they should be, as many as there should be."""
+    free_text: FreeTextRule | None = None
+    """Text and bytes stand only in attributes that are known for it."""
     private_tags: PrivateTagsRule | None = None
     overlays: Rule | None = None
     """No overlay and no curve, which may hold text."""

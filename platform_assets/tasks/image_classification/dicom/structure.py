@@ -2,13 +2,15 @@
 
 pydicom keeps the last of several elements with one tag, so that a name could stand in a file and be seen by nobody who
 asks for it. DICOM wants tags in ascending order in each data set (PS3.5, 7.1), which leaves no room for a second one.
-Only tags and lengths are read here.
+Only tags and lengths are read here, before anybody makes objects of them: half a million empty items fit into the bytes
+of a header, and take a gigabyte as objects.
 """
 
 from struct import error as StructError  # noqa: N812 - it is a class, whatever its name
 from struct import unpack_from
 from typing import Final
 
+from platform_assets.tasks.image_classification.dicom.files import FileProblemError
 from platform_assets.tasks.image_classification.dicom.standard import vr_of
 
 _ITEM, _ITEM_END, _ITEMS_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -18,6 +20,7 @@ _LONG: Final = frozenset(
 )
 """Representations whose length has four bytes."""
 _MOST_DEPTH: Final = 64
+HEADER_TOO_LARGE: Final = "dicom.image.header_too_large"
 
 
 class _DisorderError(Exception):
@@ -25,7 +28,7 @@ class _DisorderError(Exception):
 
 
 def is_in_order(
-    content: bytes, start: int, end: int, *, is_implicit: bool, is_little: bool, last: int = -1
+    content: bytes, start: int, end: int, *, is_implicit: bool, is_little: bool, most: int, last: int = -1
 ) -> bool:
     """Whether the tags of a data set, and of all within it, ascend, and its elements end where it ends.
 
@@ -35,9 +38,13 @@ def is_in_order(
         end: Where it ends.
         is_implicit: Whether representations are not told.
         is_little: Whether the least byte comes first.
+        most: How many attributes and items there may be.
         last: The tag before its first.
+
+    Raises:
+        FileProblemError: There are more.
     """
-    walk = _Walk(content, "<" if is_little else ">", is_implicit=is_implicit)
+    walk = _Walk(content, "<" if is_little else ">", is_implicit=is_implicit, most=most)
     try:
         return walk.over(start, end, last, 0) == end
     except (_DisorderError, StructError):
@@ -47,8 +54,8 @@ def is_in_order(
 class _Walk:
     """Goes from element to element."""
 
-    def __init__(self, content: bytes, order: str, *, is_implicit: bool) -> None:
-        self._content, self._is_implicit = content, is_implicit
+    def __init__(self, content: bytes, order: str, *, is_implicit: bool, most: int) -> None:
+        self._content, self._is_implicit, self._left = content, is_implicit, most
         self._tag, self._long, self._short = f"{order}HH", f"{order}L", f"{order}H"
 
     def over(self, at: int, end: int, last: int, depth: int) -> int:
@@ -96,6 +103,9 @@ class _Walk:
         return at
 
     def _marker(self, at: int) -> tuple[int, int]:
+        self._left -= 1
+        if self._left < 0:
+            raise FileProblemError(HEADER_TOO_LARGE)
         group, element = unpack_from(self._tag, self._content, at)
         (length,) = unpack_from(self._long, self._content, at + 4)
         return group << 16 | element, length

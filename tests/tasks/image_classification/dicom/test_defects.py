@@ -194,8 +194,8 @@ DEFECTS: dict[str, tuple[Callable[[Any], None], str, str]] = {
         "acquisition.pixel_spacing",
         "quarantine",
     ),
-    "a spacing that is no number": (
-        _set(ImagerPixelSpacing=["nan", "nan"]),
+    "a spacing without end": (
+        _set(ImagerPixelSpacing=["1", "1e999"]),
         "acquisition.pixel_spacing",
         "quarantine",
     ),

@@ -197,7 +197,7 @@ def _fitted(
             break
         coefficients = coefficients + step
         if np.abs(step).max() < _SETTLED:
-            covariance: NDArray[np.float64] = np.linalg.inv(information)
+            covariance = np.asarray(np.linalg.inv(information), np.float64)
             if clusters is not None:
                 covariance = _of_clusters(covariance, design * (labels - p)[:, None], clusters)
             return coefficients, np.sqrt(np.diag(covariance))

@@ -1,7 +1,6 @@
 """The task: X-rays with a finding and without, by a ResNet."""
 
 from pathlib import Path
-from pathlib import Path
 from typing import Final
 
 from platform_assets.tasks.image_classification.evaluator import ImageEvaluator
@@ -22,6 +21,5 @@ TASK: Final[Task[ImageTrainingSpec]] = Task(
     model_format="platform-image",
     read_instance=read_instance,
     example_instance=lambda *_: EXAMPLE,
-    card_sections=Path(__file__).with_name("card-sections.yaml"),
     card_sections=Path(__file__).with_name("card-sections.yaml"),
 )

@@ -11,6 +11,7 @@ from platform_assets.features.featurizer import NONE_FITTED, USED_SPLITS, Featur
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import code_version
+from platform_assets.tasks.image_classification.dataset_spec import StoredImageSpec
 from platform_assets.tasks.image_classification.image_form import brightness_and_contrast, formed_rows
 from platform_assets.tasks.image_classification.model_spec import ImageFormSpec
 
@@ -26,7 +27,7 @@ class ImageFeaturizer:
     description: Final = "Images in one form, 8 bits and square, of every row that is trained or measured on."
     kinds: Final = ("numpy",)
     fields: Final = tuple(ImageFormSpec.model_fields)
-    overridable: Final = fields
+    overridable: Final = tuple(name for name in fields if name not in StoredImageSpec.model_fields)
 
     @cached_property
     def code(self) -> str:

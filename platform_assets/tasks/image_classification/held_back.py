@@ -12,7 +12,7 @@ from platform_assets.tasks.image_classification.dicom.files import SourceFile
 from platform_assets.tasks.image_classification.dicom.judge import FileReport
 from platform_assets.tasks.image_classification.dicom.pixel_rules import TAILS
 from platform_assets.tasks.image_classification.dicom.verdicts import FailedVerdict, Finding
-from platform_assets.tasks.image_classification.kept import reduced
+from platform_assets.tasks.image_classification.image_form import reduced
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,18 +4,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from platform_assets.datasets.row_spool import RowSpool
 from platform_assets.datasets.splits import drawn_splits
 from platform_assets.governance.subjects import hash_of
 from platform_assets.tasks.image_classification.dataset_spec import PatientSplitSpec
 from platform_assets.tasks.image_classification.dicom.identity import PATIENT_ID
+from platform_assets.tasks.image_classification.image_form import reduced
 from resources.row_batches import RowBatches
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from platform_assets.tasks.image_classification.dicom.judge import Keep
     from platform_assets.tasks.image_classification.dicom.pixels import Image
@@ -54,29 +52,6 @@ def keeping(split: PatientSplitSpec, *, cut_test: bool, side_px: int, salt: byte
         salt: Of the hash of devices.
     """
     return partial(_kept, split=split, cut_test=cut_test, side_px=side_px, salt=salt)
-
-
-def reduced(values: "NDArray[np.uint16]", side_px: int) -> "NDArray[np.uint16]":
-    """The image with no side longer than `side_px`, each pixel the rounded mean of a square of the given ones.
-
-    Args:
-        values: Shape (rows, columns).
-        side_px: Pixels.
-
-    Returns:
-        Shape (rows / k, columns / k), rounded up, of the least whole k that will do; squares at the lower and right edge
-        may hang over and count what there is of them.
-    """
-    factor = -(-max(values.shape) // side_px)
-    if factor <= 1:
-        return values
-    sums = values.astype(np.uint32)
-    counts = np.ones((), dtype=np.uint32)
-    for axis, length in enumerate(values.shape):
-        starts = np.arange(0, length, factor)
-        sums = np.add.reduceat(sums, starts, axis=axis)
-        counts = np.multiply.outer(counts, np.diff(starts, append=length).astype(np.uint32))
-    return ((sums + counts // 2) // counts).astype(np.uint16)
 
 
 def _kept(

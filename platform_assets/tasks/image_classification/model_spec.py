@@ -4,15 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from platform_assets.manifest import Many, Section
+from platform_assets.manifest import Many
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.spec import ModelSpec
+from platform_assets.tasks.image_classification.dataset_spec import StoredImageSpec
 
 _Width = Annotated[int, Field(ge=4, le=4096)]
 _Depth = Annotated[int, Field(ge=1, le=100)]
 
 
-class ImageFormSpec(Section):
+class ImageFormSpec(StoredImageSpec):
     """The one form in which images are stored, trained on and answered: square, 8 bits."""
 
     image_size: Annotated[int, Field(ge=64, le=1024)] = 128

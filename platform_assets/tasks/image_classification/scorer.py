@@ -24,6 +24,7 @@ from platform_assets.tasks.image_classification.image_form import (
     brightness_and_contrast,
     formed,
     formed_rows,
+    reduced,
 )
 from platform_assets.tasks.image_classification.model_spec import ImageFormSpec
 from platform_assets.tasks.image_classification.recipe import image_tensors, pixel_arrays
@@ -101,7 +102,8 @@ class ImageScorer:
         side = self.form.image_size
         pixels = np.empty((len(instances), side, side), dtype=np.uint8)
         for at, instance in enumerate(instances):
-            pixels[at] = formed(_image_of(_file_of(instance, at + 1), at + 1), self.form)
+            image = _image_of(_file_of(instance, at + 1), at + 1)
+            pixels[at] = formed(reduced(image, self.form.stored_side_px), self.form)
         return pixels
 
 

@@ -11,9 +11,9 @@ import pytest
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.quarantine import quarantine_schema
 from platform_assets.governance.subjects import hash_of
+from platform_assets.tasks.image_classification.image_form import reduced
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
 from platform_assets.tasks.image_classification.judged_files import KNOWN, NO_FILE, NO_LABEL
-from platform_assets.tasks.image_classification.kept import reduced
 from tests.tasks.image_classification.dicom.builders import SALT, chest
 from tests.tasks.image_classification.xray_folders import (
     by_id,
@@ -276,13 +276,3 @@ def test_fewer_rows_than_there_are_go_into_reserve_evenly(tmp_path: Path) -> Non
     assert len(train) == 16
     assert 6 <= sum(train) <= 10
     assert any(row["split"] == "reserve" for row in rows)
-
-
-def test_images_reduce_to_the_means_of_squares() -> None:
-    """Those at the edge of what there is."""
-    image = np.arange(35, dtype=np.uint16).reshape(5, 7) * 100
-    found = reduced(image, 4)
-    assert found.shape == (3, 4)
-    assert found[0, 0] == round(image[:2, :2].mean())
-    assert found[2, 3] == image[4, 6]
-    np.testing.assert_array_equal(reduced(image, 7), image)

@@ -48,6 +48,13 @@ _GATES: Final = {
     "auc_behind_challenger": "AUC of the challenger, minus that of the scorecard.",
     "auc_gain_from_transformers": "AUC of the model, minus that of the same model trained without what transformers make.",
     "coefficients_agree": "No coefficient of a scorecard says the opposite of its characteristic.",
+    "sensitivity_at_90_specificity": "Share of findings that are found at the threshold that keeps 90 % specificity on the test split.",
+    "specificity_at_90_sensitivity": "Share of rows without a finding that are left alone at the threshold that keeps 90 % sensitivity.",
+    "worst_slice_auc": "Upper end of the 95 % interval of the AUC, of the worst of the `slices` with rows enough: fails what is worse for sure.",
+    "worst_slice_sensitivity": "The same of the sensitivity at the model's threshold.",
+    "worst_slice_specificity": "The same of the specificity at the model's threshold.",
+    "auc_within_views": "Least AUC within a view position with rows enough, where the view is no help.",
+    "auc_above_metadata": "AUC of the model, minus that of what is known of the images without looking (`metadata`).",
 }
 """What each gate of any task is about."""
 

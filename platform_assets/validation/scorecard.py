@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from platform_assets.validation.clusters import Clusters
 from platform_assets.validation.errors import ValidationError
-from platform_assets.validation.metrics import Labels, Scores, roc_auc, roc_curve
+from platform_assets.validation.metrics import FEWEST_CLUSTERS, Labels, Scores, roc_auc, roc_curve
 
 PSI_BINS: Final = 10
 LIFT_SHARE: Final = 0.1
@@ -59,7 +60,9 @@ class Calibration(BaseModel):
     """Above 0 where label 1 is more frequent than the scores say, on the scale of log-odds."""
 
 
-def scorecard(labels: Labels, scores: Scores, reference: Scores) -> dict[str, JsonValue]:
+def scorecard(
+    labels: Labels, scores: Scores, reference: Scores, clusters: Clusters | None = None
+) -> dict[str, JsonValue]:
     """How a score separates, how stable and how honest it is: figures, and the sections `stability` and `calibration`.
 
     A section is None, and `psi` is not there, where it cannot be measured.
@@ -68,6 +71,7 @@ def scorecard(labels: Labels, scores: Scores, reference: Scores) -> dict[str, Js
         labels: 0 or 1, shape (n,).
         scores: Probability of label 1, shape (n,).
         reference: Scores of the rows that these are compared with, shape (m,).
+        clusters: Which rows depend on each other; none do if None.
 
     Raises:
         ValidationError: as `roc_auc`.
@@ -82,7 +86,7 @@ def scorecard(labels: Labels, scores: Scores, reference: Scores) -> dict[str, Js
         stability = population_stability(reference, scores)
         figures["psi"] = stability.psi
     with suppress(ValidationError):
-        calibrated = calibration(labels, scores)
+        calibrated = calibration(labels, scores, clusters)
     return {
         **figures,
         "stability": stability.model_dump(mode="json") if stability else None,
@@ -150,11 +154,17 @@ def _shares(values: Scores, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def calibration(labels: Labels, scores: Scores) -> Calibration:
+def calibration(labels: Labels, scores: Scores, clusters: Clusters | None = None) -> Calibration:
     """Cox's recalibration: logit P(label 1) = intercept + slope · logit s, fitted to these rows.
 
     The slope is fitted with an intercept of its own; the intercept with a slope of 1, so that it tells of the mean alone
-    (Van Calster et al. 2016). Intervals are Wald's.
+    (Van Calster et al. 2016). Intervals are Wald's; where rows depend on each other, of the variance of whole clusters (Liang &
+    Zeger 1986), as long as there are `FEWEST_CLUSTERS` of them.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Probability of label 1, shape (n,).
+        clusters: Which rows depend on each other; none do if None.
 
     Raises:
         ValidationError: as `roc_auc`; or the scores tell the labels apart perfectly, or are all equal, so that no slope
@@ -167,14 +177,14 @@ def calibration(labels: Labels, scores: Scores) -> Calibration:
         raise ValidationError(f"calibration: all {scores.size} scores are equal, so no slope fits best")
     ones = np.ones_like(log_odds)
     (_, slope), (_, slope_error) = _fitted(
-        np.stack([ones, log_odds], axis=1), np.zeros_like(log_odds), labels
+        np.stack([ones, log_odds], axis=1), np.zeros_like(log_odds), labels, clusters
     )
-    (intercept,), (intercept_error,) = _fitted(ones[:, None], log_odds, labels)
+    (intercept,), (intercept_error,) = _fitted(ones[:, None], log_odds, labels, clusters)
     return Calibration(slope=_wald(slope, slope_error), intercept=_wald(intercept, intercept_error))
 
 
 def _fitted(
-    design: NDArray[np.float64], offset: NDArray[np.float64], labels: Labels
+    design: NDArray[np.float64], offset: NDArray[np.float64], labels: Labels, clusters: Clusters | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coefficients of a logistic regression, and their standard errors, by Newton's method."""
     coefficients = np.zeros(design.shape[1])
@@ -187,10 +197,33 @@ def _fitted(
             break
         coefficients = coefficients + step
         if np.abs(step).max() < _SETTLED:
-            return coefficients, np.sqrt(np.diag(np.linalg.inv(information)))
+            covariance = np.asarray(np.linalg.inv(information), np.float64)
+            if clusters is not None:
+                covariance = _of_clusters(covariance, design * (labels - p)[:, None], clusters)
+            return coefficients, np.sqrt(np.diag(covariance))
     raise ValidationError(
         f"calibration: no slope fits best, for the scores of {labels.size} rows separate their labels perfectly"
     )
+
+
+def _of_clusters(
+    covariance: NDArray[np.float64], pulls: NDArray[np.float64], clusters: Clusters
+) -> NDArray[np.float64]:
+    """The covariance of coefficients as whole clusters show it; that of rows where each is by itself, or clusters are few.
+
+    Args:
+        covariance: Of coefficients, if rows did not depend on each other.
+        pulls: Of each row on each coefficient, shape (n, coefficients).
+        clusters: Which rows depend on each other.
+    """
+    distinct, codes = np.unique(clusters.codes, return_inverse=True)
+    if distinct.size == codes.size or distinct.size < FEWEST_CLUSTERS:
+        return covariance
+    sums = np.stack([np.bincount(codes, each) for each in pulls.T], axis=1)
+    found: NDArray[np.float64] = (
+        distinct.size / (distinct.size - 1) * (covariance @ (sums.T @ sums) @ covariance)
+    )
+    return found
 
 
 def _wald(value: float, error: float) -> Interval:

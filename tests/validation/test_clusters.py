@@ -19,6 +19,7 @@ from platform_assets.validation.metrics import (
     measure_slice,
     paired_auc_difference,
 )
+from platform_assets.validation.scorecard import calibration
 
 
 def patients(rng, clusters, rows, *, alike, mixed=False):
@@ -182,3 +183,25 @@ def test_scored_rows_without_clusters_have_none():
     assert clusters_of(scored, "patients").codes.tolist() == [4, 4, 7]
     assert clusters_of(scored, None) is None
     assert clusters_of(scored.rename_columns(["other"]), "patients") is None
+
+
+def test_calibration_is_known_as_far_as_its_clusters_tell():
+    """Rows that stand there five times tell what they tell once; few clusters, and rows by themselves, change nothing."""
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.05, 0.95, 400)
+    labels = (rng.random(400) < scores).astype(int)
+    (labels_again, scores_again), clusters = repeated(5, labels, scores)
+    once, again, naive = (
+        calibration(labels, scores),
+        calibration(labels_again, scores_again, clusters),
+        calibration(labels_again, scores_again),
+    )
+    for name in ("slope", "intercept"):
+        wide, same, narrow = (
+            getattr(each, name).high - getattr(each, name).low for each in (once, again, naive)
+        )
+        assert getattr(again, name).value == pytest.approx(getattr(once, name).value)
+        assert same == pytest.approx(wide, rel=0.15)
+        assert narrow < 0.5 * wide
+    assert calibration(labels, scores, Clusters("rows", np.arange(400))) == once
+    assert calibration(labels, scores, Clusters("few", np.arange(400) % 4)) == once

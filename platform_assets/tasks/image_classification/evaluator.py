@@ -141,10 +141,10 @@ class ImageEvaluator:
         alone = _metadata_alone(scored, spec, clusters)
         calibrated = None
         with suppress(ValidationError):
-            calibrated = calibration(labels, scores).model_dump(mode="json")
-        synthetic = {SYNTHETIC} & set(scored["source"].to_pylist())
+            calibrated = calibration(labels, scores, clusters).model_dump(mode="json")
+        synthetic: list[JsonValue] = [SYNTHETIC] if SYNTHETIC in scored["source"].to_pylist() else []
         return {
-            "synthetic": sorted(synthetic),
+            "synthetic": synthetic,
             **operating_points(
                 labels,
                 scores,

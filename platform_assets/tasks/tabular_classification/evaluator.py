@@ -185,7 +185,7 @@ class TabularEvaluator:
         """See `Evaluator.measures`: those of any score, and `challenger`, `without_transformers` and `fairness` where they apply."""
         labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
         clusters = clusters_of(scored, self.cluster_unit(spec))
-        found: dict[str, JsonValue] = scorecard(labels, scores, reference["score"].to_numpy())
+        found: dict[str, JsonValue] = scorecard(labels, scores, reference["score"].to_numpy(), clusters)
         if spec.model == "scorecard":
             trees = scored["baseline_score"].to_numpy()
             ahead, low, high = paired_auc_difference(

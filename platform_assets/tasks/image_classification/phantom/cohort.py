@@ -110,11 +110,10 @@ def draw_cohort(request: PhantomRequest) -> Cohort:
         ),
         "is_ill": random.random(patients) < _ILL,
         "finding": random.choice(len(FINDINGS), size=patients, p=_FINDING_SHARES),
-        "grade": random.integers(1, GRADES + 1, patients),
     }
     of_image = {name: values[patient] for name, values in of_patient.items()}
     shows = of_image["is_ill"] & (random.random(n) < _ILL_IMAGES)
-    grade = np.clip(of_image["grade"] + random.integers(-1, 2, n), 1, GRADES)
+    grade = random.integers(1, GRADES + 1, n)
     is_ap = random.random(n) < np.where(shows, _AP_WITH, _AP_WITHOUT)
     pose = is_ap * POSES_A_VIEW + random.integers(0, POSES_A_VIEW, n)
     has_leads = random.random(n) < np.where(is_ap, _LEADS["AP"], _LEADS["PA"])

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-AMPLITUDE_MM: Final = 15.0
+AMPLITUDE_MM: Final = 60.0
 _BY_GRADE: Final = (0.40, 0.20)
 """Of the amplitude: a share for any grade, and one for each."""
-_PLACE, _SHAPE = 11, 12
+_FINDING: Final = 11
 _DEEP_MM: Final = 60.0
 """From where on lung is deep enough to hold a whole finding."""
-_LEAST_DEPTH_MM: Final = 35.0
+_LEAST_DEPTH_MM: Final = 75.0
 """Of lung, in every pose, at the middle of a finding."""
 _IN_BOX: Final = 0.3
 """Of the greatest value, that is still in the box."""
@@ -59,14 +59,9 @@ def finding_of(cohort: Cohort, at: int, places: Places, depth: "Floats", common:
     """
     if cohort.finding[at] < 0:
         return None
-    # What a patient has stays where it is, from image to image.
-    random = cohort.random(_PLACE, int(cohort.patient[at]))
+    random = cohort.random(_FINDING, at)
     row, column = _middle(random, common)
-    shape = cohort.random(_SHAPE, int(cohort.patient[at]))
-    grown = np.float32(cohort.random(_SHAPE + 1, at).uniform(0.85, 1.2))
-    pattern = _PATTERNS[FINDINGS[cohort.finding[at]]](
-        shape, places.rows - row, places.columns - column, grown
-    )
+    pattern = _PATTERNS[FINDINGS[cohort.finding[at]]](random, places.rows - row, places.columns - column)
     pattern *= np.minimum(depth / np.float32(_DEEP_MM), 1)
     share, by_grade = _BY_GRADE
     pattern *= np.float32(AMPLITUDE_MM * (share + by_grade * cohort.grade[at]))
@@ -93,18 +88,17 @@ def _middle(random: np.random.Generator, common: "Floats") -> tuple[np.float32, 
     return np.float32(place // COLUMNS), np.float32(place % COLUMNS)
 
 
-def _nodule(random: np.random.Generator, rows: "Floats", columns: "Floats", grown: np.float32) -> "Floats":
+def _nodule(random: np.random.Generator, rows: "Floats", columns: "Floats") -> "Floats":
     """A ball with a soft rim."""
-    radius = np.float32(random.uniform(2.4, 4.6)) * grown
+    radius = np.float32(random.uniform(3.0, 5.6))
     away = (rows**2 + columns**2) / radius**2
-    return np.exp(-(away**1.5) * np.float32(0.7)).astype(np.float32)
+    ball: Floats = np.exp(-(away**1.5))
+    return ball
 
 
-def _consolidation(
-    random: np.random.Generator, rows: "Floats", columns: "Floats", grown: np.float32
-) -> "Floats":
+def _consolidation(random: np.random.Generator, rows: "Floats", columns: "Floats") -> "Floats":
     """A wide cloud, longer one way than the other, with lighter places in it."""
-    long, short = (np.float32(each) * grown for each in (random.uniform(8, 13), random.uniform(5, 8.5)))
+    long, short = (np.float32(each) for each in (random.uniform(11, 18), random.uniform(8, 12)))
     turn = random.uniform(0, np.pi)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     away = ((cos * rows + sin * columns) / long) ** 2 + ((cos * columns - sin * rows) / short) ** 2
@@ -115,14 +109,12 @@ def _consolidation(
     return (np.exp(-(away**1.5)) * np.maximum(waves, 0)).astype(np.float32)
 
 
-def _multifocal(
-    random: np.random.Generator, rows: "Floats", columns: "Floats", grown: np.float32
-) -> "Floats":
+def _multifocal(random: np.random.Generator, rows: "Floats", columns: "Floats") -> "Floats":
     """Several small clouds near each other."""
     summed = np.zeros_like(rows)
     for _ in range(int(random.integers(3, 7))):
-        row, column = (np.float32(each) for each in random.normal(0, 6.5, 2))
-        radius = np.float32(random.uniform(2.2, 4.2)) * grown
+        row, column = (np.float32(each) for each in random.normal(0, 8.0, 2))
+        radius = np.float32(random.uniform(3.0, 5.5))
         away = ((rows - row) ** 2 + (columns - column) ** 2) / radius**2
         summed = np.maximum(summed, np.float32(random.uniform(0.7, 1.0)) * np.exp(-away))
     return summed

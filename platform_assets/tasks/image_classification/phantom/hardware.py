@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OF_PERSON, _OF_IMAGE = 21, 22
 _PACER, _SCARS, _NIPPLES, _FOLD, _LINE = 0.04, 0.12, 0.14, 0.12, 0.22
 """How often; folds and lines only where somebody lies (AP)."""
-_WIRE_MM, _DISC_MM, _PACER_MM, _LINE_MM = 7.0, 16.0, 60.0, 6.0
+_WIRE_MM, _DISC_MM, _PACER_MM, _LINE_MM = 16.0, 26.0, 60.0, 12.0
 _LETTER: Final = ("1....", "1....", "1....", "1....", "1....", "1....", "11111")
 _MARKER_ROWS, _MARKER_COLUMNS = (4, 12), (4, 14)
 

@@ -126,6 +126,12 @@ VALUES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: _with(0x00080005, b"CS", b"SMITH JOHN", before=b"\x08\x00\x08\x00CS"),
         "value_forms",
     ),
+    "text for a code's value": (
+        lambda: chest_file(
+            lambda made: setattr(made.AnatomicRegionSequence[0], "CodeValue", SECRET.decode())
+        ),
+        "value_forms",
+    ),
     "text for the length of a group": (lambda: _with(0x00280000, b"UN"), "value_forms"),
     "an age in letters that are no digits": (
         lambda: _instead(b"\x10\x00\x10\x10AS", _element(0x00101010, b"AS", b"\xb2\xb2\xb2Y")),

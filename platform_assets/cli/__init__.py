@@ -8,6 +8,7 @@ import typer
 from platform_assets.cli import (
     breaker,
     contracts,
+    deidentify,
     dicom,
     doctor,
     drift,
@@ -77,6 +78,14 @@ app.command(
         "materialize reviews_sentiment dataset", "materialize reviews_sentiment model --set epochs=2"
     ),
 )(materialize.materialize)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "deidentify images/ copies/ --profile basic",
+        "deidentify images.zip copies/ --profile basic --keep characteristics --keep dates-modified",
+        "deidentify images/ copies/ --profile basic --mapping mapping.csv --json",
+    ),
+)(deidentify.deidentify)
 app.command(
     rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),

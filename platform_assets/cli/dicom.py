@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from platform_assets.tasks.image_classification.dicom.gate import GateReport
     from platform_assets.tasks.image_classification.dicom.rules import GateRules
 
-_DEFAULT_RULES = "chest_xrays.yaml"
+DEFAULT_RULES = "chest_xrays.yaml"
 _SHOWN_TAGS = 6
 
 app = typer.Typer(no_args_is_help=True, help="Whether DICOM files are images that may be used.")
@@ -31,7 +31,7 @@ def check(
     path: Annotated[Path, typer.Argument(help="A folder, a zip archive, or one file.")],
     rules: Annotated[
         str, typer.Option(metavar="FILE", help="Contract with a section dicom, or one that ships.")
-    ] = _DEFAULT_RULES,
+    ] = DEFAULT_RULES,
     headers_only: Annotated[
         bool, typer.Option("--headers-only", help="Look at headers alone; no pixel is decoded.")
     ] = False,
@@ -52,7 +52,7 @@ def check(
     from platform_assets.tasks.image_classification.dicom.gate import check_files
 
     require_imaging()
-    asked = _rules(rules)
+    asked = rules_named(rules)
     with open_files(path, asked.limits, ignore=asked.ignore) as files:
         found = check_files(
             files,
@@ -69,7 +69,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _rules(name: str) -> "GateRules":
+def rules_named(name: str) -> "GateRules":
+    """The rules of a contract, by its file or by the name of one that ships.
+
+    Raises:
+        BadParameter: There is none.
+        ContractError: It is wrong.
+    """
     from platform_assets.datasets.contract import find_contract
     from platform_assets.tasks.image_classification.dicom.rules import load_rules
 

@@ -23,7 +23,7 @@ ACCESS: Final = "quarantine_access"
 """The kind of the entries."""
 Act = Literal["case", "page", "thumbnail"]
 _HOUR: Final = "%Y-%m-%dT%H"
-_MOST_BYTES: Final = 64 << 20
+_MOST_BYTES: Final = 16 << 20
 """Of thumbnails in memory."""
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from resources.dagster_home import prepare_dagster_home
+from resources.settings import PlatformSettings
 from tests.background import Background, processes_of, started
 from tests.servers import free_ports
 
@@ -59,6 +61,31 @@ def served_ui(home: Path, *arguments: str, **environment: str) -> Iterator[str]:
         yield url
         assert server.end() == 128 + signal.SIGTERM, server.told()
         assert processes_of(home) == []
+
+
+@contextmanager
+def served_location(home: Path, module: str, **environment: str) -> Iterator[str]:
+    """The base URL of Dagster's own UI of a module of tests, on the storage in `home`.
+
+    Args:
+        home: `PLATFORM_HOME`; the server's own output goes to `output.log` in it.
+        module: Holds the definitions.
+        environment: Further variables; no other `PLATFORM_…` and no `DAGSTER_HOME` reaches the server.
+
+    Raises:
+        RuntimeError: as `served_ui`.
+    """
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PLATFORM_", "DAGSTER_"))
+    }
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "dagster", "dev", "-m", module, "-h", "127.0.0.1", "-p", str(port)]
+    dagster_home = prepare_dagster_home(PlatformSettings(home=home))
+    variables = inherited | {"PLATFORM_HOME": str(home), "DAGSTER_HOME": str(dagster_home)} | environment
+    with started(home, command, variables | {"PYTHONPATH": str(ROOT)}) as server:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_served(server, url)
+        yield url
 
 
 def _wait_until_served(server: Background, url: str) -> None:

@@ -82,16 +82,19 @@ def test_the_recipe_names_no_host_and_keeps_no_secret():
 
 
 def test_every_package_comes_under_the_lock():
-    """An installation either obeys constraints.lock or takes what was built from it, without an index."""
+    """An installation obeys constraints.lock, names its hashes, or takes what was built from the lock, without an index."""
     steps = [part for name, arguments in instructions() if name == "RUN" for part in arguments.split("&&")]
     installing = [
         part for part in steps if re.search(r"(/pip\b.* install\b|\$pip\b)", part) and "pip=" not in part
     ]
-    assert len(installing) == 4
+    assert len(installing) == 5
     for part in installing:
-        assert "--constraint constraints.lock" in part or {"--no-index", "--no-deps"} <= set(part.split()), (
-            part
-        )
+        words = set(part.split())
+        assert (
+            "--constraint constraints.lock" in part
+            or {"--no-index", "--no-deps"} <= words
+            or {"--require-hashes", "--no-deps"} <= words
+        ), part
 
 
 def test_the_tools_of_the_build_are_pinned():
@@ -283,7 +286,7 @@ def root_file_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     told = build(
         *(
             "--extras",
-            "cluster,demo",
+            "cluster,imaging,demo",
             "--name",
             "localhost/platform-assets:test",
             "--rootfs",

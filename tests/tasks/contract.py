@@ -30,7 +30,8 @@ import pytest
 from pydantic import JsonValue
 
 import platform_assets.tasks
-from platform_assets.datasets.ingestion import SPLITS, PreparedRows, read_sources
+from platform_assets.datasets.contract import find_contract
+from platform_assets.datasets.ingestion import SPLITS, PreparedRows, RawSource, Surroundings, raw_sources
 from platform_assets.datasets.snapshots import content_hash
 from platform_assets.features.featurizer import Features, used_rows
 from platform_assets.manifest import AddedLater, identity_of
@@ -47,10 +48,12 @@ from platform_assets.validation.clusters import clusters_of
 from platform_assets.validation.gate import SHARED_RULES, Gate
 from platform_assets.validation.reference import SHARED_COLUMNS, reference_profile
 from platform_assets.validation.scoring import scored_rows
+from resources.object_store import LocalObjectStore
 from tests.governance.conftest import example
 
 MakeSpec = Callable[..., TrainingSpec]
 HEAVY = ("pandas", "pyarrow", "torch", "transformers", "sklearn", "scipy", "numba", "pyiceberg", "matplotlib")
+SALT = b"a salt of tests, long enough"
 EXECUTES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -103,12 +106,31 @@ class Case:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def prepare(cls, task: AnyTask) -> Callable[..., PreparedRows]:
+    def read(
+        cls, task: AnyTask, tmp_path_factory: pytest.TempPathFactory
+    ) -> Callable[[TrainingSpec], list[RawSource]]:
+        """Reads the sources of a spec."""
+        folder = tmp_path_factory.mktemp("surroundings")
+
+        def read(spec: TrainingSpec) -> list[RawSource]:
+            contract = find_contract(spec.contract, beside=folder) or folder / spec.contract
+            surroundings = Surroundings(
+                contract, SALT, LocalObjectStore(folder / "objects"), folder / "cache"
+            )
+            return raw_sources(spec, task.ingestion, surroundings)
+
+        return read
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def prepare(
+        cls, task: AnyTask, read: Callable[[TrainingSpec], list[RawSource]]
+    ) -> Callable[..., PreparedRows]:
         """Prepares the rows of a spec, less those of the erased subjects."""
 
         def prepare(spec: TrainingSpec, *, erased: Sequence[str] = ()) -> PreparedRows:
             found: PreparedRows = task.ingestion.prepare(
-                spec, read_sources(spec), is_erased=lambda ids: [each in erased for each in ids]
+                spec, read(spec), is_erased=lambda ids: [each in erased for each in ids]
             )
             return found
 
@@ -251,17 +273,17 @@ class IngestionContract:
         assert prepared.erased >= rows.num_rows - left.num_rows >= 3
 
     def test_every_raw_row_is_counted_once(
-        self, prepare: Callable[..., PreparedRows], make_spec: MakeSpec, sources: tuple[str, str]
+        self,
+        prepare: Callable[..., PreparedRows],
+        read: Callable[[TrainingSpec], list[RawSource]],
+        make_spec: MakeSpec,
+        sources: tuple[str, str],
     ) -> None:
         """It is in the table, erased, or left out for a reason."""
         for uris in (sources, sources[:1]):
             prepared = prepare(make_spec(*uris))
             counted = prepared.rows.num_rows + prepared.erased + sum(prepared.left_out.values())
-            assert (
-                counted
-                == prepared.raw_rows
-                == sum(len(each.frame) for each in read_sources(make_spec(*uris)))
-            )
+            assert counted == prepared.raw_rows == sum(len(each.frame) for each in read(make_spec(*uris)))
 
     def test_the_first_sources_are_those_of_the_first_uri(
         self,

@@ -74,9 +74,9 @@ def test_what_passed_and_has_a_label_is_a_row_and_each_other_file_is_counted_onc
 
 def test_images_are_kept_as_they_are_and_larger_ones_as_means(folder: Path, tmp_path: Path) -> None:
     """Light is high; rows and columns tell the shape."""
-    for side, expected in ((96, chest(6, side=96)), (64, reduced(chest(6, side=96), 64))):
+    for side, expected in ((96, chest(8, side=96)), (64, reduced(chest(8, side=96), 64))):
         table = table_of(prepared(dataset_spec(folder, stored_side_px=side), tmp_path))
-        row = next(each for each in table.to_pylist() if each["image_id"] == sha256(folder, 6))
+        row = next(each for each in table.to_pylist() if each["image_id"] == sha256(folder, 8))
         image = np.frombuffer(row["image"], "<u2").reshape(row["stored_rows"], row["stored_columns"])
         np.testing.assert_array_equal(image, expected)
         assert (row["image_rows"], row["image_columns"], row["bits"]) == (96, 96, 12)

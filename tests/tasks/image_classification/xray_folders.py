@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from platform_assets.datasets.ingestion import PreparedRows, Surroundings
@@ -12,7 +13,7 @@ from platform_assets.governance.subjects import hash_of
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
 from resources.object_store import LocalObjectStore
-from tests.tasks.image_classification.dicom.builders import CONTRACT, SALT, chest, chest_file
+from tests.tasks.image_classification.dicom.builders import BITS, CONTRACT, SALT, chest, chest_file
 
 Change = Callable[[Any], object]
 LABELS = ("file", "label")
@@ -49,13 +50,22 @@ def xrays(
             (changes or {}).get(at),
             seed=seed + first * each + at,
             patient=f"P-{patient:04d}",
-            image=chest(seed + first * each + at, side=side),
+            image=_image(seed + first * each + at, side, has_finding=bool(patient % 2)),
         )
         name = f"{at:04d}.dcm"
         (folder / name).write_bytes(made)
         rows.append({"file": name, "label": patient % 2})
     write_labels(folder / "labels.csv", rows if labels is None else labels)
     return folder
+
+
+def _image(seed: int, side: int, *, has_finding: bool) -> Any:
+    """A chest; with a finding, a bright square at its middle."""
+    image = chest(seed, side=side)
+    if has_finding:
+        middle = slice(side * 3 // 8, side * 5 // 8)
+        image[middle, middle] = np.minimum(image[middle, middle] + 700, 2**BITS - 1)
+    return image
 
 
 def write_labels(file: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -29,6 +29,8 @@ _FILLED: Final = (0.12, 0.92)
 _BASELINE: Final = 0.15
 """Of its height, by which the foot of a sign may be off."""
 _MOST_PIECES: Final = 4000
+_LARGEST_OF_16_BITS: Final = 16
+"""Of factors, by which the sum of a block fits into so many bits."""
 
 
 def signs_on_a_line(image: "npt.NDArray[np.uint8]") -> int:
@@ -45,10 +47,15 @@ def signs_on_a_line(image: "npt.NDArray[np.uint8]") -> int:
 def _smaller(image: "npt.NDArray[np.uint8]", factor: int) -> "npt.NDArray[np.uint8]":
     """The means of blocks of so many pixels a side; what is left over at the far edges is left out."""
     rows, columns = (max(1, side // factor) for side in image.shape)
-    summed = np.zeros((rows, columns), dtype=np.uint32)
+    # Rows first, which lie side by side in memory.
+    by_rows = np.zeros(
+        (rows, image.shape[1]), dtype=np.uint16 if factor <= _LARGEST_OF_16_BITS else np.uint32
+    )
     for row in range(min(factor, image.shape[0])):
-        for column in range(min(factor, image.shape[1])):
-            summed += image[row::factor, column::factor][:rows, :columns]
+        by_rows += image[row::factor][:rows]
+    summed = np.zeros((rows, columns), dtype=by_rows.dtype)
+    for column in range(min(factor, image.shape[1])):
+        summed += by_rows[:, column::factor][:, :columns]
     return (summed // factor**2).astype(np.uint8)
 
 

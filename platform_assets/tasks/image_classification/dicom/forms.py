@@ -11,6 +11,7 @@ from typing import Any, Final
 
 _SEPARATOR: Final = b"\\"
 _PADDING: Final = b" \0"
+_NAME_PART: Final = b"^"
 _LONGEST: Final = 64
 """Bytes of one number, date or code. Numbers of text are longer than the standard's 16 in many honest files."""
 _PATTERNS: Final = {
@@ -26,8 +27,12 @@ _PATTERNS: Final = {
 _WIDTHS: Final = {"AT": 4, "FD": 8, "FL": 4, "SL": 4, "SS": 2, "SV": 8, "UL": 4, "US": 2, "UV": 8}
 _TEXTS: Final = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 """One may stand for another: all are text, and are asked for as that."""
-_SPECIAL: Final = {0x00080005: rb"ISO_IR [0-9]{1,3}|ISO 2022 IR [0-9]{1,3}|GB18030|GBK"}
-"""Specific Character Set, whose terms are few."""
+_SPECIAL: Final = {
+    0x00080005: rb"ISO_IR [0-9]{1,3}|ISO 2022 IR [0-9]{1,3}|GB18030|GBK",
+    0x00080100: rb"[A-Za-z0-9._/+-]{1,16}",
+    0x00080102: rb"[A-Za-z0-9._-]{1,16}",
+}
+"""Specific Character Set, Code Value and Coding Scheme Designator, whose terms have a form though they are text."""
 _FREE: Final = _TEXTS | {"AE", "OB", "OD", "OF", "OL", "OV", "OW", "UN"}
 _MANY_BYTES: Final = 64
 
@@ -57,6 +62,11 @@ def is_free(tag: int, value: Any) -> bool:
     )
 
 
+def looks_like_a_name(tag: int, value: Any) -> bool:
+    """Whether a text has what parts the names of a person, and stands in nothing else."""
+    return isinstance(value, bytes) and _NAME_PART in value and not _TEXTS.isdisjoint(_entry(tag)[0])
+
+
 @lru_cache(maxsize=1 << 14)
 def _entry(tag: int) -> tuple[tuple[str, ...], int | None]:
     """Representations of an attribute, none where no dictionary has it, and how many values it may have at most."""
@@ -81,10 +91,10 @@ def _forms(tag: int, vr: str | None) -> tuple[_Fits, ...]:
     if not known:
         return (_anything,)
     stated: Iterable[str] = known if vr in (None, "UN") else [vr] if vr in known else []
-    if vr in _TEXTS and not _TEXTS.isdisjoint(known):
-        return (_anything,)
     if special := _SPECIAL.get(tag):
         return (_text_form(special, None),) if vr in (None, "UN", *known) else ()
+    if vr in _TEXTS and not _TEXTS.isdisjoint(known):
+        return (_anything,)
     return tuple(_form(each, most) for each in stated)
 
 

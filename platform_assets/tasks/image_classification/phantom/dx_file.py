@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from struct import pack
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from platform_assets.tasks.image_classification.phantom.cohort import Cohort
 from platform_assets.tasks.image_classification.phantom.devices import DEVICES
 from platform_assets.tasks.image_classification.phantom.geometry import SIDE
 from platform_assets.tasks.image_classification.phantom.poses import PIXEL_MM, VIEWS
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 DX: Final = "1.2.840.10008.5.1.4.1.1.1.1"

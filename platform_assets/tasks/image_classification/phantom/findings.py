@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-AMPLITUDE_MM: Final = 60.0
+AMPLITUDE_MM: Final = 75.0
 _BY_GRADE: Final = (0.40, 0.20)
 """Of the amplitude: a share for any grade, and one for each."""
 _FINDING: Final = 11
 _DEEP_MM: Final = 60.0
 """From where on lung is deep enough to hold a whole finding."""
-_LEAST_DEPTH_MM: Final = 75.0
+_LEAST_DEPTH_MM: Final = 85.0
 """Of lung, in every pose, at the middle of a finding."""
 _IN_BOX: Final = 0.3
 """Of the greatest value, that is still in the box."""

@@ -36,7 +36,7 @@ class Places:
 
     rows: "Floats"
     columns: "Floats"
-    corner: "npt.NDArray[np.int64]"
+    corner: "npt.NDArray[np.int32]"
     """Of the pixel above and to the left, in a map that is laid flat."""
     down: "Floats"
     right: "Floats"
@@ -47,16 +47,16 @@ class Places:
         corner, down, right = self.corner, self.down, self.right
         top = flat[..., corner] * (1 - right) + flat[..., corner + 1] * right
         low = flat[..., corner + COLUMNS] * (1 - right) + flat[..., corner + COLUMNS + 1] * right
-        values: Floats = top * (1 - down) + low * down
-        return values
+        return np.asarray(top * (1 - down) + low * down, dtype=np.float32)
 
 
 def places_at(rows: "Floats", columns: "Floats") -> Places:
     """The places, those beyond the edges moved to them."""
-    rows = np.clip(rows, 0, ROWS - 1.001).astype(np.float32)
-    columns = np.clip(columns, 0, COLUMNS - 1.001).astype(np.float32)
-    row, column = rows.astype(np.int64), columns.astype(np.int64)
-    return Places(rows, columns, row * COLUMNS + column, rows - row, columns - column)
+    inside_rows: Floats = np.clip(rows, 0, ROWS - 1.001).astype(np.float32)
+    inside_columns: Floats = np.clip(columns, 0, COLUMNS - 1.001).astype(np.float32)
+    row, column = inside_rows.astype(np.int32), inside_columns.astype(np.int32)
+    down, right = inside_rows - row.astype(np.float32), inside_columns - column.astype(np.float32)
+    return Places(inside_rows, inside_columns, row * np.int32(COLUMNS) + column, down, right)
 
 
 def places_of(cohort: Cohort, at: int) -> Places:

@@ -45,7 +45,6 @@ POSES_A_VIEW: Final = len(YAWS) * len(TILTS)
 _TUBE_MM: Final = {"PA": 1680.0, "AP": 920.0}
 """To the middle of the body: 183 and 107 cm to the detector, which is 15 cm behind the middle."""
 _HERE: Final = "platform_assets.tasks.image_classification.phantom"
-_ARRAY, _CHECK = "maps", "sha256"
 
 
 def pose_maps(files: CtFiles, cache: Path) -> "npt.NDArray[np.float32]":
@@ -73,7 +72,7 @@ def pose_maps(files: CtFiles, cache: Path) -> "npt.NDArray[np.float32]":
 def _read(path: Path) -> "npt.NDArray[np.float16] | None":
     try:
         with np.load(path, allow_pickle=False) as stored:
-            maps, check = stored[_ARRAY], str(stored[_CHECK])
+            maps, check = stored["maps"], str(stored["sha256"])
     except Exception:  # noqa: BLE001 - nothing there, or damaged in any of the ways in which a zip can be
         return None
     return maps if hashlib.sha256(maps.tobytes()).hexdigest() == check else None
@@ -83,9 +82,7 @@ def _write(path: Path, maps: "npt.NDArray[np.float16]") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=".chest-poses-", delete=False) as file:
         try:
-            np.savez_compressed(
-                file, **{_ARRAY: maps, _CHECK: np.array(hashlib.sha256(maps.tobytes()).hexdigest())}
-            )
+            np.savez_compressed(file, maps=maps, sha256=np.array(hashlib.sha256(maps.tobytes()).hexdigest()))
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).replace(path)

@@ -71,9 +71,9 @@ class Renderer:
             row + (places.rows - row) / heart_size, column + (places.columns - column) / heart_size
         ).of(maps[HEART])
         # A larger heart takes the place of lung, and a smaller one leaves it.
-        takes = np.clip((heart - tissue[HEART]) / 60, -0.4, 0.8)
-        water = tissue[LUNG] * lung * (1 - takes) + heart + tissue[BONE] * bone + tissue[SOFT] * soft
-        water += fat * np.minimum(tissue[SOFT] / 60, 1)
+        takes = np.clip((heart - tissue[HEART]) / np.float32(60), -0.4, 0.8)
+        water: Floats = tissue[LUNG] * lung * (1 - takes) + heart + tissue[BONE] * bone + tissue[SOFT] * soft
+        water += fat * np.minimum(tissue[SOFT] / np.float32(60), 1)
         breasts = breasts_of(self.cohort, at, places)
         if breasts is not None:
             water += breasts
@@ -88,7 +88,8 @@ def _seen(water: "Floats", device: Device, random: np.random.Generator) -> "Floa
     light = primary + scattered
     noise = random.standard_normal((SIDE, SIDE), dtype=np.float32)
     counted = light + _blurred(noise, _DETECTOR_PX) * np.sqrt(light / photons)
-    return -np.log(np.maximum(counted, 1 / photons))
+    seen: Floats = -np.log(np.maximum(counted, 1 / photons))
+    return seen
 
 
 def _developed(seen: "Floats", marker: "Floats", device: Device) -> "npt.NDArray[np.uint16]":
@@ -96,19 +97,17 @@ def _developed(seen: "Floats", marker: "Floats", device: Device) -> "npt.NDArray
     picture = seen - np.float32(device.flat) * _blurred(seen, _SLOW_PX)
     picture += np.float32(device.edge) * (seen - _blurred(seen, _DETAIL_PX))
     low, high = np.quantile(picture[8:120, 8:120], (0.01, 0.99))
-    share = (picture - np.float32(low)) / np.float32(max(high - low, 1e-3))
+    share: Floats = (picture - np.float32(low)) / np.float32(max(high - low, 1e-3))
     share = np.float32(device.level) + np.float32(device.latitude) * (share - np.float32(0.5))
-    share = np.clip(share, 0, 1) ** np.float32(device.gamma)
-    share = np.maximum(share, marker * np.float32(0.97))
+    light = np.maximum(np.clip(share, 0, 1) ** np.float32(device.gamma), marker * np.float32(0.97))
     top = (1 << device.bits) - 1
-    values: npt.NDArray[np.uint16] = np.round(share * np.float32(top)).astype(np.uint16)
+    values: npt.NDArray[np.uint16] = np.round(light * np.float32(top)).astype(np.uint16)
     return values
 
 
 def _blurred(image: "Floats", width_px: float) -> "Floats":
     matrix = _blur(width_px)
-    blurred: Floats = matrix @ image @ matrix.T
-    return blurred
+    return np.asarray(matrix @ image @ matrix.T, dtype=np.float32)
 
 
 @cache

@@ -126,6 +126,12 @@ VALUES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: _with(0x00080005, b"CS", b"SMITH JOHN", before=b"\x08\x00\x08\x00CS"),
         "value_forms",
     ),
+    "text for a code's value": (
+        lambda: chest_file(
+            lambda made: setattr(made.AnatomicRegionSequence[0], "CodeValue", SECRET.decode())
+        ),
+        "value_forms",
+    ),
     "text for the length of a group": (lambda: _with(0x00280000, b"UN"), "value_forms"),
     "an age in letters that are no digits": (
         lambda: _instead(b"\x10\x00\x10\x10AS", _element(0x00101010, b"AS", b"\xb2\xb2\xb2Y")),
@@ -134,6 +140,12 @@ VALUES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a sequence for an accession number": (_sequence_instead_of_a_number, "direct_identifiers"),
     "a name in a sequence that an option keeps": (_kept_sequence, "direct_identifiers"),
     "a person's name as a code": (lambda: _with(0x00189999, b"CS"), "private_tags"),
+    "a name as the meaning of a code": (
+        lambda: chest_file(
+            lambda made: setattr(made.AnatomicRegionSequence[0], "CodeMeaning", SECRET.decode())
+        ),
+        "free_text",
+    ),
     "a report's text": (lambda: _nested(0x0040A168, tag=0x0040A160, vr="UT", value="x y"), "free_text"),
     "a waveform": (lambda: _nested(0x54000100, tag=0x54001010, vr="OB", value=SECRET), "free_text"),
     "pixels within a sequence": (lambda: _nested(0x0040A168, tag=0x7FE00010, vr="OB", value=SECRET), "free_text"),

@@ -172,6 +172,8 @@ def test_maps_of_a_model_that_looks_elsewhere_point_elsewhere(rows, spec):
     told = sheet.measures["pointing"]
     assert told["rate"]["low"] <= told["chance"]
     assert list(sheet.groups()) == ["Taken for a finding, and there is none"]
+    alarms = scored.filter(pc.equal(scored["label"], 0)).sort_by([("score", "descending")])
+    assert sheet.images["patient"].to_pylist() == alarms["patient"].to_pylist()[: spec.shown_errors]
 
 
 def test_without_boxes_nobody_knows_and_without_errors_there_is_nothing_to_show(judged, spec):

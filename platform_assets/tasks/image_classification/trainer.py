@@ -50,7 +50,7 @@ class ImageTrainer:
             ),
             *(
                 f"platform_assets.tasks.image_classification.{name}"
-                for name in ("trainer", "recipe", "network", "augmentation", "image_form")
+                for name in ("trainer", "recipe", "network", "augmentation")
             ),
         )
 

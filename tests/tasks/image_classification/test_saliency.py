@@ -19,7 +19,7 @@ from platform_assets.tasks.image_classification.saliency import (
     pointing,
 )
 from platform_assets.tasks.image_classification.saliency_tile import tile
-from tests.tasks.image_classification.judged import SIDE, BlobScorer, make_features, make_rows, make_spec
+from tests.tasks.image_classification.judged import BlobScorer, make_features, make_rows, make_spec
 
 
 def plain_map(image, side, stride, score):

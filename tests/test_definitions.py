@@ -48,11 +48,17 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
     assert lines.broken == ()
     assert transformers.broken == ()
     assert set(transformers.sound) == SHIPPED_TRANSFORMERS
-    assert {line.name for line in lines.sound} >= {"credit_scorecard", "flight_delays", "reviews_sentiment"}
+    assert {line.name for line in lines.sound} >= {
+        "chest_xray_detector",
+        "credit_scorecard",
+        "flight_delays",
+        "reviews_sentiment",
+    }
     assert keys == {
         *(f"{line.name}_{stage}" for line in lines.sound for stage in (*STAGES, "drift")),
         *transformers.sound,
         *SHIPPED_DAYS,
+        "chest_xray_detector_quarantine",
         "retention_sweep",
         "schema_changes",
     }
@@ -207,6 +213,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 32
+    assert int(assets) == 41
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

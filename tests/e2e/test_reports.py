@@ -13,6 +13,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from platform_assets.drift.segments import newest_picture_key
+from platform_assets.governance.subject_columns import as_object
+from platform_assets.sheets import SUFFIX
 from tests.datasets.quarantine_factory import (
     LINE,
     decided,
@@ -24,6 +26,7 @@ from tests.datasets.quarantine_factory import (
 )
 from tests.e2e.ui_server import CHROMIUM, ROOT, chromium
 from tests.reports.conftest import Platform, Server, serving
+from tests.reports.test_sheets import PATIENTS, make_sheet
 from tests.tasks.toys import write_line
 
 pytestmark = pytest.mark.e2e
@@ -34,7 +37,8 @@ if CHROMIUM is None:
 
 AXE = Path(os.environ.get("AXE_CORE", ROOT / ".axe-core" / "axe.min.js"))
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-PAGES = ("/", "/lines/reviews", "/lines/credit", f"/quarantine/{LINE}", "/lines/none")
+SHEET = f"reports/dev/credit/3/sheet-1{SUFFIX}"
+PAGES = ("/", "/lines/reviews", "/lines/credit", f"/quarantine/{LINE}", f"/objects/{SHEET}", "/lines/none")
 SPEC = "line: churn\ntrain_data_uri: churn.csv\nepochs: 0\n"
 
 
@@ -95,7 +99,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     reviews = platform.add_line("reviews", description="Whether a review praises a film.")
     credit = platform.add_line("credit", description="Whether an application for credit ends in arrears.")
     toxicity = platform.add_line("toxicity", description="Whether a comment is meant to hurt.")
-    platform.release(credit, platform.register(credit, 3))
+    platform.release(credit, platform.register(credit, 3, sheet_key=SHEET))
+    platform.put(SHEET, as_object(make_sheet(ada=[40, 90], grace=[160]).as_table(), **PATIENTS))
     platform.release(reviews, platform.register(reviews, 1))
     platform.release(toxicity, platform.register(toxicity, 8))
     platform.judge(reviews, platform.register(reviews, 2), gate_auc="fail")
@@ -169,7 +174,7 @@ def test_axe_finds_nothing_against_wcag_aa(page: Page, server: Server, path: str
     assert told == []
 
 
-@pytest.mark.parametrize("path", PAGES[:4])
+@pytest.mark.parametrize("path", PAGES[:5])
 def test_the_browser_has_nothing_to_complain_of(page: Page, server: Server, path: str) -> None:
     """No style, picture or script that the server's own policy forbids, and none that is missing."""
     opened(page, server, path)
@@ -216,6 +221,17 @@ def test_a_person_finds_what_waits_and_what_to_type(page: Page, server: Server) 
     assert (
         f"platform-assets quarantine reject {LINE} {file_id('right.dat')[:12]} --by NAME" in row.inner_text()
     )
+
+
+@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+def test_a_person_sees_what_errors_rest_on(page: Page, server: Server) -> None:
+    """From the line's page to the images, which the browser draws; each is named by what is known of it."""
+    opened(page, server, "/lines/credit").get_by_role("link", name="What its errors rest on").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "What it looks at"
+    picture = page.get_by_role("img", name="Missed <here>: shade 40 & more")
+    picture.evaluate("image => image.decode()")
+    assert picture.evaluate("image => image.naturalWidth") == 8
+    assert page.get_by_role("img").count() == 3
 
 
 @pytest.mark.parametrize("scheme", ["light"], indirect=True)

@@ -15,6 +15,7 @@ from tests.reports.conftest import PNG
 
 KEY = f"reports/dev/line/1/sheet-1{SUFFIX}"
 ADA, GRACE = "a" * 64, "b" * 64
+PATIENTS = {"namespace": "patient", "column": "patient"}
 
 
 def png_of(shade: int) -> bytes:
@@ -68,8 +69,7 @@ def put(platform):
             outside.object_store,
             KEY,
             sheet.as_table(),
-            namespace="patient",
-            column="patient",
+            **PATIENTS,
             gdpr_class=gdpr_class,
             retention_days=30,
             source_commit="0c0ffee",
@@ -157,7 +157,7 @@ def test_a_table_of_other_things_is_no_sheet(platform, serve):
     """Scores under the name of a sheet stay unread."""
     from platform_assets.governance.subject_columns import as_object
 
-    platform.put(KEY, as_object(pa.table({"patient": [ADA]}), namespace="patient", column="patient"))
+    platform.put(KEY, as_object(pa.table({"patient": [ADA]}), **PATIENTS))
     answer = serve().ask(f"/objects/{KEY}")
     assert answer.status == 500
     assert ADA.encode() not in answer.body

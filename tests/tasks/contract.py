@@ -45,6 +45,7 @@ from platform_assets.tasks.registry import find_task
 from platform_assets.tasks.task import AnyTask
 from platform_assets.tasks.training_spec import TrainingSpec
 from platform_assets.validation.clusters import clusters_of
+from platform_assets.validation.evaluator import Examining
 from platform_assets.validation.gate import SHARED_RULES, Gate
 from platform_assets.validation.reference import SHARED_COLUMNS, reference_profile
 from platform_assets.validation.scoring import scored_rows
@@ -661,6 +662,31 @@ class EvaluatorContract:
         assert not figures & {name.replace("-", "_") for name in pictures}
         assert not {"roc", "calibration", "score-distribution"} & pictures.keys()
         assert all(png.startswith(PNG) for png in pictures.values())
+
+    def test_images_of_rows_say_whose_they_are(
+        self,
+        task: AnyTask,
+        spec: TrainingSpec,
+        scorer: Scorer,
+        scored: pa.Table,
+        features: Features,
+        subject: str,
+    ) -> None:
+        """Where it shows any: each with the subject of its row, and no word about it; measures have names of their own."""
+        if not isinstance(task.evaluator, Examining):
+            return
+        tested, read = (rows.filter(pc.equal(rows["split"], "test")) for rows in (scored, features.table))
+        threshold = task.evaluator.threshold(spec)
+        sheet = task.evaluator.examined(scorer, read, tested, spec, threshold=threshold)
+        subjects = set(tested[subject].to_pylist())
+        assert set(sheet.images[subject].to_pylist()) <= subjects
+        told = [each["caption"] for images in sheet.groups().values() for each in images]
+        words = " ".join([sheet.title, *sheet.notes, *sheet.groups(), *told])
+        assert not [each for each in subjects if str(each) in words]
+        assert all(png.as_py().startswith(PNG) for png in sheet.images["png"])
+        assert json.loads(json.dumps(sheet.measures)) == sheet.measures
+        assert not sheet.measures.keys() & _measures(task, spec, scored).keys()
+        assert task.evaluator.examining_code
 
     def test_one_threshold_judges_and_answers(
         self, task: AnyTask, spec: TrainingSpec, scorer: Scorer

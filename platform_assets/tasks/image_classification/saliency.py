@@ -155,7 +155,7 @@ def pointing(
     )
 
 
-def formed_boxes(rows: "pa.Table", form: ImageFormSpec, side: int) -> NDArray[np.float64]:
+def formed_boxes(rows: "pa.Table", form: ImageFormSpec) -> NDArray[np.float64]:
     """Where findings are once their image has its form: top, left, bottom and right in its pixels, shape (n, 4).
 
     NaN where a row has no box, or where the form has cut it away.
@@ -163,8 +163,8 @@ def formed_boxes(rows: "pa.Table", form: ImageFormSpec, side: int) -> NDArray[np
     Args:
         rows: Columns `box_*` in pixels of the original image, `image_rows` and `image_columns`.
         form: How images are brought into one form.
-        side: Of that form.
     """
+    side = form.image_size
     boxes = np.stack([rows[name].to_numpy().astype(np.float64) for name in BOX_COLUMNS], axis=1)
     size = np.stack(
         [rows[name].to_numpy().astype(np.float64) for name in ("image_rows", "image_columns")], axis=1

@@ -17,6 +17,7 @@ from platform_assets.tasks.image_classification.saliency import (
     pointing,
 )
 from platform_assets.tasks.image_classification.saliency_tile import tile
+from platform_assets.tasks.image_classification.scorer import ImageScorer
 from platform_assets.validation.clusters import Clusters
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def errors_sheet(
 
     labels, scores = scored["label"].to_numpy(), scored["score"].to_numpy()
     occlusion = Occlusion(spec.occlusion_px, spec.occlusion_stride_px)
-    boxes = formed_boxes(scored, spec, spec.image_size)
+    # A run may have made and trained it with another form than the spec's.
+    form = scorer.form if isinstance(scorer, ImageScorer) else spec
+    boxes = formed_boxes(scored, form)
     has_box = np.isfinite(boxes[:, 0])
     predicted = scores >= threshold
 

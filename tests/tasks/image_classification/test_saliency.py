@@ -19,7 +19,7 @@ from platform_assets.tasks.image_classification.saliency import (
     pointing,
 )
 from platform_assets.tasks.image_classification.saliency_tile import tile
-from tests.tasks.image_classification.judged import SIDE, BlobScorer, make_features, make_rows, make_spec
+from tests.tasks.image_classification.judged import BlobScorer, make_features, make_rows, make_spec
 
 
 def plain_map(image, side, stride, score):
@@ -68,7 +68,7 @@ def test_the_maximum_lies_on_what_the_answer_rests_on():
     spec = make_spec()
     rows = make_rows(12)
     features = make_features(rows, spec)
-    boxes = formed_boxes(rows, spec, SIDE)
+    boxes = formed_boxes(rows, spec)
     chosen = np.flatnonzero(np.isfinite(boxes[:, 0])).tolist()
     maps = np.array(
         [
@@ -124,7 +124,7 @@ def test_boxes_go_where_their_pixels_go(fit, height, width):
                 for name, value in zip(names, (top, left, bottom, right, height, width), strict=True)
             }
         )
-        (box,) = formed_boxes(row, spec, SIDE)
+        (box,) = formed_boxes(row, spec)
         lit = np.argwhere(formed(image, spec) > 127)
         if np.isnan(box).any():
             assert len(lit) == 0
@@ -136,7 +136,7 @@ def test_boxes_go_where_their_pixels_go(fit, height, width):
 def test_rows_without_a_box_have_none():
     """Null, in pixels of the original image."""
     rows = make_rows(2)
-    assert np.isnan(formed_boxes(rows, make_spec(), SIDE)).all(axis=1).tolist() == [True, False, True, False]
+    assert np.isnan(formed_boxes(rows, make_spec())).all(axis=1).tolist() == [True, False, True, False]
 
 
 def test_a_tile_shows_image_map_maximum_and_box():

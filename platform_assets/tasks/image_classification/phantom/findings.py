@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-AMPLITUDE_MM: Final = 60.0
+AMPLITUDE_MM: Final = 75.0
 _BY_GRADE: Final = (0.40, 0.20)
 """Of the amplitude: a share for any grade, and one for each."""
 _FINDING: Final = 11
 _DEEP_MM: Final = 60.0
 """From where on lung is deep enough to hold a whole finding."""
-_LEAST_DEPTH_MM: Final = 75.0
+_LEAST_DEPTH_MM: Final = 85.0
 """Of lung, in every pose, at the middle of a finding."""
 _IN_BOX: Final = 0.3
 """Of the greatest value, that is still in the box."""
@@ -102,11 +102,11 @@ def _consolidation(random: np.random.Generator, rows: "Floats", columns: "Floats
     turn = random.uniform(0, np.pi)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     away = ((cos * rows + sin * columns) / long) ** 2 + ((cos * columns - sin * rows) / short) ** 2
-    waves = np.ones_like(rows)
-    for _ in range(4):
-        a, b, phase = random.uniform(-0.9, 0.9), random.uniform(-0.9, 0.9), random.uniform(0, 2 * np.pi)
-        waves += np.float32(0.16) * np.sin(np.float32(a) * rows + np.float32(b) * columns + np.float32(phase))
-    return (np.exp(-(away**1.5)) * np.maximum(waves, 0)).astype(np.float32)
+    haze = np.ones_like(rows)
+    for _ in range(6):
+        down, right, phase = (np.float32(each) for each in random.uniform(-1, 1, 3) * (0.5, 0.5, np.pi))
+        haze += np.float32(0.10) * np.sin(down * rows + right * columns + phase)
+    return np.asarray(np.exp(-(away**1.5)) * np.maximum(haze, 0), dtype=np.float32)
 
 
 def _multifocal(random: np.random.Generator, rows: "Floats", columns: "Floats") -> "Floats":

@@ -116,6 +116,10 @@ VALUES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: _instead(b"\x20\x00\x13\x00IS", _element(0x00200013, b"IS", SECRET)),
         "value_forms",
     ),
+    "more numbers of text than one": (
+        lambda: _instead(b"\x20\x00\x13\x00IS", _element(0x00200013, b"IS", b"1\\19700101\\4711")),
+        "value_forms",
+    ),
     "text of another representation": (
         lambda: _instead(b"\x20\x00\x13\x00IS", _element(0x00200013, b"LO", SECRET)),
         "value_forms",

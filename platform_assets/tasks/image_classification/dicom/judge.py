@@ -8,7 +8,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from platform_assets.governance.subjects import hash_of
@@ -146,23 +146,22 @@ def judge_file(
     """
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        return _judged(content, sha256, rules, name=name, salt=salt, with_pixels=with_pixels, keep=keep)
+        report, header, image = _judged(content, sha256, rules, name=name, salt=salt, with_pixels=with_pixels)
     except ImportError:
         raise
     except Exception:  # noqa: BLE001 - whatever nobody has thought of: the others go on, and no message quotes a value
         return FileReport(sha256, (Finding(UNREADABLE, "reject"),), is_nameable=False)
+    if keep is None or header is None:
+        return report
+    # Not guarded: what is wrong with it is wrong with no file.
+    with quiet_pydicom():
+        return replace(report, kept=keep(header, image))
 
 
 def _judged(
-    content: bytes,
-    sha256: str,
-    rules: GateRules,
-    *,
-    name: str,
-    salt: bytes,
-    with_pixels: bool,
-    keep: Keep | None,
-) -> FileReport:
+    content: bytes, sha256: str, rules: GateRules, *, name: str, salt: bytes, with_pixels: bool
+) -> tuple[FileReport, Header | None, Image | None]:
+    """The report, and the header and image as far as they could be read."""
     with quiet_pydicom():
         try:
             header = read_header(content, rules.limits)
@@ -175,28 +174,31 @@ def _judged(
         except FileProblemError as problem:
             # Of a file that is DICOM, and does not tell whose, nobody knows whether its name does.
             is_nameable = problem.rule == NOT_DICOM
-            return FileReport(sha256, (Finding(problem.rule, "reject", problem.tags),), is_nameable)
+            return (
+                FileReport(sha256, (Finding(problem.rule, "reject", problem.tags),), is_nameable),
+                None,
+                None,
+            )
         if not with_pixels or worst(findings) == "reject":
-            return FileReport(sha256, tuple(findings), kept=keep and keep(header, None), **told)
+            return FileReport(sha256, tuple(findings), **told), header, None
         try:
             image = read_image(header, rules.limits)
         except FileProblemError as problem:
             findings += _undecoded(problem.rule, rules)
-            return FileReport(sha256, tuple(findings), kept=keep and keep(header, None), **told)
-        kept = keep and keep(header, image)
+            return FileReport(sha256, tuple(findings), **told), header, None
     greys = greys_of(image)
     light = stretched(image, greys)
     findings += judge_pixels(image, rules, greys, light)
-    return FileReport(
+    report = FileReport(
         sha256,
         tuple(findings),
         was_inverted=image.was_inverted,
         levels=greys.levels,
         clipped_share=greys.clipped,
         likeness=perceptual_hash(light) if rules.image.near_duplicate else None,
-        kept=kept,
         **told,
     )
+    return report, header, image
 
 
 def _undecoded(rule: str, rules: GateRules) -> list[Finding]:

@@ -208,9 +208,14 @@ def test_the_contract_judges_the_table_of_files(share, failing, tmp_path):
         rows.append(row | {"file": at, "identity": "quarantine" if is_bad else "pass", "verdict": "pass"})
     import pyarrow as pa
 
+    table = pa.Table.from_pylist(rows, schema=table_schema())
+    # What the labels and the splits add.
+    added = {"label": [0, 1] * 100, "split": ["train"] * 200, "released": [False] * 200}
+    for name, values in added.items():
+        table = table.append_column(name, pa.array(values))
     found = check_table(
         contract,
-        pa.Table.from_pylist(rows, schema=table_schema()),
+        table,
         domains=contract.domains,
         run_name="tests",
         salt=SALT,

@@ -109,7 +109,8 @@ class ImageIngestion:
         found: list[RawSource] = []
         for uri, role in sources_of(spec):
             with open_source(uri, rules, surroundings, labels=spec.labels) as source:
-                spool = KeptSpool()
+                # First of all: what is wrong with them is told before hours of images.
+                labels, spool = source.labels(), KeptSpool()
                 report = check_files(
                     source.files,
                     rules,
@@ -118,7 +119,7 @@ class ImageIngestion:
                     keep=keep,
                     take=_telling(spool.take, len(source.files.files)),
                 )
-                found.append(raw_images(source, role, report, spool.rows(), surroundings))
+                found.append(raw_images(source, role, report, labels, spool.rows(), surroundings))
         return found
 
     def prepare(

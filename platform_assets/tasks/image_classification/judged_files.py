@@ -34,7 +34,7 @@ from platform_assets.reading.frames import to_frame
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.gate import GateReport, instance_hash
 from platform_assets.tasks.image_classification.held_back import HeldFile, held_back_rows
-from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL
+from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL, Labels
 from platform_assets.tasks.image_classification.sources import OpenSource
 from resources.row_batches import RowBatches
 
@@ -74,18 +74,24 @@ class RawImages(RawSource):
 
 
 def raw_images(
-    source: OpenSource, role: str, report: GateReport, kept: RowBatches, surroundings: Surroundings
+    source: OpenSource,
+    role: str,
+    report: GateReport,
+    labels: Labels,
+    kept: RowBatches,
+    surroundings: Surroundings,
 ) -> RawImages:
     """A source after its gate.
 
     Args:
-        source: Its files and labels.
+        source: Its files.
         role: As `RawSource` has it.
         report: What the gate has found.
+        labels: What is said of the files.
         kept: What it has kept of the files.
         surroundings: The salt that it hashed with, and what persons have let in.
     """
-    files = _files(source, report, kept, surroundings.salt)
+    files = _files(report, labels, kept, surroundings.salt)
     held = [
         None if each.verdict == "pass" else HeldFile.of(file, each, name_hash)
         for file, each, name_hash in zip(
@@ -112,10 +118,10 @@ def raw_images(
     )
 
 
-def _files(source: OpenSource, report: GateReport, kept: RowBatches, salt: bytes) -> "pa.Table":
+def _files(report: GateReport, labels: Labels, kept: RowBatches, salt: bytes) -> "pa.Table":
     import pyarrow as pa
 
-    labels, names = source.labels, [file.name for file in report.files]
+    names = [file.name for file in report.files]
     if labels.key == "instance":
         by_hash = {instance_hash(uid, salt): row for uid, row in labels.row_of.items()}
         found = [by_hash.get(each.instance or "") for each in report.reports]

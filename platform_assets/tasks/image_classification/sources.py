@@ -9,7 +9,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,8 @@ class OpenSource:
     name: str
     """What its rows are called."""
     files: SourceFiles
-    labels: Labels
+    labels: Callable[[], Labels]
+    """Reads them; those of a phantom take a second."""
     labels_hash: str
     identity: str | None = None
     """Of the whole, where it is known without reading."""
@@ -96,7 +97,12 @@ def open_source(
     if scheme == _PHANTOM:
         phantom = open_phantom(uri, rules.limits, cache=surroundings.cache)
         yield OpenSource(
-            uri, "phantom", phantom.files, labels_of(phantom.labels(), uri), "", identity=phantom.identity
+            uri,
+            "phantom",
+            phantom.files,
+            lambda: labels_of(phantom.labels(), uri),
+            labels_hash="",
+            identity=phantom.identity,
         )
     elif scheme == _OBJECTS:
         prefix = uri.removeprefix(f"{_OBJECTS}://").strip("/")
@@ -116,7 +122,11 @@ def open_source(
 
 def _with_labels(uri: str, name: str, files: SourceFiles, content: bytes, labels: str) -> OpenSource:
     return OpenSource(
-        uri, name, files, read_labels(content, f"{uri}/{labels}"), hashlib.sha256(content).hexdigest()
+        uri,
+        name,
+        files,
+        lambda: read_labels(content, f"{uri}/{labels}"),
+        labels_hash=hashlib.sha256(content).hexdigest(),
     )
 
 

@@ -26,6 +26,7 @@ from tests.benchmarks.decay import measure_decay
 from tests.benchmarks.dicom import measure_dicom
 from tests.benchmarks.drift_table import measure_drift_table
 from tests.benchmarks.executor import measure_executors
+from tests.benchmarks.images import measure_images
 from tests.benchmarks.imports import measure_imports
 from tests.benchmarks.join import measure_join
 from tests.benchmarks.ledger import measure_ledger
@@ -89,6 +90,7 @@ def main() -> int:
         "contracts": lambda folder: measure_contracts(folder, large_rows=options.contract_rows),
         "join": measure_join,
         "dicom": measure_dicom,
+        "images": measure_images,
         "overhead": lambda folder: measure_overhead(folder, train_rows=options.train_rows),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", 1)[0])

@@ -5,6 +5,7 @@ told by rule and by the names of attributes, never by a value; the file's own na
 """
 
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -131,7 +132,8 @@ def deidentify(
             this process.
 
     Raises:
-        DeidentifyError: `out` holds something, `mapping` exists or lies in `out`, or a library is not installed.
+        DeidentifyError: `out` holds something, `mapping` exists or lies in `out`, a library is not installed, or the disk
+            takes no more.
         ImagingMissingError: pydicom is not installed.
     """
     require_deidentify()
@@ -255,7 +257,21 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
     Raises:
         FileExistsError: There is one.
+        DeidentifyError: It cannot be written.
     """
+    try:
+        _link(path, content, mode)
+    except FileExistsError:
+        raise
+    except OSError as problem:
+        name = errno.errorcode.get(problem.errno or 0, type(problem).__name__)
+        raise DeidentifyError(
+            f"{path.parent}: nothing more can be written there ({name}); what is there is whole. Give an empty folder "
+            "on a disk that has room, and can hold files without a name (O_TMPFILE), which not every network's can"
+        ) from None
+
+
+def _link(path: Path, content: bytes, mode: int) -> None:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode)

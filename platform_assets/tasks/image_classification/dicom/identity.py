@@ -212,6 +212,7 @@ class _Walk:
                 seen.add("overlays", tag)
             elif tag == _PADDING:
                 seen.padding = True
+                seen.add("direct", tag)
             else:
                 vr = element.VR
                 if not fits(tag, vr, value):

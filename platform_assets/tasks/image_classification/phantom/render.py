@@ -1,7 +1,6 @@
 """One image: tissue, finding and hardware to what a detector sees, and from there to the picture that a device makes."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ WATER_PER_MM: Final = 0.019
 _BUILD, _EXPOSURE = 31, 32
 _HEART_MIDDLE: Final = (78.0, 79.0)
 """In a map."""
+_WIDE_PX: Final = 4.0
 _SCATTER_PX, _DETAIL_PX, _SLOW_PX, _DETECTOR_PX = 12.0, 1.4, 16.0, 0.45
 
 
@@ -106,17 +106,15 @@ def _developed(seen: "Floats", marker: "Floats", device: Device) -> "npt.NDArray
 
 
 def _blurred(image: "Floats", width_px: float) -> "Floats":
-    matrix = _blur(width_px)
-    return np.asarray(matrix @ image @ matrix.T, dtype=np.float32)
+    """An image blurred by a Gaussian, or by three means in a row, which is the same where it is wide.
 
+    Not by matrices: how a library for those adds up depends on how many threads it has, and bits must not.
+    """
+    from scipy.ndimage import gaussian_filter, uniform_filter
 
-@cache
-def _blur(width_px: float) -> "Floats":
-    """A Gaussian over the rows of an image as a matrix; beyond the edges the last row goes on."""
-    reach = int(4 * width_px) + 1
-    steps = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (steps / width_px) ** 2)
-    matrix = np.zeros((SIDE, SIDE))
-    for step, weight in zip(steps, weights / weights.sum(), strict=True):
-        np.add.at(matrix, (np.arange(SIDE), np.clip(np.arange(SIDE) + step, 0, SIDE - 1)), weight)
-    return matrix.astype(np.float32)
+    if width_px < _WIDE_PX:
+        return np.asarray(gaussian_filter(image, width_px, mode="nearest"), dtype=np.float32)
+    side = 2 * round(width_px) + 1
+    for _ in range(3):
+        image = uniform_filter(image, side, mode="nearest")
+    return image

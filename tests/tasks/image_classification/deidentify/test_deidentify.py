@@ -1,5 +1,6 @@
 """Copies tell nobody's identity, belong together as the originals do, and are whole; what cannot be made so is refused."""
 
+import errno
 import os
 import random
 import signal
@@ -409,6 +410,18 @@ def test_where_something_lies_nothing_is_written(tmp_path):
     with pytest.raises(DeidentifyError, match="no folder"):
         _run(source, source / "1.dcm" / "out")
     assert list(_copies(source)) == ["1.dcm"]
+
+
+def test_a_disk_that_takes_no_more_is_told_in_a_sentence(tmp_path, monkeypatch):
+    """What is there is whole, and the error is one that we foresaw."""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "a message")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(DeidentifyError, match=r"nothing more can be written there \(ENOSPC\)"):
+        _run(_folder(tmp_path / "in", {"1.dcm": chest_file()}), tmp_path / "out")
+    assert _copies(tmp_path / "out") == {}
 
 
 def test_a_missing_library_is_told_in_a_sentence(tmp_path, monkeypatch):

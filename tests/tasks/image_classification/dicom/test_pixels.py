@@ -148,6 +148,10 @@ def test_a_run_length_that_comes_to_more_than_the_image_is_not_decoded():
 
     assert is_of_size(good, RLE, **of)
     assert is_of_size(good + b"\0", RLE, **of)
+    assert is_of_size(good[:64] + bytes([128]) * 100 + good[64:], RLE, **of)
+    assert not is_of_size(good[:64] + bytes([128]) * 2000 + good[64:], RLE, **of), (
+        "runs of nothing, as many as fit"
+    )
     assert not is_of_size(good + bytes([129, 7]) * 1000, RLE, **of)
     assert not is_of_size(good[:-2], RLE, **of)
     assert not is_of_size(good[:40], RLE, **of)

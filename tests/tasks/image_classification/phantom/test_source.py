@@ -1,6 +1,7 @@
 """The files of a source: the same for ever, valid, judged as they should be; and what their labels say."""
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from platform_assets.tasks.image_classification.dicom.rules import load_rules
 from platform_assets.tasks.image_classification.phantom.defects import DEFECTS
 from platform_assets.tasks.image_classification.phantom.devices import DEVICES, SITES
 from platform_assets.tasks.image_classification.phantom.source import open_phantom
+from tests.line_factory import ROOT
 
 _SALT = b"a salt of tests, long enough"
 
@@ -43,6 +45,37 @@ def test_a_file_is_the_same_whenever_it_is_read(opened, sixty):
     assert [again.files.read(at) for at in reversed(range(60))] == read[::-1]
     assert [len(content) for content in read] == [file.size_bytes for file in sixty.files.files]
     assert len(set(read)) == 60
+
+
+def test_bits_depend_on_neither_threads_nor_processors(sixty, cache):
+    """Another process, with one thread and without the newer instructions of this processor, renders the same."""
+    import hashlib
+
+    program = """
+import hashlib, sys
+from pathlib import Path
+from platform_assets.tasks.image_classification.dicom.limits import Limits
+from platform_assets.tasks.image_classification.phantom.source import open_phantom
+files = open_phantom("phantom://chest?n=60&seed=3", Limits(), cache=Path(sys.argv[1])).files
+print(hashlib.sha256(b"".join(files.read(at) for at in range(4))).hexdigest())
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(cache)],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "OPENBLAS_CORETYPE": "Haswell",
+        }
+        | {"NPY_DISABLE_CPU_FEATURES": "AVX512F,AVX512_SKX,AVX2,FMA3", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    here = hashlib.sha256(b"".join(sixty.files.read(at) for at in range(4))).hexdigest()
+    assert told.stdout.strip() == here
 
 
 def test_files_are_listed_as_any_source_lists_them(sixty):

@@ -1,6 +1,7 @@
 """How a model does on parts of the rows, such as the images of one view, as far as so many rows can tell.
 
-A part of few rows is shown and not judged. A rule decides on the end of an interval that speaks for the model, so it fails
+A part of few rows, or of few patients, is shown and not judged: an interval that is made of few clusters is too narrow
+(`metrics`). A rule decides on the end of an interval that speaks for the model, so it fails
 what chance does not explain: a part that stands exactly at the bound fails in one of forty.
 """
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from platform_assets.validation.clusters import Clusters
 from platform_assets.validation.fairness import FEWEST_SHOWN
-from platform_assets.validation.metrics import Labels, Scores, binary_metrics
+from platform_assets.validation.metrics import ROWS, Labels, Scores, binary_metrics
 from platform_assets.validation.rates import rate
 from platform_assets.validation.scorecard import Interval
 
@@ -64,7 +65,7 @@ def parts(
         groupings: Name of each row's part, shape (n,), by grouping.
         threshold: A score of at least this predicts label 1.
         min_rows: Rows that a part needs to be judged.
-        min_of_label: Rows of either label that it needs.
+        min_of_label: Clusters that have rows of either label that it needs, such as patients; rows where none depend on another.
         clusters: Which rows depend on each other; none do if None.
         seed: Of the resampling.
     """
@@ -103,8 +104,9 @@ def _part(
     because = None
     if n < rows:
         because = f"{n} rows, {rows} are needed"
-    elif min(positives, n - positives) < of_label:
-        because = f"{positives} of {n} rows of label 1, {of_label} of either are needed"
+    elif (fewest := min(_independent(labels, label, clusters) for label in (0, 1))) < of_label:
+        unit = clusters.unit if clusters else ROWS
+        because = f"{fewest} {unit} of one label, {of_label} of either are needed"
     figures: dict[str, Interval | None] = {"auc": None}
     if n >= FEWEST_SHOWN and 0 < positives < n:
         metrics = binary_metrics(labels, scores, clusters=clusters, seed=seed)
@@ -122,3 +124,9 @@ def _part(
         for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
     }
     return Part(slice=name, n=n, positives=positives, not_judged_because=because, **flat)
+
+
+def _independent(labels: Labels, label: int, clusters: Clusters | None) -> int:
+    """How many clusters have rows of this label; how many rows there are, where each is by itself."""
+    rows = labels == label
+    return int(np.unique(clusters.codes[rows]).size if clusters else np.count_nonzero(rows))

@@ -78,8 +78,8 @@ class MetadataAlone(BaseModel):
     auc: Interval
     ahead: Interval
     """The model's AUC minus this one's, with the 95 % interval of the paired rows."""
-    read: tuple[str, ...]
-    """Columns that it reads."""
+    read: str
+    """Columns that it reads, for people."""
 
 
 class CoefficientSign(BaseModel):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.governance.subjects import Subject
 from platform_assets.governance.suppression import put_unless_erased
 from platform_assets.sheets import SUFFIX, Sheet
 from tests.erasures import erase_subject
@@ -25,9 +26,9 @@ def png_of(shade: int) -> bytes:
     return buffer.getvalue()
 
 
-def make_sheet(**patients: list[int]) -> Sheet:
-    """Images of these patients, by shade; `ada` and `grace`."""
-    who = {"ada": ADA, "grace": GRACE}
+def make_sheet(*, named: str = ADA, **patients: list[int]) -> Sheet:
+    """Images of these patients, by shade; `ada`, who may be named otherwise, and `grace`."""
+    who = {"ada": named, "grace": GRACE}
     rows = [
         {
             "patient": who[name],
@@ -86,16 +87,21 @@ def shown(body: bytes, shade: int) -> bool:
     return base64.b64encode(png_of(shade)) in body
 
 
-def test_an_erasure_takes_a_patients_images_and_leaves_the_page(platform, put, serve):
-    """No byte of them is left in any file; the page opens, shows the others, and says that some are gone."""
-    put(make_sheet(ada=[10, 20], grace=[30]))
+@pytest.mark.parametrize("who", [ADA, "SYN-1"])
+def test_an_erasure_takes_a_patients_images_and_leaves_the_page(platform, put, serve, who):
+    """By the id that the sheet has, or by the one whose hash that is; no byte of them is left in any file.
+
+    The page opens, shows the others, and says that some are gone.
+    """
+    named = Subject("patient", who).hashed(platform.outside.salt) if who == "SYN-1" else ADA
+    put(make_sheet(ada=[10, 20], grace=[30], named=named))
     server = serve()
     before = server.ask(f"/objects/{KEY}")
     assert before.status == 200
     assert all(shown(before.body, shade) for shade in (10, 20, 30))
     assert b"are no more" not in before.body
 
-    report = erase_subject(platform.outside, "patient", ADA)
+    report = erase_subject(platform.outside, "patient", who)
 
     assert (report.outcome, report.left) == ("pass", ())
     after = server.ask(f"/objects/{KEY}")

@@ -44,7 +44,7 @@ MEASURES = {
     "metadata_alone": {
         "auc": {"value": 0.63, "low": 0.58, "high": 0.68},
         "ahead": {"value": 0.32, "low": 0.26, "high": 0.38},
-        "read": ["view_position"],
+        "read": "view_position",
     },
 }
 

@@ -43,7 +43,7 @@ def test_parts_of_few_rows_are_named_and_not_judged_and_the_smallest_are_not_tol
     found = {part.slice: part for part in sliced(groups, labels, probabilities(labels, skill=2))}
     assert {name: part.not_judged_because for name, part in found.items()} == {
         "by: few": "20 rows, 50 are needed",
-        "by: one-sided": "3 of 60 rows of label 1, 10 of either are needed",
+        "by: one-sided": "3 rows of one label, 10 of either are needed",
         "by: tiny": "4 rows, 50 are needed",
         f"by: {UNKNOWN}": None,
     }
@@ -52,6 +52,17 @@ def test_parts_of_few_rows_are_named_and_not_judged_and_the_smallest_are_not_tol
     tiny = found["by: tiny"]
     assert (tiny.auc, tiny.sensitivity, tiny.specificity) == (None, None, None)
     assert slices_picture([part.model_dump() for part in found.values()]).startswith(b"\x89PNG")
+
+
+def test_many_rows_of_few_patients_are_not_judged():
+    """A hundred images of eight patients with a finding tell little more than eight would."""
+    labels = np.arange(200) % 2
+    codes = np.where(labels == 1, np.arange(200) % 16, 100 + np.arange(200))
+    asked = {"groups": ["a"] * 200, "labels": labels, "scores": probabilities(labels, skill=2)}
+    (few,) = sliced(**asked, clusters=Clusters("patients", codes))
+    (many,) = sliced(**asked)
+    assert few.not_judged_because == "8 patients of one label, 10 of either are needed"
+    assert many.not_judged_because is None
 
 
 @settings(deadline=None, max_examples=60)

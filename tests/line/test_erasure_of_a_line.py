@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from platform_assets.features.pretrained import model_location
 from platform_assets.governance import release
 from platform_assets.governance.subject_columns import subject_of
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.runner import RunOutcome
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.tasks.pretrained import model_location
 from platform_assets.tasks.text_classification.tokens import load_tokenizer
 from tests.line_factory import SMALL_SPEC, platform_assets
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.features.pretrained import load_arguments
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.training import StepConfig
 from platform_assets.tasks.image_classification.model_spec import ResNetParameters
+from platform_assets.tasks.pretrained import load_arguments
 
 if TYPE_CHECKING:
     import pyarrow as pa

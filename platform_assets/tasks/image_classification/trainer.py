@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
-from platform_assets.features.pretrained import model_identity, model_location
 from platform_assets.fingerprint import code_version
 from platform_assets.models.checkpoints import Checkpoints
 from platform_assets.models.scorer import THRESHOLD
@@ -26,6 +25,7 @@ from platform_assets.tasks.image_classification.recipe import (
     training_rows,
 )
 from platform_assets.tasks.image_classification.scorer import ImageScorer
+from platform_assets.tasks.pretrained import model_identity, model_location
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from platform_assets.features.featurizer import NONE_FITTED, Features, Refusal, TransformerUse
-from platform_assets.features.pretrained import model_identity, model_location
 from platform_assets.features.transformer import FittedTransformer
 from platform_assets.features.transformer_spec import TransformerSpec
 from platform_assets.fingerprint import code_version
+from platform_assets.tasks.pretrained import model_identity, model_location
 from platform_assets.tasks.text_classification.spec import TokensSpec
 from platform_assets.tasks.text_classification.tokens import (
     load_tokenizer,

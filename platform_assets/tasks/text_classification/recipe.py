@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from platform_assets.features.pretrained import load_arguments
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.training import StepConfig
+from platform_assets.tasks.pretrained import load_arguments
 from platform_assets.tasks.text_classification.spec import EncoderParameters
 
 if TYPE_CHECKING:

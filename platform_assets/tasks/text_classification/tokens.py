@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.features.errors import FeatureError
 from platform_assets.features.featurizer import used_rows
-from platform_assets.features.pretrained import load_arguments
+from platform_assets.tasks.pretrained import load_arguments
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
-from platform_assets.features.pretrained import model_identity, model_location
 from platform_assets.fingerprint import code_version
 from platform_assets.models.checkpoints import Checkpoints
 from platform_assets.models.trainer import ProgressCallback, TrainingResult
 from platform_assets.models.training import train
+from platform_assets.tasks.pretrained import model_identity, model_location
 from platform_assets.tasks.text_classification.recipe import EncoderRecipe, TextTrainingConfig, training_rows
 from platform_assets.tasks.text_classification.scorer import TextScorer
 from platform_assets.tasks.text_classification.spec import EncoderParameters, TextTrainingSpec, TokensSpec

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.features.errors import FeatureError
-from platform_assets.features.pretrained import (
+from platform_assets.tasks.pretrained import (
     load_arguments,
     model_identity,
     model_location,
@@ -226,9 +226,7 @@ def test_a_model_that_is_not_in_the_cache_is_looked_up_at_the_hub(tmp_path):
     """Its commit alone is asked for: nothing is fetched before something is made."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        asked = (
-            "from platform_assets.features.pretrained import model_location as at; print(at('tests/mini'))"
-        )
+        asked = "from platform_assets.tasks.pretrained import model_location as at; print(at('tests/mini'))"
         done = subprocess.run(
             [sys.executable, "-c", asked],
             env=os.environ

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Row = tuple[NDArray[np.uint8], int]
 """Pixels (S, S) and label."""
+_SMALL_WIDTH = 256
 _ELSEWHERE = {"model_location", "threads", "gpu", "mixed_precision"}
 """What differs between machines and decides nothing."""
 
@@ -128,6 +129,15 @@ def pixel_arrays(features: "pa.Table") -> list[NDArray[np.uint8]]:
                 )
             arrays.append(flat.reshape(side, side))
     return arrays
+
+
+def threads_of(widths: Sequence[int]) -> int | None:
+    """CPU threads that suit a network whose stages have so many channels: one, or None for as many as there are.
+
+    Operations of a small network are shorter than threads take to meet. Where other work keeps one of two from its core,
+    the other one waits: on such a machine two took fifteen times the processor time of one, and twenty times as long.
+    """
+    return 1 if max(widths) <= _SMALL_WIDTH else None
 
 
 def class_weights(labels: Sequence[int], balance: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from platform_assets.models.errors import InstanceError
-from platform_assets.models.hardware import Hardware, detect_hardware
+from platform_assets.models.hardware import Hardware, detect_hardware, on_threads
 from platform_assets.models.inference import score
 from platform_assets.models.scorer import THRESHOLD
 from platform_assets.tasks.image_classification.dicom.extra import quiet_pydicom, require_imaging
@@ -27,7 +27,7 @@ from platform_assets.tasks.image_classification.image_form import (
     reduced,
 )
 from platform_assets.tasks.image_classification.model_spec import ImageFormSpec
-from platform_assets.tasks.image_classification.recipe import image_tensors, pixel_arrays
+from platform_assets.tasks.image_classification.recipe import image_tensors, pixel_arrays, threads_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,13 +84,14 @@ class ImageScorer:
 
     def score_pixels(self, pixels: "Sequence[NDArray[np.uint8]]") -> "NDArray[np.float64]":
         """Probability of label 1 of each image in the form of the features, (S, S) each; shape (len(pixels),)."""
-        return score(
-            pixels,
-            self.model,
-            sizes=np.ones(len(pixels), dtype=np.int64),
-            tensors=image_tensors,
-            hardware=self.hardware,
-        )
+        with on_threads(threads_of(self.model.resnet.config.hidden_sizes)):
+            return score(
+                pixels,
+                self.model,
+                sizes=np.ones(len(pixels), dtype=np.int64),
+                tensors=image_tensors,
+                hardware=self.hardware,
+            )
 
     def pixels_of(self, instances: Sequence[JsonValue]) -> "NDArray[np.uint8]":
         """The images that these instances are, in the form of the features, shape (N, S, S).

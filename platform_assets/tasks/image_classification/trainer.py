@@ -22,6 +22,7 @@ from platform_assets.tasks.image_classification.recipe import (
     ImageTrainingConfig,
     ResNetRecipe,
     class_weights,
+    threads_of,
     training_rows,
 )
 from platform_assets.tasks.image_classification.scorer import ImageScorer
@@ -63,6 +64,7 @@ class ImageTrainer:
         return ImageTrainingConfig(
             **spec.model_dump(include=set(self.fields)),
             model_location=None if spec.model_name is None else model_location(spec.model_name),
+            threads=threads_of(spec.widths) if spec.model_name is None else None,
             gpu=spec.resources.gpu,
             mixed_precision=spec.resources.mixed_precision,
         )

@@ -59,6 +59,22 @@ def test_rows_features_and_files_have_one_score(scorer, images, asked):
     assert scorer.score_rows(rows, chosen) == pytest.approx(expected[chosen], abs=1e-6)
 
 
+def test_a_small_network_answers_on_one_thread(scorer, images):
+    """Whatever others compute on, before and after."""
+    import torch
+
+    seen = []
+    handle = scorer.model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        scorer.score_rows(image_rows(images))
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+    finally:
+        handle.remove()
+        torch.set_num_threads(before)
+
+
 def test_what_is_watched_is_what_features_have(scorer, images, asked):
     """Brightness and contrast of a file are those by which the reference profile is made."""
     features = features_of(image_rows(images), FORM).select(["brightness", "contrast"]).to_pylist()

@@ -195,7 +195,7 @@ def test_what_is_trained_is_what_the_spec_says(tmp_path):
     )
     config = trainer.config(spec, SMALL.model_dump())
     assert (config.dropout, config.epochs, config.gpu, config.mixed_precision) == (0.3, 4, 2, False)
-    assert config.model_location is None
+    assert (config.model_location, config.threads) == (None, 1)
     assert trainer.upstream(spec, {}) == {}
     (tmp_path / "config.json").write_text("{}")
     other = spec.model_copy(update={"model_name": str(tmp_path)})
@@ -203,7 +203,10 @@ def test_what_is_trained_is_what_the_spec_says(tmp_path):
     (tmp_path / "config.json").write_text("{ }")
     assert first.keys() == {"network"}
     assert trainer.upstream(other, {}) != first
-    assert trainer.config(other, {}).model_location == str(tmp_path)
+    pretrained = trainer.config(other, {})
+    assert (pretrained.model_location, pretrained.threads) == (str(tmp_path), None)
+    wide = spec.model_copy(update={"widths": (64, 128, 256, 512)})
+    assert trainer.config(wide, {}).threads is None
 
 
 TWO_PROCESSES = """

@@ -47,7 +47,9 @@ class HeldFile:
         """The file of a report that is no pass."""
         return cls(
             file_id=report.sha256 or f"{NO_BYTES}{name_hash}",
-            name=file.name if report.is_nameable and report.patient is not None else None,
+            name=file.name
+            if report.is_nameable and report.patient is not None and _is_text(file.name)
+            else None,
             verdict="reject" if report.verdict == "reject" else "quarantine",
             findings=report.findings,
             size_bytes=file.size_bytes,
@@ -88,6 +90,15 @@ def thumbnail(image: "NDArray[np.uint16]", *, side_px: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(grey).save(buffer, "png", optimize=True)
     return buffer.getvalue()
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: one whose bytes are in another encoding cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _row(

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from platform_assets.datasets.errors import DatasetError, UnfitFilesError
 from platform_assets.datasets.ingestion import (
     PreparedRows,
     RawSource,
@@ -25,7 +26,11 @@ from platform_assets.ledger.ledger import fingerprint_of
 from platform_assets.processors import available_cpus
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.extra import require_imaging
-from platform_assets.tasks.image_classification.dicom.gate import check_files
+from platform_assets.tasks.image_classification.dicom.gate import (
+    GateReport,
+    check_files,
+    marked_across,
+)
 from platform_assets.tasks.image_classification.dicom.rules import load_rules
 from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS
 from platform_assets.tasks.image_classification.judged_files import (
@@ -35,7 +40,13 @@ from platform_assets.tasks.image_classification.judged_files import (
     raw_images,
 )
 from platform_assets.tasks.image_classification.kept import Kept, KeptSpool, keeping
-from platform_assets.tasks.image_classification.sources import ImageSource, open_source
+from platform_assets.tasks.image_classification.labels import Labels
+from platform_assets.tasks.image_classification.sources import (
+    ImageSource,
+    OpenSource,
+    name_of,
+    open_source,
+)
 from resources.row_batches import RowBatches
 
 _FOLDER: Final = "platform_assets.tasks.image_classification"
@@ -59,7 +70,10 @@ class ImageIngestion:
             "image dataset",
             *(
                 f"{_FOLDER}.{name}"
-                for name in ("ingestion", "judged_files", "kept", "labels", "sources", "held_back", "dicom")
+                for name in (
+                    *("ingestion", "judged_files", "kept", "labels", "sources", "held_back", "dicom"),
+                    "image_form",
+                )
             ),
             "platform_assets.datasets.splits",
         )
@@ -99,6 +113,7 @@ class ImageIngestion:
             DatasetError: a source is not there or not to be trusted, its labels are none, or pydicom is missing.
         """
         require_imaging()
+        _refuse_one_name([uri for uri, _ in sources_of(spec)])
         rules = load_rules(surroundings.contract)
         keep = keeping(
             spec.split,
@@ -106,21 +121,29 @@ class ImageIngestion:
             side_px=spec.stored_side_px,
             salt=surroundings.salt,
         )
-        found: list[RawSource] = []
+        found: list[tuple[OpenSource, str, Labels, RowBatches]] = []
+        reports: list[GateReport] = []
         for uri, role in sources_of(spec):
             with open_source(uri, rules, surroundings, labels=spec.labels) as source:
                 # First of all: what is wrong with them is told before hours of images.
                 labels, spool = source.labels(), KeptSpool()
-                report = check_files(
-                    source.files,
-                    rules,
-                    salt=surroundings.salt,
-                    workers=available_cpus(),
-                    keep=keep,
-                    take=_telling(spool.take, len(source.files.files)),
+                if labels.ignored:
+                    log.info("%s: %d columns of the labels are not read", source.name, len(labels.ignored))
+                reports.append(
+                    check_files(
+                        source.files,
+                        rules,
+                        salt=surroundings.salt,
+                        workers=available_cpus(),
+                        keep=keep,
+                        take=_telling(spool.take, len(source.files.files)),
+                    )
                 )
-                found.append(raw_images(source, role, report, labels, spool.rows(), surroundings))
-        return found
+                found.append((source, role, labels, spool.rows()))
+        return [
+            raw_images(source, role, report, labels, kept, surroundings)
+            for (source, role, labels, kept), report in zip(found, marked_across(reports, rules), strict=True)
+        ]
 
     def prepare(
         self,
@@ -132,14 +155,21 @@ class ImageIngestion:
         """See `Ingestion.prepare`; what the gate holds back, has no label, patient or image, or was in an earlier source stays out.
 
         Raises:
-            DatasetError: the test source shares patients with the training sources, or a split has no image.
+            UnfitFilesError: the test source shares patients with the training sources, or a split has no image.
+            DatasetError: no file is of a site that the spec names.
         """
         files = JudgedFiles.of([each for each in sources if isinstance(each, RawImages)], spec)
         gone = np.array(is_erased([each or "" for each in files.patients]), dtype=np.bool_)
         left_out = files.left_out()
         kept = ~gone & ~np.logical_or.reduce(list(left_out.values()))
-        files.refuse_shared_patients(kept, spec.val_data_uri)
-        splits = files.splits(kept, spec)
+        held_back = files.held_back(~gone)
+        try:
+            files.refuse_shared_patients(kept, spec.val_data_uri)
+            splits = files.splits(kept, spec)
+        except DatasetError as problem:
+            # What was held must be seen all the same, or nobody could let anything in.
+            judged = RowBatches.of(files.judged(kept, files.drawn).filter(~gone))
+            raise UnfitFilesError(str(problem), judged=judged, held_back=held_back) from None
         return PreparedRows(
             rows=files.rows(kept, splits),
             first_sources=files.first_sources,
@@ -148,8 +178,20 @@ class ImageIngestion:
             erased=int(gone.sum()),
             left_out={reason: int((mask & ~gone).sum()) for reason, mask in left_out.items()},
             judged=RowBatches.of(files.judged(kept, splits).filter(~gone)),
-            held_back=files.held_back(~gone),
+            held_back=held_back,
         )
+
+
+def _refuse_one_name(uris: Sequence[str]) -> None:
+    """Rows are told apart by their source's name: what is of the line's own, and what another source costs."""
+    first: dict[str, str] = {}
+    for uri in uris:
+        if (name := name_of(uri)) in first:
+            raise DatasetError(
+                f"{uri}: is called {name}, as {first[name]} is, so their rows cannot be told apart; rename one of them, or ask "
+                "one phantom for more files"
+            )
+        first[name] = uri
 
 
 def _telling(take: Callable[[int, Kept | None], None], files: int) -> Callable[[int, Any], None]:

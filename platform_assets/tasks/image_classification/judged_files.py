@@ -43,12 +43,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUBJECT: Final = SubjectColumn("patient", "patient")
-NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN = (
+NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN, ELSEWHERE = (
     "held_back_by_the_gate",
     "without_label",
     "without_patient",
     "without_image",
     "known_from_an_earlier_source",
+    "patient_in_another_split",
 )
 _STORED: Final = ("stored_rows", "stored_columns", "image")
 _NAMES: Final[Mapping[str, str]] = {
@@ -161,9 +162,13 @@ class JudgedFiles:
         table = pa.concat_tables(tables)
         drawn = np.array(table["split"].to_pylist(), dtype=object)
         if spec.split.test_sites:
-            patients = np.array(table["patient"].to_pylist(), dtype=object)
-            at_site = np.isin(np.array(table["site"].to_pylist(), dtype=object), spec.split.test_sites)
-            drawn[np.isin(patients, list(set(patients[at_site]) - {None})) | at_site] = "test"
+            _refuse_unknown_sites(table, spec.split.test_sites)
+            patients, sites = table["patient"].to_pylist(), table["site"].to_pylist()
+            at_site = [each in spec.split.test_sites for each in sites]
+            moved = {patient for patient, is_there in zip(patients, at_site, strict=True) if is_there}
+            moved.discard(None)
+            drawn[[each in moved for each in patients]] = "test"
+            drawn[at_site] = "test"
         roles = np.array(table["role"].to_pylist(), dtype=object)
         drawn = np.where(roles == "train", drawn, roles)
         return cls(tuple(sources), table, drawn)
@@ -195,7 +200,16 @@ class JudgedFiles:
         for reason, mask in found.items():
             found[reason] = mask & ~counted
             counted |= mask
-        return found | {KNOWN: ~counted & self._known(counted)}
+        found[KNOWN] = ~counted & self._known(counted)
+        counted |= found[KNOWN]
+        return found | {ELSEWHERE: ~counted & self._elsewhere(counted)}
+
+    def _elsewhere(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+        """Files of a shift source whose patients are in one of the others."""
+        patients, roles = self.patients, self.table["role"].to_pylist()
+        of_shift = np.array([role == "shift" for role in roles], dtype=np.bool_)
+        others = {patients[at] for at in np.flatnonzero(~out & ~of_shift)}
+        return of_shift & np.array([each in others for each in patients], dtype=np.bool_)
 
     def _known(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
         """Files that an earlier source has, too."""
@@ -356,6 +370,14 @@ def _held_rows(
             if held is not None and chosen[at]:
                 yield held, patients[at], batch.slice(row, 1).to_pylist()[0]
             at += 1
+
+
+def _refuse_unknown_sites(table: "pa.Table", wanted: Sequence[str]) -> None:
+    if lacking := sorted(set(wanted) - set(table["site"].unique().to_pylist())):
+        raise DatasetError(
+            f"split.test_sites: the labels say of no file that it is from {', '.join(lacking)}; correct it, or the labels' "
+            "column site"
+        )
 
 
 def _has(column: "pa.ChunkedArray") -> "NDArray[np.bool_]":

@@ -85,8 +85,11 @@ def labels_of(table: "pa.Table", name: str) -> Labels:
     key = next((each for each in KEYS if each in table.column_names), None)
     if key is None or LABEL not in table.column_names:
         lacks = LABEL if key else " or ".join(KEYS)
+        # Others are not told: where the first line is missing, they are what stands in the first row.
+        known = [each for each in table.column_names if each in (*KEYS, *_COLUMNS)]
         raise DatasetError(
-            f"{name}: has no column {lacks}; it has {', '.join(table.column_names)}, and needs file or instance, and label"
+            f"{name}: has no column {lacks}; it needs file or instance, and label. Of its {len(table.column_names)} columns "
+            f"{', '.join(known) or 'none'} can be told by name; the first line of a csv file names them"
         )
     rows = pa.table(
         {

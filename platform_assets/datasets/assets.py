@@ -45,6 +45,7 @@ from platform_assets.datasets.promises import column_promises
 from platform_assets.datasets.quarantine import publish_quarantine, releases, releases_hash
 from platform_assets.datasets.quarantine_assets import quarantine_materialization
 from platform_assets.datasets.schema_breaker import (
+    GATE,
     Circumstances,
     SeenSource,
     begin,
@@ -438,7 +439,7 @@ class DatasetMaking:
             self.ingestion.domains
         ):
             return ContractError(reason)
-        state = trip(self.ledger, self.name, reason, self.circumstances, via="violation")
+        state = trip(self.ledger, self.name, reason, self.circumstances, via=GATE)
         return BreakerOpenError(f"{reason}\n  {way_out(state)}")
 
     def judged_alone(self, spec: DatasetSpec, checks: Collection[str]) -> Iterator[Any]:

@@ -22,15 +22,23 @@ from platform_assets.datasets.ingestion import (
 )
 from platform_assets.datasets.sources import sources_hash
 from platform_assets.fingerprint import code_version
+from platform_assets.governance.subjects import Subject
 from platform_assets.ledger.ledger import fingerprint_of
 from platform_assets.processors import available_cpus
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
-from platform_assets.tasks.image_classification.dicom.extra import require_imaging
+from platform_assets.tasks.image_classification.dicom.extra import (
+    quiet_pydicom,
+    require_imaging,
+)
+from platform_assets.tasks.image_classification.dicom.files import FileProblemError
 from platform_assets.tasks.image_classification.dicom.gate import (
     GateReport,
     check_files,
     marked_across,
 )
+from platform_assets.tasks.image_classification.dicom.identity import PATIENT_ID
+from platform_assets.tasks.image_classification.dicom.limits import Limits
+from platform_assets.tasks.image_classification.dicom.reading import is_dicom, read_header
 from platform_assets.tasks.image_classification.dicom.rules import load_rules
 from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS
 from platform_assets.tasks.image_classification.judged_files import (
@@ -90,6 +98,17 @@ class ImageIngestion:
     def subject(self, spec: ImageDatasetSpec) -> SubjectColumn:  # noqa: ARG002 - the same for every line
         """See `Ingestion.subject`."""
         return SUBJECT
+
+    def is_about(self, subject: Subject, content: bytes) -> bool:
+        """See `TellsWhose.is_about`: a DICOM file, by its patient's id; one that cannot be read, by these letters in it."""
+        if subject.namespace != SUBJECT.namespace or not is_dicom(content):
+            return False
+        require_imaging()
+        with quiet_pydicom():
+            try:
+                return read_header(content, Limits()).spelt(PATIENT_ID) == subject.id.strip()
+            except FileProblemError:
+                return subject.id.encode() in content
 
     def gate_hash(self, surroundings: Surroundings) -> str:
         """See `Gated.gate_hash`."""

@@ -8,13 +8,17 @@ import pytest
 
 from platform_assets.datasets.errors import DatasetError, UnfitFilesError
 from platform_assets.datasets.splits import drawn_splits
-from platform_assets.governance.subjects import hash_of
+from platform_assets.governance.erasure import plan_erasure
+from platform_assets.governance.subjects import Subject, hash_of
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tasks.image_classification.dataset_spec import PatientSplitSpec
 from platform_assets.tasks.image_classification.dicom.judge import FileReport, judge_file
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
 from platform_assets.tasks.image_classification.judged_files import ELSEWHERE, KNOWN, NO_FILE
 from platform_assets.tasks.image_classification.kept import keeping
 from platform_assets.tasks.image_classification.sources import name_of
+from platform_assets.tasks.registry import is_about
+from resources.settings import PlatformSettings
 from tests.tasks.image_classification.dicom.builders import SALT, chest, chest_file, rules
 from tests.tasks.image_classification.test_ingestion import named, of_foot, sha256
 from tests.tasks.image_classification.xray_folders import (
@@ -202,3 +206,32 @@ def test_a_table_of_labels_in_a_folder_of_its_own_is_no_image(tmp_path: Path) ->
             spec, type(around)(strict, around.salt, around.objects, around.cache)
         )
         assert source.num_rows == 16
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [("patient:P-0001", True), ("patient:P-000", False), ("applicant:P-0001", False)],
+)
+def test_a_stored_file_tells_whose_it_is(subject: str, *, expected: bool) -> None:
+    """An erasure must not pass over the images that lie in the platform's own store; the id is short, and no telling text."""
+    assert is_about(Subject.parse(subject), chest_file(image=chest(side=64))) is expected
+
+
+def test_a_stored_file_that_cannot_be_read_is_looked_at_by_a_person() -> None:
+    """Where the letters of the id stand in it. What is no DICOM is none of these files."""
+    cut = chest_file(image=chest(side=64))
+    cut = cut[: cut.index(b"P-0001") + 7]
+    assert is_about(Subject.parse("patient:P-0001"), cut)
+    assert not is_about(Subject.parse("patient:P-0002"), cut)
+    assert not is_about(Subject.parse("patient:P-0001"), b"P-0001 has called")
+
+
+def test_an_erasure_names_the_stored_images_of_a_patient(tmp_path: Path) -> None:
+    """It takes rows out of tables; such a file somebody must delete, and until then it has not passed."""
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / "home"))
+    file = chest_file(image=chest(side=64))
+    key = "datasets/dev/chest/2026/0001.dcm"
+    outside.object_store.put(key, file, gdpr_class="personal", retention_days=1, source_commit="x")
+    systems = {"ledger": outside.ledger, "warehouse": outside.warehouse, "store": outside.object_store}
+    plan = plan_erasure(Subject.parse("patient:P-0001"), salt=outside.salt, is_about=is_about, **systems)
+    assert plan.search.mentions == (key,)

@@ -26,6 +26,7 @@ from tests.tasks.image_classification.dicom.builders import CONTRACT
 from tests.tasks.image_classification.test_ingestion import named, of_foot
 from tests.tasks.image_classification.xray_folders import xrays
 
+pytestmark = pytest.mark.long
 LINE = "chest_xray_detector"
 
 
@@ -76,7 +77,6 @@ def runs(settings: PlatformSettings, spec: Path) -> str:
     return step.reason if step.runs else ""
 
 
-@pytest.mark.long
 def test_an_export_that_names_everybody_is_held_and_shuts_the_dataset(
     settings: PlatformSettings, tmp_path: Path
 ) -> None:
@@ -105,7 +105,6 @@ def test_an_export_that_names_everybody_is_held_and_shuts_the_dataset(
     assert json.loads(platform("quarantine", "list", LINE, "--json").stdout)["files"] == []
 
 
-@pytest.mark.long
 def test_what_the_contract_says_is_said_of_files_and_not_of_rows(
     settings: PlatformSettings, tmp_path: Path
 ) -> None:

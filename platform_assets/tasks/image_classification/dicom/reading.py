@@ -204,13 +204,18 @@ def items_of(attributes: "Dataset", tag: int) -> "list[Dataset]":
     return list(value) if isinstance(value, Items) else []
 
 
+def is_dicom(content: bytes) -> bool:
+    """Whether bytes say that they are a DICOM file."""
+    return content[_PREFIX_BYTES - 4 : _PREFIX_BYTES] == b"DICM"
+
+
 def read_header(content: bytes, limits: Limits) -> Header:
     """The header in a file's bytes. To be called within `quiet_pydicom`.
 
     Raises:
         FileProblemError: It is none, is cut short, goes beyond the limits, or is not in the transfer syntax that it states.
     """
-    if content[_PREFIX_BYTES - 4 : _PREFIX_BYTES] != b"DICM":
+    if not is_dicom(content):
         raise FileProblemError(NOT_DICOM)
     try:
         return _read_header(content, limits)

@@ -91,7 +91,7 @@ def test_an_export_that_names_everybody_is_held_and_shuts_the_dataset(
     assert "Krause" not in failure
     outside = OutsideSystems(settings)
     assert breaker_state(outside.ledger, f"{LINE}_dataset").state == "open"
-    listed = json.loads(platform("quarantine", "list", LINE, "--json").stdout)
+    listed = json.loads(platform("quarantine", "list", LINE, "--spec", spec, "--json").stdout)
     assert listed["by_state"]["waiting"] == 16
     shutil.rmtree(folder)
     xrays(folder, patients=8, side=64)
@@ -102,7 +102,7 @@ def test_an_export_that_names_everybody_is_held_and_shuts_the_dataset(
     _, failure = materialize_alone(settings, spec, "dataset")
     assert failure is None
     assert breaker_state(outside.ledger, f"{LINE}_dataset").state == "closed"
-    assert json.loads(platform("quarantine", "list", LINE, "--json").stdout)["files"] == []
+    assert json.loads(platform("quarantine", "list", LINE, "--spec", spec, "--json").stdout)["files"] == []
 
 
 def test_what_the_contract_says_is_said_of_files_and_not_of_rows(

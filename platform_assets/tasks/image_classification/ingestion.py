@@ -146,8 +146,7 @@ class ImageIngestion:
             with open_source(uri, rules, surroundings, labels=spec.labels) as source:
                 # First of all: what is wrong with them is told before hours of images.
                 labels, spool = source.labels(), KeptSpool()
-                if labels.ignored:
-                    log.info("%s: %d columns of the labels are not read", source.name, len(labels.ignored))
+                _tell_of(labels, source)
                 reports.append(
                     check_files(
                         source.files,
@@ -211,6 +210,27 @@ def _refuse_one_name(uris: Sequence[str]) -> None:
                 "one phantom for more files"
             )
         first[name] = uri
+
+
+def _tell_of(labels: Labels, source: OpenSource) -> None:
+    """Tell what of the labels is about nothing; hours before the gate would.
+
+    Raises:
+        DatasetError: it is all of them.
+    """
+    if labels.ignored:
+        log.info("%s: %d columns of the labels are not read", source.name, len(labels.ignored))
+    if labels.key != "file":
+        return
+    found = labels.rows_of([file.name for file in source.files.files])
+    strangers = labels.rows.num_rows - len({row for row in found if row is not None})
+    if strangers == labels.rows.num_rows:
+        raise DatasetError(
+            f"{source.uri}: none of the {strangers} rows of its labels names one of its {len(found)} files; column file holds "
+            "the path of each within the source, e.g. 2026/0001.dcm"
+        )
+    if strangers:
+        log.warning("%s: %d rows of the labels name no file", source.name, strangers)
 
 
 def _telling(take: Callable[[int, Kept | None], None], files: int) -> Callable[[int, Any], None]:

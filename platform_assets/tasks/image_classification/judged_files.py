@@ -127,7 +127,7 @@ def _files(report: GateReport, labels: Labels, kept: RowBatches, salt: bytes) ->
         by_hash = {instance_hash(uid, salt): row for uid, row in labels.row_of.items()}
         found = [by_hash.get(each.instance or "") for each in report.reports]
     else:
-        found = [labels.row_of.get(name) for name in names]
+        found = labels.rows_of(names)
     files = report.to_table(salt)
     of_files = labels.rows.take(pa.array(found, pa.int64()))
     for name in of_files.column_names:

@@ -14,7 +14,7 @@ from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tasks.image_classification.dataset_spec import PatientSplitSpec
 from platform_assets.tasks.image_classification.dicom.judge import FileReport, judge_file
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
-from platform_assets.tasks.image_classification.judged_files import ELSEWHERE, KNOWN, NO_FILE
+from platform_assets.tasks.image_classification.judged_files import ELSEWHERE, KNOWN, NO_FILE, RawImages
 from platform_assets.tasks.image_classification.kept import keeping
 from platform_assets.tasks.image_classification.sources import name_of
 from platform_assets.tasks.registry import is_about
@@ -26,6 +26,7 @@ from tests.tasks.image_classification.xray_folders import (
     dataset_spec,
     prepared,
     surroundings,
+    write_labels,
     xrays,
 )
 
@@ -168,6 +169,29 @@ def test_labels_may_begin_with_a_mark_end_lines_otherwise_and_name_files_without
     lines = ["file,label", *(f"./a/{at:04d},{(at // 2) % 2}" for at in range(24))]
     (folder / "labels.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
     assert len(by_id(prepared(dataset_spec(folder), tmp_path))) == 24
+
+
+def test_labels_name_files_as_another_system_writes_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its slashes and its letters; but never two files by one name. What names no file is told, without its name."""
+    names = ["a/Kru\u0308ger.dcm", "b\\1.dcm", "b/1.dcm", "c/2.dcm"]
+    folder = xrays(tmp_path / "one", patients=4, each=1)
+    for at, name in enumerate(names):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{at:04d}.dcm").rename(folder / name)
+    labels = ["a\\Krüger.dcm", "c\\2.dcm", "b/1.dcm", "Krause.dcm"]
+    write_labels(folder / "labels.csv", [{"file": each, "label": 1} for each in labels])
+    with caplog.at_level("WARNING"):
+        [source] = ImageIngestion().read(dataset_spec(folder), surroundings(tmp_path))
+    assert isinstance(source, RawImages)
+    labelled = dict(zip(sorted(names), source.files["label"].to_pylist(), strict=True))
+    assert labelled == {names[0]: 1, names[1]: None, names[2]: 1, names[3]: 1}
+    assert "one: 1 rows of the labels name no file" in caplog.text
+    assert "Krause" not in caplog.text
+    write_labels(folder / "labels.csv", [{"file": "Krause.dcm", "label": 1}])
+    with pytest.raises(DatasetError, match="none of the 1 rows of its labels names one of its 4 files"):
+        prepared(dataset_spec(folder), tmp_path)
 
 
 def test_a_source_is_called_the_same_as_a_folder_and_as_an_archive_and_no_two_alike(tmp_path: Path) -> None:

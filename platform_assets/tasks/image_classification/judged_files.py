@@ -20,6 +20,7 @@ Columns of the dataset, in this order:
 | image | binary | uint16, little endian, row by row, 0 to 2^bits − 1; light is high |
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -127,7 +128,7 @@ def _files(report: GateReport, labels: Labels, kept: RowBatches, salt: bytes) ->
         by_hash = {instance_hash(uid, salt): row for uid, row in labels.row_of.items()}
         found = [by_hash.get(each.instance or "") for each in report.reports]
     else:
-        found = labels.rows_of(names)
+        found = _of_copies(report, labels, labels.rows_of(names))
     files = report.to_table(salt)
     of_files = labels.rows.take(pa.array(found, pa.int64()))
     for name in of_files.column_names:
@@ -136,6 +137,26 @@ def _files(report: GateReport, labels: Labels, kept: RowBatches, salt: bytes) ->
     for name in drawn.column_names:
         files = files.append_column(name, drawn[name])
     return files
+
+
+def _of_copies(report: GateReport, labels: Labels, found: "list[int | None]") -> "list[int | None]":
+    """The same, where equal files have one label, whichever of them it is about; none where they have several.
+
+    The gate lets the first of them pass, and the table may name another.
+    """
+    rows: dict[str, set[int]] = defaultdict(set)
+    for each, row in zip(report.reports, found, strict=True):
+        if each.sha256 is not None and row is not None:
+            rows[each.sha256].add(row)
+    said = list(zip(labels.rows[LABEL].to_pylist(), labels.rows[ADJUDICATED].to_pylist(), strict=True))
+    agreed = {
+        sha256: min(of_one) if len({said[row] for row in of_one}) == 1 else None
+        for sha256, of_one in rows.items()
+    }
+    return [
+        row if each.sha256 is None else agreed.get(each.sha256)
+        for each, row in zip(report.reports, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ from platform_assets.outside_systems import OutsideSystems
 from platform_assets.tasks.image_classification.dataset_spec import PatientSplitSpec
 from platform_assets.tasks.image_classification.dicom.judge import FileReport, judge_file
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
-from platform_assets.tasks.image_classification.judged_files import ELSEWHERE, KNOWN, NO_FILE, RawImages
+from platform_assets.tasks.image_classification.judged_files import (
+    ELSEWHERE,
+    KNOWN,
+    NO_FILE,
+    NO_LABEL,
+    RawImages,
+)
 from platform_assets.tasks.image_classification.kept import keeping
 from platform_assets.tasks.image_classification.sources import name_of
 from platform_assets.tasks.registry import is_about
@@ -192,6 +198,26 @@ def test_labels_name_files_as_another_system_writes_them(
     write_labels(folder / "labels.csv", [{"file": "Krause.dcm", "label": 1}])
     with pytest.raises(DatasetError, match="none of the 1 rows of its labels names one of its 4 files"):
         prepared(dataset_spec(folder), tmp_path)
+
+
+def test_a_copy_has_the_label_of_the_first_and_two_labels_are_none(tmp_path: Path) -> None:
+    """Whichever of them the table names; what is said of one image twice, and otherwise, nobody knows."""
+    folder = xrays(tmp_path / "one")
+    for at in (4, 5, 6):
+        shutil.copy(folder / f"{at:04d}.dcm", folder / f"copy{at}.dcm")
+    rows = [{"file": f"{at:04d}.dcm", "label": (at // 2) % 2} for at in range(24) if at != 4]
+    copies = [
+        {"file": "copy4.dcm", "label": 0},
+        {"file": "copy5.dcm", "label": 1},
+        {"file": "copy6.dcm", "label": 1},
+    ]
+    write_labels(folder / "labels.csv", rows + copies)
+    found = prepared(dataset_spec(folder), tmp_path)
+    kept = by_id(found)
+    assert kept[sha256(folder, 4)]["label"] == 0
+    assert sha256(folder, 5) not in kept
+    assert kept[sha256(folder, 6)]["label"] == 1
+    assert (found.left_out[NO_FILE], found.left_out[NO_LABEL]) == (3, 1)
 
 
 def test_a_source_is_called_the_same_as_a_folder_and_as_an_archive_and_no_two_alike(tmp_path: Path) -> None:

@@ -153,6 +153,23 @@ def test_what_is_held_is_told_where_nothing_is_left(tmp_path: Path) -> None:
     assert refused.value.judged.num_rows == 3
 
 
+def test_a_file_of_nobody_is_let_in_by_nobody_and_shows_nothing(tmp_path: Path) -> None:
+    """It would be no row, and gone from the quarantine as well; and no erasure would find its picture."""
+
+    def of_nobody(made) -> None:
+        of_foot(made)
+        made.PatientID = ""
+
+    folder = xrays(tmp_path / "one", changes={3: of_nobody})
+    released = {sha256(folder, 3): frozenset({"dicom.acquisition.body_part"})}
+    found = prepared(dataset_spec(folder), tmp_path, releases=released)
+    assert found.held_back is not None
+    [row] = found.held_back.to_pylist()
+    assert (row["file_id"], row["verdict"]) == (sha256(folder, 3), "reject")
+    assert (row["patient"], row["name"], row["thumbnail"]) == (None, None, None)
+    assert row["rules"] == ["dicom.acquisition.body_part"]
+
+
 def test_a_table_without_a_first_line_is_no_label_and_is_not_quoted(tmp_path: Path) -> None:
     """What stands in its first row may be somebody's name."""
     folder = xrays(tmp_path / "one", patients=1)

@@ -7,12 +7,13 @@
 | `phantom://chest?n=2000&seed=7` | synthetic X-rays and their labels, made as they are read |
 """
 
+import glob
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -78,6 +79,18 @@ class OpenSource:
         return self.source(content_hash(files)).sha256
 
 
+def name_of(uri: str) -> str:
+    """What the rows of a source are called."""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    if scheme == _PHANTOM:
+        return _PHANTOM
+    if scheme:
+        return uri.strip("/").rpartition("/")[2]
+    path = Path(uri)
+    # Of an archive the ending is none of the name; in a folder's name a dot is a dot.
+    return path.absolute().name if path.is_dir() else path.stem
+
+
 @contextmanager
 def open_source(
     uri: str, rules: GateRules, surroundings: Surroundings, *, labels: str
@@ -98,7 +111,7 @@ def open_source(
         phantom = open_phantom(uri, rules.limits, cache=surroundings.cache)
         yield OpenSource(
             uri,
-            "phantom",
+            name_of(uri),
             phantom.files,
             lambda: labels_of(phantom.labels(), uri),
             labels_hash="",
@@ -108,16 +121,22 @@ def open_source(
         prefix = uri.removeprefix(f"{_OBJECTS}://").strip("/")
         content = _object(surroundings, f"{prefix}/{labels}", uri)
         # Its own name is left out, whatever the contract ignores.
-        files = open_objects(surroundings.objects, prefix, rules.limits, ignore=(*rules.ignore, labels))
-        yield _with_labels(uri, prefix.rpartition("/")[2], files, content, labels)
+        ignore = (*rules.ignore, _pattern(labels))
+        files = open_objects(surroundings.objects, prefix, rules.limits, ignore=ignore)
+        yield _with_labels(uri, name_of(uri), files, content, labels)
     elif scheme:
         raise DatasetError(
             f"{uri}: images are read from a folder, a zip archive, objects://<prefix> or phantom://chest; fetch them first"
         )
     else:
         path = Path(uri)
-        with open_files(path, rules.limits, ignore=(*rules.ignore, Path(labels).name)) as files:
-            yield _with_labels(uri, path.stem, files, _beside(path, labels), labels)
+        with open_files(path, rules.limits, ignore=(*rules.ignore, _pattern(labels))) as files:
+            yield _with_labels(uri, name_of(uri), files, _beside(path, labels), labels)
+
+
+def _pattern(labels: str) -> str:
+    """What leaves the table of labels out of the files."""
+    return glob.escape(PurePosixPath(labels).name)
 
 
 def _with_labels(uri: str, name: str, files: SourceFiles, content: bytes, labels: str) -> OpenSource:

@@ -25,7 +25,7 @@ class ImageJudgingSpec(Section):
     """Columns by whose values rows are told apart. One that the data does not have makes no slice."""
     slice_min_rows: Annotated[int, Field(ge=20)] = 50
     """Rows that a slice needs to be judged; smaller ones are shown and named."""
-    slice_min_of_label: Annotated[int, Field(ge=5)] = 10
+    slice_min_of_label: Annotated[int, Field(ge=10)] = 10
     """Patients with images of either label that it needs: intervals of fewer are too narrow."""
     metadata: Annotated[Many[MetadataColumn], Field(min_length=1)] = ALL_METADATA
     """What the model must know more than: columns of the dataset that say nothing of the finding."""

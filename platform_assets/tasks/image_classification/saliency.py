@@ -126,11 +126,13 @@ def asking(scorer: Scorer, row: "pa.Table") -> Callable[[NDArray[np.uint8]], NDA
 
 
 def peak(found: NDArray[np.float64]) -> tuple[float, float]:
-    """Row and column of the middle of a map's maximum."""
-    rows, columns = np.nonzero(found >= found.max() - _LEAST)
-    # Several places may be equally high: those that touch the first of them are one.
-    near = (np.abs(rows - rows[0]) <= len(found) // 4) & (np.abs(columns - columns[0]) <= len(found) // 4)
-    return float(rows[near].mean()), float(columns[near].mean())
+    """Row and column of the middle of a map's maximum; of several that are equally high, of the first."""
+    from scipy.ndimage import label
+
+    # Pixels that touch each other are one: the middle of two that do not would lie where the map is lower.
+    pieces, _ = label(found >= found.max() - _LEAST)
+    rows, columns = np.nonzero(pieces == 1)
+    return float(rows.mean()), float(columns.mean())
 
 
 def pointing(

@@ -112,6 +112,32 @@ def test_measures_are_about_the_given_rows(judged, spec):
     assert total == pytest.approx(((scored["score"].to_numpy() >= 0.5) & (labels == 1)).sum())
 
 
+def test_images_of_unknown_view_are_no_view(rows, spec):
+    """Where one image tells its view and all others do not, no gate decides on what those others make of a mixture."""
+    column = rows.column_names.index("view_position")
+    views = ["PA", *[None] * (rows.num_rows - 1)]
+    _, scored = make_scored(rows.set_column(column, "view_position", pa.array(views[::-1])), spec)
+    found = measure(scored, spec)
+    assert [each["slice"] for each in found["views"]] == ["view_position: PA"]
+    inputs = GateInputs(
+        test_metrics=binary_metrics(scored["label"].to_numpy(), scored["score"].to_numpy(), seed=0),
+        has_production=False,
+        measures=found,
+    )
+    (result,) = evaluate({"auc_within_views": "> 0.5"}, inputs, rules_with(EVALUATOR.rules), spec)
+    assert result.outcome == "error"
+
+
+def test_of_few_people_with_a_finding_nothing_is_told(judged, spec):
+    """Ten images of one patient are one patient."""
+    _, scored = judged
+    one = scored.set_column(
+        scored.column_names.index(COLUMN), COLUMN, pa.array(np.zeros(scored.num_rows, np.int64))
+    )
+    assert measure(scored, spec)["sensitivity_by_finding"]
+    assert measure(one, spec)["sensitivity_by_finding"] == []
+
+
 def test_a_threshold_that_validation_rows_fix_is_judged_on_test_rows(rows, judged, spec):
     """Beside those that the test rows choose for themselves; rows of one label fix none."""
     _, scored = judged

@@ -246,6 +246,12 @@ def test_a_source_without_labels_or_with_another_scheme_is_refused(tmp_path: Pat
         prepared(dataset_spec("https://example.org/xrays"), tmp_path)
 
 
+def test_files_that_are_called_as_synthetic_ones_are_refused(tmp_path: Path) -> None:
+    """A card would say of images of people that they are of nobody."""
+    with pytest.raises(DatasetError, match="cannot be told from synthetic ones"):
+        prepared(dataset_spec(xrays(tmp_path / "phantom", patients=1)), tmp_path)
+
+
 def test_labels_may_go_by_instance_and_lie_in_parquet(folder: Path, tmp_path: Path) -> None:
     """Whoever exports images seldom keeps the names of files."""
     import pyarrow as pa

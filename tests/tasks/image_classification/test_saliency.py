@@ -104,6 +104,8 @@ def test_the_peak_of_a_square_is_its_middle():
     found[8:16, 24:32] = 1
     found[48:56, 48:56] = 1
     assert peak(found) == (11.5, 27.5)
+    found[8:16, 40:48] = 1
+    assert peak(found) == (11.5, 27.5)
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])

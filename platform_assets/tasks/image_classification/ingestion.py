@@ -61,6 +61,8 @@ class ImageIngestion:
                 f"{_FOLDER}.{name}"
                 for name in ("ingestion", "judged_files", "kept", "labels", "sources", "held_back", "dicom")
             ),
+            # Images are stored reduced: by what answers reduce them by, too.
+            f"{_FOLDER}.image_form",
             "platform_assets.datasets.splits",
         )
 

@@ -11,6 +11,7 @@ import pytest
 from platform_assets.datasets.errors import DatasetError
 from platform_assets.datasets.quarantine import quarantine_schema
 from platform_assets.governance.subjects import hash_of
+from platform_assets.tasks.image_classification import ingestion
 from platform_assets.tasks.image_classification.image_form import reduced
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
 from platform_assets.tasks.image_classification.judged_files import KNOWN, NO_FILE, NO_LABEL
@@ -80,6 +81,14 @@ def test_images_are_kept_as_they_are_and_larger_ones_as_means(folder: Path, tmp_
         image = np.frombuffer(row["image"], "<u2").reshape(row["stored_rows"], row["stored_columns"])
         np.testing.assert_array_equal(image, expected)
         assert (row["image_rows"], row["image_columns"], row["bits"]) == (96, 96, 12)
+
+
+def test_a_dataset_is_of_the_code_that_reduces_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise, after a change, answers would reduce images in another way than the rows that a model was judged on."""
+    told: list[str] = []
+    monkeypatch.setattr(ingestion, "code_version", lambda _, *modules: told.extend(modules) or "")
+    assert ImageIngestion().code == ""
+    assert reduced.__module__ in told
 
 
 def test_no_patient_is_in_two_splits(tmp_path: Path) -> None:

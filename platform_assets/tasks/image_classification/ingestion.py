@@ -35,7 +35,11 @@ from platform_assets.tasks.image_classification.judged_files import (
     raw_images,
 )
 from platform_assets.tasks.image_classification.kept import Kept, KeptSpool, keeping
-from platform_assets.tasks.image_classification.sources import ImageSource, open_source
+from platform_assets.tasks.image_classification.sources import (
+    ImageSource,
+    open_source,
+    refuse_phantoms_of_one_draw,
+)
 from resources.row_batches import RowBatches
 
 _FOLDER: Final = "platform_assets.tasks.image_classification"
@@ -101,6 +105,7 @@ class ImageIngestion:
             DatasetError: a source is not there or not to be trusted, its labels are none, or pydicom is missing.
         """
         require_imaging()
+        refuse_phantoms_of_one_draw(uri for uri, _ in sources_of(spec))
         rules = load_rules(surroundings.contract)
         keep = keeping(
             spec.split,

@@ -9,7 +9,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from platform_assets.tasks.image_classification.dicom.files import (
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from platform_assets.tasks.image_classification.labels import Labels, labels_of, read_labels
 from platform_assets.tasks.image_classification.phantom.request import SCHEME as _PHANTOM
+from platform_assets.tasks.image_classification.phantom.request import read_uri
 from platform_assets.tasks.image_classification.phantom.source import open_phantom
 from resources.object_store import ObjectStoreError
 
@@ -120,6 +121,27 @@ def open_source(
         path = Path(uri)
         with open_files(path, rules.limits, ignore=(*rules.ignore, Path(labels).name)) as files:
             yield _with_labels(uri, path.stem, files, _beside(path, labels), labels)
+
+
+def refuse_phantoms_of_one_draw(uris: Iterable[str]) -> None:
+    """Refuse phantoms that differ by nothing but how many have a defect: the same images, of patients of other names.
+
+    Nothing else would find that out, and a model would be tested on what it was trained on.
+
+    Raises:
+        DatasetError: some do; or one is of another form.
+    """
+    drawn: dict[tuple[int, int], tuple[int, str]] = {}
+    for uri in uris:
+        if not uri.startswith(f"{_PHANTOM}://"):
+            continue
+        asked = read_uri(uri)
+        defects, earlier = drawn.setdefault((asked.n, asked.seed), (asked.defects, uri))
+        if defects != asked.defects:
+            raise DatasetError(
+                f"{uri}: has the images of {earlier}, of patients of other names, so that one would be trained and tested on "
+                "both; give another seed"
+            )
 
 
 def _with_labels(uri: str, name: str, files: SourceFiles, content: bytes, labels: str) -> OpenSource:

@@ -15,6 +15,7 @@ from platform_assets.tasks.image_classification import ingestion
 from platform_assets.tasks.image_classification.image_form import reduced
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
 from platform_assets.tasks.image_classification.judged_files import KNOWN, NO_FILE, NO_LABEL
+from platform_assets.tasks.image_classification.sources import refuse_phantoms_of_one_draw
 from tests.tasks.image_classification.dicom.builders import SALT, chest
 from tests.tasks.image_classification.xray_folders import (
     by_id,
@@ -259,6 +260,16 @@ def test_files_that_are_called_as_synthetic_ones_are_refused(tmp_path: Path) -> 
     """A card would say of images of people that they are of nobody."""
     with pytest.raises(DatasetError, match="cannot be told from synthetic ones"):
         prepared(dataset_spec(xrays(tmp_path / "phantom", patients=1)), tmp_path)
+
+
+@pytest.mark.parametrize("role", ["train_data_uri", "val_data_uri", "shift_data_uri"])
+def test_phantoms_that_differ_by_defects_alone_are_refused(tmp_path: Path, role: str) -> None:
+    """They are the same images under other ids, which no hash and no patient tells; nothing is rendered for that."""
+    first, second = "phantom://chest?n=40&seed=3", "phantom://chest?seed=3&n=40&defects=2"
+    changed = {role: [first, second]} if role == "train_data_uri" else {role: second}
+    with pytest.raises(DatasetError, match="has the images of"):
+        prepared(dataset_spec(first, **changed), tmp_path)
+    refuse_phantoms_of_one_draw([first, first, "phantom://chest?n=40&seed=4&defects=2", "images/"])
 
 
 def test_labels_may_go_by_instance_and_lie_in_parquet(folder: Path, tmp_path: Path) -> None:

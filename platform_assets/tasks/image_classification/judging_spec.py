@@ -18,6 +18,10 @@ ALL_METADATA: Final[tuple[MetadataColumn, ...]] = (
 )  # fmt: skip
 
 
+_MOST_SQUARES: Final = 1024
+"""On an image: of more, maps of some dozen images would take longer than training."""
+
+
 class ImageJudgingSpec(Section):
     """Slices, shortcuts, and what the model is asked to show of its errors."""
 
@@ -50,3 +54,13 @@ class ImageJudgingSpec(Section):
 
 class JudgedSpec(ImageFormSpec, ImageJudgingSpec):
     """What an evaluator reads of a line's spec."""
+
+    @model_validator(mode="after")
+    def _covers_in_time(self) -> Self:
+        squares = (max(0, self.image_size - self.occlusion_px) // self.occlusion_stride_px + 1) ** 2
+        if squares > _MOST_SQUARES:
+            raise ValueError(
+                f"occlusion_stride_px {self.occlusion_stride_px} makes {squares:,} squares of images of image_size "
+                f"{self.image_size}, each an answer to ask for, and at most {_MOST_SQUARES:,} are; raise it, and occlusion_px"
+            )
+        return self

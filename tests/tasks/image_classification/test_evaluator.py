@@ -234,6 +234,7 @@ def _stored(sheet):
     ("changes", "problem"),
     [
         ({"occlusion_px": 8, "occlusion_stride_px": 9}, "must be at most occlusion_px"),
+        ({"image_size": 512}, "makes 3,969 squares of images of image_size 512"),
         ({"slices": ["weight"]}, "Input should be"),
         ({"slice_min_rows": 5}, "greater than or equal to 20"),
         ({"metadata": []}, "at least 1 item"),

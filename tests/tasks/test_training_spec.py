@@ -55,6 +55,18 @@ def test_the_reference_spec_has_the_references_defaults():
     assert (spec.deployment.min_replicas, spec.deployment.max_replicas) == (1, 10)
 
 
+def test_the_references_medical_line_has_its_network():
+    """ResNet-50, pretrained, on a GPU in mixed precision, and every gate of it demanded."""
+    spec = read_training_spec(SHIPPED.parent / "chest_xray_detector" / "reference-training-spec.yaml")[
+        1
+    ].content
+    assert spec.model_name == "microsoft/resnet-50"
+    assert (spec.resources.gpu, spec.resources.mixed_precision) == (1, True)
+    demanded = {requirement.rule_set for requirement in spec.requires.deploy}
+    assert demanded >= {f"gate.{gate}" for gate in spec.gates}
+    assert {"contract.dicom_identity", "contract.dicom_image", "contract.dicom_acquisition"} <= demanded
+
+
 def test_the_default_spec_gates_and_demands_every_gate():
     """What is gated is demanded before a deployment, with the contract's four domains, not too old."""
     spec = read_training_spec(SHIPPED / "training-spec.yaml")[1].content

@@ -94,15 +94,15 @@ def killed_at_random(tmp_path: Path, *, patients: int, kills: int, seed: int) ->
         assert of_rows <= [each for _, each in made].index(held), "a dataset without its quarantine"
     finished(home, spec)
     assert published(home) == made[-1]
-    assert hit >= kills // 2
+    assert hit > kills // 2
     settings = PlatformSettings(home=home)
     assert unreferenced(settings) == []
     assert Ledger.open(settings.ledger_path, principal="tests").verify().ok
 
 
-def test_killed_at_two_random_moments(tmp_path: Path) -> None:
+def test_killed_at_a_random_moment(tmp_path: Path) -> None:
     """Of a small folder."""
-    killed_at_random(tmp_path, patients=120, kills=2, seed=1)
+    killed_at_random(tmp_path, patients=60, kills=1, seed=1)
 
 
 @pytest.mark.long

@@ -107,6 +107,7 @@ class ImageIngestion:
         require_imaging()
         refuse_phantoms_of_one_draw(uri for uri, _ in sources_of(spec))
         rules = load_rules(surroundings.contract)
+        near = rules.image.near_duplicate
         keep = keeping(
             spec.split,
             cut_test=spec.val_data_uri is None,
@@ -126,7 +127,17 @@ class ImageIngestion:
                     keep=keep,
                     take=_telling(spool.take, len(source.files.files)),
                 )
-                found.append(raw_images(source, role, report, labels, spool.rows(), surroundings))
+                found.append(
+                    raw_images(
+                        source,
+                        role,
+                        report,
+                        labels,
+                        spool.rows(),
+                        surroundings,
+                        near_bits=near.most_bits if near else None,
+                    )
+                )
         return found
 
     def prepare(
@@ -136,7 +147,7 @@ class ImageIngestion:
         *,
         is_erased: Callable[[Sequence[str]], Sequence[bool]],
     ) -> PreparedRows:
-        """See `Ingestion.prepare`; what the gate holds back, has no label, patient or image, or was in an earlier source stays out.
+        """See `Ingestion.prepare`; what the gate holds back, has no label, patient or image, or came earlier stays out.
 
         Raises:
             DatasetError: the test source shares patients with the training sources, or a split has no image.

@@ -33,6 +33,7 @@ from platform_assets.datasets.splits import left_over
 from platform_assets.reading.frames import to_frame
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.gate import GateReport, instance_hash
+from platform_assets.tasks.image_classification.dicom.likeness import near_pairs
 from platform_assets.tasks.image_classification.held_back import HeldFile, held_back_rows
 from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL, Labels
 from platform_assets.tasks.image_classification.sources import OpenSource
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUBJECT: Final = SubjectColumn("patient", "patient")
-NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN = (
+NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN, ALIKE = (
     "held_back_by_the_gate",
     "without_label",
     "without_patient",
     "without_image",
     "known_from_an_earlier_source",
+    "like_another_patients_in_an_earlier_source",
 )
 _STORED: Final = ("stored_rows", "stored_columns", "image")
 _NAMES: Final[Mapping[str, str]] = {
@@ -71,6 +73,8 @@ class RawImages(RawSource):
     released: "NDArray[np.bool_]"
     kept: RowBatches
     """A row a file, as `kept_schema` has it."""
+    near_bits: int | None
+    """In how many bits perceptual hashes may differ of images that look the same; None where the contract does not ask."""
 
 
 def raw_images(
@@ -80,6 +84,8 @@ def raw_images(
     labels: Labels,
     kept: RowBatches,
     surroundings: Surroundings,
+    *,
+    near_bits: int | None,
 ) -> RawImages:
     """A source after its gate.
 
@@ -90,6 +96,7 @@ def raw_images(
         labels: What is said of the files.
         kept: What it has kept of the files.
         surroundings: The salt that it hashed with, and what persons have let in.
+        near_bits: See `RawImages`.
     """
     files = _files(report, labels, kept, surroundings.salt)
     held = [
@@ -115,6 +122,7 @@ def raw_images(
         tuple(None if let_in else each for each, let_in in zip(held, released, strict=True)),
         released,
         kept,
+        near_bits,
     )
 
 
@@ -195,7 +203,8 @@ class JudgedFiles:
         for reason, mask in found.items():
             found[reason] = mask & ~counted
             counted |= mask
-        return found | {KNOWN: ~counted & self._known(counted)}
+        found[KNOWN] = self._known(counted)
+        return found | {ALIKE: self._alike(counted | found[KNOWN])}
 
     def _known(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
         """Files that an earlier source has, too."""
@@ -206,6 +215,25 @@ class JudgedFiles:
                 known[at] = each in seen
                 seen.add(each)
         return known
+
+    def _alike(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+        """Files that look like one of another patient in an earlier source: one patient under two ids, in two splits.
+
+        Within a source the gate has asked.
+        """
+        alike = np.zeros(len(out), dtype=bool)
+        bits = self.sources[0].near_bits
+        hashes = self.table["likeness"].to_pylist()
+        at = np.array([row for row, each in enumerate(hashes) if each and not out[row]], dtype=np.int64)
+        if bits is None or len(self.sources) == 1 or not len(at):
+            return alike
+        source = np.repeat(np.arange(len(self.sources)), [each.files.num_rows for each in self.sources])[at]
+        patient = np.unique([each or "" for each in self.patients], return_inverse=True)[1][at]
+        packed = np.frombuffer(b"".join(hashes[row] for row in at), np.uint8).reshape(len(at), -1)
+        for first, second in (pairs.T for pairs in near_pairs(packed, bits)):
+            differ = (source[first] != source[second]) & (patient[first] != patient[second])
+            alike[at[second[differ]]] = True
+        return alike
 
     def refuse_shared_patients(self, kept: "NDArray[np.bool_]", val_uri: str | None) -> None:
         """Refuse a given test source that has patients of the training sources.

@@ -3,6 +3,7 @@
 import hashlib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from platform_assets.governance.subjects import hash_of
 from platform_assets.tasks.image_classification import ingestion
 from platform_assets.tasks.image_classification.image_form import reduced
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
-from platform_assets.tasks.image_classification.judged_files import KNOWN, NO_FILE, NO_LABEL
+from platform_assets.tasks.image_classification.judged_files import ALIKE, KNOWN, NO_FILE, NO_LABEL
 from platform_assets.tasks.image_classification.sources import refuse_phantoms_of_one_draw
 from tests.tasks.image_classification.dicom.builders import SALT, chest
 from tests.tasks.image_classification.xray_folders import (
@@ -118,6 +119,26 @@ def test_files_of_an_earlier_source_are_known(folder: Path, tmp_path: Path) -> N
     found = prepared(dataset_spec(folder, again), tmp_path)
     assert found.left_out[KNOWN] == 2
     assert by_id(found)[sha256(folder, 6)]["label"] == 1
+
+
+def test_an_image_that_an_earlier_source_has_of_another_patient_stays_out(tmp_path: Path) -> None:
+    """Exported twice, each time under other ids: it would be trained on and tested on. Of the same patient, it is a repetition."""
+
+    def repeated(made: Any) -> None:
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"{made.SOPInstanceUID}1"
+
+    def renamed(made: Any) -> None:
+        repeated(made)
+        made.PatientID += "-again"
+
+    first = xrays(tmp_path / "first", patients=12, each=1)
+    changes = {0: renamed, 5: renamed, 7: repeated}
+    second = xrays(tmp_path / "second", patients=12, each=1, changes=changes)
+    found = prepared(dataset_spec(first, second), tmp_path)
+    assert (found.left_out[ALIKE], found.left_out[KNOWN]) == (2, 9)
+    assert len(by_id(found)) == 13
+    with pytest.raises(DatasetError, match="who are also in train_data_uri"):
+        prepared(dataset_spec(first, val_data_uri=str(second)), tmp_path)
 
 
 def test_patients_of_a_test_site_are_all_in_the_test_split(tmp_path: Path) -> None:

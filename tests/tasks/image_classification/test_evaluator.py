@@ -185,7 +185,8 @@ def test_the_sheet_shows_the_most_certain_errors_and_how_far_maps_can_be_believe
     assert (told["asked"], sheet.measures["pointing_rate"]) == (spec.pointed_rows, told["rate"]["value"])
     assert told["rate"]["value"] > 0.7
     assert told["chance"] < 0.1
-    assert f"in {told['hits']} (" in sheet.notes[1]
+    assert sheet.notes[0].startswith("The X-rays are SYNTHETIC")
+    assert f"in {told['hits']} (" in sheet.notes[2]
     words = " ".join([sheet.title, *sheet.notes, *captions])
     assert not any(patient in words for patient in scored["patient"].to_pylist())
     assert Sheet.of_bytes(_stored(sheet)).measures == sheet.measures
@@ -210,7 +211,12 @@ def test_without_boxes_nobody_knows_and_without_errors_there_is_nothing_to_show(
         scored = scored.set_column(at, name, pa.nulls(scored.num_rows, pa.int32()))
     sheet = EVALUATOR.examined(BlobScorer(middle=199.0), features, scored, spec, threshold=0.5)
     assert sheet.measures == {}
-    assert "nobody knows how far" in sheet.notes[1]
+    assert "nobody knows how far" in sheet.notes[2]
+    at = scored.column_names.index("source")
+    of_people = scored.set_column(at, "source", pa.array(["clinic"] * scored.num_rows))
+    sheet = EVALUATOR.examined(BlobScorer(middle=199.0), features, of_people, spec, threshold=0.5)
+    assert len(sheet.notes) == 2
+    assert "SYNTHETIC" not in " ".join(sheet.notes)
     at = scored.column_names.index("score")
     perfect = scored.set_column(at, "score", scored["label"].cast(pa.float64()))
     assert EVALUATOR.examined(BlobScorer(), features, perfect, spec, threshold=0.5).groups() == {}

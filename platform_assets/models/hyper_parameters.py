@@ -21,7 +21,8 @@ class HyperParameters(Section):
     schedule: Annotated[Literal["linear", "cosine"], AddedLater("linear")] = "linear"
     """How the rate falls from there to 0 at the end: along a straight line, or along half a wave of the cosine."""
     average_decay: Annotated[float, Field(ge=0, lt=1), AddedLater(0.0)] = 0.0
-    """What is kept is an average of the weights over the steps, of which each step leaves so much; 0: those of the last step."""
+    """What is kept is an average of the weights over the steps, of which each step leaves so much, or less where steps are
+    few; 0: those of the last step."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """How much weights are pulled towards 0."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0

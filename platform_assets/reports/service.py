@@ -144,7 +144,10 @@ def report_server(
             raise HTTPException(404, "There is no page, picture or document of this name.")
         found = await _asked(_read, store, key, request.headers.get("if-none-match", ""))
         headers = {"ETag": found.etag}
-        if not is_sheet(key):
+        if is_sheet(key):
+            # Who was erased is not to be left in a browser.
+            headers |= _NOT_STORED
+        else:
             headers["Content-Security-Policy"] = _OBJECT_POLICY
         if not found.media_type:
             return Response(status_code=304, headers=headers)

@@ -100,4 +100,5 @@ def _off(row: Mapping[str, Any], measure: str) -> Any:
     low, high = row.get(f"{measure}_low"), row.get(f"{measure}_high")
     if low is None or high is None:
         return None
-    return np.array([[row[measure] - low], [high - row[measure]]])
+    # The ends of a bootstrap's interval are quantiles, and need not lie on either side of the figure.
+    return np.array([[max(0.0, row[measure] - low)], [max(0.0, high - row[measure])]])

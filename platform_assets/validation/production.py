@@ -4,6 +4,7 @@ A source is refused where the comparison would favour the released model, or whe
 every gate on it an error, and an error never passes.
 """
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -179,8 +180,9 @@ def _divides(rows: "pa.Table", subject: str) -> bool:
     """Whether a subject has rows on both sides of the split."""
     import pyarrow.compute as pc
 
+    told = rows.select([subject, "split"])
     train, test = (
-        set(rows.filter(pc.equal(rows["split"], split))[subject].to_pylist()) for split in ("train", "test")
+        set(told.filter(pc.equal(told["split"], split))[subject].to_pylist()) for split in ("train", "test")
     )
     return not train.isdisjoint(test)
 
@@ -245,7 +247,20 @@ def _occurring_once(values: Iterable[Hashable]) -> set[Hashable]:
 
 
 def _keys(rows: "pa.Table", columns: Iterable[str]) -> list[tuple[Hashable, ...]]:
-    return list(zip(*(map(_hashable, rows[name].to_pylist()) for name in columns), strict=True))
+    return list(zip(*(_values(rows[name]) for name in columns), strict=True))
+
+
+def _values(column: "pa.ChunkedArray") -> Iterable[Hashable]:
+    """What tells the values of a column apart; of bytes, such as images, their hashes, as all of them may be gigabytes."""
+    from pyarrow import types
+
+    if types.is_binary(column.type) or types.is_large_binary(column.type):
+        return (
+            hashlib.sha256(value.as_buffer()).digest() if value.is_valid else None
+            for chunk in column.chunks
+            for value in chunk
+        )
+    return map(_hashable, column.to_pylist())
 
 
 def _hashable(value: Any) -> Hashable:

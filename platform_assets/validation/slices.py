@@ -25,14 +25,14 @@ UNKNOWN: Final = "unknown"
 
 
 class Part(BaseModel):
-    """One part of the rows. Figures are None of fewer rows than `FEWEST_SHOWN`, which would tell of single people."""
+    """One part of the rows. Figures are None of fewer than `FEWEST_SHOWN` people, as they would tell of single ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slice: str
     """`view_position: PA`."""
     n: int
-    positives: int
+    positives: int | None
     auc: float | None = None
     auc_low: float | None = None
     auc_high: float | None = None
@@ -90,6 +90,11 @@ def named(values: Iterable[object]) -> "NDArray[np.object_]":
     return np.array([UNKNOWN if value is None else str(value) for value in values], dtype=object)
 
 
+def independent(rows: "NDArray[np.bool_]", clusters: Clusters | None) -> int:
+    """How many clusters have any of these rows; how many rows there are, where each is by itself."""
+    return int(np.unique(clusters.codes[rows]).size if clusters else np.count_nonzero(rows))
+
+
 def _part(
     name: str,
     labels: Labels,
@@ -101,21 +106,24 @@ def _part(
 ) -> Part:
     n, positives = labels.size, int(np.count_nonzero(labels))
     rows, of_label = needed
+    unit = clusters.unit if clusters else ROWS
+    people = independent(np.ones(n, dtype=bool), clusters)
     because = None
     if n < rows:
         because = f"{n} rows, {rows} are needed"
-    elif (fewest := min(_independent(labels, label, clusters) for label in (0, 1))) < of_label:
-        unit = clusters.unit if clusters else ROWS
+    elif people < FEWEST_SHOWN:
+        because = f"{people} {unit}, {FEWEST_SHOWN} are needed"
+    elif (fewest := min(independent(labels == label, clusters) for label in (0, 1))) < of_label:
         because = f"{fewest} {unit} of one label, {of_label} of either are needed"
     figures: dict[str, Interval | None] = {"auc": None}
-    if n >= FEWEST_SHOWN and 0 < positives < n:
+    if people >= FEWEST_SHOWN and 0 < positives < n:
         metrics = binary_metrics(labels, scores, clusters=clusters, seed=seed)
         figures["auc"] = Interval(value=metrics.auc, low=metrics.auc_low, high=metrics.auc_high)
     for measure, of, predicted in (
         ("sensitivity", labels == 1, scores >= threshold),
         ("specificity", labels == 0, scores < threshold),
     ):
-        enough = np.count_nonzero(of) >= FEWEST_SHOWN
+        enough = independent(of, clusters) >= FEWEST_SHOWN
         figures[measure] = rate(predicted[of], clusters.of(of) if clusters else None) if enough else None
     flat = {
         f"{measure}{end}": value
@@ -123,10 +131,5 @@ def _part(
         if found is not None
         for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
     }
-    return Part(slice=name, n=n, positives=positives, not_judged_because=because, **flat)
-
-
-def _independent(labels: Labels, label: int, clusters: Clusters | None) -> int:
-    """How many clusters have rows of this label; how many rows there are, where each is by itself."""
-    rows = labels == label
-    return int(np.unique(clusters.codes[rows]).size if clusters else np.count_nonzero(rows))
+    told = positives if people >= FEWEST_SHOWN else None
+    return Part(slice=name, n=n, positives=told, not_judged_because=because, **flat)

@@ -423,6 +423,18 @@ def test_what_is_kept_may_be_an_average(tmp_path):
     assert plain.weights_sha256 != whole.weights_sha256
 
 
+@pytest.mark.parametrize(
+    ("decay", "batch_size", "used"), [(0.99, 8, 0.875), (0.75, 8, 0.75), (0.99, 64, 0.0)]
+)
+def test_an_average_of_few_steps_has_forgotten_its_start(tmp_path, decay, batch_size, used):
+    """It reaches back over a quarter of the steps at most, 32 or 4; of 0.99, 73 % of it would be the network at its start."""
+    changes = {"average_decay": decay, "batch_size": batch_size}
+    asked = lines(LINE.model_copy(update=changes), tmp_path / "asked")
+    same = lines(LINE.model_copy(update=changes | {"average_decay": used}), tmp_path / "same")
+    for name, values in line_of(asked).items():
+        assert np.array_equal(values, line_of(same)[name])
+
+
 def test_an_average_is_of_its_own_configuration(tmp_path):
     """A checkpoint without an average is not gone on from by a run that wants one."""
     with pytest.raises(Stopped):

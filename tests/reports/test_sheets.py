@@ -121,12 +121,13 @@ def test_an_erasure_takes_a_patients_images_and_leaves_the_page(platform, put, s
 
 
 def test_a_sheet_is_a_page_of_the_server(put, serve):
-    """Texts are escaped, no id is told, the policy of pages holds, and links lead to the front page."""
+    """Texts are escaped, no id is told, the policy of pages holds, links lead to the front page, and no browser keeps it."""
     put(make_sheet(ada=[10]))
     answer = serve().ask(f"/objects/{KEY}")
     page = answer.body.decode()
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "style-src 'self'; img-src 'self' data:" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
     assert "Missed &lt;here&gt;" in page
     assert "shade 10 &amp; more" in page
     assert "Of 60 findings it points at 48." in page

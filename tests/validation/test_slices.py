@@ -50,8 +50,37 @@ def test_parts_of_few_rows_are_named_and_not_judged_and_the_smallest_are_not_tol
     assert found["by: few"].auc is not None
     assert found["by: one-sided"].sensitivity is None
     tiny = found["by: tiny"]
-    assert (tiny.auc, tiny.sensitivity, tiny.specificity) == (None, None, None)
+    assert (tiny.auc, tiny.sensitivity, tiny.specificity, tiny.positives) == (None, None, None, None)
     assert slices_picture([part.model_dump() for part in found.values()]).startswith(b"\x89PNG")
+
+
+def test_of_few_patients_nothing_is_told_however_many_images_they_have():
+    """Of thirty images of two patients, a sensitivity, and how many have a finding, would be what these two have."""
+    labels = np.repeat([1, 0], 15)
+    asked = {
+        "groups": ["90-99"] * 30,
+        "labels": labels,
+        "scores": probabilities(labels, skill=2),
+        "min_rows": 20,
+    }
+    (part,) = sliced(**asked, clusters=Clusters("patients", labels))
+    figures = part.model_dump(exclude={"slice", "n", "not_judged_because"})
+    assert set(figures.values()) == {None}
+    assert (part.n, part.not_judged_because) == (30, "2 patients, 10 are needed")
+    (of_label,) = sliced(**asked, clusters=Clusters("patients", np.where(labels == 1, 0, np.arange(30))))
+    assert of_label.sensitivity is None
+    assert of_label.specificity is not None
+
+
+def test_a_picture_is_drawn_whatever_quantiles_an_interval_has():
+    """Both ends of a bootstrap's interval may lie on one side of the figure."""
+    part = {"slice": "sex: F", "n": 60, "not_judged_because": None}
+    figures = {
+        f"{measure}{end}": value
+        for measure in ("auc", "sensitivity", "specificity")
+        for end, value in (("", 0.9), ("_low", 0.91), ("_high", 0.95))
+    }
+    assert slices_picture([part | figures]).startswith(b"\x89PNG")
 
 
 def test_many_rows_of_few_patients_are_not_judged():

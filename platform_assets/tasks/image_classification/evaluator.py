@@ -17,6 +17,7 @@ from platform_assets.tasks.image_classification.judging_spec import ImageJudging
 from platform_assets.tasks.image_classification.metadata import metadata_scores
 from platform_assets.tasks.image_classification.saliency import BOX_COLUMNS
 from platform_assets.tasks.image_classification.sheet import errors_sheet
+from platform_assets.tasks.image_classification.sources import SYNTHETIC
 from platform_assets.validation.clusters import clusters_of, codes_of
 from platform_assets.validation.errors import ValidationError
 from platform_assets.validation.gate import Rule
@@ -24,7 +25,7 @@ from platform_assets.validation.metrics import binary_metrics, paired_auc_differ
 from platform_assets.validation.operating_points import operating_points, threshold_at_specificity
 from platform_assets.validation.rates import rate
 from platform_assets.validation.scorecard import Interval, calibration
-from platform_assets.validation.slices import UNKNOWN, Part, named, parts
+from platform_assets.validation.slices import UNKNOWN, Part, independent, named, parts
 from platform_assets.validation.task_rules import (
     OPERATING_RULES,
     SHORTCUT_RULES,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from platform_assets.validation.clusters import Clusters
 
 PATIENT: Final = "patient"
-SYNTHETIC: Final = "phantom"
-"""The source whose X-rays are of nobody; a card says so before anything else."""
 SCORE_OF_METADATA: Final = "metadata_score"
 """Of scored rows: what metadata alone say."""
 _FOLDER: Final = "platform_assets.tasks.image_classification"
@@ -56,7 +55,7 @@ _OF_DATASET: Final = (
 )
 _BOOTSTRAP_SEED: Final = 20_260
 _FEWEST_TOLD: Final = 10
-"""Findings of one grade: a rate of fewer would tell of single people."""
+"""People with findings of one grade: a rate of fewer would tell of single ones."""
 
 
 class ImageEvaluator:
@@ -69,12 +68,14 @@ class ImageEvaluator:
     @cached_property
     def code(self) -> str:
         """See `Evaluator.code`."""
+        # What is shown of errors has a measure in the report, so that a report is of its code, too.
+        shown = (f"{_FOLDER}.{name}" for name in ("sheet", "saliency", "saliency_tile"))
         domain = (
             *("operating_points", "slices", "rates", "scorecard", "task_rules"),
             *("operating_pictures", "fairness"),
         )
         return code_version(
-            "image evaluation", *_SCORING, *(f"platform_assets.validation.{name}" for name in domain)
+            "image evaluation", *_SCORING, *shown, *(f"platform_assets.validation.{name}" for name in domain)
         )
 
     @cached_property
@@ -142,9 +143,11 @@ class ImageEvaluator:
         calibrated = None
         with suppress(ValidationError):
             calibrated = calibration(labels, scores, clusters).model_dump(mode="json")
-        synthetic: list[JsonValue] = [SYNTHETIC] if SYNTHETIC in scored["source"].to_pylist() else []
+        tested, validated = (SYNTHETIC in rows["source"].to_pylist() for rows in (scored, reference))
         return {
-            "synthetic": synthetic,
+            "synthetic": [SYNTHETIC] if tested else [],
+            # Validation rows are cut from what was trained on.
+            "synthetic_training": [SYNTHETIC] if validated and not tested else [],
             **operating_points(
                 labels,
                 scores,
@@ -157,7 +160,7 @@ class ImageEvaluator:
             "metadata_alone": alone.model_dump(mode="json"),
             "calibration": calibrated,
             "slices": _sliced(scored, spec.slices, spec, threshold, clusters),
-            "views": _sliced(scored, ("view_position",), spec, threshold, clusters),
+            "views": _views(scored, spec, threshold, clusters),
             "sensitivity_by_finding": _by_finding(scored, threshold, clusters),
         }
 
@@ -226,6 +229,16 @@ def _metadata_alone(scored: "pa.Table", spec: JudgedSpec, clusters: "Clusters | 
     )
 
 
+def _views(
+    scored: "pa.Table", spec: JudgedSpec, threshold: float, clusters: "Clusters | None"
+) -> list[JsonValue]:
+    """Parts by view; without rows that do not say theirs, among which the view may tell as much as among all."""
+    says = scored["view_position"].is_valid().to_numpy()
+    return _sliced(
+        scored.filter(says), ("view_position",), spec, threshold, clusters.of(says) if clusters else None
+    )
+
+
 def _sliced(
     scored: "pa.Table",
     columns: "tuple[str, ...]",
@@ -256,7 +269,7 @@ def _by_finding(scored: "pa.Table", threshold: float, clusters: "Clusters | None
         names = named(scored[column].to_pylist())
         for name in sorted({*names[positive].tolist()} - {UNKNOWN}):
             of = positive & (names == name)
-            if int(of.sum()) < _FEWEST_TOLD:
+            if independent(of, clusters) < _FEWEST_TOLD:
                 continue
             found = rate(predicted[of], clusters.of(of) if clusters else None)
             assert found is not None

@@ -18,6 +18,10 @@ ALL_METADATA: Final[tuple[MetadataColumn, ...]] = (
 )  # fmt: skip
 
 
+_MOST_SQUARES: Final = 1024
+"""On an image: of more, maps of some dozen images would take longer than training."""
+
+
 class ImageJudgingSpec(Section):
     """Slices, shortcuts, and what the model is asked to show of its errors."""
 
@@ -25,7 +29,7 @@ class ImageJudgingSpec(Section):
     """Columns by whose values rows are told apart. One that the data does not have makes no slice."""
     slice_min_rows: Annotated[int, Field(ge=20)] = 50
     """Rows that a slice needs to be judged; smaller ones are shown and named."""
-    slice_min_of_label: Annotated[int, Field(ge=5)] = 10
+    slice_min_of_label: Annotated[int, Field(ge=10)] = 10
     """Patients with images of either label that it needs: intervals of fewer are too narrow."""
     metadata: Annotated[Many[MetadataColumn], Field(min_length=1)] = ALL_METADATA
     """What the model must know more than: columns of the dataset that say nothing of the finding."""
@@ -50,3 +54,13 @@ class ImageJudgingSpec(Section):
 
 class JudgedSpec(ImageFormSpec, ImageJudgingSpec):
     """What an evaluator reads of a line's spec."""
+
+    @model_validator(mode="after")
+    def _covers_in_time(self) -> Self:
+        squares = (max(0, self.image_size - self.occlusion_px) // self.occlusion_stride_px + 1) ** 2
+        if squares > _MOST_SQUARES:
+            raise ValueError(
+                f"occlusion_stride_px {self.occlusion_stride_px} makes {squares:,} squares of images of image_size "
+                f"{self.image_size}, each an answer to ask for, and at most {_MOST_SQUARES:,} are; raise it, and occlusion_px"
+            )
+        return self

@@ -42,7 +42,8 @@ class ResNetParameters(HyperParameters):
     schedule: Literal["linear", "cosine"] = "cosine"
     """How the rate falls from there to 0 at the end: along a straight line, or along half a wave of the cosine."""
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """What is kept is an average of the weights over the steps, of which each step leaves so much; 0: those of the last step."""
+    """What is kept is an average of the weights over the steps, of which each step leaves so much, or less where steps are
+    few; 0: those of the last step."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """How much weights of more than one dimension are pulled towards 0."""
 

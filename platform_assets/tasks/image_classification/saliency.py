@@ -9,7 +9,7 @@ Symbols used below:
     n  images        s  side in pixels        q  squares
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BOX_COLUMNS: Final = ("box_top", "box_left", "box_bottom", "box_right")
+_BYTES_AT_ONCE: Final = 32 << 20
+"""Of covered images, of which there are some copies in memory."""
+_BATCH: Final = 32
+"""Images that a scorer looks at together: whole batches have the same scores however many are asked for."""
 _LEAST: Final = 1e-9
 """A score of exactly 0 or 1 has no log-odds."""
 
@@ -56,13 +60,17 @@ class Occlusion:
         last = max(0, image_side - self.side)
         return sorted({*range(0, last, self.stride), last})
 
-    def covered(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-        """The image once for each square, shape (q, s, s), and the top left corners.
+    def corners(self, image_side: int) -> list[tuple[int, int]]:
+        """The top left corner of each square."""
+        starts = self.starts(image_side)
+        return [(top, left) for top in starts for left in starts]
+
+    def covered(self, image: NDArray[np.uint8], corners: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
+        """The image once for each square with one of these corners, shape (q, s, s).
 
         A square is filled with the mean of what surrounds it, twice as wide: a hole that is darker or lighter than its
         surroundings would be an edge, which is something to see.
         """
-        corners = [(top, left) for top in self.starts(len(image)) for left in self.starts(len(image))]
         sums = np.zeros((len(image) + 1, len(image) + 1), np.int64)
         sums[1:, 1:] = image.astype(np.int64).cumsum(axis=0).cumsum(axis=1)
         covered = np.repeat(image[None], len(corners), axis=0)
@@ -76,7 +84,7 @@ class Occlusion:
             total = sums[down, after] - sums[up, after] - sums[down, before] + sums[up, before]
             fill = total // max(1, (down - up) * (after - before))
             covered[at, top : top + self.side, left : left + self.side] = fill
-        return covered, corners
+        return covered
 
     def map(
         self, image: NDArray[np.uint8], score: Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -85,11 +93,18 @@ class Occlusion:
 
         Args:
             image: Shape (s, s).
-            score: Probability of label 1 of each of some images, (q, s, s) gives (q,).
+            score: Probability of label 1 of each of some images, (q, s, s) gives (q,); asked several times where all would
+                be large.
         """
-        covered, corners = self.covered(image)
-        scores = score(np.concatenate([image[None], covered]))
-        log_odds = _log_odds(scores)
+        corners = self.corners(len(image))
+        at_once = max(1, _BYTES_AT_ONCE // (image.size * _BATCH)) * _BATCH
+        # The image itself goes before its covered copies.
+        scores = [score(np.concatenate([image[None], self.covered(image, corners[: at_once - 1])]))]
+        scores += [
+            score(self.covered(image, corners[start : start + at_once]))
+            for start in range(at_once - 1, len(corners), at_once)
+        ]
+        log_odds = _log_odds(np.concatenate(scores))
         drops = log_odds[0] - log_odds[1:]
         total, squares = np.zeros(image.shape), np.zeros(image.shape)
         for (top, left), drop in zip(corners, drops.tolist(), strict=True):
@@ -126,11 +141,13 @@ def asking(scorer: Scorer, row: "pa.Table") -> Callable[[NDArray[np.uint8]], NDA
 
 
 def peak(found: NDArray[np.float64]) -> tuple[float, float]:
-    """Row and column of the middle of a map's maximum."""
-    rows, columns = np.nonzero(found >= found.max() - _LEAST)
-    # Several places may be equally high: those that touch the first of them are one.
-    near = (np.abs(rows - rows[0]) <= len(found) // 4) & (np.abs(columns - columns[0]) <= len(found) // 4)
-    return float(rows[near].mean()), float(columns[near].mean())
+    """Row and column of the middle of a map's maximum; of several that are equally high, of the first."""
+    from scipy.ndimage import label
+
+    # Pixels that touch each other are one: the middle of two that do not would lie where the map is lower.
+    pieces, _ = label(found >= found.max() - _LEAST)
+    rows, columns = np.nonzero(pieces == 1)
+    return float(rows.mean()), float(columns.mean())
 
 
 def pointing(

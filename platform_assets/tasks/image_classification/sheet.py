@@ -18,6 +18,7 @@ from platform_assets.tasks.image_classification.saliency import (
 )
 from platform_assets.tasks.image_classification.saliency_tile import tile
 from platform_assets.tasks.image_classification.scorer import ImageScorer
+from platform_assets.tasks.image_classification.sources import SYNTHETIC
 from platform_assets.validation.clusters import Clusters
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _SEED: Final = 20_262
 _SUBJECT: Final = "patient"
+_SYNTHETIC: Final = "The X-rays are SYNTHETIC: they show nobody."
 _TITLE: Final = "What the most certain errors rest on"
 _HOW: Final = (
     "Orange is what the answer rests on: squares of {side} pixels were filled with the mean of what surrounds them, and the "
@@ -96,6 +98,7 @@ def errors_sheet(
     return Sheet(
         title=_TITLE,
         notes=(
+            *([_SYNTHETIC] if SYNTHETIC in scored["source"].to_pylist() else []),
             _HOW.format(side=occlusion.side),
             _believed(found.hits, found.asked, found.rate.low, found.rate.high, found.chance)
             if found

@@ -33,6 +33,8 @@ from platform_assets.tasks.image_classification.phantom.request import SCHEME as
 from platform_assets.tasks.image_classification.phantom.source import open_phantom
 from resources.object_store import ObjectStoreError
 
+SYNTHETIC: Final = "phantom"
+"""Name of the source whose X-rays are of nobody, and of no other; a card says so before anything else."""
 _OBJECTS: Final = "objects"
 _MOST_LABEL_BYTES: Final = 1 << 30
 
@@ -140,6 +142,11 @@ def _pattern(labels: str) -> str:
 
 
 def _with_labels(uri: str, name: str, files: SourceFiles, content: bytes, labels: str) -> OpenSource:
+    if name == SYNTHETIC:
+        raise DatasetError(
+            f"{uri}: files that are called {SYNTHETIC} cannot be told from synthetic ones, and cards would say that these "
+            "are; give them another name"
+        )
     return OpenSource(
         uri,
         name,

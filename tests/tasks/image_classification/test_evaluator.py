@@ -112,6 +112,32 @@ def test_measures_are_about_the_given_rows(judged, spec):
     assert total == pytest.approx(((scored["score"].to_numpy() >= 0.5) & (labels == 1)).sum())
 
 
+def test_images_of_unknown_view_are_no_view(rows, spec):
+    """Where one image tells its view and all others do not, no gate decides on what those others make of a mixture."""
+    column = rows.column_names.index("view_position")
+    views = ["PA", *[None] * (rows.num_rows - 1)]
+    _, scored = make_scored(rows.set_column(column, "view_position", pa.array(views[::-1])), spec)
+    found = measure(scored, spec)
+    assert [each["slice"] for each in found["views"]] == ["view_position: PA"]
+    inputs = GateInputs(
+        test_metrics=binary_metrics(scored["label"].to_numpy(), scored["score"].to_numpy(), seed=0),
+        has_production=False,
+        measures=found,
+    )
+    (result,) = evaluate({"auc_within_views": "> 0.5"}, inputs, rules_with(EVALUATOR.rules), spec)
+    assert result.outcome == "error"
+
+
+def test_of_few_people_with_a_finding_nothing_is_told(judged, spec):
+    """Ten images of one patient are one patient."""
+    _, scored = judged
+    one = scored.set_column(
+        scored.column_names.index(COLUMN), COLUMN, pa.array(np.zeros(scored.num_rows, np.int64))
+    )
+    assert measure(scored, spec)["sensitivity_by_finding"]
+    assert measure(one, spec)["sensitivity_by_finding"] == []
+
+
 def test_a_threshold_that_validation_rows_fix_is_judged_on_test_rows(rows, judged, spec):
     """Beside those that the test rows choose for themselves; rows of one label fix none."""
     _, scored = judged
@@ -159,7 +185,8 @@ def test_the_sheet_shows_the_most_certain_errors_and_how_far_maps_can_be_believe
     assert (told["asked"], sheet.measures["pointing_rate"]) == (spec.pointed_rows, told["rate"]["value"])
     assert told["rate"]["value"] > 0.7
     assert told["chance"] < 0.1
-    assert f"in {told['hits']} (" in sheet.notes[1]
+    assert sheet.notes[0].startswith("The X-rays are SYNTHETIC")
+    assert f"in {told['hits']} (" in sheet.notes[2]
     words = " ".join([sheet.title, *sheet.notes, *captions])
     assert not any(patient in words for patient in scored["patient"].to_pylist())
     assert Sheet.of_bytes(_stored(sheet)).measures == sheet.measures
@@ -184,7 +211,12 @@ def test_without_boxes_nobody_knows_and_without_errors_there_is_nothing_to_show(
         scored = scored.set_column(at, name, pa.nulls(scored.num_rows, pa.int32()))
     sheet = EVALUATOR.examined(BlobScorer(middle=199.0), features, scored, spec, threshold=0.5)
     assert sheet.measures == {}
-    assert "nobody knows how far" in sheet.notes[1]
+    assert "nobody knows how far" in sheet.notes[2]
+    at = scored.column_names.index("source")
+    of_people = scored.set_column(at, "source", pa.array(["clinic"] * scored.num_rows))
+    sheet = EVALUATOR.examined(BlobScorer(middle=199.0), features, of_people, spec, threshold=0.5)
+    assert len(sheet.notes) == 2
+    assert "SYNTHETIC" not in " ".join(sheet.notes)
     at = scored.column_names.index("score")
     perfect = scored.set_column(at, "score", scored["label"].cast(pa.float64()))
     assert EVALUATOR.examined(BlobScorer(), features, perfect, spec, threshold=0.5).groups() == {}
@@ -208,6 +240,7 @@ def _stored(sheet):
     ("changes", "problem"),
     [
         ({"occlusion_px": 8, "occlusion_stride_px": 9}, "must be at most occlusion_px"),
+        ({"image_size": 512}, "makes 3,969 squares of images of image_size 512"),
         ({"slices": ["weight"]}, "Input should be"),
         ({"slice_min_rows": 5}, "greater than or equal to 20"),
         ({"metadata": []}, "at least 1 item"),

@@ -56,6 +56,25 @@ def test_maps_are_those_of_a_plain_search(seed, side, stride, image_side):
     assert found == pytest.approx(plain_map(image, side, stride, score), abs=1e-9)
 
 
+def test_a_large_image_is_not_copied_for_all_squares_at_once():
+    """841 squares of an image of 512 pixels a side would be 220 MB, and several times that on their way to a scorer."""
+    image = np.random.default_rng(0).integers(0, 256, (512, 512)).astype(np.uint8)
+    asked = []
+
+    def score(images):
+        asked.append(images.nbytes)
+        return 1 / (1 + np.exp(-images[:, ::64, ::64].reshape(len(images), -1).mean(axis=1) / 40))
+
+    whole, many = Occlusion(64, 16), Occlusion(64, 16).corners(512)
+    found = whole.map(image, score)
+    assert (len(many), sum(asked)) == (841, 842 * image.size)
+    assert max(asked) <= 32 << 20
+    drops = np.log(score(image[None]) / (1 - score(image[None]))) - np.log(
+        score(whole.covered(image, many[-1:])) / (1 - score(whole.covered(image, many[-1:])))
+    )
+    assert found[-1, -1] == pytest.approx(drops[0], abs=1e-9)
+
+
 def test_the_map_of_a_plain_image_says_nothing():
     """Covering a square with its surroundings changes nothing, so no edge of ours is taken for a finding."""
     image = np.full((40, 40), 90, np.uint8)
@@ -103,6 +122,8 @@ def test_the_peak_of_a_square_is_its_middle():
     found = np.zeros((64, 64))
     found[8:16, 24:32] = 1
     found[48:56, 48:56] = 1
+    assert peak(found) == (11.5, 27.5)
+    found[8:16, 40:48] = 1
     assert peak(found) == (11.5, 27.5)
 
 

@@ -35,6 +35,9 @@ EDITION: Final = "2026c"
 """Of table E.1-1."""
 _AGE: Final = 0x00101010
 _STUDY: Final = 0x0020000D
+_CLEANED: Final = frozenset({0x00102110, 0x00380050, 0x00380500, 0x00400012})
+"""Allergies, Special Needs, Patient State, Pre-Medication: texts that may stay under 113108 once they are cleaned (code C of the
+table), which takes a person."""
 _OLDEST: Final = 89
 """Years; whoever is older is said to be 90, since so few are."""
 _FIRST_REPEATING, _LAST_REPEATING = 0x5000, 0x6000
@@ -70,7 +73,7 @@ class Profiled:
         self._pseudonyms, self._keep, self._texts, self._depth = pseudonyms, keep, texts, depth
         self._patient = ""
         codes = {each.code[0] for each in keep}
-        self._kept = {tag for tag, known in identifiers().items() if known.kept_by in codes}
+        self._kept = {tag for tag, known in identifiers().items() if known.kept_by in codes} - _CLEANED
         self._dates = {tag for tag, known in identifiers().items() if known.kept_by == "dates"}
 
     def apply(self, attributes: "Dataset") -> None:

@@ -251,6 +251,18 @@ def test_characteristics_stay_where_that_is_asked(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_texts_of_a_patient_do_not_stay_with_the_characteristics(tmp_path):
+    """The option wants them cleaned (code C of the table), and nothing here can tell a name from an allergy."""
+    told = _identified(dataset())
+    told.Allergies = told.SpecialNeeds = told.PatientState = told.PreMedication = f"{NAME}, {NUMBER}"
+    told.SmokingStatus = "NO"
+    _, copy = _one(tmp_path, written(told), keep=[Keep.CHARACTERISTICS])
+    assert _read(copy).SmokingStatus == "NO"
+    for secret in SECRETS:
+        assert secret == "042Y" or secret.encode() not in copy
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_device_stays_where_that_is_asked(tmp_path):
     """Its number and its UID."""
     report, copy = _one(tmp_path, _hospitals(), keep=[Keep.DEVICE])

@@ -34,6 +34,7 @@ from platform_assets.datasets.splits import left_over
 from platform_assets.reading.frames import to_frame
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.gate import GateReport, instance_hash
+from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS
 from platform_assets.tasks.image_classification.held_back import HeldFile, held_back_rows
 from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL, Labels
 from platform_assets.tasks.image_classification.sources import OpenSource
@@ -52,6 +53,7 @@ NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN, ELSEWHERE = (
     "known_from_an_earlier_source",
     "patient_in_another_split",
 )
+_VERDICTS: Final = ("verdict", *(domain.removeprefix("dicom.") for domain in DOMAINS))
 _STORED: Final = ("stored_rows", "stored_columns", "image")
 _NAMES: Final[Mapping[str, str]] = {
     "image_id": "sha256",
@@ -320,14 +322,22 @@ class JudgedFiles:
         return RowBatches(schema, int(kept.sum()), scan)
 
     def judged(self, kept: "NDArray[np.bool_]", splits: "NDArray[np.object_]") -> "pa.Table":
-        """What the contract is about: every file, with the split and label that it has as a row, null where it is none."""
+        """What the contract is about: every file, with the split and label that it has as a row, null where it is none.
+
+        Where a person has let a file in, its verdicts are `released`: it is no failure of the source any more.
+        """
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         table = self.table.drop_columns(
             ["split", "role", "findings", "rules", "likeness", LABEL, ADJUDICATED]
         )
         told = self._dataset_table(splits)
         out = pa.array(~kept)
+        let_in = pc.and_(told["released"], pa.array(kept))
+        for name in _VERDICTS:
+            verdict = pc.if_else(pc.and_(let_in, pc.not_equal(table[name], "pass")), "released", table[name])
+            table = table.set_column(table.column_names.index(name), name, verdict)
         for name in (LABEL, "split", "released"):
             values = _array(told[name], told.schema.field(name).type)
             table = table.append_column(name, _where_not(out, values))

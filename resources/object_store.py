@@ -37,6 +37,10 @@ class ObjectMissingError(ObjectStoreError):
     """There is no object under this key."""
 
 
+class ObjectDamagedError(ObjectStoreError):
+    """Bytes or metadata of an object are not those that were stored."""
+
+
 class ObjectInfo(BaseModel):
     """What every object carries (on S3: `x-amz-meta-…`)."""
 
@@ -380,9 +384,9 @@ def name_taken(key: str) -> ObjectStoreError:
     )
 
 
-def damaged(key: str) -> ObjectStoreError:
+def damaged(key: str) -> ObjectDamagedError:
     """The error of bytes or metadata that are not those that were stored."""
-    return ObjectStoreError(
+    return ObjectDamagedError(
         f"object {key} is damaged: its bytes are not those that were stored; restore or rebuild it"
     )
 

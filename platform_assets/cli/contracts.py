@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from platform_assets.datasets.contract import Contract
     from platform_assets.datasets.contract_check import Check
+    from platform_assets.lines.line import Line
     from platform_assets.outside_systems import OutsideSystems
 
 app = typer.Typer(no_args_is_help=True, help="What data must be like before anybody reads it.")
@@ -45,6 +46,8 @@ def check(
 ) -> None:
     """Hold a file, or the newest write of a dataset, against its contract.
 
+    Where a gate judges single files, as of X-rays, the contract is about them all: a line's sources are read again.
+
     A Parquet file of this machine may be larger than memory: with more than a million rows it is read in batches.
 
     Exit status: 0 where every domain passed, 1 where one did not, 2 for wrong usage.
@@ -59,9 +62,10 @@ def check(
         found = check_uri(promised, target, domains=domains, run_name=run_name, salt=salt)
     else:
         line = target.removesuffix("_dataset")
-        promised = _contract_file(contract) if contract else chosen_line(outside, line, spec).contract
+        chosen = None if contract else chosen_line(outside, line, spec)
+        promised = chosen.contract if chosen else _contract_file(contract)
         domains = _known(domain, promised.domains)
-        rows = _newest_write(outside, line)
+        rows = (chosen and _judged_files(outside, chosen)) or _newest_write(outside, line)
         found = check_table(promised, rows, domains=domains, run_name=run_name, salt=salt)
     if as_json:
         print_json(_as_json(promised, found))
@@ -86,13 +90,19 @@ def examples(
     spec: SpecFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rows of the newest write that break the contract, read from the live table and stored nowhere."""
+    """Rows of the newest write that break the contract, read from the live table and stored nowhere.
+
+    Where a gate judges single files, as of X-rays, they are read again, and a row is what it says of one.
+    """
     from platform_assets.datasets.contract_run import failing_rows
     from platform_assets.datasets.row_hash import row_hashes
 
     outside = outside_systems()
-    contract, frame = chosen_line(outside, line, spec).contract, _newest_write(outside, line).to_pandas()
-    salt = outside.salt
+    chosen, salt = chosen_line(outside, line, spec), outside.salt
+    contract, frame = (
+        chosen.contract,
+        (_judged_files(outside, chosen) or _newest_write(outside, line)).to_pandas(),
+    )
     found = [
         {
             "domain": expectation.domain,
@@ -133,6 +143,21 @@ def _known(asked: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
             f"there is no {', '.join(unknown)} here; choose among {', '.join(known)}", param_hint="--domain"
         )
     return asked or known
+
+
+def _judged_files(outside: "OutsideSystems", line: "Line") -> "pa.Table | None":
+    """What a gate says of all files of a line, those of erased subjects left out; None where its sources are tables."""
+    from platform_assets.datasets.assets import surroundings_of
+    from platform_assets.datasets.ingestion import Gated, raw_sources
+    from platform_assets.datasets.judging import judged_rows
+    from platform_assets.governance.suppression import Suppression
+
+    spec, ingestion = line.spec, line.task.ingestion
+    if not isinstance(ingestion, Gated):
+        return None
+    surroundings = surroundings_of(line.name, ingestion, line.contract, outside)
+    sources = raw_sources(spec, ingestion, surroundings)
+    return judged_rows(spec, ingestion, sources, Suppression.of(outside.ledger, outside.salt)).read()
 
 
 def _newest_write(outside: "OutsideSystems", line: str) -> "pa.Table":

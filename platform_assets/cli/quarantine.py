@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, chosen_line, outside_systems, print_json, whole_file
+from platform_assets.cli.common import (
+    AsJson,
+    LineName,
+    SpecFile,
+    chosen_line,
+    outside_systems,
+    print_json,
+    whole_file,
+)
 from platform_assets.cli.usage import examples
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ def list_files(
     state: Annotated[
         Literal["waiting", "released", "rejected"] | None, typer.Option(help="Only files in this state.")
     ] = None,
+    spec: SpecFile = None,
     as_json: AsJson = False,
 ) -> None:
     """What a line holds back: counts by rule and verdict, and each file's id, state and rules.
@@ -49,7 +58,7 @@ def list_files(
     from platform_assets.datasets.quarantine_cases import read_quarantine
 
     outside = outside_systems()
-    _role(outside, line)
+    _role(outside, line, spec)
     quarantine = read_quarantine(outside.warehouse, outside.ledger, line)
     cases = [case for case in quarantine.cases if state in (None, case.state)]
     if as_json:
@@ -91,6 +100,7 @@ def show(
     thumbnail: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Write its thumbnail there.")
     ] = None,
+    spec: SpecFile = None,
     as_json: AsJson = False,
 ) -> None:
     """One file: what was found, and every decision about it. That you have looked at it is recorded."""
@@ -99,7 +109,7 @@ def show(
     from platform_assets.datasets.quarantine_reading import QuarantineReader
 
     outside = outside_systems()
-    _role(outside, line)
+    _role(outside, line, spec)
     reader = QuarantineReader(outside)
     quarantine = reader.read(line)
     case = quarantine.case(file)
@@ -123,31 +133,31 @@ def show(
 @app.command(
     epilog=examples(f"quarantine release {_LINE} 3f2a91c04b7e --by 'Dr. Lee' --reason 'marker, no text'")
 )
-def release(line: LineName, file: FileName, by: By, reason: Reason) -> None:
+def release(line: LineName, file: FileName, by: By, reason: Reason, spec: SpecFile = None) -> None:
     """Let a file in, in spite of the rules that it is held for: these very bytes, and these rules alone.
 
     PLATFORM_PRINCIPAL__GROUPS must name the group that the line's spec says (`released_by`).
     """
-    _decide(line, file, "release", by, reason)
+    _decide(line, file, "release", by, reason, spec)
 
 
 @app.command(epilog=examples(f"quarantine reject {_LINE} 3f2a91c04b7e --by 'Dr. Lee' --reason 'a hand'"))
-def reject(line: LineName, file: FileName, by: By, reason: Reason) -> None:
+def reject(line: LineName, file: FileName, by: By, reason: Reason, spec: SpecFile = None) -> None:
     """Keep a file out, or take back its release: it is out from the dataset's next materialization on.
 
     PLATFORM_PRINCIPAL__GROUPS must name the group that the line's spec says (`released_by`).
     """
-    _decide(line, file, "reject", by, reason)
+    _decide(line, file, "reject", by, reason, spec)
 
 
-def _decide(line: str, file: str, decision: "Choice", by: str, reason: str) -> None:
+def _decide(line: str, file: str, decision: "Choice", by: str, reason: str, spec: Path | None) -> None:
     from platform_assets.datasets.quarantine import decide
     from platform_assets.datasets.quarantine_assets import quarantine_materialization
     from platform_assets.datasets.quarantine_cases import decidable, read_quarantine
     from platform_assets.lines.runner import open_instance
 
     outside = outside_systems()
-    role, ledger = _role(outside, line), outside.ledger
+    role, ledger = _role(outside, line, spec), outside.ledger
     held = decidable(read_quarantine(outside.warehouse, ledger, line), ledger, file)
     entry = decide(
         ledger,
@@ -163,11 +173,12 @@ def _decide(line: str, file: str, decision: "Choice", by: str, reason: str) -> N
         instance.report_runless_asset_event(quarantine_materialization(outside, line))
     what = "released: it comes in" if decision == "release" else "rejected: it is out"
     print(
-        f"{held.file_id} is {what} from the next materialization on (entry {entry.seq}): platform-assets run {line}"
+        f"{held.file_id} is {what} from the next materialization on (entry {entry.seq}): platform-assets run "
+        f"{f'--spec {spec}' if spec else line}"
     )
 
 
-def _role(outside: "OutsideSystems", name: str) -> str:
+def _role(outside: "OutsideSystems", name: str, spec: Path | None) -> str:
     """The group that decides of a line's files.
 
     Raises:
@@ -176,7 +187,7 @@ def _role(outside: "OutsideSystems", name: str) -> str:
     from platform_assets.datasets.errors import QuarantineError
     from platform_assets.datasets.ingestion import HoldsBack
 
-    line = chosen_line(outside, name, None)
+    line = chosen_line(outside, name, spec)
     ingestion = line.task.ingestion
     if not isinstance(ingestion, HoldsBack):
         raise QuarantineError(f"{name} has no quarantine: its task, {line.task.name}, holds no files back")

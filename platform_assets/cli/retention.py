@@ -33,13 +33,16 @@ def erase(
     from platform_assets.datasets.snapshots import content_hash
     from platform_assets.governance import erasure
     from platform_assets.governance.subjects import Subject
+    from platform_assets.tasks.registry import is_about
 
     whom = Subject.parse(subject)
     outside = outside_systems()
     ledger, salt = outside.ledger, outside.salt
     warehouse, store = outside.warehouse, outside.object_store
     if dry_run:
-        plan = erasure.plan_erasure(whom, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
+        plan = erasure.plan_erasure(
+            whom, ledger=ledger, warehouse=warehouse, store=store, salt=salt, is_about=is_about
+        )
         _show_erasure(plan, {"dry_run": True}, as_json=as_json)
         return
     report = erasure.erase(
@@ -54,6 +57,7 @@ def erase(
         content_hash=content_hash,
         environment=outside.env,
         now=datetime.now(UTC),
+        is_about=is_about,
     )
     shown = {"entry": report.entry.hash, "verdict": report.verdict.hash, "outcome": report.outcome}
     _show_erasure(report.plan, {"dry_run": False, **shown, "left": report.left}, as_json=as_json)

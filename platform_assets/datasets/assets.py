@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -15,7 +15,13 @@ from platform_assets.datasets.batch_judge import judge_rows
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult
 from platform_assets.datasets.data_docs import data_docs_key, data_docs_page
-from platform_assets.datasets.errors import BreakerOpenError, ContractError, DatasetError, UnreadableError
+from platform_assets.datasets.errors import (
+    BreakerOpenError,
+    ContractError,
+    DatasetError,
+    UnfitFilesError,
+    UnreadableError,
+)
 from platform_assets.datasets.ingestion import (
     Gated,
     Ingestion,
@@ -29,6 +35,8 @@ from platform_assets.datasets.judging import (
     check_source_schema,
     domain_verdict,
     judged_again,
+    judged_rows,
+    prepared_rows,
     refusal,
     schema_judged_again,
     schema_result,
@@ -37,6 +45,7 @@ from platform_assets.datasets.promises import column_promises
 from platform_assets.datasets.quarantine import publish_quarantine, releases, releases_hash
 from platform_assets.datasets.quarantine_assets import quarantine_materialization
 from platform_assets.datasets.schema_breaker import (
+    GATE,
     Circumstances,
     SeenSource,
     begin,
@@ -71,6 +80,9 @@ from platform_assets.step import (
 from resources.provenance import code_commit, descends, source_commit
 from resources.row_batches import RowBatches
 from resources.warehouse import Snapshot, Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CODE = code_version(
     "dataset",
@@ -193,8 +205,12 @@ def dataset_asset(
                 resolved = with_overrides(spec, config)
                 _refuse_other_test_rows(spec, resolved)
                 sources = yield from making.admitted_sources(resolved)
-                prepared = making.prepared(resolved, sources)
-                making.held_back(resolved, prepared)
+                try:
+                    prepared = making.prepared(resolved, sources)
+                except UnfitFilesError as unfit:
+                    yield from making.refused(resolved, sources, unfit)
+                    raise
+                making.held_back(resolved, prepared.held_back)
                 staged = making.staged(resolved, prepared.rows)
                 report = yield from making.audited(staged, prepared.judged)
             except DatasetError:
@@ -329,18 +345,34 @@ class DatasetMaking:
 
     def prepared(self, spec: DatasetSpec, sources: Sequence[RawSource]) -> PreparedRows:
         """The rows of these sources, less those of subjects that were erased."""
-        namespace = self.ingestion.subject(spec).namespace
-        return self.ingestion.prepare(
-            spec, sources, is_erased=lambda ids: self.erasures.covers_each(namespace, ids)
-        )
+        return prepared_rows(spec, self.ingestion, sources, self.erasures)
 
-    def held_back(self, spec: DatasetSpec, prepared: PreparedRows) -> None:
+    def refused(
+        self, spec: DatasetSpec, sources: Sequence[RawSource], unfit: UnfitFilesError
+    ) -> Iterator[dg.AssetCheckResult]:
+        """What there is to say of files that make no dataset: what is held, and what the contract says of them all.
+
+        Raises:
+            BreakerOpenError: So many fail that the sources have changed shape; the breaker is open now.
+        """
+        self.held_back(spec, unfit.held_back)
+        report = judge_rows(self.contract, unfit.judged, run_name=self.run_name, salt=self.salt)
+        of_sources = sources_hash(each.source for each in sources)
+        docs = self._data_docs(report, of_sources)
+        for domain in report.domains:
+            self._record(f"{self.name}@{of_sources}", domain, report.ge_run_id)
+            yield self._check(domain, report.ge_run_id, **docs)
+        refusal = self._refused([domain for domain in report.domains if domain.outcome != "pass"])
+        if isinstance(refusal, BreakerOpenError):
+            raise refusal from unfit
+
+    def held_back(self, spec: DatasetSpec, rows: "pa.Table | None") -> None:
         """Publishes what was set aside, before anything that was not: an entry may be early, and is never missing."""
-        if prepared.held_back is None:
+        if rows is None:
             return
         subject = self.ingestion.subject(spec)
         publish_quarantine(
-            prepared.held_back,
+            rows,
             line=self.line,
             subject_column=subject.name,
             subject_namespace=subject.namespace,
@@ -407,7 +439,7 @@ class DatasetMaking:
             self.ingestion.domains
         ):
             return ContractError(reason)
-        state = trip(self.ledger, self.name, reason, self.circumstances, via="violation")
+        state = trip(self.ledger, self.name, reason, self.circumstances, via=GATE)
         return BreakerOpenError(f"{reason}\n  {way_out(state)}")
 
     def judged_alone(self, spec: DatasetSpec, checks: Collection[str]) -> Iterator[Any]:
@@ -442,16 +474,12 @@ class DatasetMaking:
         self, spec: DatasetSpec, dataset: DatasetVersion, domains: Collection[str]
     ) -> Iterator[dg.AssetCheckResult]:
         """Domains about what a gate looks at, of which the published rows hold only what it let in."""
-        prepared = self.prepared(spec, self._raw(spec))
-        report = judge_rows(
-            self.contract,
-            prepared.judged or prepared.rows,
-            run_name=self.run_name,
-            domains=domains,
-            salt=self.salt,
-        )
-        subject, spoken_of = self._sources_as_they_are(dataset, prepared.source_hash)
-        docs = self._data_docs(report, prepared.source_hash)
+        sources = self._raw(spec)
+        rows = judged_rows(spec, self.ingestion, sources, self.erasures)
+        report = judge_rows(self.contract, rows, run_name=self.run_name, domains=domains, salt=self.salt)
+        source_hash = sources_hash(each.source for each in sources)
+        subject, spoken_of = self._sources_as_they_are(dataset, source_hash)
+        docs = self._data_docs(report, source_hash)
         for domain in report.domains:
             self._record(subject, domain, report.ge_run_id, alone=True)
             yield self._check(domain, report.ge_run_id, judged=spoken_of, **docs)

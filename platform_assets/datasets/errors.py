@@ -4,6 +4,7 @@ DatasetError
 ├── WrongRowsError         some rows of a source hold what a column must not
 ├── UnreadableError        a source is there, and nobody can tell its shape
 │   └── NoTableError       it is not what its ending says, or its rows make no table
+├── UnfitFilesError        sources were read, and what passed their gate makes no dataset
 ├── ContractError          a contract cannot be read, or a dataset breaks it
 ├── BreakerError           a schema breaker is asked for what it cannot do
 │   └── BreakerOpenError   it is open: nothing is built on its dataset
@@ -11,7 +12,14 @@ DatasetError
     └── QuarantineDeniedError  not by this principal
 """
 
+from typing import TYPE_CHECKING
+
 from resources.errors import PlatformError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from resources.row_batches import RowBatches
 
 
 class DatasetError(PlatformError):
@@ -42,6 +50,21 @@ class UnreadableError(DatasetError):
 
 class NoTableError(UnreadableError):
     """A source is not what its ending says, or its rows make no table; the message names the first such row."""
+
+
+class UnfitFilesError(DatasetError):
+    """Sources were read, and what passed their gate makes no dataset. What is to be said of the files comes with it."""
+
+    def __init__(self, reason: str, *, judged: "RowBatches", held_back: "pa.Table") -> None:
+        """The reason.
+
+        Args:
+            reason: Why there is no dataset.
+            judged: As `PreparedRows.judged`.
+            held_back: As `PreparedRows.held_back`.
+        """
+        self.judged, self.held_back = judged, held_back
+        super().__init__(reason)
 
 
 class ContractError(DatasetError):

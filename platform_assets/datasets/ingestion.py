@@ -14,6 +14,7 @@ from platform_assets.datasets.batches import MOST_BATCH_ROWS
 from platform_assets.datasets.large_files import LargeRows, LargeSource, large_source, read_large
 from platform_assets.datasets.sources import Hashed, Source, open_source, read_frame, sources_hash
 from platform_assets.datasets.spec import DatasetSpec
+from platform_assets.governance.subjects import Subject
 from resources.object_store import ObjectStore
 from resources.row_batches import RowBatches
 
@@ -214,6 +215,19 @@ class HoldsBack(Protocol[S_contra]):
 
     def released_by(self, spec: S_contra) -> str:
         """The group of those who may let a file in all the same."""
+        ...
+
+
+@runtime_checkable
+class TellsWhose(Protocol):
+    """An `Ingestion` whose sources may lie in the platform's store as files that name their subject in a way of their own."""
+
+    def is_about(self, subject: Subject, content: bytes) -> bool:
+        """Whether a file with these bytes is about a subject.
+
+        Raises:
+            DatasetError: it is of a kind that cannot be read here, so nobody knows.
+        """
         ...
 
 

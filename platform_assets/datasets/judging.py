@@ -2,21 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from platform_assets.datasets.batch_judge import judge_rows
 from platform_assets.datasets.contract import SCHEMA_DOMAIN, Contract
 from platform_assets.datasets.contract_run import ContractReport, DomainResult, domain_result
-from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.ingestion import RawSource
+from platform_assets.datasets.errors import DatasetError, UnfitFilesError
+from platform_assets.datasets.ingestion import Ingestion, PreparedRows, RawSource
 from platform_assets.datasets.large_files import LargeRows
 from platform_assets.datasets.raw_schema import RawReport, check_raw, check_raw_batches
 from platform_assets.datasets.remains import remains_of
 from platform_assets.datasets.schema_breaker import SeenSource
 from platform_assets.datasets.sources import sources_hash
+from platform_assets.datasets.spec import DatasetSpec
+from platform_assets.governance.suppression import Suppression
 from platform_assets.governance.verdict import Verdict
 from platform_assets.references import DatasetVersion, TableSnapshot
 from resources.provenance import code_commit
+from resources.row_batches import RowBatches
 from resources.warehouse import Warehouse
 
 ALONE: Final = "alone"
@@ -74,6 +77,33 @@ def judged_again(
         )
     rows = warehouse.batches(left.table, left.snapshot_id)
     return judge_rows(contract, rows, run_name=run_name, domains=domains, salt=salt), left
+
+
+def prepared_rows(
+    spec: DatasetSpec, ingestion: Ingestion[Any], sources: Sequence[RawSource], erasures: Suppression
+) -> PreparedRows:
+    """The rows of these sources, less those of subjects that were erased.
+
+    Raises:
+        DatasetError: as `Ingestion.prepare`.
+    """
+    namespace = ingestion.subject(spec).namespace
+    return ingestion.prepare(spec, sources, is_erased=lambda ids: erasures.covers_each(namespace, ids))
+
+
+def judged_rows(
+    spec: DatasetSpec, ingestion: Ingestion[Any], sources: Sequence[RawSource], erasures: Suppression
+) -> RowBatches:
+    """What a contract is about, of sources that were read again; also where they make no dataset.
+
+    Raises:
+        DatasetError: as `Ingestion.prepare`.
+    """
+    try:
+        prepared = prepared_rows(spec, ingestion, sources, erasures)
+    except UnfitFilesError as problem:
+        return problem.judged
+    return prepared.judged or prepared.rows
 
 
 def schema_judged_again(

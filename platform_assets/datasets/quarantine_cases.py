@@ -181,8 +181,13 @@ def thumbnails(warehouse: Warehouse, snapshot: Snapshot) -> Iterator[tuple[str, 
 
 
 def _case(line: str, rows: Sequence[Mapping[str, Any]], decision: Decision | None) -> Case:
-    """One case of the rows of equal files, which may break other rules at other places."""
+    """One case of the rows of equal files, which may break other rules at other places.
+
+    Where one of them could come in, it is what a person decides on: a copy that is refused for being one takes it from
+    nobody.
+    """
     first = rows[0]
+    doubted = [row for row in rows if row["verdict"] != "reject"]
     findings = {
         Finding(each["rule"], each["verdict"], tuple(each["tags"]), each["count"])
         for row in rows
@@ -192,8 +197,8 @@ def _case(line: str, rows: Sequence[Mapping[str, Any]], decision: Decision | Non
         held=Held(
             line=line,
             file_id=first["file_id"],
-            verdict="reject" if any(row["verdict"] == "reject" for row in rows) else "quarantine",
-            rules=tuple(sorted({rule for row in rows for rule in row["rules"]})),
+            verdict="quarantine" if doubted else "reject",
+            rules=tuple(sorted({rule for row in doubted or rows for rule in row["rules"]})),
         ),
         name=first["name"],
         sources=tuple(sorted({row["source"] for row in rows})),

@@ -22,6 +22,8 @@ from platform_assets.datasets.raw_schema import RawReport, SchemaChange, differe
 from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, Writer, fingerprint_of
 
 BREAKER, SCHEMA_CHANGE = "breaker", "schema_change"
+GATE = "gate"
+"""Through this it opens where too many of a source's files fail; no other shape of the table answers that."""
 State = Literal["closed", "open", "half-open"]
 
 
@@ -49,6 +51,8 @@ class BreakerState:
     """Who brought it into this state."""
     since: datetime | None
     """None where it has been closed from the beginning."""
+    via: str = ""
+    """What brought it there: `GATE` where the files themselves did."""
 
     def __str__(self) -> str:
         since = f" since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
@@ -235,7 +239,7 @@ def _state_of(dataset: str, entry: Entry | None) -> BreakerState:
     if entry is None:
         return BreakerState(dataset, "closed", "no source has ever broken its contract", "", None)
     body = entry.body
-    return BreakerState(dataset, body["state"], body["reason"], body["by"], entry.time)
+    return BreakerState(dataset, body["state"], body["reason"], body["by"], entry.time, body["via"])
 
 
 def _changed_by_commit(opened: Mapping[str, Any], now: Circumstances) -> bool:
@@ -243,6 +247,7 @@ def _changed_by_commit(opened: Mapping[str, Any], now: Circumstances) -> bool:
     committed = now.contract_commit.isalnum() and now.contract_commit != "unversioned"
     return (
         committed
+        and opened["via"] != GATE
         and now.contract_hash != opened["contract_hash"]
         # Taking back an edit, or checking out what was there before, is no commit either.
         and now.contract_commit != (before := opened["contract_commit"].removesuffix("+dirty"))
@@ -254,6 +259,12 @@ def way_out(found: BreakerState) -> str:
     """What a person can do about it."""
     if found.state == "half-open":
         return f"materialize {found.dataset}: that is its one trial"
+    if found.via == GATE:
+        return (
+            "repair the source, or change what the contract asks of its files, and run: "
+            f"platform-assets breaker close {found.dataset} --by NAME --reason TEXT\n"
+            "  then materialize the dataset again"
+        )
     return (
         f"repair the source and run: platform-assets breaker close {found.dataset} --by NAME --reason TEXT\n"
         "  or commit a change of the contract's `raw` section; then materialize the dataset again"

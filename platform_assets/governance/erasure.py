@@ -22,7 +22,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
-from platform_assets.governance.erasure_search import HeldRows, Search, others, rows_of_others, search
+from platform_assets.governance.erasure_search import (
+    HeldRows,
+    IsAbout,
+    Search,
+    about_nobody,
+    others,
+    rows_of_others,
+    search,
+)
 from platform_assets.governance.errors import ErasureError
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import ERASURE, RELEASE, Release, data_of, removed_by
@@ -93,7 +101,13 @@ class ErasureReport:
 
 
 def plan_erasure(
-    subject: Subject, *, ledger: Ledger, warehouse: Warehouse, store: ObjectStore, salt: bytes
+    subject: Subject,
+    *,
+    ledger: Ledger,
+    warehouse: Warehouse,
+    store: ObjectStore,
+    salt: bytes,
+    is_about: IsAbout = about_nobody,
 ) -> ErasurePlan:
     """What erasing a subject would concern; nothing is touched.
 
@@ -103,6 +117,7 @@ def plan_erasure(
         warehouse: Searched in every version of the subject's namespace, of every table.
         store: Searched in every object.
         salt: Of the hash by which the ledger knows subjects.
+        is_about: Tells of objects that are no tables; see `search`.
 
     Raises:
         ErasureError: Nothing holds the subject and it was never erased, nothing says that it holds rows of its
@@ -110,10 +125,10 @@ def plan_erasure(
         SubjectError: A subject column can hold no ids, or is missing.
         ResourceError: Something cannot be read, so nobody knows what it holds.
     """
-    found = search(subject, warehouse, store, salt)
+    found = search(subject, warehouse, store, salt, is_about=is_about)
     plan = _planned(subject, found, ledger=ledger, warehouse=warehouse, salt=salt)
     # Who was erased before may have been in what is all gone by now.
-    if subject.namespace not in found.namespaces and not plan.earlier:
+    if subject.namespace not in found.namespaces and not (plan.earlier or found.mentions):
         known = ", ".join(sorted(found.namespaces)) or "none at all"
         raise ErasureError(
             f"no table and no object says which of its columns names a {subject.namespace}; the namespaces that are "
@@ -140,6 +155,7 @@ def erase(
     content_hash: "Callable[[pa.Table], str]",
     environment: str,
     now: datetime,
+    is_about: IsAbout = about_nobody,
 ) -> ErasureReport:
     """Take every row of a subject out of everything that is stored. Repeatable.
 
@@ -155,6 +171,7 @@ def erase(
         content_hash: The identity of a table's rows.
         environment: Whose objects `store` shows, for the record: objects lie by environment.
         now: The current time, with its time zone.
+        is_about: Tells of objects that are no tables; see `search`.
 
     Raises:
         ErasureError: Nothing holds the subject and it was never erased, or something that holds it is
@@ -164,7 +181,9 @@ def erase(
     """
     if not (by.strip() and reason.strip()):
         raise ErasureError("an erasure names who asks for it, and why")
-    plan = plan_erasure(subject, ledger=ledger, warehouse=warehouse, store=store, salt=salt)
+    plan = plan_erasure(
+        subject, ledger=ledger, warehouse=warehouse, store=store, salt=salt, is_about=is_about
+    )
     if plan.search.held:
         raise ErasureError(
             f"the subject cannot be erased: {', '.join(plan.search.held)} is under legal hold; nothing was touched. "
@@ -172,12 +191,13 @@ def erase(
         )
     erasing = _Erasing(subject, by, reason, ledger, warehouse, store, locks, salt, content_hash, now)
     entry = erasing.carried_out(plan)
-    again = search(subject, warehouse, store, salt)
+    again = search(subject, warehouse, store, salt, is_about=is_about)
     if again.found and not again.held:
         # Written after the first search and before the entry; nothing is, after the entry.
         late = _planned(subject, again, ledger=ledger, warehouse=warehouse, salt=salt)
         entry = erasing.carried_out(late)
-        plan, again = plan.with_late(late), search(subject, warehouse, store, salt)
+        plan = plan.with_late(late)
+        again = search(subject, warehouse, store, salt, is_about=is_about)
     return _verified(plan, entry, again, environment, ledger)
 
 

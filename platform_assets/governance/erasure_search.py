@@ -22,6 +22,15 @@ _TELLING_LENGTH = 16
 """Shorter ids may occur in bytes, or in columns of another meaning, that have nothing to do with them."""
 
 
+IsAbout = Callable[[Subject, bytes], bool]
+"""Whether an object with these bytes is about a subject."""
+
+
+def about_nobody(subject: Subject, content: bytes) -> bool:  # noqa: ARG001 - an `IsAbout`
+    """False: no object names its subject in a way of its own."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class HeldRows:
     """A table version or an object that holds rows of the subject."""
@@ -83,7 +92,7 @@ class Search:
     """That tables and objects say they hold rows of."""
     found: tuple[HeldRows, ...]
     mentions: tuple[str, ...]
-    """Objects that are no tables and hold the id: a person must look at them."""
+    """Objects that are no tables, and hold the id or are about the subject: a person must look at them."""
     held: tuple[str, ...]
     """Tables and objects among them that are under legal hold."""
     versions_searched: int
@@ -111,7 +120,14 @@ class Search:
         return [{"key": each.name, "rows": each.rows} for each in self.found if each.version is None]
 
 
-def search(subject: Subject, warehouse: Warehouse, store: ObjectStore, salt: bytes) -> Search:
+def search(
+    subject: Subject,
+    warehouse: Warehouse,
+    store: ObjectStore,
+    salt: bytes,
+    *,
+    is_about: IsAbout = about_nobody,
+) -> Search:
     """What holds a subject. Rows of other namespaces are not looked at.
 
     Each version of a table, and each object that is one, says of whom it holds rows. Those of earlier
@@ -123,6 +139,7 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore, salt: byt
         warehouse: Searched in every version of the namespace, of every table.
         store: Searched in every object.
         salt: Of the hash by which tables may name a subject.
+        is_about: Tells of objects that are no tables, and name their subject in a way of their own.
 
     Raises:
         ErasureError: An object that says that it holds rows of this namespace lacks the column.
@@ -147,7 +164,9 @@ def search(subject: Subject, warehouse: Warehouse, store: ObjectStore, salt: byt
                 told_by_object = subject_of(content)
                 namespaces |= {told_by_object.namespace} if told_by_object else set()
                 found += _rows_in(key, content, told_by_object, places, written)
-        elif any(len(text) >= _TELLING_LENGTH and text.encode() in content for text in written):
+        elif is_about(subject, content) or any(
+            len(text) >= _TELLING_LENGTH and text.encode() in content for text in written
+        ):
             mentions.append(key)
     in_tables = {each.name for each in found if each.version}
     in_objects = {each.name for each in found if each.version is None} | {*mentions}

@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 import platform_assets.tasks
+from platform_assets.datasets.ingestion import TellsWhose
+from platform_assets.governance.subjects import Subject
 from platform_assets.manifest import Manifest, bound, read_yaml
 from platform_assets.models.errors import InstanceError
 from platform_assets.models.scorer import Scorer
@@ -77,6 +79,17 @@ def find_drafter(name: str) -> Drafter:
             f"lines of {name} cannot be drafted; write the spec by hand, as those that ship are"
         )
     return drafter
+
+
+def is_about(subject: Subject, content: bytes) -> bool:
+    """Whether a file is about a subject, as some task's files tell.
+
+    Raises:
+        TaskError: a task cannot be imported, so nobody knows.
+        DatasetError: the file is of a kind that cannot be read here.
+    """
+    ingestions = (find_task(name).ingestion for name in known_tasks())
+    return any(each.is_about(subject, content) for each in ingestions if isinstance(each, TellsWhose))
 
 
 def load_scorer(model: ModelVersion, folder: Path) -> Scorer:

@@ -84,15 +84,22 @@ def test_a_file_that_breaks_another_rule_waits_again(outside: OutsideSystems) ->
 
 
 def test_equal_files_are_one_case(outside: OutsideSystems) -> None:
-    """It is held for all that they break, as strictly as the worst of them."""
+    """It is held for all that they break; a copy that is refused for being one leaves the first to a person."""
     publish(
         outside,
         held_file("a", "shape.wrong"),
+        held_file("a", "size.small", source="again"),
         held_file("a", "twice.there", verdict="reject", source="archive"),
+        held_file("b", "file.unreadable", verdict="reject"),
+        held_file("b", "twice.there", verdict="reject", source="archive"),
     )
-    [case] = read(outside).cases
-    assert case.held == held("a", "shape.wrong", "twice.there", verdict="reject")
-    assert case.sources == ("archive", "folder")
+    waiting, refused = read(outside).cases
+    assert waiting.held == held("a", "shape.wrong", "size.small")
+    assert waiting.sources == ("again", "archive", "folder")
+    assert {each.rule for each in waiting.findings} == {"shape.wrong", "size.small", "twice.there"}
+    assert refused.held == held("b", "file.unreadable", "twice.there", verdict="reject")
+    decided(outside.ledger, waiting.held)
+    assert read(outside).case("a").state == "released"
 
 
 def test_a_file_goes_by_name_id_or_six_digits(outside: OutsideSystems) -> None:

@@ -14,6 +14,7 @@ from platform_assets.datasets.contract import load_contract
 from platform_assets.datasets.errors import BreakerError, BreakerOpenError
 from platform_assets.datasets.raw_schema import check_raw
 from platform_assets.datasets.schema_breaker import (
+    GATE,
     Circumstances,
     SeenSource,
     begin,
@@ -23,6 +24,7 @@ from platform_assets.datasets.schema_breaker import (
     require_closed,
     settle,
     trip,
+    way_out,
 )
 from platform_assets.datasets.schema_changes import schema_changes, schema_changes_table
 from platform_assets.ledger.ledger import Ledger
@@ -310,3 +312,17 @@ def test_a_source_that_nobody_can_read_opens_it(ledger: Ledger) -> None:
     assert opened.state == "open"
     with pytest.raises(BreakerOpenError, match="cannot be read as csv"):
         require_closed(ledger, DATASET)
+
+
+def test_where_files_have_opened_it_no_commit_of_columns_lets_anybody_try(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """Of too many files that fail: a person says that they are mended, and the error does not advise anything else."""
+    state = trip(ledger, DATASET, "half of the files name somebody", NOW, via=GATE)
+    assert "`raw`" not in way_out(state)
+    changed = replace(NOW, contract_hash="rules-2", contract_commit="decade", dagster_run_id="run-2")
+    with pytest.raises(BreakerOpenError, match="breaker close patients_dataset"):
+        begin(ledger, DATASET, changed)
+    half_open(ledger, DATASET, by="ada", reason="mended")
+    materialize(ledger, tmp_path, patients(), changed)
+    require_closed(ledger, DATASET)

@@ -44,11 +44,17 @@ class HeldFile:
 
     @classmethod
     def of(cls, file: SourceFile, report: FileReport, name_hash: str) -> Self:
-        """The file of a report that is no pass."""
+        """The file of a report that is no pass.
+
+        Without a patient or an image it can be no row, whoever would let it in: a release would only hide it.
+        """
+        can_be_row = report.patient is not None and report.levels is not None
         return cls(
             file_id=report.sha256 or f"{NO_BYTES}{name_hash}",
-            name=file.name if report.is_nameable and report.patient is not None else None,
-            verdict="reject" if report.verdict == "reject" else "quarantine",
+            name=file.name
+            if report.is_nameable and report.patient is not None and _is_text(file.name)
+            else None,
+            verdict="reject" if report.verdict == "reject" or not can_be_row else "quarantine",
             findings=report.findings,
             size_bytes=file.size_bytes,
         )
@@ -90,6 +96,15 @@ def thumbnail(image: "NDArray[np.uint16]", *, side_px: int) -> bytes:
     return buffer.getvalue()
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: one whose bytes are in another encoding cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _row(
     held: HeldFile,
     source: str,
@@ -99,7 +114,8 @@ def _row(
     image: bytes | None,
 ) -> dict[str, Any]:
     picture = None
-    if image is not None and rows and columns:
+    # Of nobody's files nothing is kept that an erasure would have to find.
+    if patient is not None and image is not None and rows and columns:
         picture = thumbnail(
             np.frombuffer(image, "<u2").reshape(rows, columns),
             side_px=_BLURRED_PX if _NAMING.intersection(held.rules) else _SIDE_PX,

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from platform_assets.datasets.errors import DatasetError, UnfitFilesError
 from platform_assets.datasets.ingestion import (
     PreparedRows,
     RawSource,
@@ -21,11 +22,23 @@ from platform_assets.datasets.ingestion import (
 )
 from platform_assets.datasets.sources import sources_hash
 from platform_assets.fingerprint import code_version
+from platform_assets.governance.subjects import Subject
 from platform_assets.ledger.ledger import fingerprint_of
 from platform_assets.processors import available_cpus
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
-from platform_assets.tasks.image_classification.dicom.extra import require_imaging
-from platform_assets.tasks.image_classification.dicom.gate import check_files
+from platform_assets.tasks.image_classification.dicom.extra import (
+    quiet_pydicom,
+    require_imaging,
+)
+from platform_assets.tasks.image_classification.dicom.files import FileProblemError
+from platform_assets.tasks.image_classification.dicom.gate import (
+    GateReport,
+    check_files,
+    marked_across,
+)
+from platform_assets.tasks.image_classification.dicom.identity import PATIENT_ID
+from platform_assets.tasks.image_classification.dicom.limits import Limits
+from platform_assets.tasks.image_classification.dicom.reading import is_dicom, read_header
 from platform_assets.tasks.image_classification.dicom.rules import load_rules
 from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS
 from platform_assets.tasks.image_classification.judged_files import (
@@ -35,10 +48,12 @@ from platform_assets.tasks.image_classification.judged_files import (
     raw_images,
 )
 from platform_assets.tasks.image_classification.kept import Kept, KeptSpool, keeping
+from platform_assets.tasks.image_classification.labels import Labels
 from platform_assets.tasks.image_classification.sources import (
     ImageSource,
+    OpenSource,
+    name_of,
     open_source,
-    refuse_phantoms_of_one_draw,
 )
 from resources.row_batches import RowBatches
 
@@ -63,10 +78,11 @@ class ImageIngestion:
             "image dataset",
             *(
                 f"{_FOLDER}.{name}"
-                for name in ("ingestion", "judged_files", "kept", "labels", "sources", "held_back", "dicom")
+                for name in (
+                    *("ingestion", "judged_files", "kept", "labels", "sources", "held_back", "dicom"),
+                    "image_form",
+                )
             ),
-            # Images are stored reduced: by what answers reduce them by, too.
-            f"{_FOLDER}.image_form",
             "platform_assets.datasets.splits",
         )
 
@@ -82,6 +98,17 @@ class ImageIngestion:
     def subject(self, spec: ImageDatasetSpec) -> SubjectColumn:  # noqa: ARG002 - the same for every line
         """See `Ingestion.subject`."""
         return SUBJECT
+
+    def is_about(self, subject: Subject, content: bytes) -> bool:
+        """See `TellsWhose.is_about`: a DICOM file, by its patient's id; one that cannot be read, by these letters in it."""
+        if subject.namespace != SUBJECT.namespace or not is_dicom(content):
+            return False
+        require_imaging()
+        with quiet_pydicom():
+            try:
+                return read_header(content, Limits()).spelt(PATIENT_ID) == subject.id.strip()
+            except FileProblemError:
+                return subject.id.encode() in content
 
     def gate_hash(self, surroundings: Surroundings) -> str:
         """See `Gated.gate_hash`."""
@@ -105,40 +132,36 @@ class ImageIngestion:
             DatasetError: a source is not there or not to be trusted, its labels are none, or pydicom is missing.
         """
         require_imaging()
-        refuse_phantoms_of_one_draw(uri for uri, _ in sources_of(spec))
+        _refuse_one_name([uri for uri, _ in sources_of(spec)])
         rules = load_rules(surroundings.contract)
-        near = rules.image.near_duplicate
         keep = keeping(
             spec.split,
             cut_test=spec.val_data_uri is None,
             side_px=spec.stored_side_px,
             salt=surroundings.salt,
         )
-        found: list[RawSource] = []
+        found: list[tuple[OpenSource, str, Labels, RowBatches]] = []
+        reports: list[GateReport] = []
         for uri, role in sources_of(spec):
             with open_source(uri, rules, surroundings, labels=spec.labels) as source:
                 # First of all: what is wrong with them is told before hours of images.
                 labels, spool = source.labels(), KeptSpool()
-                report = check_files(
-                    source.files,
-                    rules,
-                    salt=surroundings.salt,
-                    workers=available_cpus(),
-                    keep=keep,
-                    take=_telling(spool.take, len(source.files.files)),
-                )
-                found.append(
-                    raw_images(
-                        source,
-                        role,
-                        report,
-                        labels,
-                        spool.rows(),
-                        surroundings,
-                        near_bits=near.most_bits if near else None,
+                _tell_of(labels, source)
+                reports.append(
+                    check_files(
+                        source.files,
+                        rules,
+                        salt=surroundings.salt,
+                        workers=available_cpus(),
+                        keep=keep,
+                        take=_telling(spool.take, len(source.files.files)),
                     )
                 )
-        return found
+                found.append((source, role, labels, spool.rows()))
+        return [
+            raw_images(source, role, report, labels, kept, surroundings)
+            for (source, role, labels, kept), report in zip(found, marked_across(reports, rules), strict=True)
+        ]
 
     def prepare(
         self,
@@ -147,17 +170,24 @@ class ImageIngestion:
         *,
         is_erased: Callable[[Sequence[str]], Sequence[bool]],
     ) -> PreparedRows:
-        """See `Ingestion.prepare`; what the gate holds back, has no label, patient or image, or came earlier stays out.
+        """See `Ingestion.prepare`; what the gate holds back, has no label, patient or image, or was in an earlier source stays out.
 
         Raises:
-            DatasetError: the test source shares patients with the training sources, or a split has no image.
+            UnfitFilesError: the test source shares patients with the training sources, or a split has no image.
+            DatasetError: no file is of a site that the spec names.
         """
         files = JudgedFiles.of([each for each in sources if isinstance(each, RawImages)], spec)
         gone = np.array(is_erased([each or "" for each in files.patients]), dtype=np.bool_)
         left_out = files.left_out()
         kept = ~gone & ~np.logical_or.reduce(list(left_out.values()))
-        files.refuse_shared_patients(kept, spec.val_data_uri)
-        splits = files.splits(kept, spec)
+        held_back = files.held_back(~gone)
+        try:
+            files.refuse_shared_patients(kept, spec.val_data_uri)
+            splits = files.splits(kept, spec)
+        except DatasetError as problem:
+            # What was held must be seen all the same, or nobody could let anything in.
+            judged = RowBatches.of(files.judged(kept, files.drawn).filter(~gone))
+            raise UnfitFilesError(str(problem), judged=judged, held_back=held_back) from None
         return PreparedRows(
             rows=files.rows(kept, splits),
             first_sources=files.first_sources,
@@ -166,8 +196,41 @@ class ImageIngestion:
             erased=int(gone.sum()),
             left_out={reason: int((mask & ~gone).sum()) for reason, mask in left_out.items()},
             judged=RowBatches.of(files.judged(kept, splits).filter(~gone)),
-            held_back=files.held_back(~gone),
+            held_back=held_back,
         )
+
+
+def _refuse_one_name(uris: Sequence[str]) -> None:
+    """Rows are told apart by their source's name: what is of the line's own, and what another source costs."""
+    first: dict[str, str] = {}
+    for uri in uris:
+        if (name := name_of(uri)) in first:
+            raise DatasetError(
+                f"{uri}: is called {name}, as {first[name]} is, so their rows cannot be told apart; rename one of them, or ask "
+                "one phantom for more files"
+            )
+        first[name] = uri
+
+
+def _tell_of(labels: Labels, source: OpenSource) -> None:
+    """Tell what of the labels is about nothing; hours before the gate would.
+
+    Raises:
+        DatasetError: it is all of them.
+    """
+    if labels.ignored:
+        log.info("%s: %d columns of the labels are not read", source.name, len(labels.ignored))
+    if labels.key != "file":
+        return
+    found = labels.rows_of([file.name for file in source.files.files])
+    strangers = labels.rows.num_rows - len({row for row in found if row is not None})
+    if strangers == labels.rows.num_rows:
+        raise DatasetError(
+            f"{source.uri}: none of the {strangers} rows of its labels names one of its {len(found)} files; column file holds "
+            "the path of each within the source, e.g. 2026/0001.dcm"
+        )
+    if strangers:
+        log.warning("%s: %d rows of the labels name no file", source.name, strangers)
 
 
 def _telling(take: Callable[[int, Kept | None], None], files: int) -> Callable[[int, Any], None]:

@@ -20,6 +20,7 @@ Columns of the dataset, in this order:
 | image | binary | uint16, little endian, row by row, 0 to 2^bits − 1; light is high |
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -33,7 +34,6 @@ from platform_assets.datasets.splits import left_over
 from platform_assets.reading.frames import to_frame
 from platform_assets.tasks.image_classification.dataset_spec import ImageDatasetSpec
 from platform_assets.tasks.image_classification.dicom.gate import GateReport, instance_hash
-from platform_assets.tasks.image_classification.dicom.likeness import near_pairs
 from platform_assets.tasks.image_classification.held_back import HeldFile, held_back_rows
 from platform_assets.tasks.image_classification.labels import ADJUDICATED, LABEL, Labels
 from platform_assets.tasks.image_classification.sources import OpenSource
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUBJECT: Final = SubjectColumn("patient", "patient")
-NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN, ALIKE = (
+NO_FILE, NO_LABEL, NO_PATIENT, NO_IMAGE, KNOWN, ELSEWHERE = (
     "held_back_by_the_gate",
     "without_label",
     "without_patient",
     "without_image",
     "known_from_an_earlier_source",
-    "like_another_patients_in_an_earlier_source",
+    "patient_in_another_split",
 )
 _STORED: Final = ("stored_rows", "stored_columns", "image")
 _NAMES: Final[Mapping[str, str]] = {
@@ -73,8 +73,6 @@ class RawImages(RawSource):
     released: "NDArray[np.bool_]"
     kept: RowBatches
     """A row a file, as `kept_schema` has it."""
-    near_bits: int | None
-    """In how many bits perceptual hashes may differ of images that look the same; None where the contract does not ask."""
 
 
 def raw_images(
@@ -84,8 +82,6 @@ def raw_images(
     labels: Labels,
     kept: RowBatches,
     surroundings: Surroundings,
-    *,
-    near_bits: int | None,
 ) -> RawImages:
     """A source after its gate.
 
@@ -96,7 +92,6 @@ def raw_images(
         labels: What is said of the files.
         kept: What it has kept of the files.
         surroundings: The salt that it hashed with, and what persons have let in.
-        near_bits: See `RawImages`.
     """
     files = _files(report, labels, kept, surroundings.salt)
     held = [
@@ -122,7 +117,6 @@ def raw_images(
         tuple(None if let_in else each for each, let_in in zip(held, released, strict=True)),
         released,
         kept,
-        near_bits,
     )
 
 
@@ -134,7 +128,7 @@ def _files(report: GateReport, labels: Labels, kept: RowBatches, salt: bytes) ->
         by_hash = {instance_hash(uid, salt): row for uid, row in labels.row_of.items()}
         found = [by_hash.get(each.instance or "") for each in report.reports]
     else:
-        found = [labels.row_of.get(name) for name in names]
+        found = _of_copies(report, labels, labels.rows_of(names))
     files = report.to_table(salt)
     of_files = labels.rows.take(pa.array(found, pa.int64()))
     for name in of_files.column_names:
@@ -143,6 +137,26 @@ def _files(report: GateReport, labels: Labels, kept: RowBatches, salt: bytes) ->
     for name in drawn.column_names:
         files = files.append_column(name, drawn[name])
     return files
+
+
+def _of_copies(report: GateReport, labels: Labels, found: "list[int | None]") -> "list[int | None]":
+    """The same, where equal files have one label, whichever of them it is about; none where they have several.
+
+    The gate lets the first of them pass, and the table may name another.
+    """
+    rows: dict[str, set[int]] = defaultdict(set)
+    for each, row in zip(report.reports, found, strict=True):
+        if each.sha256 is not None and row is not None:
+            rows[each.sha256].add(row)
+    said = list(zip(labels.rows[LABEL].to_pylist(), labels.rows[ADJUDICATED].to_pylist(), strict=True))
+    agreed = {
+        sha256: min(of_one) if len({said[row] for row in of_one}) == 1 else None
+        for sha256, of_one in rows.items()
+    }
+    return [
+        row if each.sha256 is None else agreed.get(each.sha256)
+        for each, row in zip(report.reports, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +183,13 @@ class JudgedFiles:
         table = pa.concat_tables(tables)
         drawn = np.array(table["split"].to_pylist(), dtype=object)
         if spec.split.test_sites:
-            patients = np.array(table["patient"].to_pylist(), dtype=object)
-            at_site = np.isin(np.array(table["site"].to_pylist(), dtype=object), spec.split.test_sites)
-            drawn[np.isin(patients, list(set(patients[at_site]) - {None})) | at_site] = "test"
+            _refuse_unknown_sites(table, spec.split.test_sites)
+            patients, sites = table["patient"].to_pylist(), table["site"].to_pylist()
+            at_site = [each in spec.split.test_sites for each in sites]
+            moved = {patient for patient, is_there in zip(patients, at_site, strict=True) if is_there}
+            moved.discard(None)
+            drawn[[each in moved for each in patients]] = "test"
+            drawn[at_site] = "test"
         roles = np.array(table["role"].to_pylist(), dtype=object)
         drawn = np.where(roles == "train", drawn, roles)
         return cls(tuple(sources), table, drawn)
@@ -203,8 +221,16 @@ class JudgedFiles:
         for reason, mask in found.items():
             found[reason] = mask & ~counted
             counted |= mask
-        found[KNOWN] = self._known(counted)
-        return found | {ALIKE: self._alike(counted | found[KNOWN])}
+        found[KNOWN] = ~counted & self._known(counted)
+        counted |= found[KNOWN]
+        return found | {ELSEWHERE: ~counted & self._elsewhere(counted)}
+
+    def _elsewhere(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+        """Files of a shift source whose patients are in one of the others."""
+        patients, roles = self.patients, self.table["role"].to_pylist()
+        of_shift = np.array([role == "shift" for role in roles], dtype=np.bool_)
+        others = {patients[at] for at in np.flatnonzero(~out & ~of_shift)}
+        return of_shift & np.array([each in others for each in patients], dtype=np.bool_)
 
     def _known(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
         """Files that an earlier source has, too."""
@@ -215,25 +241,6 @@ class JudgedFiles:
                 known[at] = each in seen
                 seen.add(each)
         return known
-
-    def _alike(self, out: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
-        """Files that look like one of another patient in an earlier source: one patient under two ids, in two splits.
-
-        Within a source the gate has asked.
-        """
-        alike = np.zeros(len(out), dtype=bool)
-        bits = self.sources[0].near_bits
-        hashes = self.table["likeness"].to_pylist()
-        at = np.array([row for row, each in enumerate(hashes) if each and not out[row]], dtype=np.int64)
-        if bits is None or len(self.sources) == 1 or not len(at):
-            return alike
-        source = np.repeat(np.arange(len(self.sources)), [each.files.num_rows for each in self.sources])[at]
-        patient = np.unique([each or "" for each in self.patients], return_inverse=True)[1][at]
-        packed = np.frombuffer(b"".join(hashes[row] for row in at), np.uint8).reshape(len(at), -1)
-        for first, second in (pairs.T for pairs in near_pairs(packed, bits)):
-            differ = (source[first] != source[second]) & (patient[first] != patient[second])
-            alike[at[second[differ]]] = True
-        return alike
 
     def refuse_shared_patients(self, kept: "NDArray[np.bool_]", val_uri: str | None) -> None:
         """Refuse a given test source that has patients of the training sources.
@@ -384,6 +391,14 @@ def _held_rows(
             if held is not None and chosen[at]:
                 yield held, patients[at], batch.slice(row, 1).to_pylist()[0]
             at += 1
+
+
+def _refuse_unknown_sites(table: "pa.Table", wanted: Sequence[str]) -> None:
+    if lacking := sorted(set(wanted) - set(table["site"].unique().to_pylist())):
+        raise DatasetError(
+            f"split.test_sites: the labels say of no file that it is from {', '.join(lacking)}; correct it, or the labels' "
+            "column site"
+        )
 
 
 def _has(column: "pa.ChunkedArray") -> "NDArray[np.bool_]":

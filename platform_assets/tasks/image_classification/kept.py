@@ -63,7 +63,7 @@ def _kept(
     side_px: int,
     salt: bytes,
 ) -> Kept:
-    (drawn,) = drawn_splits([header.text(PATIENT_ID)], split, cut_test=cut_test)
+    (drawn,) = drawn_splits([header.spelt(PATIENT_ID)], split, cut_test=cut_test)
     device = [header.text(tag) for tag in _DETECTOR]
     detector = hash_of("device", "\\".join(device), salt) if any(device) else None
     if image is None:

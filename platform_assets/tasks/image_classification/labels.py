@@ -13,7 +13,9 @@ All but the first two may be left out. What else stands there is left out, and t
 """
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
@@ -45,6 +47,24 @@ class Labels:
     """Row by key."""
     ignored: tuple[str, ...]
     """Columns that nobody reads."""
+
+    def rows_of(self, files: Sequence[str]) -> list[int | None]:
+        """The row of each of these keys; None where there is none.
+
+        A name is found as it stands; else as another system would write it, where that is one file's alone.
+        """
+        alike = Counter(map(_form, self.row_of))
+        by_form = {form: row for key, row in self.row_of.items() if alike[form := _form(key)] == 1}
+        files_alike = Counter(map(_form, files))
+        return [
+            self.row_of.get(name, by_form.get(form) if files_alike[form := _form(name)] == 1 else None)
+            for name in files
+        ]
+
+
+def _form(name: str) -> str:
+    """A name as archives of other systems may have it: with slashes, and letters composed."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
 def label_columns() -> "dict[str, pa.DataType]":
@@ -85,8 +105,11 @@ def labels_of(table: "pa.Table", name: str) -> Labels:
     key = next((each for each in KEYS if each in table.column_names), None)
     if key is None or LABEL not in table.column_names:
         lacks = LABEL if key else " or ".join(KEYS)
+        # Others are not told: where the first line is missing, they are what stands in the first row.
+        known = [each for each in table.column_names if each in (*KEYS, *_COLUMNS)]
         raise DatasetError(
-            f"{name}: has no column {lacks}; it has {', '.join(table.column_names)}, and needs file or instance, and label"
+            f"{name}: has no column {lacks}; it needs file or instance, and label. Of its {len(table.column_names)} columns "
+            f"{', '.join(known) or 'none'} can be told by name; the first line of a csv file names them"
         )
     rows = pa.table(
         {

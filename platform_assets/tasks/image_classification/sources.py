@@ -7,12 +7,13 @@
 | `phantom://chest?n=2000&seed=7` | synthetic X-rays and their labels, made as they are read |
 """
 
+import glob
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,7 +30,6 @@ from platform_assets.tasks.image_classification.dicom.files import (
 from platform_assets.tasks.image_classification.dicom.rules import GateRules
 from platform_assets.tasks.image_classification.labels import Labels, labels_of, read_labels
 from platform_assets.tasks.image_classification.phantom.request import SCHEME as _PHANTOM
-from platform_assets.tasks.image_classification.phantom.request import read_uri
 from platform_assets.tasks.image_classification.phantom.source import open_phantom
 from resources.object_store import ObjectStoreError
 
@@ -81,6 +81,18 @@ class OpenSource:
         return self.source(content_hash(files)).sha256
 
 
+def name_of(uri: str) -> str:
+    """What the rows of a source are called."""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    if scheme == _PHANTOM:
+        return _PHANTOM
+    if scheme:
+        return uri.strip("/").rpartition("/")[2]
+    path = Path(uri)
+    # Of an archive the ending is none of the name; in a folder's name a dot is a dot.
+    return path.absolute().name if path.is_dir() else path.stem
+
+
 @contextmanager
 def open_source(
     uri: str, rules: GateRules, surroundings: Surroundings, *, labels: str
@@ -101,7 +113,7 @@ def open_source(
         phantom = open_phantom(uri, rules.limits, cache=surroundings.cache)
         yield OpenSource(
             uri,
-            SYNTHETIC,
+            name_of(uri),
             phantom.files,
             lambda: labels_of(phantom.labels(), uri),
             labels_hash="",
@@ -111,37 +123,22 @@ def open_source(
         prefix = uri.removeprefix(f"{_OBJECTS}://").strip("/")
         content = _object(surroundings, f"{prefix}/{labels}", uri)
         # Its own name is left out, whatever the contract ignores.
-        files = open_objects(surroundings.objects, prefix, rules.limits, ignore=(*rules.ignore, labels))
-        yield _with_labels(uri, prefix.rpartition("/")[2], files, content, labels)
+        ignore = (*rules.ignore, _pattern(labels))
+        files = open_objects(surroundings.objects, prefix, rules.limits, ignore=ignore)
+        yield _with_labels(uri, name_of(uri), files, content, labels)
     elif scheme:
         raise DatasetError(
             f"{uri}: images are read from a folder, a zip archive, objects://<prefix> or phantom://chest; fetch them first"
         )
     else:
         path = Path(uri)
-        with open_files(path, rules.limits, ignore=(*rules.ignore, Path(labels).name)) as files:
-            yield _with_labels(uri, path.stem, files, _beside(path, labels), labels)
+        with open_files(path, rules.limits, ignore=(*rules.ignore, _pattern(labels))) as files:
+            yield _with_labels(uri, name_of(uri), files, _beside(path, labels), labels)
 
 
-def refuse_phantoms_of_one_draw(uris: Iterable[str]) -> None:
-    """Refuse phantoms that differ by nothing but how many have a defect: the same images, of patients of other names.
-
-    Nothing else would find that out, and a model would be tested on what it was trained on.
-
-    Raises:
-        DatasetError: some do; or one is of another form.
-    """
-    drawn: dict[tuple[int, int], tuple[int, str]] = {}
-    for uri in uris:
-        if not uri.startswith(f"{_PHANTOM}://"):
-            continue
-        asked = read_uri(uri)
-        defects, earlier = drawn.setdefault((asked.n, asked.seed), (asked.defects, uri))
-        if defects != asked.defects:
-            raise DatasetError(
-                f"{uri}: has the images of {earlier}, of patients of other names, so that one would be trained and tested on "
-                "both; give another seed"
-            )
+def _pattern(labels: str) -> str:
+    """What leaves the table of labels out of the files."""
+    return glob.escape(PurePosixPath(labels).name)
 
 
 def _with_labels(uri: str, name: str, files: SourceFiles, content: bytes, labels: str) -> OpenSource:

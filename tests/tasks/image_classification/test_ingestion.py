@@ -1,28 +1,23 @@
 """Folders of X-rays become rows: what passed, with its label and its image, split by patient; the rest is held back."""
 
 import hashlib
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.datasets.errors import DatasetError
-from platform_assets.datasets.quarantine import quarantine_schema
 from platform_assets.governance.subjects import hash_of
 from platform_assets.tasks.image_classification import ingestion
 from platform_assets.tasks.image_classification.image_form import reduced
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
-from platform_assets.tasks.image_classification.judged_files import ALIKE, KNOWN, NO_FILE, NO_LABEL
-from platform_assets.tasks.image_classification.sources import refuse_phantoms_of_one_draw
+from platform_assets.tasks.image_classification.judged_files import KNOWN, NO_FILE, NO_LABEL
 from tests.tasks.image_classification.dicom.builders import SALT, chest
 from tests.tasks.image_classification.xray_folders import (
     by_id,
     dataset_spec,
     prepared,
-    surroundings,
     table_of,
     write_labels,
     xrays,
@@ -121,176 +116,10 @@ def test_files_of_an_earlier_source_are_known(folder: Path, tmp_path: Path) -> N
     assert by_id(found)[sha256(folder, 6)]["label"] == 1
 
 
-def test_an_image_that_an_earlier_source_has_of_another_patient_stays_out(tmp_path: Path) -> None:
-    """Exported twice, each time under other ids: it would be trained on and tested on. Of the same patient, it is a repetition."""
-
-    def repeated(made: Any) -> None:
-        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"{made.SOPInstanceUID}1"
-
-    def renamed(made: Any) -> None:
-        repeated(made)
-        made.PatientID += "-again"
-
-    first = xrays(tmp_path / "first", patients=12, each=1)
-    changes = {0: renamed, 5: renamed, 7: repeated}
-    second = xrays(tmp_path / "second", patients=12, each=1, changes=changes)
-    found = prepared(dataset_spec(first, second), tmp_path)
-    assert (found.left_out[ALIKE], found.left_out[KNOWN]) == (2, 9)
-    assert len(by_id(found)) == 13
-    with pytest.raises(DatasetError, match="who are also in train_data_uri"):
-        prepared(dataset_spec(first, val_data_uri=str(second)), tmp_path)
-
-
-def test_patients_of_a_test_site_are_all_in_the_test_split(tmp_path: Path) -> None:
-    """And so are their images from elsewhere."""
-    rows = [
-        {"file": f"{at:04d}.dcm", "label": at % 2, "site": "west" if at in (0, 9) else "east"}
-        for at in range(40)
-    ]
-    folder = xrays(tmp_path / "one", patients=20, labels=rows)
-    split = {"test": 0.1, "validation": 0.3, "seed": 5, "test_sites": "west"}
-    found = by_id(prepared(dataset_spec(folder, split=split), tmp_path))
-    assert {found[sha256(folder, at)]["split"] for at in (0, 1, 8, 9)} == {"test"}
-
-
-def test_only_the_test_split_sees_what_was_adjudicated(tmp_path: Path) -> None:
-    """Training goes by the reader's word; where nobody has agreed, so does the test."""
-    rows = [
-        {"file": f"{at:04d}.dcm", "label": 0, "adjudicated_label": "" if at % 4 == 0 else 1}
-        for at in range(40)
-    ]
-    folder = xrays(tmp_path / "one", patients=20, labels=rows)
-    found = by_id(prepared(dataset_spec(folder), tmp_path))
-    for at in range(40):
-        row = found[sha256(folder, at)]
-        assert row["label"] == (1 if row["split"] == "test" and at % 4 else 0)
-
-
-def test_what_is_held_back_has_its_rules_and_a_picture_but_nothing_that_names_anybody(
-    folder: Path, tmp_path: Path
-) -> None:
-    """A file that cannot be read is held, too; its name may hold anything, so it is not told."""
-    found = prepared(dataset_spec(folder), tmp_path).held_back
-    assert found is not None
-    rows = {row["file_id"]: row for row in found.to_pylist()}
-    assert set(rows) == {sha256(folder, at) for at in (0, 3, 4)}
-    assert "dicom.identity.identity_removed" in rows[sha256(folder, 0)]["rules"]
-    assert rows[sha256(folder, 3)]["rules"] == ["dicom.acquisition.body_part"]
-    assert rows[sha256(folder, 3)]["thumbnail"].startswith(b"\x89PNG")
-    assert (rows[sha256(folder, 4)]["name"], rows[sha256(folder, 4)]["thumbnail"]) == (None, None)
-    assert "Krause" not in str(rows)
-    assert {field.name for field in quarantine_schema()} | {"patient"} == set(found.column_names)
-
-
-def test_a_file_is_let_in_in_spite_of_the_rules_that_it_was_released_for_and_of_no_other(
-    folder: Path, tmp_path: Path
-) -> None:
-    """By its hash; and the row says so."""
-    foot, name = sha256(folder, 3), sha256(folder, 0)
-    releases = {foot: frozenset({"dicom.acquisition.body_part"}), name: frozenset({"dicom.image.size"})}
-    found = prepared(dataset_spec(folder), tmp_path, releases=releases)
-    assert by_id(found)[foot]["released"]
-    assert not by_id(found)[sha256(folder, 6)]["released"]
-    assert found.held_back is not None
-    assert set(found.held_back["file_id"].to_pylist()) == {name, sha256(folder, 4)}
-
-
-def test_who_was_erased_is_in_neither_table(folder: Path, tmp_path: Path) -> None:
-    """Found by the hash of the patient's id."""
-    found = prepared(dataset_spec(folder), tmp_path, erased=["P-0003", "P-0000"])
-    assert found.erased == 4
-    assert not {sha256(folder, at) for at in (6, 7)} & set(by_id(found))
-    assert found.held_back is not None
-    assert sha256(folder, 0) not in found.held_back["file_id"].to_pylist()
-    assert hash_of("patient", "P-0003", SALT) not in str(found.judged and found.judged.read().to_pylist())
-
-
-def test_a_zip_and_a_prefix_of_objects_give_the_rows_of_the_folder(folder: Path, tmp_path: Path) -> None:
-    """Wherever the same files lie, they are the same source."""
-    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, file.name)
-    store = surroundings(tmp_path).objects
-    for file in folder.iterdir():
-        store.put(
-            f"datasets/chest/one/{file.name}",
-            file.read_bytes(),
-            gdpr_class="sensitive",
-            retention_days=1,
-            source_commit="x",
-        )
-    expected = prepared(dataset_spec(folder), tmp_path)
-    for uri in (tmp_path / "one.zip", "objects://datasets/chest/one"):
-        found = prepared(dataset_spec(uri), tmp_path)
-        assert found.source_hash == expected.source_hash
-        assert table_of(found).equals(table_of(expected))
-        assert found.source_hash == ImageIngestion().source_hash(dataset_spec(uri), surroundings(tmp_path))
-
-
-def test_the_hash_of_a_source_changes_with_a_file_and_with_a_label(folder: Path, tmp_path: Path) -> None:
-    """And is found without judging anything."""
-    copy = tmp_path / "one"
-    copy.mkdir()
-    for file in folder.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-
-    def hashed() -> str:
-        return ImageIngestion().source_hash(dataset_spec(copy), surroundings(tmp_path))
-
-    first = hashed()
-    text = (copy / "labels.csv").read_text()
-    (copy / "labels.csv").write_text(text.replace("0006.dcm,1", "0006.dcm,0"))
-    second = hashed()
-    (copy / "0006.dcm").unlink()
-    assert len({first, second, hashed()}) == 3
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ([{"file": "0001.dcm", "finding": "x"}], "has no column label"),
-        ([{"name": "0001.dcm", "label": 1}], "has no column file or instance"),
-        (
-            [{"file": "0001.dcm", "label": 1}, {"file": "0001.dcm", "label": 0}],
-            r"1 of 2 rows name what an earlier one names \(first: row 2\)",
-        ),
-        ([{"file": "0001.dcm", "label": "yes"}], r"column label: 1 of 1 rows hold no whole number"),
-        ([{"file": "", "label": "1"}], "rows name no file"),
-    ],
-)
-def test_labels_that_nobody_can_go_by_are_one_clear_error(
-    tmp_path: Path, labels: list[dict[str, object]], message: str
-) -> None:
-    """It names file, column and row."""
-    folder = xrays(tmp_path / "one", patients=1, labels=labels)
-    with pytest.raises(DatasetError, match=message):
-        prepared(dataset_spec(folder), tmp_path)
-
-
-def test_a_source_without_labels_or_with_another_scheme_is_refused(tmp_path: Path) -> None:
-    """With what to do."""
-    folder = xrays(tmp_path / "one", patients=1)
-    (folder / "labels.csv").unlink()
-    with pytest.raises(DatasetError, match=r"labels\.csv is not there; put it beside the images"):
-        prepared(dataset_spec(folder), tmp_path)
-    with pytest.raises(DatasetError, match="images are read from a folder"):
-        prepared(dataset_spec("https://example.org/xrays"), tmp_path)
-
-
 def test_files_that_are_called_as_synthetic_ones_are_refused(tmp_path: Path) -> None:
     """A card would say of images of people that they are of nobody."""
     with pytest.raises(DatasetError, match="cannot be told from synthetic ones"):
         prepared(dataset_spec(xrays(tmp_path / "phantom", patients=1)), tmp_path)
-
-
-@pytest.mark.parametrize("role", ["train_data_uri", "val_data_uri", "shift_data_uri"])
-def test_phantoms_that_differ_by_defects_alone_are_refused(tmp_path: Path, role: str) -> None:
-    """They are the same images under other ids, which no hash and no patient tells; nothing is rendered for that."""
-    first, second = "phantom://chest?n=40&seed=3", "phantom://chest?seed=3&n=40&defects=2"
-    changed = {role: [first, second]} if role == "train_data_uri" else {role: second}
-    with pytest.raises(DatasetError, match="has the images of"):
-        prepared(dataset_spec(first, **changed), tmp_path)
-    refuse_phantoms_of_one_draw([first, first, "phantom://chest?n=40&seed=4&defects=2", "images/"])
 
 
 def test_labels_may_go_by_instance_and_lie_in_parquet(folder: Path, tmp_path: Path) -> None:

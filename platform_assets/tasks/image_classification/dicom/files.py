@@ -20,7 +20,12 @@ import rfc8785
 from platform_assets.tasks.image_classification.dicom.archives import UNPACKABLE, open_archive
 from platform_assets.tasks.image_classification.dicom.errors import RefusedSourceError
 from platform_assets.tasks.image_classification.dicom.limits import Limits
-from resources.object_store import ObjectStore, ObjectStoreError
+from resources.object_store import (
+    ObjectDamagedError,
+    ObjectMissingError,
+    ObjectStore,
+    ObjectStoreError,
+)
 
 NOT_A_FILE: Final = "dicom.image.not_a_file"
 TOO_LARGE: Final = "dicom.image.too_large"
@@ -132,8 +137,14 @@ def open_objects(
     def read(at: int) -> bytes:
         try:
             return store.get(kept[at])
-        except ObjectStoreError:
+        except (ObjectMissingError, ObjectDamagedError):
             raise FileProblemError(UNREADABLE) from None
+        except ObjectStoreError:
+            # No fault of the file: it would be rejected, and stay so, since nothing about it changes when the store is back.
+            # The key is not told, as files may be named by patients.
+            raise RefusedSourceError(
+                f"prefix {prefix}: the store did not give all its files; see to it that it answers, and run again"
+            ) from None
 
     return _not_empty(
         SourceFiles(files, len(keys) - len(kept), read, lambda at: infos[kept[at]].sha256), f"prefix {prefix}"

@@ -1,7 +1,7 @@
 """All files of a source through the gate: each judged by itself, then all of them for being the same."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +30,7 @@ from platform_assets.tasks.image_classification.dicom.verdicts import DOMAINS, F
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 DUPLICATE: Final = "dicom.image.duplicate"
 NEAR_DUPLICATE: Final = "dicom.image.near_duplicate"
@@ -179,6 +180,51 @@ def check_files(
     )
 
 
+def marked_across(found: Sequence[GateReport], rules: GateRules) -> list[GateReport]:
+    """The same reports, where a file is also held for what is in a source before its own.
+
+    `check_files` compares the files of one source. A patient who is in two of them under two ids would be in two splits,
+    and a second image may claim the UID of a first. The files of the earlier source stay as they are, so that a source
+    which is added takes none away. Equal files are no fault here: who reads both takes one.
+
+    Args:
+        found: Of each source, in order.
+        rules: What is asked.
+    """
+    reports = [each for one in found for each in one.reports]
+    of_source = np.repeat(np.arange(len(found)), [len(one.reports) for one in found])
+    if len(found) > 1:
+        _mark_claimed_before(reports, of_source, rules)
+        _mark_seen_before(reports, of_source, rules)
+    ends = np.cumsum([len(one.reports) for one in found])
+    return [
+        replace(one, reports=tuple(reports[end - len(one.reports) : end]))
+        for one, end in zip(found, ends, strict=True)
+    ]
+
+
+def _mark_claimed_before(reports: list[FileReport], of_source: "NDArray[np.int64]", rules: GateRules) -> None:
+    if (rule := rules.image.duplicate) is None:
+        return
+    claims: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
+    for at, report in enumerate(reports):
+        if not report.instance:
+            continue
+        before = claims[report.instance]
+        others = {sha256 for source, sha256 in before if source < of_source[at]} - {report.sha256}
+        before.append((int(of_source[at]), report.sha256))
+        if others and DUPLICATE not in {each.rule for each in report.findings}:
+            _add(reports, at, DUPLICATE, rule.verdict, (_SOP_INSTANCE,), 1 + len(others))
+
+
+def _mark_seen_before(reports: list[FileReport], of_source: "NDArray[np.int64]", rules: GateRules) -> None:
+    if (rule := rules.image.near_duplicate) is None:
+        return
+    for at, count in _near_ones(reports, rule.most_bits, of_source):
+        if NEAR_DUPLICATE not in {each.rule for each in reports[at].findings}:
+            _add(reports, at, NEAR_DUPLICATE, rule.verdict, ("PixelData",), count)
+
+
 def _judged_here(
     source: SourceFiles, rules: GateRules, *, salt: bytes, with_pixels: bool, keep: Keep | None
 ) -> Iterator[FileReport]:
@@ -215,23 +261,43 @@ def _mark_near_duplicates(reports: list[FileReport], rules: GateRules) -> None:
     """Images of different patients that look the same. Those of one patient may: exposures are repeated."""
     if (rule := rules.image.near_duplicate) is None:
         return
+    for at, count in _near_ones(reports, rule.most_bits):
+        _add(reports, at, NEAR_DUPLICATE, rule.verdict, ("PixelData",), count)
+
+
+def _near_ones(
+    reports: Sequence[FileReport], most_bits: int, of_source: "NDArray[np.int64] | None" = None
+) -> list[tuple[int, int]]:
+    """Positions of images that look like those of others, and like how many.
+
+    Args:
+        reports: Of all files.
+        most_bits: That two hashes may differ in.
+        of_source: Which source each file is of, where only those of an earlier one count; shape (reports,).
+    """
     seen = [at for at, each in enumerate(reports) if each.likeness and each.verdict != "reject"]
     if not seen:
-        return
+        return []
     hashes = np.frombuffer(b"".join(reports[at].likeness or b"" for at in seen), np.uint8).reshape(
         len(seen), -1
     )
     # Whoever has no patient is one of their own.
     numbers: dict[str, int] = {}
     patients = np.array(
-        [numbers.setdefault(reports[at].patient or f"none {at}", len(numbers)) for at in seen], dtype=np.int64
+        [
+            numbers.setdefault(reports[at].patient or f"none {reports[at].sha256}", len(numbers))
+            for at in seen
+        ],
+        dtype=np.int64,
     )
     counts = np.zeros(len(seen), dtype=np.int64)
-    for pairs in near_pairs(hashes, rule.most_bits):
+    for pairs in near_pairs(hashes, most_bits):
         others = pairs[patients[pairs[:, 0]] != patients[pairs[:, 1]]]
+        if of_source is not None:
+            sources = of_source[seen][others]
+            others = others[sources[:, 0] < sources[:, 1], 1:]
         counts += np.bincount(others.ravel(), minlength=len(seen))
-    for place in np.flatnonzero(counts):
-        _add(reports, seen[place], NEAR_DUPLICATE, rule.verdict, ("PixelData",), int(counts[place]))
+    return [(seen[place], int(counts[place])) for place in np.flatnonzero(counts)]
 
 
 def _add(

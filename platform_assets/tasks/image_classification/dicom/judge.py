@@ -219,7 +219,7 @@ def _told(header: Header, rules: GateRules, name: str, salt: bytes) -> dict[str,
     )
     return {
         "is_nameable": not _is_in(name, header),
-        "patient": _hashed(PATIENTS, header.text(PATIENT_ID), salt),
+        "patient": _hashed(PATIENTS, header.spelt(PATIENT_ID), salt),
         "study": _hashed(STUDIES, header.text(_STUDY), salt),
         "instance": _hashed(INSTANCES, header.text(tags.SOP_INSTANCE), salt),
         "transfer_syntax": _standard_uid(header.transfer_syntax),

@@ -5,8 +5,9 @@ Values stay as the file has them (`RawDataElement`) until somebody asks: most ar
 """
 
 import io
+import unicodedata
 import zlib
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from struct import unpack_from
 from typing import TYPE_CHECKING, Any, Final
@@ -111,6 +112,17 @@ class Header:
         """A value as text, without what pads it; empty where there is none."""
         return text_of(self.raw(tag))
 
+    def spelt(self, tag: int) -> str:
+        """A value in the letters that it spells, whatever their encoding; empty where there is none.
+
+        For ids that people write: without it one person would be several, and whoever asks for the erasure is not found.
+        """
+        raw = self.raw(tag)
+        if not isinstance(raw, bytes) or (raw.isascii() and b"\x1b" not in raw):
+            return text_of(raw)
+        spelt = _decoded(raw, self.texts(_CHARACTER_SET))
+        return text_of(raw) if spelt is None else unicodedata.normalize("NFC", spelt).strip(" \0")
+
     def texts(self, tag: int) -> list[str]:
         """The values of an attribute that may have several."""
         return [part.strip() for part in text.split("\\")] if (text := self.text(tag)) else []
@@ -133,6 +145,9 @@ class Header:
         return int(number)
 
 
+_CHARACTER_SET: Final = 0x00080005
+_NO_LETTER: Final = "\ufffd"
+"""What pydicom reads where bytes spell nothing."""
 _SIGNED: Final = frozenset({0x00281041})
 """Pixel Intensity Relationship Sign."""
 
@@ -156,13 +171,27 @@ def text_of(raw: Any) -> str:
     return raw.decode("latin-1").strip(" \0") if isinstance(raw, bytes) else ""
 
 
+def _decoded(raw: bytes, stated: Sequence[str]) -> str | None:
+    """Bytes in the character sets that a file states, in UTF-8 where it states none; None where they are in neither."""
+    from pydicom.charset import convert_encodings, decode_bytes
+
+    try:
+        if stated:
+            text: str = decode_bytes(raw, convert_encodings(list(stated)), set())
+            if _NO_LETTER not in text:
+                return text
+        return raw.decode("utf-8")
+    except (LookupError, ValueError):
+        return None
+
+
 def items_of(attributes: "Dataset", tag: int) -> "list[Dataset]":
     """The items of a sequence of some attributes; none where it is not there, or is none.
 
     Raises:
         FileProblemError: They cannot be read.
     """
-    from pydicom.sequence import Sequence
+    from pydicom.sequence import Sequence as Items
 
     if element_of(attributes, tag) is None:
         return []
@@ -172,7 +201,12 @@ def items_of(attributes: "Dataset", tag: int) -> "list[Dataset]":
         raise
     except Exception:  # noqa: BLE001 - pydicom raises many kinds, whose messages quote values
         raise FileProblemError(UNREADABLE) from None
-    return list(value) if isinstance(value, Sequence) else []
+    return list(value) if isinstance(value, Items) else []
+
+
+def is_dicom(content: bytes) -> bool:
+    """Whether bytes say that they are a DICOM file."""
+    return content[_PREFIX_BYTES - 4 : _PREFIX_BYTES] == b"DICM"
 
 
 def read_header(content: bytes, limits: Limits) -> Header:
@@ -181,7 +215,7 @@ def read_header(content: bytes, limits: Limits) -> Header:
     Raises:
         FileProblemError: It is none, is cut short, goes beyond the limits, or is not in the transfer syntax that it states.
     """
-    if content[_PREFIX_BYTES - 4 : _PREFIX_BYTES] != b"DICM":
+    if not is_dicom(content):
         raise FileProblemError(NOT_DICOM)
     try:
         return _read_header(content, limits)

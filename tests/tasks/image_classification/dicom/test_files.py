@@ -16,7 +16,7 @@ from platform_assets.tasks.image_classification.dicom.files import (
     open_objects,
 )
 from platform_assets.tasks.image_classification.dicom.limits import Limits
-from resources.object_store import LocalObjectStore
+from resources.object_store import LocalObjectStore, ObjectStoreError
 
 FILES = {"b/2.dcm": b"two", "b/1.dcm": b"one", "a.dcm": b"a" * 1000, "b-c.dcm": b""}
 LIMITS = Limits(file_bytes=2000)
@@ -155,6 +155,22 @@ def test_an_object_that_is_damaged_takes_no_other_down(tmp_path):
     found = dict(_all(open_objects(store, "raw/x", LIMITS)))
 
     assert found == FILES | {"a.dcm": "dicom.image.unreadable"}
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_a_file(tmp_path):
+    """Or files that are sound would be rejected, and nobody would look at them again."""
+
+    class Gone(LocalObjectStore):
+        def get(self, key):
+            raise ObjectStoreError(f"object {key} cannot be read: the line is cut")
+
+    _store(tmp_path)
+    source = open_objects(Gone(tmp_path), "raw/x", LIMITS)
+    with pytest.raises(
+        RefusedSourceError, match="prefix raw/x: the store did not give all its files"
+    ) as refused:
+        source.read(0)
+    assert "a.dcm" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty", "empty.zip"])

@@ -66,8 +66,13 @@ class ImageClassifier(torch.nn.Module):  # type: ignore[misc]
 
     def _logits(self, channels: torch.Tensor) -> torch.Tensor:
         pooled = self.resnet.resnet(channels).pooler_output
-        logits: torch.Tensor = self.resnet.classifier(self.dropout(pooled))
-        return logits
+        if self.training:
+            logits: torch.Tensor = self.resnet.classifier(self.dropout(pooled))
+            return logits
+        # In half precision, scores are some hundred values: ties would decide where a threshold keeps a specificity.
+        with torch.autocast(channels.device.type, enabled=False):
+            scored: torch.Tensor = self.resnet.classifier(pooled.float())
+        return scored
 
     def save(self, folder: Path, *, prior_shift: float = 0.0) -> Sequence[str]:
         """Write the ResNet in the transformers layout, and what makes its channels beside it.

@@ -104,6 +104,17 @@ def test_a_saved_network_answers_the_same(pixels, tmp_path):
         assert (expected - shifted).numpy() == pytest.approx(np.array([[0, 0.7]] * 4), abs=1e-5)
 
 
+def test_answers_are_told_apart_where_precision_is_halved(pixels):
+    """Their last layer is not halved: a threshold can lie between any two scores."""
+    import torch
+
+    network = build()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits = network(pixels)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
 def test_dropout_is_drawn_in_training_only(pixels):
     """Answers do not depend on chance."""
     import torch

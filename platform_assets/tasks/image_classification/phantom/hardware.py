@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from platform_assets.tasks.image_classification.phantom.cohort import Cohort
-from platform_assets.tasks.image_classification.phantom.geometry import PATIENT, SIDE, Places
+from platform_assets.tasks.image_classification.phantom.geometry import SIDE, Places
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
 
-_OF_PERSON, _OF_IMAGE = 21, 22
+_OF_PERSON, _OF_IMAGE, _LEADS, _BREASTS = 21, 22, 23, 24
 _PACER, _SCARS, _NIPPLES, _FOLD, _LINE = 0.04, 0.12, 0.14, 0.12, 0.22
 """How often; folds and lines only where somebody lies (AP)."""
 _WIRE_MM, _DISC_MM, _PACER_MM, _LINE_MM = 16.0, 26.0, 60.0, 12.0
@@ -64,7 +64,7 @@ def hardware_of(cohort: Cohort, at: int, places: Places, depth: "Floats") -> "Fl
 def marker_of(cohort: Cohort, at: int) -> "Floats":
     """The letter of lead that tells the patient's left, 1 where it is; shape (SIDE, SIDE)."""
     marker = np.zeros((SIDE, SIDE), dtype=np.float32)
-    image = cohort.random(_OF_IMAGE + 1, at)
+    image = cohort.random(_LEADS, at)
     letter = np.array([[sign == "1" for sign in row] for row in _LETTER], dtype=np.float32)
     row, column = int(image.integers(*_MARKER_ROWS)), SIDE - int(image.integers(*_MARKER_COLUMNS)) - 5
     marker[row : row + 7, column : column + 5] = letter
@@ -75,7 +75,7 @@ def breasts_of(cohort: Cohort, at: int, places: Places) -> "Floats | None":
     """Millimetres of water of breasts; None for who has none."""
     if not cohort.is_woman[at]:
         return None
-    person = cohort.random(PATIENT + 30, int(cohort.patient[at]))
+    person = cohort.random(_BREASTS, int(cohort.patient[at]))
     size, down = np.float32(person.uniform(8, 38)), np.float32(person.uniform(74, 86))
     out, radius = np.float32(person.uniform(24, 30)), np.float32(person.uniform(15, 21))
     summed = np.zeros_like(places.rows)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from platform_assets.datasets.assets import surroundings_of
 from platform_assets.datasets.errors import NoTableError
 from platform_assets.datasets.ingestion import current_source_hash
 from platform_assets.datasets.large_files import large_source, read_large
@@ -109,7 +110,8 @@ def told(home: Path, spec: Path) -> Any:
     reference = made.model_dump(
         exclude={"snapshot": {"snapshot_id"}, "ge_run_id": True, "published_at": True}
     )
-    assert current_source_hash(line.spec, line.task.ingestion) == made.source_hash
+    surroundings = surroundings_of(line.name, line.task.ingestion, line.contract, outside)
+    assert current_source_hash(line.spec, line.task.ingestion, surroundings) == made.source_hash
     return reference, rows, verdicts
 
 

@@ -42,7 +42,7 @@ def test_parameters_are_what_one_run_may_change_with_the_values_of_the_spec():
         stage: LINE.overrides.get(stage, {}) for stage in STAGES
     }
     names = [each.name for each in workflow.parameters]
-    assert len(names) == len(set(names)) == 19
+    assert len(names) == len(set(names)) == 21
 
 
 def test_only_the_steps_that_compute_may_be_answered_from_a_cache():

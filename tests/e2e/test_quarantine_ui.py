@@ -85,6 +85,7 @@ def test_a_person_releases_a_file(outside: OutsideSystems, ui: str, page: Page) 
     assert picture.evaluate("image => image.naturalWidth") > 600
 
 
+@pytest.mark.long
 def test_wrong_input_is_told_where_it_was_given(outside: OutsideSystems, ui: str, page: Page) -> None:
     """One sentence, in the run that somebody looks at anyway."""
     launched(ui, page, file=file_id("b"))

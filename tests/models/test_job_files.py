@@ -80,6 +80,7 @@ def test_rows_of_a_job_stay_no_longer_than_the_training_or_their_dataset(
     assert (info.retention_days, info.gdpr_class) == (expected, "personal")
 
 
+@pytest.mark.long
 def test_a_killed_job_goes_on_on_another_disk(trained, settings, inputs, tmp_path):
     """Killed at its tenth step, a job is taken up from the store alone and ends with the weights of an undisturbed run."""
     files = put(inputs, OutsideSystems(settings), PREFIX)

@@ -181,6 +181,7 @@ def test_two_processes_train_as_one(alike, alone, arguments, tmp_path):
     assert "leaves some" not in together["log"]
 
 
+@pytest.mark.long
 def test_two_processes_go_on_where_one_was(alike, alone, arguments, tmp_path):
     """The checkpoint of one process is taken up by two, that of two by one, and the end is the same."""
     output, checkpoints = tmp_path / "model", FolderCheckpoints(tmp_path / "checkpoints")
@@ -198,6 +199,7 @@ def test_two_processes_go_on_where_one_was(alike, alone, arguments, tmp_path):
     assert_alike(weights(alone[0].output), weights(output))
 
 
+@pytest.mark.long
 def test_processes_go_on_only_where_all_can(make_tokens, training_config, arguments, tmp_path):
     """Where one of two processes has no checkpoint both start anew; where a batch has one row, the other idles.
 

@@ -155,6 +155,7 @@ class ProcessesAsPods:
         assert [pod.wait() for pod in pods] == [0] * len(pods)
 
 
+@pytest.mark.long
 def test_a_job_of_two_nodes_trains_as_one_process(inputs, alone, make_spec, cluster, tmp_path):
     """The rendered Job's own command, run once for each pod over a bucket, ends with the model of one process."""
     outside = WithJobs(cluster, ProcessesAsPods(cluster, tmp_path / "disks"))
@@ -169,6 +170,7 @@ def test_a_job_of_two_nodes_trains_as_one_process(inputs, alone, make_spec, clus
     assert not result.output.exists()
 
 
+@pytest.mark.long
 def test_several_gpus_train_in_a_process_each(inputs, alone, make_spec, tmp_path, monkeypatch):
     """Where this machine has several devices, torch's launcher starts a process for each, and the model is the same."""
     monkeypatch.setattr(module, "usable_gpus", lambda gpu: 2)

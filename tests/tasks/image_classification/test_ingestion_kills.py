@@ -100,6 +100,7 @@ def killed_at_random(tmp_path: Path, *, patients: int, kills: int, seed: int) ->
     assert Ledger.open(settings.ledger_path, principal="tests").verify().ok
 
 
+@pytest.mark.long
 def test_killed_at_a_random_moment(tmp_path: Path) -> None:
     """Of a small folder."""
     killed_at_random(tmp_path, patients=60, kills=1, seed=1)

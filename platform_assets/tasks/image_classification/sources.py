@@ -170,6 +170,7 @@ def _beside(path: Path, labels: str) -> bytes:
         raise DatasetError(
             f"{place} is not there; put it beside the images, or name it by `labels`"
         ) from None
+    # zipfile's words for an entry with a password, and for one of a later format: RuntimeError, NotImplementedError.
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as problem:
         raise DatasetError(f"{place} cannot be read ({type(problem).__name__})") from None
 

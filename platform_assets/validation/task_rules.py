@@ -202,22 +202,29 @@ def _at_operating_point(what: str, kept: str) -> Callable[[GateInputs, Condition
     return decide
 
 
+def _judged(inputs: GateInputs, kind: str, *, none: str) -> tuple[list[Part], str]:
+    """The parts of a kind that have rows enough, and a clause that names the others.
+
+    Raises:
+        ValidationError: there is none: a gate that judged nothing must not pass.
+    """
+    measured = _PARTS.validate_python(inputs.measures.get(f"{kind}s") or ())
+    judged = [each for each in measured if each.not_judged_because is None]
+    left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
+    if not judged:
+        raise ValidationError(f"no {kind} has rows enough to be judged: {'; '.join(left) or none}")
+    return judged, f"; not judged: {', '.join(left)}" if left else ""
+
+
 def _worst_slice(what: str, measure: str) -> Callable[[GateInputs, Condition], Decision]:
     def decide(inputs: GateInputs, condition: Condition) -> Decision:
-        measured = _PARTS.validate_python(inputs.measures.get("slices") or ())
-        judged = [each for each in measured if each.not_judged_because is None]
-        left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
-        if not judged:
-            raise ValidationError(
-                f"no slice has rows enough to be judged: {'; '.join(left) or 'there are none'}"
-            )
+        judged, others = _judged(inputs, "slice", none="there are none")
         ends = [
             (finite(f"the {what} of {each.slice}", getattr(each, f"{measure}_high")), each) for each in judged
         ]
         end, worst = min(ends, key=lambda each: each[0])
         holds = condition.holds(end)
         value, low = (getattr(worst, f"{measure}{suffix}") for suffix in ("", "_low"))
-        others = f"; not judged: {', '.join(left)}" if left else ""
         worse = [each.slice for high, each in ends if not condition.holds(high) and each is not worst]
         also = f"; nor is that of {', '.join(worse)}" if worse else ""
         return Decision(
@@ -231,17 +238,10 @@ def _worst_slice(what: str, measure: str) -> Callable[[GateInputs, Condition], D
 
 
 def _auc_within_views(inputs: GateInputs, condition: Condition) -> Decision:
-    measured = _PARTS.validate_python(inputs.measures.get("views") or ())
-    judged = [each for each in measured if each.not_judged_because is None]
-    left = [f"{each.slice} ({each.not_judged_because})" for each in measured if each.not_judged_because]
-    if not judged:
-        raise ValidationError(
-            f"no view has rows enough to be judged: {'; '.join(left) or 'none was measured'}"
-        )
+    judged, others = _judged(inputs, "view", none="none was measured")
     aucs = [(finite(f"the AUC of {each.slice}", each.auc), each) for each in judged]
     observed, worst = min(aucs, key=lambda each: each[0])
     holds = condition.holds(observed)
-    others = f"; not judged: {', '.join(left)}" if left else ""
     return Decision(
         holds,
         observed,

@@ -9,6 +9,7 @@ def pytest_collection_modifyitems(items):
     """Without them there is nothing to test here."""
     if find_spec("pydicom") and find_spec("dicomanonymizer"):
         return
+    # Who works on other lines may leave the extra out; `dev`, which CI installs, brings it.
     missing = pytest.mark.skip(reason="no pydicom or no dicom-anonymizer: install the extra `imaging`")
     for item in items:
         if "image_classification/deidentify" in item.nodeid:

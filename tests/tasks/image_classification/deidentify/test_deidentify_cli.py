@@ -1,7 +1,6 @@
 """`platform-assets deidentify`: counts, what got no copy, and an exit status that a pipeline can trust."""
 
 import json
-import os
 
 import pytest
 from typer.testing import CliRunner
@@ -12,11 +11,7 @@ from tests.tasks.image_classification.dicom.builders import chest_file, judged
 NAME = "Zyxwvut^Quentin"
 
 
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

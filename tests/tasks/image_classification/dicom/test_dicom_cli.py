@@ -1,7 +1,6 @@
 """`platform-assets dicom check`: counts, the files that did not pass, and an exit status that a pipeline can trust."""
 
 import json
-import os
 
 import pytest
 from typer.testing import CliRunner
@@ -10,12 +9,7 @@ from platform_assets.cli import app
 from platform_assets.tasks.image_classification.dicom.errors import RefusedSourceError
 from tests.tasks.image_classification.dicom.builders import CONTRACT, chest_file
 
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

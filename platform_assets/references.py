@@ -9,7 +9,7 @@ A reference nests the reference it was made from, so any of them carries its who
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
@@ -202,6 +202,50 @@ class FeaturesVersion(AssetReference):
         return hashlib.sha256(f"{self.snapshot.content_hash}|{self.featurizer_sha256}".encode()).hexdigest()
 
 
+class TuningVersion(AssetReference):
+    """An Experiment that was executed on these features, and the trial that came out best."""
+
+    features: FeaturesVersion
+    experiment: str
+    """`metadata.name` of the Experiment."""
+    experiment_sha256: str
+    """Identity of what the Experiment says, and of what every trial has in common."""
+    trial: str
+    """Name of the best trial, as in the status."""
+    objective: str
+    """Name of the metric that decides."""
+    value: float
+    """What the best trial reached of it, on the validation split."""
+    default_value: float | None = None
+    """What the values of the spec reach of it in the same way; None where that could not be measured."""
+    assignment: dict[str, JsonValue]
+    """Value by field of the spec, of the best trial."""
+    status_key: str
+    """Object key of the status, as Katib would write it."""
+    status_sha256: str
+
+    @property
+    def version(self) -> str:
+        """The data version: what was executed, on what, and how it ended."""
+        parts = (self.features.version, self.experiment_sha256, self.status_sha256)
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+class TunedBy(Reference):
+    """Where a model's hyper-parameters come from, other than from its spec."""
+
+    tuning: str
+    """Data version of the tuning."""
+    experiment: str
+    """`metadata.name` of the Experiment."""
+    trial: str
+    """Name of the trial."""
+    status_key: str
+    """Object key of the Experiment's status."""
+    assignment: dict[str, JsonValue]
+    """Value by field of the spec."""
+
+
 class ModelVersion(AssetReference):
     """Trained weights. Their identity is the fingerprint of everything that went into them."""
 
@@ -218,6 +262,12 @@ class ModelVersion(AssetReference):
     """Commit of the training spec; `unversioned` outside a Git checkout."""
     code_commit: str
     """Commit of the code that ran (`+dirty` where so), or the version of the installed wheel."""
+    source_author: str | None = None
+    """Who made that commit of the spec, as `Name <address>`; None where nobody can tell, and in older records."""
+    started_by: str | None = None
+    """Who started the run that trained it, as far as a signed tag says; None where nobody can tell."""
+    tuned_by: TunedBy | None = None
+    """The tuning that some of its hyper-parameters come from."""
 
     @property
     def version(self) -> str:
@@ -295,6 +345,8 @@ class DeploymentVersion(AssetReference):
         return self.release_id
 
 
+TUNING: Final = "tuning"
+"""The stage between features and model that only lines with an Experiment have."""
 STAGES: dict[str, type[AssetReference]] = {
     "dataset": DatasetVersion,
     "features": FeaturesVersion,
@@ -304,7 +356,15 @@ STAGES: dict[str, type[AssetReference]] = {
     "card": CardVersion,
     "deployment": DeploymentVersion,
 }
-"""The assets of a line in the order in which data flows, and what each hands on."""
+"""The assets of every line in the order in which data flows, and what each hands on."""
+TUNED_STAGES: dict[str, type[AssetReference]] = {
+    stage: kind
+    for before, after in STAGES.items()
+    for stage, kind in (
+        ((TUNING, TuningVersion), (before, after)) if before == "model" else ((before, after),)
+    )
+}
+"""The same for a line with an Experiment."""
 
 TABLES = {"dataset": "datasets.{line}", "features": "features.{line}"}
 """The warehouse table of each asset that has one."""

@@ -34,7 +34,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a verdict may lie: machines disagree about the time by less."""
 
 Outcome = Literal["pass", "fail", "error", "waived"]
-SubjectKind = Literal["dataset", "features", "model"]
+SubjectKind = Literal["dataset", "features", "tuning", "model", "card"]
 NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 

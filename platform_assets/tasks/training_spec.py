@@ -11,8 +11,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from platform_assets.drift.spec import DriftSpec
-from platform_assets.governance.verdict import Requirement
-from platform_assets.manifest import Many, Section
+from platform_assets.governance.review_rule import PromotionRequirement
+from platform_assets.governance.verdict import NonBlank, Requirement
+from platform_assets.manifest import AddedLater, Many, Section
 from platform_assets.model_cards.spec import CardSpec
 from platform_assets.models.spec import ModelSpec
 from platform_assets.references import STAGES
@@ -29,7 +30,17 @@ class RequiresSpec(Section):
     """The verdicts each act demands; an act that demands nothing is not allowed."""
 
     deploy: Annotated[Many[Requirement], Field(min_length=1)]
-    """What activating a release demands."""
+    """What activating a release demands; of a line whose promotion demands something, in staging."""
+    promote: Annotated[Many[PromotionRequirement], AddedLater([])] = ()
+    """What making a release the production one demands, verdicts and reviews. Where it demands nothing, deployments go
+    to production and there is no staging."""
+    waivable: Annotated[Many[NonBlank], AddedLater([])] = ()
+    """Rule sets whose verdict a named person may waive."""
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether production moves by promotion alone."""
+        return bool(self.promote)
 
 
 class FreshnessSpec(Section):
@@ -53,6 +64,9 @@ class FreshnessSpec(Section):
 class TrainingSpec(ModelSpec):
     """What every line states: data, resources, gates, what deploying demands, serving, drift, card."""
 
+    experiment: Annotated[str | None, AddedLater(None)] = None
+    """A Katib Experiment beside this file, e.g. `experiment.yaml`: its best trial's values stand in the place of the
+    spec's. None: the line is not tuned."""
     task: str = DEFAULT_TASK
     """Name of a folder of `platform_assets/tasks/`, with hyphens."""
     description: str = ""

@@ -30,6 +30,10 @@ from platform_assets.references import FORMER_TABLES, TUNED_STAGES, TUNING, Asse
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
 from platform_assets.tasks.training_spec import TrainingSpec
+from platform_assets.tuning.declared import RULE_SET as TUNING_RULE_SET
+from platform_assets.tuning.declared import RULE_SET_HASH as TUNING_RULE_SET_HASH
+from platform_assets.tuning.declared import declared_experiment
+from platform_assets.tuning.experiment import Experiment
 from platform_assets.validation.gate import Gate
 from resources.errors import PlatformError
 
@@ -70,6 +74,8 @@ class Line:
     """Identity of the file's spec, where another's values stand in its place."""
     transformers: Mapping[str, DeclaredTransformer] = field(default_factory=dict)
     """Those of its spec that are declared, by name; the others can only be pinned to a version that there is."""
+    experiment: Experiment | None = None
+    """How it is tuned; None where it is not."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -144,8 +150,9 @@ class Line:
         rules, spec = self.task.rules, self.spec
         gates = (Gate.parse(name, condition, rules, spec) for name, condition in spec.gates.items())
         leaks = {LEAK_RULE_SET: LEAK_RULE_SET_HASH} if self.transformer_references else {}
+        tunings = {TUNING_RULE_SET: TUNING_RULE_SET_HASH} if self.experiment else {}
         found = {gate.rule_set: gate.rule_set_hash for gate in gates}
-        return self.contract.rule_set_hashes | found | leaks
+        return self.contract.rule_set_hashes | found | leaks | tunings
 
     @property
     def demands(self) -> Demands:
@@ -273,7 +280,7 @@ def load_line(path: Path) -> Line:
     contract = load_contract(contract_path)
     if misfit := spec.misfit(contract.require_raw().columns):
         raise manifest.error(*misfit)
-    line = Line(manifest, task, contract)
+    line = Line(manifest, task, contract, experiment=_experiment_of(manifest, task))
     demanded = {requirement.rule_set for requirement in line.requirements}
     for at, requirement in enumerate(line.requirements):
         if requirement.rule_set not in line.rule_set_hashes:
@@ -287,6 +294,16 @@ def load_line(path: Path) -> Line:
             ("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it"
         )
     return line
+
+
+def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experiment | None:
+    spec = manifest.content
+    if spec.experiment is None:
+        return None
+    file = manifest.path.parent / spec.experiment
+    if not file.is_file():
+        raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
+    return declared_experiment(file, line=spec.line, fields=task.trainer.fields)
 
 
 def shipped_specs() -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ It stands above the domains; no domain knows the whole spec. What Dagster makes 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import JsonValue
@@ -300,7 +300,10 @@ def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experimen
     spec = manifest.content
     if spec.experiment is None:
         return None
-    file = manifest.path.parent / spec.experiment
+    name = PurePath(spec.experiment)
+    if name.is_absolute() or ".." in name.parts:
+        raise manifest.error(("experiment",), f"{name} must lie beside the spec or below")
+    file = manifest.path.parent / name
     if not file.is_file():
         raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
     return declared_experiment(file, line=spec.line, fields=task.trainer.fields)

@@ -26,10 +26,14 @@ from platform_assets.governance.requirements import Demands
 from platform_assets.governance.verdict import Requirement
 from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.manifest import Manifest, ManifestError, first_problem, read_yaml
-from platform_assets.references import FORMER_TABLES, STAGES
+from platform_assets.references import FORMER_TABLES, TUNED_STAGES, TUNING, AssetReference
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
 from platform_assets.tasks.training_spec import TrainingSpec
+from platform_assets.tuning.declared import RULE_SET as TUNING_RULE_SET
+from platform_assets.tuning.declared import RULE_SET_HASH as TUNING_RULE_SET_HASH
+from platform_assets.tuning.declared import declared_experiment
+from platform_assets.tuning.experiment import Experiment
 from platform_assets.validation.gate import Gate
 from resources.errors import PlatformError
 
@@ -70,6 +74,8 @@ class Line:
     """Identity of the file's spec, where another's values stand in its place."""
     transformers: Mapping[str, DeclaredTransformer] = field(default_factory=dict)
     """Those of its spec that are declared, by name; the others can only be pinned to a version that there is."""
+    experiment: Experiment | None = None
+    """How it is tuned; None where it is not."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -80,6 +86,11 @@ class Line:
     def name(self) -> str:
         """The line's name; every asset's key begins with it."""
         return self.spec.line
+
+    @property
+    def stages(self) -> Mapping[str, type[AssetReference]]:
+        """Its assets in the order in which data flows, and what each hands on."""
+        return self.spec.stages
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -139,8 +150,9 @@ class Line:
         rules, spec = self.task.rules, self.spec
         gates = (Gate.parse(name, condition, rules, spec) for name, condition in spec.gates.items())
         leaks = {LEAK_RULE_SET: LEAK_RULE_SET_HASH} if self.transformer_references else {}
+        tunings = {TUNING_RULE_SET: TUNING_RULE_SET_HASH} if self.experiment else {}
         found = {gate.rule_set: gate.rule_set_hash for gate in gates}
-        return self.contract.rule_set_hashes | found | leaks
+        return self.contract.rule_set_hashes | found | leaks | tunings
 
     @property
     def demands(self) -> Demands:
@@ -170,7 +182,9 @@ class Line:
         return found
 
     def run_config(self, overrides: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
-        """Dagster's run config that gives every stage these values."""
+        """Dagster's run config that gives every stage these values; a tuning takes those of the model."""
+        if TUNING in self.stages and "model" in overrides:
+            overrides = {**overrides, TUNING: overrides["model"]}
         return {
             "ops": {f"{self.name}_{stage}": {"config": dict(values)} for stage, values in overrides.items()}
         }
@@ -200,7 +214,7 @@ class Line:
 
     def asset_names(self) -> dict[str, str]:
         """Name of each asset of the line, by stage."""
-        return {stage: f"{self.name}_{stage}" for stage in STAGES}
+        return {stage: f"{self.name}_{stage}" for stage in self.stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +280,7 @@ def load_line(path: Path) -> Line:
     contract = load_contract(contract_path)
     if misfit := spec.misfit(contract.require_raw().columns):
         raise manifest.error(*misfit)
-    line = Line(manifest, task, contract)
+    line = Line(manifest, task, contract, experiment=_experiment_of(manifest, task))
     demanded = {requirement.rule_set for requirement in line.requirements}
     for at, requirement in enumerate(line.requirements):
         if requirement.rule_set not in line.rule_set_hashes:
@@ -280,6 +294,16 @@ def load_line(path: Path) -> Line:
             ("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it"
         )
     return line
+
+
+def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experiment | None:
+    spec = manifest.content
+    if spec.experiment is None:
+        return None
+    file = manifest.path.parent / spec.experiment
+    if not file.is_file():
+        raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
+    return declared_experiment(file, line=spec.line, fields=task.trainer.fields)
 
 
 def shipped_specs() -> tuple[Path, ...]:
@@ -338,7 +362,9 @@ def with_transformers(
 
 def _taken(lines: Iterable[str], transformers: Transformers) -> set[str]:
     """What no transformer may be called beside these lines."""
-    assets = {f"{line}_{stage}" for line in lines for stage in (*STAGES, "drift", "quarantine")}
+    assets = {
+        f"{line}_{stage}" for line in lines for stage in (*TUNED_STAGES, "drift", "quarantine", "promotions")
+    }
     return {*lines, *assets, *RESERVED_NAMES, *filter(is_reserved, transformers.sound)}
 
 

@@ -1,7 +1,13 @@
-"""What can go wrong while a line is tuned."""
+"""What goes wrong when a tuning is run."""
 
 from resources.errors import PlatformError
 
 
 class TuningError(PlatformError):
-    """Base of all errors of tuning."""
+    """A study cannot be run, or came to nothing."""
+
+
+class StudyBusyError(TuningError):
+    """Another process runs this study; two would start its trials twice."""
+
+    passes = True

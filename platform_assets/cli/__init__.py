@@ -25,6 +25,7 @@ from platform_assets.cli import (
     reports,
     retention,
     transformers,
+    trial,
 )
 from platform_assets.cli.endings import end_well
 from platform_assets.cli.usage import (
@@ -86,6 +87,13 @@ app.command(
         "deidentify images/ copies/ --profile basic --mapping mapping.csv --json",
     ),
 )(deidentify.deidentify)
+app.command(
+    rich_help_panel=BUILD,
+    epilog=examples(
+        "trial reviews_sentiment --set learning_rate=0.0003 --set dropout_rate=0.2",
+        "trial credit_scorecard --set regularisation=0.5",
+    ),
+)(trial.trial)
 app.command(
     rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),

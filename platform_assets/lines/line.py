@@ -30,7 +30,7 @@ from platform_assets.governance.verdict import Requirement
 from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.manifest import Manifest, ManifestError, first_problem, read_yaml
-from platform_assets.references import FORMER_TABLES, STAGES
+from platform_assets.references import FORMER_TABLES, TUNED_STAGES, TUNING, AssetReference
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
 from platform_assets.tasks.training_spec import TrainingSpec
@@ -84,6 +84,11 @@ class Line:
     def name(self) -> str:
         """The line's name; every asset's key begins with it."""
         return self.spec.line
+
+    @property
+    def stages(self) -> Mapping[str, type[AssetReference]]:
+        """Its assets in the order in which data flows, and what each hands on."""
+        return self.spec.stages
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -200,7 +205,9 @@ class Line:
         return found
 
     def run_config(self, overrides: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
-        """Dagster's run config that gives every stage these values."""
+        """Dagster's run config that gives every stage these values; a tuning takes those of the model."""
+        if TUNING in self.stages and "model" in overrides:
+            overrides = {**overrides, TUNING: overrides["model"]}
         return {
             "ops": {f"{self.name}_{stage}": {"config": dict(values)} for stage, values in overrides.items()}
         }
@@ -230,7 +237,7 @@ class Line:
 
     def asset_names(self) -> dict[str, str]:
         """Name of each asset of the line, by stage."""
-        return {stage: f"{self.name}_{stage}" for stage in STAGES}
+        return {stage: f"{self.name}_{stage}" for stage in self.stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +395,9 @@ def with_transformers(
 
 def _taken(lines: Iterable[str], transformers: Transformers) -> set[str]:
     """What no transformer may be called beside these lines."""
-    assets = {f"{line}_{stage}" for line in lines for stage in (*STAGES, "drift", "quarantine")}
+    assets = {
+        f"{line}_{stage}" for line in lines for stage in (*TUNED_STAGES, "drift", "quarantine", "promotions")
+    }
     return {*lines, *assets, *RESERVED_NAMES, *filter(is_reserved, transformers.sound)}
 
 

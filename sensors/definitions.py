@@ -22,7 +22,7 @@ from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import RESERVED_NAMES, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import STAGES
+from platform_assets.references import TUNED_STAGES
 from resources.custom_objects import CustomObjects
 from resources.errors import ResourceError
 from resources.outages import outage_of
@@ -209,7 +209,9 @@ def transformer_sensor(
         files: The transformers that files declare: where, by name. They keep their names.
         objects: The objects, made when they are first asked for; those of this pod's namespace by default.
     """
-    assets = {f"{line}_{stage}": f"an asset of {line}" for line in lines for stage in (*STAGES, "drift")}
+    assets = {
+        f"{line}_{stage}": f"an asset of {line}" for line in lines for stage in (*TUNED_STAGES, "drift")
+    }
     names = {**dict.fromkeys(RESERVED_NAMES, "the platform itself"), **dict.fromkeys(lines, "a line")}
     surroundings = Surroundings(
         taken={**assets, **names, **files}, datasets=[f"{line}_dataset" for line in lines]

@@ -11,7 +11,7 @@ from typing import Any
 
 from platform_assets.governance import release as releases
 from platform_assets.governance.errors import LineageError, ReleaseError
-from platform_assets.governance.release import ACTIVATION, RELEASE, Release
+from platform_assets.governance.release import ACTIVATION, POINTERS, RELEASE, Release
 from platform_assets.governance.verdict import (
     KIND,
     Requirement,
@@ -191,7 +191,8 @@ def _of_prediction(ledger: Ledger, prediction: Mapping[str, Any]) -> dict[str, A
 
 
 def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
-    activations = ledger.entries(kind=ACTIVATION, subject=release.line)
+    moves = (entry for kind in POINTERS.values() for entry in ledger.entries(kind=kind, subject=release.line))
+    activations = sorted(moves, key=lambda entry: entry.seq)
     recorded = filter(None, map(ledger.get, release.verdicts))
     return {
         "release": {

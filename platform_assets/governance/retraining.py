@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from platform_assets.governance.errors import GovernanceError
-from platform_assets.governance.release import ACTIVATION
+from platform_assets.governance.release import newest_move
 from platform_assets.ledger.ledger import Entry, Ledger
 
 KIND = "retraining"
@@ -78,9 +78,13 @@ def requested(ledger: Ledger, line: str, entry_hash: str) -> Retraining:
 
 
 def followed(ledger: Ledger, line: str, *, basis: str) -> tuple[str, Retraining] | None:
-    """The request (and its entry's hash) that made the active release, if it deviates from this very spec."""
-    activation = ledger.latest(ACTIVATION, line)
-    entry_hash = activation.body.get("retraining") if activation else None
+    """The request (and its entry's hash) that made the release deployed last, if it deviates from this very spec.
+
+    Of a line that is promoted that is the one in staging: a run must not put another in its place while people look
+    at it.
+    """
+    moved = newest_move(ledger, line)
+    entry_hash = moved.body.get("retraining") if moved else None
     if entry_hash is None:
         return None
     retraining = requested(ledger, line, entry_hash)

@@ -2,7 +2,7 @@
 
 Everything that decides records a verdict; everything that acts demands verdicts. The demand fails
 closed: it is met by a pass, or by a waiver with a named person and a reason, under the rules of
-today, young enough, in a ledger that is whole. Nothing else will do.
+today, young enough, in a ledger that is whole; a waiver only of what the spec lets be waived. Nothing else will do.
 
 A verdict may also be an *objection*: it blocks every act that demands anything of its subject.
 """
@@ -96,6 +96,10 @@ class ResolvedRequirement:
     subject: str
     """As `Verdict.subject`."""
     rule_set_hash: str
+    lack: str = ""
+    """Why there is nothing that could be judged; blocks, whatever the ledger says."""
+    waivable: bool = True
+    """Whether a waiver meets it."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ def _judge(
     judged: list[Entry | Unmet] = []
     for resolved in requirements:
         found = known.get(_key(resolved.subject, resolved.requirement.rule_set))
-        problem = "no verdict" if found is None else _problem(found, resolved, now=now)
+        problem = resolved.lack or ("no verdict" if found is None else _problem(found, resolved, now=now))
         for rule_set in sorted(OBJECTIONS):
             if objection := known.get(_key(resolved.subject, rule_set)):
                 problem = _objection(objection) or problem
@@ -250,6 +254,8 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
         )
         outcome = "failed" if verdict.outcome == "fail" else "ended in an error"
         return f"{outcome} ({said})" if said else outcome
+    if verdict.outcome == "waived" and not resolved.waivable:
+        return "was waived, and the spec does not let it be: judge it, or list it under requires.waivable"
     age = now - entry.time
     if age < -CLOCK_SKEW:
         return f"dated {entry.time:%Y-%m-%d %H:%M} UTC, which is in the future: check the clocks"

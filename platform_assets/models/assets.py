@@ -20,8 +20,9 @@ from platform_assets.models.spec import ModelSpec
 from platform_assets.models.store import find_model, object_prefix, save_model
 from platform_assets.models.trainer import AnyTrainer
 from platform_assets.models.training_site import TrainingSite
+from platform_assets.models.tuned import require_of, tuned, tuned_by
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import FeaturesVersion, ModelVersion
+from platform_assets.references import TUNING, FeaturesVersion, ModelVersion, TuningVersion
 from platform_assets.step import (
     foreseen_failures,
     line_asset,
@@ -53,6 +54,8 @@ def model_asset(
     basis: str,
     retraining: str | None = None,
     lost_pod_retries: int = 0,
+    *,
+    is_tuned: bool = False,
 ) -> dg.AssetsDefinition:
     """`<line>_model`.
 
@@ -63,28 +66,24 @@ def model_asset(
         basis: Identity of the file's spec.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
         lost_pod_retries: How often it is tried again after its pod was lost.
+        is_tuned: Whether a tuning stands before it, whose best trial's values it is trained by.
     """
     overridden = override_config(spec, trainer.fields)
 
-    @line_asset(
-        spec.line,
-        "model",
-        description=trainer.description,
-        kinds=(*trainer.kinds, "mlflow"),
-        code=trainer.code,
-        made_from={"features": "features"},
-        op_tags=pod_tags(spec.resources),
-        pool=gpu_pool(spec.resources),
-        retry_policy=lost_pod_policy(lost_pod_retries),
-    )
-    def model(
+    def trained(
         context: dg.AssetExecutionContext,
         features: FeaturesVersion,
-        outside: dg.ResourceParam[OutsideSystems],
-        config: overridden,  # type: ignore[valid-type]
+        tuning: TuningVersion | None,
+        outside: OutsideSystems,
+        config: dg.Config,
     ) -> dg.MaterializeResult[ModelVersion]:
         with without_retries(), foreseen_failures():
-            resolved, store = with_overrides(spec, config), outside.object_store
+            if tuning is not None:
+                require_of(tuning, features)
+            store, asked = outside.object_store, with_overrides(spec, config)
+            # A retraining brings the values of a whole spec; a person means the one that differs from it.
+            is_retraining = RETRAINING_TAG in context.run.tags
+            resolved = tuned(asked, tuning, file=asked if is_retraining else spec)
             fingerprinted = model_fingerprint(resolved, trainer, features)
             prefix = object_prefix(outside.env, spec.line, fingerprinted)
             site = TrainingSite(outside, prefix=prefix)
@@ -95,7 +94,7 @@ def model_asset(
                 if reference is None:
                     retrained_by = context.run.tags.get(RETRAINING_TAG, retraining)
                     source = spec_source(
-                        outside.ledger, retrained_by, resolved, trainer, features, spec_path, basis=basis
+                        outside.ledger, retrained_by, asked, trainer, features, spec_path, basis=basis
                     )
                     # Of a training that was killed and goes on: who started the run that finishes it.
                     starter = started_by(context, outside.salt)
@@ -133,6 +132,7 @@ def model_asset(
                     )
                 # Kept until the model is whole in the store: a step killed before this goes on from it.
                 site.clear()
+            reference = reference.model_copy(update={"tuned_by": tuned_by(tuning)})
             return materialized(
                 reference,
                 fingerprint=fingerprinted,
@@ -142,11 +142,44 @@ def model_asset(
                     "weights_sha256": reference.weights_sha256,
                     "objects": store.uri(prefix),
                     "dagster/uri": store.uri(prefix),
+                    **({"tuned_by": tuning.trial} if tuning else {}),
                     **({"tracking_lost": untracked} if untracked else {}),
                 },
             )
 
-    return model
+    declare = line_asset(
+        spec.line,
+        "model",
+        description=trainer.description,
+        kinds=(*trainer.kinds, "mlflow"),
+        code=trainer.code,
+        made_from={"features": "features", **({"tuning": TUNING} if is_tuned else {})},
+        op_tags=pod_tags(spec.resources),
+        pool=gpu_pool(spec.resources),
+        retry_policy=lost_pod_policy(lost_pod_retries),
+    )
+    if is_tuned:
+
+        def tuned_model(
+            context: dg.AssetExecutionContext,
+            features: FeaturesVersion,
+            tuning: TuningVersion,
+            outside: dg.ResourceParam[OutsideSystems],
+            config: overridden,  # type: ignore[valid-type]
+        ) -> dg.MaterializeResult[ModelVersion]:
+            return trained(context, features, tuning, outside, config)
+
+        return declare(tuned_model)
+
+    def model(
+        context: dg.AssetExecutionContext,
+        features: FeaturesVersion,
+        outside: dg.ResourceParam[OutsideSystems],
+        config: overridden,  # type: ignore[valid-type]
+    ) -> dg.MaterializeResult[ModelVersion]:
+        return trained(context, features, None, outside, config)
+
+    return declare(model)
 
 
 def flat_parameters(

@@ -8,6 +8,7 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
+from platform_assets.governance.registry_moves import reconcile
 from platform_assets.governance.release import Release, Stage
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.retraining import requested
@@ -20,12 +21,10 @@ from platform_assets.serving.spec import DeploymentSpec
 from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
 from platform_assets.yaml_writer import to_yaml
-from resources.model_registry import ModelRegistry
 
 CODE = code_version(
     "deployment", "platform_assets.serving.inference_service", "platform_assets.governance.release"
 )
-DEPLOYED_ALIAS = "deployed"
 _DESCRIPTIONS: Mapping[Stage, str] = {
     "production": "The active release. Activated only when the ledger holds every verdict that the spec requires.",
     "staging": (
@@ -50,13 +49,6 @@ def deployment_fingerprint(
         },
         upstream={"card": card_version, **demands.rule_set_hashes},
     )
-
-
-def point_at(registry: ModelRegistry, release: Release) -> None:
-    """Lets the registry say what the ledger has decided; repeating it changes nothing."""
-    number = release.card.registered.number
-    registry.tag(release.line, number, {"gate_status": "passed", "release_id": release.release_id})
-    registry.point(release.line, DEPLOYED_ALIAS, number)
 
 
 def deployment_asset(
@@ -140,7 +132,7 @@ def deployment_asset(
                 retraining=followed,
                 now=now,
             )
-            point_at(outside.model_registry, release)
+            reconcile(outside.model_registry, ledger, line)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,

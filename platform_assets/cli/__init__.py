@@ -26,6 +26,7 @@ from platform_assets.cli import (
     retention,
     transformers,
     trial,
+    waiving,
 )
 from platform_assets.cli.endings import end_well
 from platform_assets.cli.usage import (
@@ -102,6 +103,13 @@ app.command(
     rich_help_panel=GOVERN,
     epilog=examples("erase --subject applicant:4711 --by ada --reason 'request 7' --dry-run"),
 )(retention.erase)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "waive chest_xray_detector gate.fairness --by 'Dr. Lee' --reason 'two cases' --expires-days 30",
+        "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
+    ),
+)(waiving.waive)
 
 
 def _show_version(wanted: bool) -> None:

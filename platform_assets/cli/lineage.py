@@ -40,8 +40,8 @@ def rollback(
 ) -> None:
     """Activate the release that holds a version, with all that belongs to it, and pin the line to it."""
     from platform_assets.governance.lineage import AssetVersion, plan_rollback, roll_back
+    from platform_assets.governance.registry_moves import reconcile
     from platform_assets.lines.line import load_lines
-    from platform_assets.serving.assets import point_at
 
     outside = outside_systems()
     ledger, asked, now = outside.ledger, AssetVersion.parse(version), datetime.now(UTC)
@@ -55,7 +55,7 @@ def rollback(
     if not dry_run:
         activation = roll_back(ledger, plan, reason=reason, now=now)
         # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.
-        point_at(outside.model_registry, plan.target)
+        reconcile(outside.model_registry, ledger, asked.line)
     if as_json:
         shown = {"release_id": plan.target.release_id, "changes": plan.changes, "problems": plan.problems}
         print_json(shown | {"dry_run": dry_run, "entry": None if dry_run else activation.hash})

@@ -42,12 +42,11 @@ def materialize(
     """Materialize one asset of a line, and print its key figures as one line of JSON."""
     from platform_assets.export.workflow import ExportError, assigned, figure_texts, key_figures
     from platform_assets.lines.runner import materialize as materialize_asset
-    from platform_assets.references import STAGES
 
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec)
-    if stage not in STAGES:
-        raise ExportError(f"there is no asset {line}_{stage}; a line has {', '.join(STAGES)}")
+    if stage not in chosen.stages:
+        raise ExportError(f"there is no asset {line}_{stage}; a line has {', '.join(chosen.stages)}")
     if basis not in (None, chosen.basis):
         raise ExportError(
             f"the spec of {line} is {chosen.basis[:12]} and this workflow was exported from {basis[:12]}: export it again"

@@ -11,7 +11,6 @@ from platform_assets.features.declared import BrokenTransformer, declared_transf
 from platform_assets.lines.definitions import line_definitions, platform_resources
 from platform_assets.lines.line import Line, LineError, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import STAGES
 from resources.settings import PlatformSettings
 
 
@@ -86,7 +85,10 @@ class Project:
 def _side_by_side(outside: OutsideSystems, lines: Sequence[Line]) -> dict[Path, dg.Definitions]:
     # Dagster merges definitions only where a resource of one name is one object.
     resources = platform_resources(outside)
-    own = {line.name: {dg.AssetKey(f"{line.name}_{stage}") for stage in (*STAGES, "drift")} for line in lines}
+    own = {
+        line.name: {dg.AssetKey(f"{line.name}_{stage}") for stage in (*line.stages, "drift")}
+        for line in lines
+    }
     taken = {key for keys in own.values() for key in keys}
     found = {}
     for line in lines:

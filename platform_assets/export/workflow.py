@@ -17,7 +17,7 @@ from platform_assets.datasets.sources import without_secrets
 from platform_assets.features.versions import split_reference
 from platform_assets.manifest import first_problem
 from platform_assets.references import (
-    STAGES,
+    TUNING,
     AssetReference,
     DatasetVersion,
     DeploymentVersion,
@@ -38,7 +38,7 @@ WAIT_SECONDS: Final = 24 * 3600
 """How long a step waits while the line runs elsewhere: a training may take that long."""
 _ACTED_ON: Final = "deployment"
 _JUDGED_BY: Final = "validation"
-_PURE: Final = ("features", "model")
+_PURE: Final = ("features", TUNING, "model")
 
 
 class ExportError(PlatformError):
@@ -142,7 +142,7 @@ def line_workflow(task: AnyTask, spec: TrainingSpec, *, basis: str, image: str) 
             "in the exported file: leave it out of the spec, and give it to the steps by their environment"
         )
     values, fields = task.overrides(spec), _fields(type(spec)) | _fields(type(spec.drift))
-    stages = list(STAGES)
+    stages = list(spec.stages)
     headline = task.evaluator.headline
     gate = spec.gates.get(headline)
     # What is the latest is no input of the step: a cache would answer with the version of some other day.

@@ -4,6 +4,7 @@ GovernanceError
 ├── VerdictMissingError        an act lacks verdicts
 ├── ReleaseError               a release is unknown, or does not fit the line
 │   └── PinnedError            a person pinned the line to another release
+├── WaiverError                what is to be waived cannot be, or not so
 ├── LineageError               what is to be traced or rolled back to names nothing
 ├── SubjectError               what should name a subject does not
 ├── ErasureError               a subject is unknown, or must not be erased
@@ -38,6 +39,10 @@ class ReleaseError(GovernanceError):
 
 class PinnedError(ReleaseError):
     """The line is pinned to another release; automation must leave it alone."""
+
+
+class WaiverError(GovernanceError):
+    """A waiver of what stands, of what nobody may waive, or in nobody's name."""
 
 
 class LineageError(GovernanceError):

@@ -22,7 +22,7 @@ BROKEN_GROUP: Final = "broken_lines"
 
 
 def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
-    """The line's assets, in the order of `STAGES`, its drift, and its quarantine where its task holds files back.
+    """The line's assets, in the order of its stages, its drift, and its quarantine where its task holds files back.
 
     Args:
         line: The line, as its active release has adapted it.
@@ -32,11 +32,26 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
     return [
         dataset_asset(spec, task.name, task.ingestion, line.contract),
         features_asset(name, spec, task.featurizer),
-        model_asset(spec, task.trainer, line.manifest.path, line.basis, line.retraining, lost_pod_retries),
+        model_asset(
+            spec,
+            task.trainer,
+            line.manifest.path,
+            line.basis,
+            line.retraining,
+            lost_pod_retries,
+            is_tuned=bool(spec.experiment),
+        ),
         validation_asset(name, spec.gates, spec.drift, task.evaluator, task.trainer, spec),
         version_asset(name, line.demands),
         card_asset(name, spec.card, line.demands, task.card_sections),
-        deployment_asset(name, spec.deployment, line.demands, task.model_format, line.retraining),
+        deployment_asset(
+            name,
+            spec.deployment,
+            line.demands,
+            task.model_format,
+            line.retraining,
+            stage=line.deployment_stage,
+        ),
         drift_asset(name),
         *([quarantine_asset(name)] if isinstance(task.ingestion, HoldsBack) else []),
     ]

@@ -7,14 +7,15 @@ It stands above the domains; no domain knows the whole spec. What Dagster makes 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
+from platform_assets.datasets.schema_breaker import BREAKER, problem_of
 from platform_assets.features.declared import DeclaredTransformer, Transformers
 from platform_assets.features.leak import RULE_SET as LEAK_RULE_SET
 from platform_assets.features.leak import RULE_SET_HASH as LEAK_RULE_SET_HASH
@@ -22,14 +23,21 @@ from platform_assets.features.leak_gate import REQUIREMENT as NO_LEAK
 from platform_assets.features.versions import split_reference
 from platform_assets.governance import retraining as retrainings
 from platform_assets.governance.errors import GovernanceError
-from platform_assets.governance.requirements import Demands
+from platform_assets.governance.release import Stage
+from platform_assets.governance.requirements import Condition, Demands, PromotionDemands
+from platform_assets.governance.review_rule import ReviewRequirement
 from platform_assets.governance.verdict import Requirement
+from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.manifest import Manifest, ManifestError, first_problem, read_yaml
-from platform_assets.references import FORMER_TABLES, STAGES
+from platform_assets.references import FORMER_TABLES, TUNED_STAGES, TUNING, AssetReference
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
 from platform_assets.tasks.training_spec import TrainingSpec
+from platform_assets.tuning.declared import RULE_SET as TUNING_RULE_SET
+from platform_assets.tuning.declared import RULE_SET_HASH as TUNING_RULE_SET_HASH
+from platform_assets.tuning.declared import declared_experiment
+from platform_assets.tuning.experiment import Experiment
 from platform_assets.validation.gate import Gate
 from resources.errors import PlatformError
 
@@ -70,6 +78,8 @@ class Line:
     """Identity of the file's spec, where another's values stand in its place."""
     transformers: Mapping[str, DeclaredTransformer] = field(default_factory=dict)
     """Those of its spec that are declared, by name; the others can only be pinned to a version that there is."""
+    experiment: Experiment | None = None
+    """How it is tuned; None where it is not."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -80,6 +90,11 @@ class Line:
     def name(self) -> str:
         """The line's name; every asset's key begins with it."""
         return self.spec.line
+
+    @property
+    def stages(self) -> Mapping[str, type[AssetReference]]:
+        """Its assets in the order in which data flows, and what each hands on."""
+        return self.spec.stages
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -139,13 +154,40 @@ class Line:
         rules, spec = self.task.rules, self.spec
         gates = (Gate.parse(name, condition, rules, spec) for name, condition in spec.gates.items())
         leaks = {LEAK_RULE_SET: LEAK_RULE_SET_HASH} if self.transformer_references else {}
+        tunings = {TUNING_RULE_SET: TUNING_RULE_SET_HASH} if self.experiment else {}
         found = {gate.rule_set: gate.rule_set_hash for gate in gates}
-        return self.contract.rule_set_hashes | found | leaks
+        return self.contract.rule_set_hashes | found | leaks | tunings
 
     @property
     def demands(self) -> Demands:
         """What deploying demands, under the rules as they are now."""
-        return Demands(self.requirements, self.rule_set_hashes)
+        return Demands(self.requirements, self.rule_set_hashes, self.waivable)
+
+    @property
+    def deployment_stage(self) -> Stage:
+        """Where a deployment of the line goes."""
+        return "staging" if self.spec.requires.is_promoted else "production"
+
+    @property
+    def waivable(self) -> frozenset[str]:
+        """Rule sets that a waiver meets."""
+        return frozenset(self.spec.requires.waivable)
+
+    @property
+    def promotion(self) -> PromotionDemands | None:
+        """What promoting demands, under the rules as they are now; None where deployments go to production."""
+        stated, dataset = self.spec.requires.promote, f"{self.name}_dataset"
+        if not stated:
+            return None
+        further = [each for each in stated if isinstance(each, Requirement)]
+        return PromotionDemands(
+            verdicts=Demands(
+                tuple(dict.fromkeys((*self.requirements, *further))), self.rule_set_hashes, self.waivable
+            ),
+            reviews=tuple(each.review for each in stated if isinstance(each, ReviewRequirement)),
+            waivable=self.waivable,
+            conditions=(Condition(Key(BREAKER, dataset), partial(problem_of, dataset)),),
+        )
 
     @cached_property
     def basis(self) -> str:
@@ -170,7 +212,9 @@ class Line:
         return found
 
     def run_config(self, overrides: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Any]:
-        """Dagster's run config that gives every stage these values."""
+        """Dagster's run config that gives every stage these values; a tuning takes those of the model."""
+        if TUNING in self.stages and "model" in overrides:
+            overrides = {**overrides, TUNING: overrides["model"]}
         return {
             "ops": {f"{self.name}_{stage}": {"config": dict(values)} for stage, values in overrides.items()}
         }
@@ -200,7 +244,7 @@ class Line:
 
     def asset_names(self) -> dict[str, str]:
         """Name of each asset of the line, by stage."""
-        return {stage: f"{self.name}_{stage}" for stage in STAGES}
+        return {stage: f"{self.name}_{stage}" for stage in self.stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,20 +310,53 @@ def load_line(path: Path) -> Line:
     contract = load_contract(contract_path)
     if misfit := spec.misfit(contract.require_raw().columns):
         raise manifest.error(*misfit)
-    line = Line(manifest, task, contract)
-    demanded = {requirement.rule_set for requirement in line.requirements}
-    for at, requirement in enumerate(line.requirements):
-        if requirement.rule_set not in line.rule_set_hashes:
-            known = ", ".join(line.rule_set_hashes)
+    line = Line(manifest, task, contract, experiment=_experiment_of(manifest, task))
+    _check_requirements(line)
+    return line
+
+
+def _check_requirements(line: Line) -> None:
+    """Nothing, where something yields each verdict that is demanded, and each gate is demanded.
+
+    Raises:
+        ManifestError: it is not so.
+    """
+    manifest, spec, known = line.manifest, line.spec, line.rule_set_hashes
+    demanded = set()
+    for act, requirements in (("deploy", line.requirements), ("promote", spec.requires.promote)):
+        for at, requirement in enumerate(requirements):
+            if isinstance(requirement, ReviewRequirement):
+                continue
+            demanded.add(requirement.rule_set)
+            if requirement.rule_set not in known:
+                raise manifest.error(
+                    ("requires", act, at, "rule_set"),
+                    f"nothing yields verdicts of {requirement.rule_set}; known are {', '.join(known)}",
+                )
+    for at, rule_set in enumerate(spec.requires.waivable):
+        if rule_set not in demanded:
             raise manifest.error(
-                ("requires", "deploy", at, "rule_set"),
-                f"nothing yields verdicts of {requirement.rule_set}; known are {known}",
+                ("requires", "waivable", at),
+                f"{rule_set} is not demanded, so there is nothing to waive; demanded are {', '.join(sorted(demanded))}",
             )
     if idle := [name for name in spec.gates if f"gate.{name}" not in demanded]:
         raise manifest.error(
-            ("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it"
+            ("gates", idle[0]),
+            "decides nothing: list it under requires.deploy or requires.promote, or remove it",
         )
-    return line
+
+
+def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experiment | None:
+    spec = manifest.content
+    if spec.experiment is None:
+        return None
+    name = PurePath(spec.experiment)
+    if name.is_absolute() or ".." in name.parts:
+        raise manifest.error(("experiment",), f"{name} must lie beside the spec or below")
+    file = manifest.path.parent / name
+    if not file.is_file():
+        raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
+    return declared_experiment(file, line=spec.line, fields=task.trainer.fields)
 
 
 def shipped_specs() -> tuple[Path, ...]:
@@ -338,7 +415,9 @@ def with_transformers(
 
 def _taken(lines: Iterable[str], transformers: Transformers) -> set[str]:
     """What no transformer may be called beside these lines."""
-    assets = {f"{line}_{stage}" for line in lines for stage in (*STAGES, "drift", "quarantine")}
+    assets = {
+        f"{line}_{stage}" for line in lines for stage in (*TUNED_STAGES, "drift", "quarantine", "promotions")
+    }
     return {*lines, *assets, *RESERVED_NAMES, *filter(is_reserved, transformers.sound)}
 
 

@@ -35,14 +35,17 @@ from platform_assets.models.assets import model_fingerprint
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.job_files import files_prefix
 from platform_assets.models.store import object_prefix
+from platform_assets.models.tuned import tuned
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
-    STAGES,
+    TUNING,
     AssetReference,
+    CardVersion,
     DatasetVersion,
     DeploymentVersion,
     FeaturesVersion,
     ModelVersion,
+    TuningVersion,
 )
 from platform_assets.serving.assets import deployment_fingerprint
 from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
@@ -55,7 +58,7 @@ class Step:
     """What a plan says about one asset."""
 
     stage: str
-    """One of `STAGES`, or the name of a transformer."""
+    """One of the line's, or the name of a transformer."""
     key: dg.AssetKey
     runs: bool
     reason: str
@@ -64,7 +67,7 @@ class Step:
 def plan(
     line: Line, instance: dg.DagsterInstance, outside: OutsideSystems, *, now: datetime | None = None
 ) -> list[Step]:
-    """Which assets of the line must run, and why; in the order of `STAGES`, its transformers before the features.
+    """Which assets of the line must run, and why; in the order of its stages, its transformers before the features.
 
     An asset is reused when its newest materialization has the fingerprint that it would have now, nothing
     before it runs, its rows are still there, and no verdict on it is missing or has grown too old.
@@ -72,14 +75,15 @@ def plan(
     ledger = outside.ledger
     line = line.adapted(ledger)
     recorded = {
-        stage: recorded_reference(instance, asset_key(line, stage), kind) for stage, kind in STAGES.items()
+        stage: recorded_reference(instance, asset_key(line, stage), kind)
+        for stage, kind in line.stages.items()
     }
     known = {stage: reference for stage, reference in recorded.items() if reference is not None}
     stale = _stale(line, ledger, outside.warehouse, recorded, now or datetime.now(UTC))
     namespace = line.task.ingestion.subject(line.spec).namespace
     erasures = Suppression.of(ledger, outside.salt).hash_of(namespace)
     steps: list[Step] = []
-    for stage in STAGES:
+    for stage in line.stages:
         if stage == "features":
             steps += plan_transformers(line, instance, outside, steps)
         reason, key = "", asset_key(line, stage)
@@ -209,7 +213,9 @@ def _current_fingerprint(
                 ),
             )
         case "model":
-            return model_fingerprint(spec, task.trainer, _features_of(known))
+            tuning = known.get(TUNING)
+            assert tuning is None or isinstance(tuning, TuningVersion)
+            return model_fingerprint(tuned(spec, tuning, file=spec), task.trainer, _features_of(known))
         case "validation":
             return validation_fingerprint(
                 name, spec.gates, spec.drift, task.evaluator, spec, model_version=versions["model"]
@@ -268,12 +274,14 @@ def _stale(
     now: datetime,
 ) -> dict[str, str]:
     """Reason by stage, for stages that must run although nothing they are made from has changed."""
-    model, deployment = recorded["model"], recorded["deployment"]
+    model, card, deployment = recorded["model"], recorded["card"], recorded["deployment"]
     stale: dict[str, str] = {}
     if isinstance(model, ModelVersion):
-        judged_by = {"dataset": "dataset", "features": "features", "model": "validation"}
-        for each in unmet(ledger, line.demands.of(model), now=now):
-            stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
+        for each in unmet(
+            ledger, line.demands.of(model, card if isinstance(card, CardVersion) else None), now=now
+        ):
+            kind = each.resolved.requirement.subject_kind
+            stale.setdefault("validation" if kind == "model" else kind, str(each))
     for stage in ("dataset", "features"):
         reference = recorded[stage]
         if isinstance(reference, DatasetVersion | FeaturesVersion):
@@ -287,9 +295,21 @@ def _stale(
     breaker = breaker_state(ledger, f"{line.name}_dataset")
     if breaker.state != "closed":
         stale["dataset"] = f"its schema breaker is {breaker.state}"
-    active = releases.active(ledger, line.name)
     if isinstance(deployment, DeploymentVersion) and (
-        active is None or active.release_id != deployment.release_id
+        misplaced := _misplaced(line, ledger, deployment.release_id)
     ):
-        stale.setdefault("deployment", "its release is not the active one")
+        stale.setdefault("deployment", misplaced)
     return stale
+
+
+def _misplaced(line: Line, ledger: Ledger, release_id: str) -> str:
+    """Why a release that was deployed is not where a deployment of the line goes; empty where it is."""
+    active = releases.active(ledger, line.name)
+    if active is not None and active.release_id == release_id:
+        return ""
+    if line.deployment_stage == "production":
+        return "its release is not the active one"
+    # One that people have promoted since, and gone back from, is not brought back to staging by a run.
+    staged = ledger.latest(releases.STAGED, line.name)
+    is_staged = staged is not None and staged.body["release_id"] == release_id
+    return "" if is_staged else "its release is not the one in staging"

@@ -20,7 +20,8 @@ from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import STAGES, AssetReference
+from platform_assets.references import AssetReference
+from platform_assets.starters import person_tag
 from platform_assets.step import REFERENCE_KEY, recorded_reference
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
@@ -104,7 +105,7 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
         refuse_unmade_inputs(line, stale, instance)
-        result = _execute(definitions, line, instance, [step.key for step in stale])
+        result = _execute(definitions, line, instance, [step.key for step in stale], outside)
         outcome = _outcome(line, steps, result, instance)
         if _was_interrupted(result):
             raise _interrupted(result, instance, done=_done(outcome))
@@ -125,7 +126,7 @@ def materialize(
 
     Args:
         line: The line.
-        stage: One of `STAGES`.
+        stage: One of the line's.
         outside: Where everything is.
         made_from: Data version of the asset before it that it must be made from; None for the newest.
         config: Values that this run uses instead of the spec's.
@@ -151,7 +152,7 @@ def materialize(
         _wait_for_others(instance, line, outside, deadline)
         _sweep(outside)
         if made_from is not None:
-            _make_newest(instance, line, _stage_before(stage), made_from)
+            _make_newest(instance, line, _stage_before(line, stage), made_from)
         ops = line.run_config({stage: config}) if config else {}
         keys = [asset_key(line, stage)]
         if stage == "features":
@@ -159,12 +160,14 @@ def materialize(
             applied = plan_transformers(line, instance, outside)
             refuse_unmade_inputs(line, applied, instance)
             keys += [step.key for step in applied if step.runs]
-        result = _execute(definitions, line, instance, keys, config=ops, tags=tags)
+        result = _execute(definitions, line, instance, keys, outside, config=ops, tags=tags)
         if _was_interrupted(result):
             raise _interrupted(result, instance)
         if failure := _failure(result):
             raise RunError(failure)
-        reference = recorded_reference(instance, asset_key(line, stage), STAGES[stage], run_id=result.run_id)
+        reference = recorded_reference(
+            instance, asset_key(line, stage), line.stages[stage], run_id=result.run_id
+        )
         if not result.success or reference is None:
             raise RunError(f"run {result.run_id} of {line.name}_{stage} came to nothing; see it in the UI")
         checks = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
@@ -176,6 +179,7 @@ def _execute(
     line: Line,
     instance: dg.DagsterInstance,
     keys: Sequence[dg.AssetKey],
+    outside: OutsideSystems,
     *,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
@@ -189,7 +193,11 @@ def _execute(
             asset_selection=list(keys),
             # A logger that is not named here is not used: Dagster falls back to its own.
             run_config={"loggers": {"console": {}}, **(config or {})},
-            tags={**(tags or {}), **process_tag(run_id)},
+            tags={
+                **(tags or {}),
+                **process_tag(run_id),
+                **person_tag(outside.principal, run_id, outside.salt),
+            },
             raise_on_error=False,
         )
     except Ended:
@@ -198,8 +206,8 @@ def _execute(
         raise
 
 
-def _stage_before(stage: str) -> str:
-    stages = list(STAGES)
+def _stage_before(line: Line, stage: str) -> str:
+    stages = list(line.stages)
     at = stages.index(stage)
     if not at:
         raise RunError(f"a {stage} is made from no other asset; leave out the version to make it from")
@@ -216,13 +224,14 @@ def _make_newest(instance: dg.DagsterInstance, line: Line, stage: str, version: 
         RunError: the asset never had this version, or the event log has forgotten it.
     """
     key = asset_key(line, stage)
-    newest = recorded_reference(instance, key, STAGES[stage])
+    kind = line.stages[stage]
+    newest = recorded_reference(instance, key, kind)
     if newest is not None and newest.version == version:
         return
     for record in instance.fetch_materializations(key, limit=_VERSIONS_SEARCHED).records:
         materialization = record.asset_materialization
         value = materialization.metadata.get(REFERENCE_KEY) if materialization else None
-        if materialization and value and STAGES[stage].model_validate(value.value).version == version:
+        if materialization and value and kind.model_validate(value.value).version == version:
             instance.report_runless_asset_event(materialization)
             return
     raise RunError(
@@ -348,7 +357,7 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line, outside: OutsideSys
     Raises:
         RunError: a run of the line that this process cannot judge is in progress.
     """
-    keys = {asset_key(line, stage) for stage in STAGES}
+    keys = {asset_key(line, stage) for stage in line.stages}
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         # Runs of single assets, as the UI starts them, carry no tag of the line.
         if run.tags.get(LINE_TAG) != line.name and not keys & set(run.asset_selection or ()):

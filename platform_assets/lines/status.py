@@ -15,7 +15,6 @@ from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
-    STAGES,
     CardVersion,
     DatasetVersion,
     FeaturesVersion,
@@ -32,7 +31,8 @@ def line_status(
     """Data version, model version, metrics, verdicts, drift and deployed version of a line; None where there is none yet."""
     now, ledger = now or datetime.now(UTC), outside.ledger
     recorded = {
-        stage: recorded_reference(instance, asset_key(line, stage), kind) for stage, kind in STAGES.items()
+        stage: recorded_reference(instance, asset_key(line, stage), kind)
+        for stage, kind in line.stages.items()
     }
     dataset, features = recorded["dataset"], recorded["features"]
     model, report = recorded["model"], recorded["validation"]

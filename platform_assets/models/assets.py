@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from pydantic import JsonValue
@@ -20,19 +20,21 @@ from platform_assets.models.spec import ModelSpec
 from platform_assets.models.store import find_model, object_prefix, save_model
 from platform_assets.models.trainer import AnyTrainer
 from platform_assets.models.training_site import TrainingSite
+from platform_assets.models.tuned import require_of, tuned, tuned_by
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import FeaturesVersion, ModelVersion
+from platform_assets.references import TUNING, FeaturesVersion, ModelVersion, TuningVersion
 from platform_assets.step import (
     foreseen_failures,
     line_asset,
     lost_pod_policy,
     materialized,
     override_config,
+    started_by,
     with_overrides,
     without_retries,
 )
 from platform_assets.tags import RETRAINING_TAG
-from resources.provenance import code_commit, source_commit
+from resources.provenance import code_commit, commit_author, source_commit
 
 
 def model_fingerprint(spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVersion) -> str:
@@ -52,6 +54,8 @@ def model_asset(
     basis: str,
     retraining: str | None = None,
     lost_pod_retries: int = 0,
+    *,
+    is_tuned: bool = False,
 ) -> dg.AssetsDefinition:
     """`<line>_model`.
 
@@ -62,28 +66,24 @@ def model_asset(
         basis: Identity of the file's spec.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
         lost_pod_retries: How often it is tried again after its pod was lost.
+        is_tuned: Whether a tuning stands before it, whose best trial's values it is trained by.
     """
     overridden = override_config(spec, trainer.fields)
 
-    @line_asset(
-        spec.line,
-        "model",
-        description=trainer.description,
-        kinds=(*trainer.kinds, "mlflow"),
-        code=trainer.code,
-        made_from={"features": "features"},
-        op_tags=pod_tags(spec.resources),
-        pool=gpu_pool(spec.resources),
-        retry_policy=lost_pod_policy(lost_pod_retries),
-    )
-    def model(
+    def trained(
         context: dg.AssetExecutionContext,
         features: FeaturesVersion,
-        outside: dg.ResourceParam[OutsideSystems],
-        config: overridden,  # type: ignore[valid-type]
+        tuning: TuningVersion | None,
+        outside: OutsideSystems,
+        config: dg.Config,
     ) -> dg.MaterializeResult[ModelVersion]:
         with without_retries(), foreseen_failures():
-            resolved, store = with_overrides(spec, config), outside.object_store
+            if tuning is not None:
+                require_of(tuning, features)
+            store, asked = outside.object_store, with_overrides(spec, config)
+            # A retraining brings the values of a whole spec; a person means the one that differs from it.
+            is_retraining = RETRAINING_TAG in context.run.tags
+            resolved = tuned(asked, tuning, file=asked if is_retraining else spec)
             fingerprinted = model_fingerprint(resolved, trainer, features)
             prefix = object_prefix(outside.env, spec.line, fingerprinted)
             site = TrainingSite(outside, prefix=prefix)
@@ -93,14 +93,16 @@ def model_asset(
                 reused, untracked = reference is not None, None
                 if reference is None:
                     retrained_by = context.run.tags.get(RETRAINING_TAG, retraining)
-                    commit = spec_commit(
-                        outside.ledger, retrained_by, resolved, trainer, features, spec_path, basis=basis
+                    source = spec_source(
+                        outside.ledger, retrained_by, asked, trainer, features, spec_path, basis=basis
                     )
+                    # Of a training that was killed and goes on: who started the run that finishes it.
+                    starter = started_by(context, outside.salt)
                     inputs = JobInputs(
                         features.dataset,
                         outside.warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),
                         trainer.config(resolved, features.recipe),
-                        commit,
+                        source.commit,
                     )
                     parameters = flat_parameters(resolved, trainer, features)
                     with outside.run_tracking.run(
@@ -123,11 +125,14 @@ def model_asset(
                         prefix=prefix,
                         tracking_run_id=tracked.run_id,
                         settings=parameters,
-                        source_commit=commit,
+                        source_commit=source.commit,
                         code_commit=code_commit(),
+                        source_author=source.author,
+                        started_by=starter,
                     )
                 # Kept until the model is whole in the store: a step killed before this goes on from it.
                 site.clear()
+            reference = reference.model_copy(update={"tuned_by": tuned_by(tuning)})
             return materialized(
                 reference,
                 fingerprint=fingerprinted,
@@ -137,11 +142,44 @@ def model_asset(
                     "weights_sha256": reference.weights_sha256,
                     "objects": store.uri(prefix),
                     "dagster/uri": store.uri(prefix),
+                    **({"tuned_by": tuning.trial} if tuning else {}),
                     **({"tracking_lost": untracked} if untracked else {}),
                 },
             )
 
-    return model
+    declare = line_asset(
+        spec.line,
+        "model",
+        description=trainer.description,
+        kinds=(*trainer.kinds, "mlflow"),
+        code=trainer.code,
+        made_from={"features": "features", **({"tuning": TUNING} if is_tuned else {})},
+        op_tags=pod_tags(spec.resources),
+        pool=gpu_pool(spec.resources),
+        retry_policy=lost_pod_policy(lost_pod_retries),
+    )
+    if is_tuned:
+
+        def tuned_model(
+            context: dg.AssetExecutionContext,
+            features: FeaturesVersion,
+            tuning: TuningVersion,
+            outside: dg.ResourceParam[OutsideSystems],
+            config: overridden,  # type: ignore[valid-type]
+        ) -> dg.MaterializeResult[ModelVersion]:
+            return trained(context, features, tuning, outside, config)
+
+        return declare(tuned_model)
+
+    def model(
+        context: dg.AssetExecutionContext,
+        features: FeaturesVersion,
+        outside: dg.ResourceParam[OutsideSystems],
+        config: overridden,  # type: ignore[valid-type]
+    ) -> dg.MaterializeResult[ModelVersion]:
+        return trained(context, features, None, outside, config)
+
+    return declare(model)
 
 
 def flat_parameters(
@@ -157,7 +195,16 @@ def flat_parameters(
     }
 
 
-def spec_commit(
+class SpecSource(NamedTuple):
+    """Where the spec of a training comes from."""
+
+    commit: str
+    """As `source_commit` tells it, or a pushed commit's id."""
+    author: str | None
+    """`Name <address>`; None where nobody can tell."""
+
+
+def spec_source(
     ledger: Ledger,
     retraining: str | None,
     spec: ModelSpec,
@@ -166,8 +213,8 @@ def spec_commit(
     spec_path: Path,
     *,
     basis: str,
-) -> str:
-    """The commit of the spec that this model was trained by.
+) -> SpecSource:
+    """The commit of the spec that this model was trained by, and its author.
 
     That of the push which the run follows, but only where the run really used its values; else that of the
     line's file.
@@ -177,8 +224,9 @@ def spec_commit(
         # What no run may change was compared with the commit when this was asked for.
         agrees = asked.basis == basis and _used(asked.config, spec, trainer, features)
         if asked.source_commit and agrees:
-            return asked.source_commit
-    return source_commit(spec_path)
+            return SpecSource(asked.source_commit, asked.source_author)
+    commit = source_commit(spec_path)
+    return SpecSource(commit, commit_author(spec_path, commit))
 
 
 def _used(

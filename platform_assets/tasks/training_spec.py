@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from platform_assets.drift.spec import DriftSpec
 from platform_assets.governance.review_rule import PromotionRequirement
@@ -16,14 +16,16 @@ from platform_assets.governance.verdict import NonBlank, Requirement
 from platform_assets.manifest import AddedLater, Many, Section
 from platform_assets.model_cards.spec import CardSpec
 from platform_assets.models.spec import ModelSpec
-from platform_assets.references import STAGES
+from platform_assets.references import STAGES, TUNED_STAGES, AssetReference
 from platform_assets.serving.spec import DeploymentSpec
 
 DEFAULT_TASK = "text-classification"
 Misfit = tuple[tuple[str, ...], str]
 """A field of the spec, and what is wrong with it."""
 _SHORTEST_DAYS, _LONGEST_DAYS = 1 / 24, 36_500
-_OF_STAGES: Any = Field(default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(STAGES)}})
+_OF_STAGES: Any = Field(
+    default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(TUNED_STAGES)}}
+)
 
 
 class RequiresSpec(Section):
@@ -83,10 +85,18 @@ class TrainingSpec(ModelSpec):
 
     @field_validator("freshness")
     @classmethod
-    def _of_known_stages(cls, freshness: dict[str, FreshnessSpec]) -> dict[str, FreshnessSpec]:
-        if unknown := [stage for stage in freshness if stage not in STAGES]:
-            raise ValueError(f"a line has no {unknown[0]}; its assets are {', '.join(STAGES)}")
+    def _of_known_stages(
+        cls, freshness: dict[str, FreshnessSpec], told: ValidationInfo
+    ) -> dict[str, FreshnessSpec]:
+        stages = TUNED_STAGES if told.data.get("experiment") else STAGES
+        if unknown := [stage for stage in freshness if stage not in stages]:
+            raise ValueError(f"a line has no {unknown[0]}; its assets are {', '.join(stages)}")
         return freshness
+
+    @property
+    def stages(self) -> Mapping[str, type[AssetReference]]:
+        """The assets of the line in the order in which data flows, and what each hands on."""
+        return TUNED_STAGES if self.experiment else STAGES
 
     def misfit(self, raw: Mapping[str, str]) -> Misfit | None:  # noqa: ARG002 - a task may say more
         """What does not fit the columns that the contract states of every source.

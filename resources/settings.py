@@ -196,6 +196,9 @@ class PlatformSettings(LockSettings):
     """Executors, where they are pods, and the step that is their driver."""
     transformers: tuple[Path, ...] = ()
     """Files of feature transformers, or folders of them, to serve besides those that ship with the package."""
+    reviewers: Path | None = None
+    """Who may review models: a file in a Git checkout, read as it is committed there; default: the one that ships, which
+    names nobody."""
     git_repositories: tuple[WatchedRepository, ...] = ()
     """Repositories whose pushes retrain the lines."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -7,7 +7,8 @@ GovernanceError
 ├── LineageError               what is to be traced or rolled back to names nothing
 ├── SubjectError               what should name a subject does not
 ├── ErasureError               a subject is unknown, or must not be erased
-└── RetentionError             what is past its date could not be removed
+├── RetentionError             what is past its date could not be removed
+└── ReviewError                a review cannot be given, or is not what somebody signed
 """
 
 from collections.abc import Sequence
@@ -53,3 +54,7 @@ class ErasureError(GovernanceError):
 
 class RetentionError(GovernanceError):
     """Something is past its date and still there, or is asked to be held and is not there."""
+
+
+class ReviewError(GovernanceError):
+    """A review by somebody who may not give it, of what it is not about, or with a signature that is wrong."""

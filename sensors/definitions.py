@@ -35,6 +35,8 @@ from sensors.push_review import backlog_follower
 from sensors.runs import answered, in_flight
 from sensors.transformers import Registrar, Surroundings
 
+DRIFT_SENSOR: Final = "drift_retraining"
+GIT_SENSOR: Final = "git_pushes"
 _TICK_SECONDS: Final = 30
 _LONGEST_REVIEW_SECONDS: Final = 30
 """Dagster gives up on a tick after a minute."""
@@ -45,7 +47,7 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
     newest_changes, newest_requests = newest_changes_follower(), _newest_requests_follower()
 
     @dg.sensor(
-        name="drift_retraining",
+        name=DRIFT_SENSOR,
         jobs=jobs,
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -68,7 +70,12 @@ def drift_sensor(outside: OutsideSystems, lines: Sequence[Line], jobs: Sequence[
             else:
                 reasons.append(f"{line.name}: {found}")
         return answered(
-            context, ledger, lines, DRIFT_TRIGGER, otherwise="\n".join(reasons) or "there are no lines"
+            context,
+            outside,
+            lines,
+            DRIFT_TRIGGER,
+            sensor=DRIFT_SENSOR,
+            otherwise="\n".join(reasons) or "there are no lines",
         )
 
     return drift_retraining
@@ -119,6 +126,7 @@ def _circumstances_of(
         last_request=last_request.time if last_request else None,
         answered=_Asked(ledger, line.name),
         followed_commit=followed[1].source_commit if followed else None,
+        followed_author=followed[1].source_author if followed else None,
     )
 
 
@@ -166,14 +174,13 @@ def git_sensors(
         )
 
     @dg.sensor(
-        name="git_pushes",
+        name=GIT_SENSOR,
         jobs=jobs,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Retrains the lines whose training specs were pushed, each as its commit has it.",
     )
     def git_pushes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        ledger = outside.ledger
         if running_code() != loaded_code:
             return dg.SensorResult(skip_reason="the code has changed since it was loaded: reload it")
         waiting = reviewer(outside, lines, loaded_code, broken=broken, follower=follower).review(
@@ -182,7 +189,7 @@ def git_sensors(
         for each in waiting:
             context.log.info(str(each))
         message = "\n".join(map(str, waiting)) or "no push is open"
-        return answered(context, ledger, lines, GIT_TRIGGER, otherwise=message)
+        return answered(context, outside, lines, GIT_TRIGGER, sensor=GIT_SENSOR, otherwise=message)
 
     return [git_poller, git_pushes]
 

@@ -35,6 +35,8 @@ class Circumstances:
     """Keys of the requests there have been."""
     followed_commit: str | None = None
     """The pushed commit whose values the line goes on from."""
+    followed_author: str | None = None
+    """Its author."""
 
 
 def retraining_for(
@@ -81,6 +83,7 @@ def retraining_for(
         config=line.task.overrides(_on_both(spec, retrain, mix)),
         basis=line.basis,
         source_commit=circumstances.followed_commit,
+        source_author=circumstances.followed_author,
         evidence={
             "drift_entries": [entry.hash for entry in concerned],
             "drift_columns": [entry.body["column"] for entry in concerned],

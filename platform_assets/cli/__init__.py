@@ -26,6 +26,8 @@ from platform_assets.cli import (
     reports,
     retention,
     transformers,
+    trial,
+    waiving,
 )
 from platform_assets.cli.endings import end_well
 from platform_assets.cli.usage import (
@@ -90,12 +92,26 @@ app.command(
 )(deidentify.deidentify)
 app.command(
     rich_help_panel=BUILD,
+    epilog=examples(
+        "trial reviews_sentiment --set learning_rate=0.0003 --set dropout_rate=0.2",
+        "trial credit_scorecard --set regularisation=0.5",
+    ),
+)(trial.trial)
+app.command(
+    rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),
 )(new.new)
 app.command(
     rich_help_panel=GOVERN,
     epilog=examples("erase --subject applicant:4711 --by ada --reason 'request 7' --dry-run"),
 )(retention.erase)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "waive chest_xray_detector gate.fairness --by 'Dr. Lee' --reason 'two cases' --expires-days 30",
+        "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
+    ),
+)(waiving.waive)
 
 
 def _show_version(wanted: bool) -> None:

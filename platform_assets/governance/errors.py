@@ -6,6 +6,7 @@ GovernanceError
 │   ├── PinnedError            a person pinned the line to another release
 │   ├── PromotionRefusedError  a person's act on production lacks what it demands
 │   └── PromotionConflictError somebody else has moved production meanwhile
+├── WaiverError                what is to be waived cannot be, or not so
 ├── LineageError               what is to be traced or rolled back to names nothing
 ├── SubjectError               what should name a subject does not
 ├── ErasureError               a subject is unknown, or must not be erased
@@ -56,6 +57,10 @@ class PromotionRefusedError(ReleaseError):
 
 class PromotionConflictError(ReleaseError):
     """Somebody else has moved production since the caller looked at it; nothing was changed."""
+
+
+class WaiverError(GovernanceError):
+    """A waiver of what stands, of what nobody may waive, or in nobody's name."""
 
 
 class LineageError(GovernanceError):

@@ -207,7 +207,7 @@ def _of_version(ledger: Ledger, asked: AssetVersion) -> dict[str, Any]:
     for release in releases.newest_releases(ledger, asked.line):
         if asked.is_in(versions_by_stage(release)):
             return _of_release(ledger, release)
-    for reference in _registered(ledger, asked.line):
+    for reference in registered_versions(ledger, asked.line):
         versions = _versions(reference)
         if asked.stage in versions and asked.is_in(versions):
             return _of_reference(ledger, reference) | {"verdicts": _verdicts_on(ledger, reference)}
@@ -216,7 +216,7 @@ def _of_version(ledger: Ledger, asked: AssetVersion) -> dict[str, Any]:
 
 def _of_registered(ledger: Ledger, target: str) -> dict[str, Any]:
     line, _, number = target.removeprefix("models:/").partition("/")
-    for reference in _registered(ledger, line):
+    for reference in registered_versions(ledger, line):
         if str(reference.number) == number:
             return _of_version(ledger, AssetVersion(line, "model", reference.report.model.version))
     raise LineageError(f"{line} has no registered model {number}")
@@ -354,7 +354,7 @@ def _release_by_id(ledger: Ledger, release_id: str) -> Release | None:
     return None
 
 
-def _registered(ledger: Ledger, line: str) -> Iterator[RegisteredVersion]:
+def registered_versions(ledger: Ledger, line: str) -> Iterator[RegisteredVersion]:
     """The registered models of a line, newest first."""
     prefix = f"{line}_model@"
     for entry in ledger.entries(kind=LINEAGE, newest_first=True):

@@ -37,6 +37,8 @@ class Retraining(BaseModel):
     """Identity of the spec that the definitions were made of when this was asked for."""
     source_commit: str | None = None
     """The pushed commit whose spec this is, or goes on from; None where the line's file is followed."""
+    source_author: str | None = None
+    """Who changed that spec last, as `Name <address>`; None where nobody can tell, and in older requests."""
     evidence: dict[str, JsonValue]
     """Repository, author and changed paths of a push; columns, window and ledger entries of a drift."""
 
@@ -52,9 +54,10 @@ def request(ledger: Ledger, retraining: Retraining) -> Entry:
     Raises:
         LedgerConflictError: The same trigger has asked for something else.
     """
-    return ledger.append(
-        KIND, retraining.line, fingerprint=retraining.key, body=retraining.model_dump(mode="json")
-    )
+    # Left out where it is not known: asked again, an older request is still the same one.
+    unknown = {"source_author"} if retraining.source_author is None else set()
+    body = retraining.model_dump(mode="json", exclude=unknown)
+    return ledger.append(KIND, retraining.line, fingerprint=retraining.key, body=body)
 
 
 def asked_before(ledger: Ledger, line: str, key: str) -> Entry | None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,7 +26,7 @@ from pydantic import (
 from platform_assets.governance.errors import GovernanceError, VerdictMissingError
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
-from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
+from platform_assets.ledger.ledger import Entry, Ledger, Writer, fingerprint_of
 
 KIND = "verdict"
 OBJECTIONS = frozenset({"erasure"})
@@ -47,6 +48,8 @@ class Waiver(_Record):
 
     by: NonBlank
     reason: NonBlank
+    expires_at: AwareDatetime | None = None
+    """It counts up to this moment; None, as in older records: it never ends."""
 
 
 class Verdict(_Record):
@@ -113,11 +116,11 @@ class Unmet:
         return f"{self.resolved.requirement.rule_set} on {_shortened(self.resolved.subject)}: {self.problem}"
 
 
-def record(ledger: Ledger, verdict: Verdict, *, evaluation_id: str) -> Entry:
+def record(ledger: Ledger | Writer, verdict: Verdict, *, evaluation_id: str) -> Entry:
     """The ledger entry of a verdict.
 
     Args:
-        ledger: Where it is kept for good.
+        ledger: Where it is kept for good, or who holds it.
         verdict: What was found.
         evaluation_id: The run that found it. Recording again within one evaluation changes nothing;
             another evaluation is another entry.
@@ -134,7 +137,9 @@ def record(ledger: Ledger, verdict: Verdict, *, evaluation_id: str) -> Entry:
         outcome=verdict.outcome,
         evaluation_id=evaluation_id,
     )
-    body = verdict.model_dump() | {"evaluation_id": evaluation_id}
+    # As older records have it: a waiver without an end says nothing of one.
+    waiver = verdict.waiver and verdict.waiver.model_dump(mode="json", exclude_none=True)
+    body = verdict.model_dump() | {"waiver": waiver, "evaluation_id": evaluation_id}
     return ledger.append(KIND, verdict.subject, fingerprint=fingerprint, body=body)
 
 
@@ -231,7 +236,7 @@ def judged(
     found_for: list[Entry | Unmet] = []
     for resolved in requirements:
         found = known.get(_key(resolved.subject, resolved.requirement.rule_set))
-        problem = resolved.lack or ("no verdict" if found is None else _problem(found, resolved, now=now))
+        problem = resolved.lack or ("no verdict" if found is None else problem_with(found, resolved, now=now))
         for rule_set in sorted(OBJECTIONS):
             if objection := known.get(_key(resolved.subject, rule_set)):
                 problem = _objection(objection) or problem
@@ -239,7 +244,7 @@ def judged(
     return found_for
 
 
-def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> str:
+def problem_with(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> str:
     """Why this verdict does not meet the requirement; empty where it does."""
     try:
         verdict = verdict_of(entry)
@@ -257,6 +262,12 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
         return f"{outcome} ({said})" if said else outcome
     if verdict.outcome == "waived" and not resolved.waivable:
         return "was waived, and the spec does not let it be: judge it, or list it under requires.waivable"
+    if (ended := verdict.waiver and verdict.waiver.expires_at) and now > ended:
+        assert verdict.waiver is not None
+        return (
+            f"was waived by {verdict.waiver.by} until {ended:%Y-%m-%d %H:%M} UTC, which is over; judge again, or waive it "
+            "again"
+        )
     age = now - entry.time
     if age < -CLOCK_SKEW:
         return f"dated {entry.time:%Y-%m-%d %H:%M} UTC, which is in the future: check the clocks"

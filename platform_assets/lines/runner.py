@@ -22,6 +22,7 @@ from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
+from platform_assets.starters import person_tag
 from platform_assets.step import REFERENCE_KEY, recorded_reference
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
@@ -106,7 +107,7 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
         refuse_unmade_inputs(line, stale, instance)
-        result = _execute(definitions, line, instance, [step.key for step in stale])
+        result = _execute(definitions, line, instance, [step.key for step in stale], outside)
         outcome = _outcome(line, steps, result, instance)
         if _was_interrupted(result):
             raise _interrupted(result, instance, done=_done(outcome))
@@ -161,7 +162,7 @@ def materialize(
             applied = plan_transformers(line, instance, outside)
             refuse_unmade_inputs(line, applied, instance)
             keys += [step.key for step in applied if step.runs]
-        result = _execute(definitions, line, instance, keys, config=ops, tags=tags)
+        result = _execute(definitions, line, instance, keys, outside, config=ops, tags=tags)
         if _was_interrupted(result):
             raise _interrupted(result, instance)
         if failure := _failure(result):
@@ -180,6 +181,7 @@ def _execute(
     line: Line,
     instance: dg.DagsterInstance,
     keys: Sequence[dg.AssetKey],
+    outside: OutsideSystems,
     *,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
@@ -193,7 +195,11 @@ def _execute(
             asset_selection=list(keys),
             # A logger that is not named here is not used: Dagster falls back to its own.
             run_config={"loggers": {"console": {}}, **(config or {})},
-            tags={**(tags or {}), **process_tag(run_id)},
+            tags={
+                **(tags or {}),
+                **process_tag(run_id),
+                **person_tag(outside.principal, run_id, outside.salt),
+            },
             raise_on_error=False,
         )
     except Ended:

@@ -21,6 +21,7 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    promotion,
     quarantine,
     reports,
     retention,
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(lines.app)
 app.add_typer(lineage.app)
+app.add_typer(promotion.app)
 app.add_typer(breaker.app, name="breaker", rich_help_panel=JUDGE)
 app.add_typer(contracts.app, name="contracts", rich_help_panel=JUDGE)
 app.add_typer(dicom.app, name="dicom", rich_help_panel=JUDGE)

@@ -115,7 +115,9 @@ def read_review_key(file: Path) -> "Ed25519PrivateKey":
     try:
         given = file.read_bytes()
     except OSError as problem:
-        raise ReviewError(f"{file} cannot be read ({problem.strerror}); name the file of your key, {_KEYGEN}") from None
+        raise ReviewError(
+            f"{file} cannot be read ({problem.strerror}); name the file of your key, {_KEYGEN}"
+        ) from None
     try:
         return Ed25519PrivateKey.from_private_bytes(_decoded(given.decode("ascii").strip()))
     except ValueError:

@@ -209,7 +209,9 @@ def read_said(raw: bytes, model: type[S], *, name: str) -> S:
     try:
         return model.model_validate_json(raw)
     except PydanticValidationError as problem:
-        raise ReviewError(f"{name} is no {model.__name__.lower()} of a review: {first_problem(problem)}") from None
+        raise ReviewError(
+            f"{name} is no {model.__name__.lower()} of a review: {first_problem(problem)}"
+        ) from None
 
 
 def criteria_of(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> tuple[Criterion, ...]:

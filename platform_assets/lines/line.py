@@ -46,6 +46,7 @@ RESERVED_NAMES = frozenset(
         "drift",
         "features",
         "governance",
+        "promotions",
         "quarantine",
         "retention",
         "retention_sweep",

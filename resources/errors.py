@@ -15,6 +15,7 @@ PlatformError
 ├── ValidationError      a report cannot be made                           platform_assets/validation/
 ├── CardError            a card lacks what it must say                     platform_assets/model_cards/
 ├── ServingError         a release cannot be served as described           platform_assets/serving/
+├── TuningError          a study cannot be run, or came to nothing         platform_assets/tuning/
 ├── DriftError           a profile, a stream or a policy is no good        platform_assets/drift/
 ├── ScaffoldError        no line can be drafted from these data            platform_assets/scaffold/
 ├── TaskError            there is no such task, or it cannot be loaded     platform_assets/tasks/

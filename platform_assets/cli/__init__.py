@@ -22,10 +22,12 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    promotion,
     quarantine,
     reports,
     retention,
     transformers,
+    trial,
     waiving,
 )
 from platform_assets.cli.endings import end_well
@@ -50,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(lines.app)
 app.add_typer(lineage.app)
+app.add_typer(promotion.app)
 app.add_typer(breaker.app, name="breaker", rich_help_panel=JUDGE)
 app.add_typer(contracts.app, name="contracts", rich_help_panel=JUDGE)
 app.add_typer(dicom.app, name="dicom", rich_help_panel=JUDGE)
@@ -88,6 +91,13 @@ app.command(
         "deidentify images/ copies/ --profile basic --mapping mapping.csv --json",
     ),
 )(deidentify.deidentify)
+app.command(
+    rich_help_panel=BUILD,
+    epilog=examples(
+        "trial reviews_sentiment --set learning_rate=0.0003 --set dropout_rate=0.2",
+        "trial credit_scorecard --set regularisation=0.5",
+    ),
+)(trial.trial)
 app.command(
     rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),

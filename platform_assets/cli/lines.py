@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -158,6 +158,7 @@ def status(
         "predict reviews_sentiment 'A wonderful film.'",
         'predict credit_scorecard \'{"Income": 129, "Home": "rent"}\'',
         "predict reviews_sentiment 'So so.' --json > answer.json",
+        "predict chest_xray_detector film.png --stage staging",
     ),
 )
 def predict(
@@ -171,6 +172,9 @@ def predict(
         typer.Option(help="Tell a drift monitor: a file to append to, or the address of `drift watch`."),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the instances come from, for its events.")] = None,
+    stage: Annotated[
+        Literal["production", "staging"], typer.Option(help="Which of the line's releases answers.")
+    ] = "production",
     as_json: AsJson = False,
 ) -> None:
     """Answer from the deployed release."""
@@ -179,7 +183,7 @@ def predict(
 
     outside = outside_systems()
     predictor = Predictor.of_active_release(
-        line, load_scorer, ledger=outside.ledger, store=outside.object_store
+        line, load_scorer, ledger=outside.ledger, store=outside.object_store, stage=stage
     )
     asked = read_instances(predictor.model, instances)
     predictions = predictor.predict(asked)
@@ -209,7 +213,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
     from platform_assets.governance import release
 
     ledger = outside_systems().ledger
-    active = release.active(ledger, line)
+    active, staged = release.active(ledger, line), release.active(ledger, line, "staging")
     found = [
         {
             "release_id": each.release_id,
@@ -217,6 +221,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
             "data_version": each.versions["dataset"],
             "created_at": each.created_at.isoformat() if each.created_at else None,
             "active": active is not None and each.release_id == active.release_id,
+            "staged": staged is not None and each.release_id == staged.release_id,
         }
         for each in release.releases(ledger, line)
     ]
@@ -226,6 +231,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
     for row in found:
         print(
             f"{'●' if row['active'] else ' '} {row['release_id']}  version {row['model_version']}  {row['created_at']}"
+            f"{'  in staging' if row['staged'] else ''}"
         )
 
 

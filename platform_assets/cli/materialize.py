@@ -46,7 +46,7 @@ def materialize(
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec)
     if stage not in chosen.stages:
-        raise ExportError(f"there is no asset {line}_{stage}; the line has {', '.join(chosen.stages)}")
+        raise ExportError(f"there is no asset {line}_{stage}; a line has {', '.join(chosen.stages)}")
     if basis not in (None, chosen.basis):
         raise ExportError(
             f"the spec of {line} is {chosen.basis[:12]} and this workflow was exported from {basis[:12]}: export it again"

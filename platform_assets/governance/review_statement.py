@@ -15,9 +15,9 @@ from pydantic import ValidationError as PydanticValidationError
 from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import Release
 from platform_assets.governance.reviewers import Reviewer
-from platform_assets.governance.verdict import ResolvedRequirement, latest_verdict
+from platform_assets.governance.verdict import ResolvedRequirement, latest_verdict, verdict_of
 from platform_assets.ledger.entry import canonical, fingerprint_of
-from platform_assets.ledger.ledger import Ledger
+from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.manifest import first_problem
 
 Decision = Literal["approve", "reject"]
@@ -48,11 +48,6 @@ class Criterion(_Said):
     waived_by: str | None = None
     entry: str | None = None
     """Hash of the verdict's entry; None where there is none."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing is left to be said about it."""
-        return self.outcome == "pass"
 
 
 class Request(_Said):
@@ -111,6 +106,28 @@ class Statement(Request):
     """Hash of the entry of an objection that this review withdraws."""
 
 
+def about(release: Release) -> dict[str, JsonValue]:
+    """The fields of a request that follow from the release alone."""
+    registered = release.card.registered
+    report, model = registered.report, registered.report.model
+    dataset = model.features.dataset
+    return {
+        "line": release.line,
+        "number": registered.number,
+        "release_id": release.release_id,
+        "model_fingerprint": model.fingerprint,
+        "weights_sha256": model.weights_sha256,
+        "environment_sha256": fingerprint_of(**model.training),
+        "dataset_version": dataset.version,
+        "features_version": model.features.version,
+        "label_version": dataset.source_hash,
+        "source_commit": model.source_commit,
+        "code_commit": model.code_commit,
+        "report_sha256": report.report_sha256,
+        "card_sha256": release.card.card_sha256,
+    }
+
+
 def requested(
     release: Release,
     *,
@@ -132,31 +149,18 @@ def requested(
         cases_viewed: How many cases the person has looked at.
         accesses: Hashes of the entries that name them.
     """
-    registered = release.card.registered
-    report, model = registered.report, registered.report.model
-    dataset = model.features.dataset
-    return Request(
-        line=release.line,
-        number=registered.number,
-        release_id=release.release_id,
-        model_fingerprint=model.fingerprint,
-        weights_sha256=model.weights_sha256,
-        environment_sha256=fingerprint_of(**model.training),
-        dataset_version=dataset.version,
-        features_version=model.features.version,
-        label_version=dataset.source_hash,
-        source_commit=model.source_commit,
-        code_commit=model.code_commit,
-        report_sha256=report.report_sha256,
-        card_sha256=release.card.card_sha256,
-        intended_use=intended_use,
-        by=reviewer.id,
-        printed_name=reviewer.name,
-        role=role,
-        public_key=reviewer.public_key,
-        criteria=tuple(criteria),
-        cases_viewed=cases_viewed,
-        accesses=tuple(accesses),
+    return Request.model_validate(
+        {
+            **about(release),
+            "intended_use": intended_use,
+            "by": reviewer.id,
+            "printed_name": reviewer.name,
+            "role": role,
+            "public_key": reviewer.public_key,
+            "criteria": tuple(criteria),
+            "cases_viewed": cases_viewed,
+            "accesses": tuple(accesses),
+        }
     )
 
 
@@ -220,14 +224,22 @@ def criteria_of(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> tupl
 
 
 def _criterion(ledger: Ledger, resolved: ResolvedRequirement) -> Criterion:
-    rule_set = resolved.requirement.rule_set
-    found = latest_verdict(ledger, resolved.subject, rule_set)
+    found = latest_verdict(ledger, resolved.subject, resolved.requirement.rule_set)
     if found is None:
-        return Criterion(rule_set=rule_set, subject=resolved.subject, outcome="missing")
-    entry, verdict = found
+        return Criterion(rule_set=resolved.requirement.rule_set, subject=resolved.subject, outcome="missing")
+    return criterion_of(found[0])
+
+
+def criterion_of(entry: Entry) -> Criterion:
+    """A recorded verdict, as reviewers are shown it.
+
+    Raises:
+        LedgerError: The entry holds no valid verdict.
+    """
+    verdict = verdict_of(entry)
     return Criterion(
-        rule_set=rule_set,
-        subject=resolved.subject,
+        rule_set=verdict.rule_set,
+        subject=verdict.subject,
         outcome=verdict.outcome,
         observed=verdict.evidence.get("observed"),
         demanded=verdict.evidence.get("demanded"),

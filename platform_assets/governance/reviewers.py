@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
@@ -69,15 +69,12 @@ def _until(value: Any) -> datetime:
     return _day_or_moment(value, lambda day: datetime.combine(day, time.min, UTC) + timedelta(days=1))
 
 
-def _key(value: Any) -> Any:
+def _is_key(text: str) -> bool:
     try:
-        raw = base64.b64decode(value, validate=True)
-        if len(raw) == _KEY_BYTES and base64.b64encode(raw).decode() == value:
-            return value
-    except (TypeError, ValueError, binascii.Error):
-        pass
-    # Not shown: it may be the other one of the pair.
-    raise ValueError(f"must be base64 of the {_KEY_BYTES} bytes of an Ed25519 public key")
+        raw = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return False
+    return len(raw) == _KEY_BYTES and base64.b64encode(raw).decode() == text
 
 
 class _Person(Section):
@@ -91,7 +88,14 @@ class _Person(Section):
     valid_from: Annotated[datetime, BeforeValidator(_from)]
     valid_until: Annotated[datetime | None, BeforeValidator(lambda each: each and _until(each))] = None
     revoked_at: Annotated[datetime | None, BeforeValidator(lambda each: each and _moment(each))] = None
-    public_key: Annotated[str | None, BeforeValidator(lambda each: each and _key(each))] = None
+    public_key: str | None = None
+
+    # Of the whole entry, so that nothing of it is shown: it may be the other one of the pair.
+    @model_validator(mode="after")
+    def _has_a_key(self) -> Self:
+        if self.public_key is not None and not _is_key(self.public_key):
+            raise ValueError(f"public_key: must be base64 of the {_KEY_BYTES} bytes of an Ed25519 public key")
+        return self
 
     @property
     def names(self) -> frozenset[str]:
@@ -105,7 +109,7 @@ class _File(Section):
     reviewers: Many[_Person]
 
     @model_validator(mode="after")
-    def _each_name_means_one(self) -> "_File":
+    def _each_name_means_one(self) -> Self:
         seen: dict[str, int] = {}
         for index, person in enumerate(self.reviewers):
             if person.valid_until is not None and person.valid_until <= person.valid_from:

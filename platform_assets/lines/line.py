@@ -8,7 +8,7 @@ It stands above the domains; no domain knows the whole spec. What Dagster makes 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import JsonValue
@@ -34,6 +34,10 @@ from platform_assets.references import FORMER_TABLES, TUNED_STAGES, TUNING, Asse
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tasks.task import AnyTask, Overrides
 from platform_assets.tasks.training_spec import TrainingSpec
+from platform_assets.tuning.declared import RULE_SET as TUNING_RULE_SET
+from platform_assets.tuning.declared import RULE_SET_HASH as TUNING_RULE_SET_HASH
+from platform_assets.tuning.declared import declared_experiment
+from platform_assets.tuning.experiment import Experiment
 from platform_assets.validation.gate import Gate
 from resources.errors import PlatformError
 
@@ -75,6 +79,8 @@ class Line:
     """Identity of the file's spec, where another's values stand in its place."""
     transformers: Mapping[str, DeclaredTransformer] = field(default_factory=dict)
     """Those of its spec that are declared, by name; the others can only be pinned to a version that there is."""
+    experiment: Experiment | None = None
+    """How it is tuned; None where it is not."""
 
     @property
     def spec(self) -> TrainingSpec:
@@ -149,8 +155,9 @@ class Line:
         rules, spec = self.task.rules, self.spec
         gates = (Gate.parse(name, condition, rules, spec) for name, condition in spec.gates.items())
         leaks = {LEAK_RULE_SET: LEAK_RULE_SET_HASH} if self.transformer_references else {}
+        tunings = {TUNING_RULE_SET: TUNING_RULE_SET_HASH} if self.experiment else {}
         found = {gate.rule_set: gate.rule_set_hash for gate in gates}
-        return self.contract.rule_set_hashes | found | leaks
+        return self.contract.rule_set_hashes | found | leaks | tunings
 
     @property
     def demands(self) -> Demands:
@@ -304,7 +311,7 @@ def load_line(path: Path) -> Line:
     contract = load_contract(contract_path)
     if misfit := spec.misfit(contract.require_raw().columns):
         raise manifest.error(*misfit)
-    line = Line(manifest, task, contract)
+    line = Line(manifest, task, contract, experiment=_experiment_of(manifest, task))
     _check_requirements(line)
     return line
 
@@ -338,6 +345,19 @@ def _check_requirements(line: Line) -> None:
             ("gates", idle[0]),
             "decides nothing: list it under requires.deploy or requires.promote, or remove it",
         )
+
+
+def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experiment | None:
+    spec = manifest.content
+    if spec.experiment is None:
+        return None
+    name = PurePath(spec.experiment)
+    if name.is_absolute() or ".." in name.parts:
+        raise manifest.error(("experiment",), f"{name} must lie beside the spec or below")
+    file = manifest.path.parent / name
+    if not file.is_file():
+        raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
+    return declared_experiment(file, line=spec.line, fields=task.trainer.fields)
 
 
 def shipped_specs() -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 S_contra = TypeVar("S_contra", bound=ModelSpec, contravariant=True)
 C = TypeVar("C", bound="TrainingConfig")
+C_contra = TypeVar("C_contra", bound="TrainingConfig", contravariant=True)
 
 ProgressCallback = Callable[[int, dict[str, float]], None]
 """Called with (optimizer step, metrics): loss, learning_rate, rows_per_second."""
+
+EpochCallback = Callable[[int, Path], None]
+"""Called with (epoch, folder): the number of an epoch that is over, from 1, and the model's files as `Trainer.fit` would
+leave them if it ended there. The folder is the caller's until it returns, and goes then."""
 
 
 class TrainingConfig(BaseModel):
@@ -119,6 +124,36 @@ class Trainer(Protocol[S_contra, C]):
 
     def load(self, folder: Path, *, gpu: int = 0, mixed_precision: bool = False) -> Scorer:
         """The model saved in `folder`, on a GPU where one is asked for and present. Runs no code of the files."""
+        ...
+
+
+@runtime_checkable
+class ShowsEpochs(Protocol[C_contra]):
+    """A trainer that trains in epochs, and can show after each what the model has come to."""
+
+    def fit_showing(
+        self,
+        rows: "pa.Table",
+        config: C_contra,
+        *,
+        output: Path,
+        checkpoints: Checkpoints,
+        checkpoint_interval_seconds: float,
+        on_progress: ProgressCallback | None,
+        on_epoch: EpochCallback | None,
+    ) -> TrainingResult:
+        """As `Trainer.fit`, and with the same result.
+
+        Args:
+            rows: See there.
+            config: See there.
+            output: See there.
+            checkpoints: See there.
+            checkpoint_interval_seconds: See there.
+            on_progress: See there.
+            on_epoch: Is shown the model after each epoch but the last, whose model is the result. Of a training that goes
+                on from a checkpoint, epochs that were over before are not shown again.
+        """
         ...
 
 

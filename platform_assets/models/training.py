@@ -30,7 +30,12 @@ from platform_assets.models.hardware import Hardware, autocast, detect_hardware
 from platform_assets.models.hyper_parameters import HyperParameters
 from platform_assets.models.process_group import ProcessGroup
 from platform_assets.models.progress import Progress
-from platform_assets.models.trainer import ProgressCallback, TrainingConfig, TrainingResult
+from platform_assets.models.trainer import (
+    EpochCallback,
+    ProgressCallback,
+    TrainingConfig,
+    TrainingResult,
+)
 
 _AVERAGED: Final = 4
 """An average reaches back over at most one in so many steps: of its start, e^-4 = 2 % are left at the end."""
@@ -90,8 +95,9 @@ def train(
     checkpoints: Checkpoints,
     checkpoint_interval_seconds: float = 20.0,
     on_progress: ProgressCallback | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> TrainingResult:
-    """Train the recipe's network on all rows; equal input gives equal weights on a CPU.
+    """Train the recipe's network on all rows; equal input gives equal weights on a CPU, whoever looks on.
 
     Args:
         recipe: What is trained, and how its rows become tensors.
@@ -102,6 +108,7 @@ def train(
             input continues from there and ends with the same weights.
         checkpoint_interval_seconds: shortest time between two checkpoints.
         on_progress: called at the first step, every ten steps or more, and at the last step.
+        on_epoch: is shown the network that would be kept, after each epoch but the last; in the first process.
 
     Raises:
         TrainingError: no rows, a network that cannot be loaded, or a loss that is not finite.
@@ -122,7 +129,8 @@ def train(
     network = recipe.build()
     identity = _identity(recipe.identity(rows), network)
     sizes = recipe.sizes(rows)
-    total_steps = math.ceil(len(rows) / config.batch_size) * config.epochs
+    steps_per_epoch = math.ceil(len(rows) / config.batch_size)
+    total_steps = steps_per_epoch * config.epochs
     learner = _Learner(recipe, network.to(group.device), config, total_steps, hardware, group)
     state = TrainingState(
         learner.parts, checkpoints, identity=identity, group=group, interval_seconds=checkpoint_interval_seconds
@@ -149,6 +157,8 @@ def train(
                 progress.report(step, loss, learner.rate, len(batch), seconds=state.seconds)
             if step < total_steps:
                 state.save_when_due(step)
+                if on_epoch and group.rank == 0 and step % steps_per_epoch == 0:
+                    _show(recipe, learner.result, output, step // steps_per_epoch, on_epoch)
     seconds = state.seconds
     weights = _saved(recipe, learner.result, output) if group.rank == 0 else ""
     group.leave()
@@ -299,6 +309,20 @@ def _identity(parts: Iterable[bytes], network: Any) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _show(recipe: TorchRecipe[R], network: Any, output: Path, epoch: int, on_epoch: EpochCallback) -> None:
+    """Let somebody see the network's folder; whatever he draws, and on how many threads, training goes on as before."""
+    import torch
+
+    shown, threads = output.with_name(output.name + ".epoch"), torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            _saved(recipe, network, shown)
+            on_epoch(epoch, shown)
+    finally:
+        torch.set_num_threads(threads)
+        shutil.rmtree(shown, ignore_errors=True)
 
 
 def _saved(recipe: TorchRecipe[R], network: Any, output: Path) -> str:

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from platform_assets.models.errors import TrainingError
 from platform_assets.models.hardware import usable_gpus
 from platform_assets.models.training import StepConfig
 from platform_assets.tasks.text_classification.recipe import TextTrainingConfig
+from platform_assets.tasks.text_classification.task import TASK
 from tests.models.processes import (
     PROCESS,
     Stopped,
@@ -478,3 +480,111 @@ def test_no_rows_are_an_error(tmp_path):
             output=tmp_path / "model",
             checkpoints=FolderCheckpoints(tmp_path),
         )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.75])
+def test_whoever_looks_on_changes_nothing(tmp_path, decay):
+    """Shown the model after each epoch but the last, one may draw numbers and take threads: it is trained as without.
+
+    It is the one that would be kept: its average, where there is one, as files that the result has too.
+    """
+    import torch
+    from safetensors.numpy import load_file
+
+    config = LINE.model_copy(update={"average_decay": decay})
+    plain = lines(config, tmp_path / "plain")
+    shown, threads, state = {}, torch.get_num_threads(), []
+
+    def look(epoch, folder):
+        shown[epoch] = load_file(folder / "line.safetensors")
+        torch.manual_seed(epoch)
+        torch.set_num_threads(threads + epoch)
+        state.append(folder)
+
+    watched = lines(config, tmp_path / "watched", on_epoch=look)
+
+    assert watched.weights_sha256 == plain.weights_sha256
+    assert torch.get_num_threads() == threads
+    assert [*shown] == [1, 2, 3]
+    assert not any(folder.exists() for folder in state)
+    ends = [*shown.values(), line_of(watched)]
+    for before, after in pairwise(ends):
+        assert all(not np.array_equal(before[name], after[name]) for name in before)
+    again = {}
+    lines(config, tmp_path / "again", on_epoch=lambda epoch, at: again.update({epoch: look_into(at)}))
+    assert again == {epoch: {name: each.tolist() for name, each in shown[epoch].items()} for epoch in shown}
+
+
+def look_into(folder):
+    """The weights in a folder, to be compared."""
+    from safetensors.numpy import load_file
+
+    return {name: each.tolist() for name, each in load_file(folder / "line.safetensors").items()}
+
+
+def test_what_is_shown_is_what_would_be_kept(tmp_path):
+    """After an epoch of eight steps it is the average of these, of which only the last is left without one."""
+    averaged = LINE.model_copy(update={"average_decay": 0.75})
+    kept, shown = [], {}
+
+    class Told(LineRecipe):
+        def save(self, network, folder):
+            kept.append(network)
+            return super().save(network, folder)
+
+    numbers = np.random.default_rng(0).normal(size=(64, 2)).tolist()
+    result = loop.train(
+        Told(averaged),
+        [(one, other, int(one > other)) for one, other in numbers],
+        averaged,
+        output=tmp_path / "model",
+        checkpoints=FolderCheckpoints(tmp_path / "checkpoints"),
+        on_epoch=lambda epoch, folder: shown.update({epoch: look_into(folder)}),
+    )
+    assert len(kept) == 4
+    assert {id(network) for network in kept} == {id(kept[-1])}
+    assert look_into(result.output) == {name: each.tolist() for name, each in line_of(result).items()}
+    assert len({str(each) for each in shown.values()}) == 3
+
+
+def test_a_training_that_goes_on_shows_what_is_left(tmp_path):
+    """Ended in its third epoch, it goes on to the same weights, and shows the end of that one and not of those before."""
+    whole, ended, again = [], [], []
+    result = lines(LINE, tmp_path / "whole", on_epoch=lambda epoch, _: whole.append(epoch))
+    with pytest.raises(Stopped):
+        lines(
+            LINE, tmp_path / "parts", on_progress=stop_at(20), on_epoch=lambda epoch, _: ended.append(epoch)
+        )
+    resumed = lines(LINE, tmp_path / "parts", on_epoch=lambda epoch, _: again.append(epoch))
+    assert (whole, ended, again) == ([1, 2, 3], [1, 2], [3])
+    assert resumed.resumed_at_step == 20
+    assert resumed.weights_sha256 == result.weights_sha256
+
+
+def test_an_error_of_who_looks_on_ends_the_training(tmp_path):
+    """And leaves nothing of what it was shown."""
+
+    def fail(epoch, folder):
+        raise TrainingError("seen enough")
+
+    with pytest.raises(TrainingError, match="seen enough"):
+        lines(LINE, tmp_path, on_epoch=fail)
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_a_text_model_is_shown_whole(make_tokens, training_config, tmp_path):
+    """What is shown of an encoder are the files that its training leaves; the result is that of `fit`."""
+    config, rows = training_config.model_copy(update={"epochs": 2}), make_tokens(14)
+    plain = train(rows, config, output=tmp_path / "plain", checkpoints=FolderCheckpoints(tmp_path / "a"))
+    names = []
+    watched = TASK.trainer.fit_showing(
+        rows,
+        config,
+        output=tmp_path / "watched",
+        checkpoints=FolderCheckpoints(tmp_path / "b"),
+        checkpoint_interval_seconds=20.0,
+        on_progress=None,
+        on_epoch=lambda epoch, folder: names.append(sorted(each.name for each in folder.iterdir())),
+    )
+    assert names == [sorted(each.name for each in plain.output.iterdir())]
+    assert watched.weights_sha256 == plain.weights_sha256

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from platform_assets.fingerprint import code_version
 from platform_assets.models.checkpoints import Checkpoints
 from platform_assets.models.scorer import THRESHOLD
-from platform_assets.models.trainer import ProgressCallback, TrainingResult
+from platform_assets.models.trainer import EpochCallback, ProgressCallback, TrainingResult
 from platform_assets.models.training import train
 from platform_assets.tasks.image_classification.model_spec import (
     ImageFormSpec,
@@ -80,6 +80,28 @@ class ImageTrainer:
         on_progress: ProgressCallback | None = None,
     ) -> TrainingResult:
         """See `Trainer.fit`; reads columns pixels, label and split."""
+        return self.fit_showing(
+            rows,
+            config,
+            output=output,
+            checkpoints=checkpoints,
+            checkpoint_interval_seconds=checkpoint_interval_seconds,
+            on_progress=on_progress,
+            on_epoch=None,
+        )
+
+    def fit_showing(
+        self,
+        rows: "pa.Table",
+        config: ImageTrainingConfig,
+        *,
+        output: Path,
+        checkpoints: Checkpoints,
+        checkpoint_interval_seconds: float,
+        on_progress: ProgressCallback | None,
+        on_epoch: EpochCallback | None,
+    ) -> TrainingResult:
+        """See `ShowsEpochs.fit_showing`."""
         chosen = training_rows(rows)
         weights = class_weights([label for _, label in chosen], config.class_balance)
         return train(
@@ -90,6 +112,7 @@ class ImageTrainer:
             checkpoints=checkpoints,
             checkpoint_interval_seconds=checkpoint_interval_seconds,
             on_progress=on_progress,
+            on_epoch=on_epoch,
         )
 
     def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:  # noqa: ARG002

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from platform_assets.fingerprint import code_version
 from platform_assets.models.checkpoints import Checkpoints
-from platform_assets.models.trainer import ProgressCallback, TrainingResult
+from platform_assets.models.trainer import EpochCallback, ProgressCallback, TrainingResult
 from platform_assets.models.training import train
 from platform_assets.tasks.pretrained import model_identity, model_location
 from platform_assets.tasks.text_classification.recipe import EncoderRecipe, TextTrainingConfig, training_rows
@@ -73,6 +73,28 @@ class TextTrainer:
         on_progress: ProgressCallback | None = None,
     ) -> TrainingResult:
         """See `Trainer.fit`; reads columns token_ids, label and split."""
+        return self.fit_showing(
+            rows,
+            config,
+            output=output,
+            checkpoints=checkpoints,
+            checkpoint_interval_seconds=checkpoint_interval_seconds,
+            on_progress=on_progress,
+            on_epoch=None,
+        )
+
+    def fit_showing(
+        self,
+        rows: "pa.Table",
+        config: TextTrainingConfig,
+        *,
+        output: Path,
+        checkpoints: Checkpoints,
+        checkpoint_interval_seconds: float,
+        on_progress: ProgressCallback | None,
+        on_epoch: EpochCallback | None,
+    ) -> TrainingResult:
+        """See `ShowsEpochs.fit_showing`."""
         return train(
             EncoderRecipe(config),
             training_rows(rows),
@@ -81,6 +103,7 @@ class TextTrainer:
             checkpoints=checkpoints,
             checkpoint_interval_seconds=checkpoint_interval_seconds,
             on_progress=on_progress,
+            on_epoch=on_epoch,
         )
 
     def complete(self, output: Path, recipe: Mapping[str, JsonValue], state: Mapping[str, bytes]) -> None:  # noqa: ARG002

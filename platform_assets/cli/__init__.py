@@ -14,6 +14,7 @@ from platform_assets.cli import (
     drift,
     export,
     features,
+    history,
     ledger,
     lineage,
     lines,
@@ -112,6 +113,12 @@ app.command(
         "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
     ),
 )(waiving.waive)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "history chest_xray_detector", "history chest_xray_detector --at 2026-11-22T12:00Z --json"
+    ),
+)(history.history)
 
 
 def _show_version(wanted: bool) -> None:

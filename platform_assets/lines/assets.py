@@ -10,6 +10,7 @@ from platform_assets.datasets.quarantine_assets import decision_job, quarantine_
 from platform_assets.drift.assets import drift_asset
 from platform_assets.features.assets import features_asset
 from platform_assets.governance.assets import version_asset
+from platform_assets.governance.promotion_assets import promotions_asset
 from platform_assets.lines.line import BrokenLine, Line
 from platform_assets.model_cards.assets import card_asset
 from platform_assets.models.assets import model_asset
@@ -22,7 +23,7 @@ BROKEN_GROUP: Final = "broken_lines"
 
 
 def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
-    """The line's assets, in the order of its stages, its drift, and its quarantine where its task holds files back.
+    """The line's assets, in the order of its stages, its drift, and where it has them its quarantine and its promotions.
 
     Args:
         line: The line, as its active release has adapted it.
@@ -54,6 +55,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
         ),
         drift_asset(name),
         *([quarantine_asset(name)] if isinstance(task.ingestion, HoldsBack) else []),
+        *([promotions_asset(name)] if line.promotion else []),
     ]
 
 

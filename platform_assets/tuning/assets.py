@@ -1,6 +1,5 @@
 """The tuning asset: the line's Experiment, executed on its features; the best trial's values train the model."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 

@@ -1,6 +1,8 @@
 """A tuning in the object store: the Experiment with its status, pictures, and `tuning.json` last, which makes it complete.
 
     reports/<env>/<line>/tuning-<fingerprint>/experiment.json, history.png, …, tuning.json
+
+What is not whole is made anew.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.governance.access import ACCESS, viewed
 from platform_assets.governance.errors import ReviewError
-from platform_assets.governance.release import ACTIVATION, Release
+from platform_assets.governance.release import POINTERS, Release, pointer
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement, is_signed_by
 from platform_assets.governance.review_statement import Statement, about, criterion_of
@@ -38,8 +38,6 @@ from platform_assets.manifest import first_problem
 
 REVIEW: Final = "review"
 """The kind of the entries."""
-POINTERS: Final = ("staging", ACTIVATION)
-"""Kinds of the entries that say which release is in a stage: what is in one can be reviewed."""
 Authentication = Literal["ed25519 signature", "principal claim"]
 _SHOWN_DIGITS: Final = 12
 _TOLD: Final = {
@@ -265,8 +263,8 @@ def _not_recordable(
 ) -> list[str]:
     statement = review.statement
     found = _of_another(statement, release)
-    staged = {entry.body["release_id"] for kind in POINTERS if (entry := ledger.latest(kind, release.line))}
-    if release.release_id not in staged:
+    pointers = (pointer(ledger, release.line, stage) for stage in POINTERS)
+    if release.release_id not in {each.body["release_id"] for each in pointers if each}:
         found.append(f"version {statement.number} of {release.line} is neither in staging nor in production")
     if reviewers.problem:
         return [*found, reviewers.problem]

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.governance.errors import ReviewError
-from platform_assets.governance.release import ACTIVATION, Release
+from platform_assets.governance.release import ACTIVATION, STAGED, Release
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement, is_signed_by
 from platform_assets.governance.review_statement import Statement, about, criterion_of
@@ -37,8 +37,6 @@ from platform_assets.manifest import first_problem
 
 REVIEW: Final = "review"
 """The kind of the entries."""
-POINTERS: Final = ("staging", ACTIVATION)
-"""Kinds of the entries that say which release is in a stage: what is in one can be reviewed."""
 Authentication = Literal["ed25519 signature", "principal claim"]
 _SHOWN_DIGITS: Final = 12
 _TOLD: Final = {
@@ -264,9 +262,15 @@ def _not_recordable(
 ) -> list[str]:
     statement = review.statement
     found = _of_another(statement, release)
-    staged = {entry.body["release_id"] for kind in POINTERS if (entry := ledger.latest(kind, release.line))}
-    if release.release_id not in staged:
-        found.append(f"version {statement.number} of {release.line} is neither in staging nor in production")
+    # Also what was in production: a way back to it asks for reviews as young as any.
+    served = ledger.entries(kind=ACTIVATION, subject=release.line)
+    reviewable = {
+        entry.body["release_id"] for entry in (*served, ledger.latest(STAGED, release.line)) if entry
+    }
+    if release.release_id not in reviewable:
+        found.append(
+            f"version {statement.number} of {release.line} is not in staging, and was never in production"
+        )
     if reviewers.problem:
         return [*found, reviewers.problem]
     reviewer = reviewers.people.get(statement.by)

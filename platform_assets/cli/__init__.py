@@ -26,6 +26,7 @@ from platform_assets.cli import (
     quarantine,
     reports,
     retention,
+    review,
     transformers,
     trial,
     waiving,
@@ -73,6 +74,7 @@ app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=JUDGE)
 app.add_typer(reports.app, name="reports", rich_help_panel=WATCH)
 app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
+app.add_typer(review.app, name="review", rich_help_panel=GOVERN)
 app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(
     listen.listen
 )

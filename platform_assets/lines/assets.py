@@ -11,6 +11,7 @@ from platform_assets.drift.assets import drift_asset
 from platform_assets.features.assets import features_asset
 from platform_assets.governance.assets import version_asset
 from platform_assets.governance.promotion_assets import promotions_asset
+from platform_assets.governance.review_assets import review_job
 from platform_assets.lines.line import BrokenLine, Line
 from platform_assets.model_cards.assets import card_asset
 from platform_assets.models.assets import model_asset
@@ -76,11 +77,13 @@ def line_job(line: Line) -> Any:
 
 
 def line_jobs(line: Line) -> list[Any]:
-    """The job of the line, and beside it one by which people decide, where its task holds files back."""
-    ingestion = line.task.ingestion
-    if not isinstance(ingestion, HoldsBack):
-        return [line_job(line)]
-    return [line_job(line), decision_job(line.name, ingestion.released_by(line.spec))]
+    """The job of the line, and beside it those by which people decide: about files held back, and about versions."""
+    ingestion, jobs = line.task.ingestion, [line_job(line)]
+    if isinstance(ingestion, HoldsBack):
+        jobs.append(decision_job(line.name, ingestion.released_by(line.spec)))
+    if line.promotion is not None and line.promotion.reviews:
+        jobs.append(review_job(line.name, line.promotion))
+    return jobs
 
 
 def asset_key(line: Line, stage: str) -> dg.AssetKey:

@@ -17,6 +17,7 @@ from platform_assets.model_cards.assets import card_asset
 from platform_assets.models.assets import model_asset
 from platform_assets.serving.assets import deployment_asset
 from platform_assets.step import broken_asset
+from platform_assets.tuning.assets import tuning_asset
 from platform_assets.validation.assets import validation_asset
 from resources.dagster_home import LINE_TAG
 
@@ -34,6 +35,11 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
     return [
         dataset_asset(spec, task.name, task.ingestion, line.contract),
         features_asset(name, spec, task.featurizer),
+        *(
+            [tuning_asset(spec, task.trainer, line.experiment, line.manifest.path)]
+            if line.experiment
+            else []
+        ),
         model_asset(
             spec,
             task.trainer,

@@ -189,11 +189,28 @@ def read_yaml(path: Path, *, in_clusters: bool = False) -> Yaml:
         ManifestError: the file is missing, is not YAML, or holds a duplicate key; the message names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        raw = path.read_bytes()
     except OSError as problem:
         raise ManifestError(
             f"{path}: cannot be read ({problem.strerror}); give the path of a YAML file"
         ) from None
+    return parsed_yaml(raw, path, in_clusters=in_clusters)
+
+
+def parsed_yaml(raw: bytes, path: Path, *, in_clusters: bool = False) -> Yaml:
+    """As `read_yaml`, of what was read already.
+
+    Args:
+        raw: The bytes of the file.
+        path: Names it in messages.
+        in_clusters: See `read_yaml`.
+
+    Raises:
+        ManifestError: as `read_yaml`.
+    """
+    try:
+        # As a file is read as text: any of the three ways to end a line.
+        text = raw.decode().replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as problem:
         raise ManifestError(f"{path}: is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
     if odd := _ODD_BREAK.search(text):

@@ -265,7 +265,8 @@ class ModelVersion(AssetReference):
     source_author: str | None = None
     """Who made that commit of the spec, as `Name <address>`; None where nobody can tell, and in older records."""
     started_by: str | None = None
-    """Who started the run that trained it, as far as a signed tag says; None where nobody can tell."""
+    """Who started the run that finished its training, as far as a signed tag says (`starters`): a principal's name, or
+    `automation/<sensor>`; None where nobody can tell."""
     tuned_by: TunedBy | None = None
     """The tuning that some of its hyper-parameters come from."""
 

@@ -17,7 +17,10 @@ from pydantic import BaseModel, create_model
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.manifest import first_problem
+from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference, Reference
+from platform_assets.starters import automation_tag, starter_of
+from platform_assets.tags import STARTED_BY_TAG
 from resources.errors import PlatformError
 from resources.outages import outage_of
 from resources.unread import unread_trace
@@ -211,6 +214,37 @@ def evaluation_of(context: dg.AssetExecutionContext) -> str:
     """Names this attempt: a step that is retried judges again, and may find something else."""
     attempt = context.retry_number
     return f"{context.run.run_id}/{attempt}" if attempt else context.run.run_id
+
+
+def started_by(context: dg.AssetExecutionContext | dg.OpExecutionContext, salt: bytes) -> str | None:
+    """Who started this run, as `starters` tells it; None where nobody can tell."""
+
+    def first_with(value: str) -> str | None:
+        found = context.instance.get_run_records(
+            dg.RunsFilter(tags={STARTED_BY_TAG: value}), limit=1, ascending=True
+        )
+        return found[0].dagster_run.run_id if found else None
+
+    return starter_of(context.run, salt, first_with)
+
+
+def signed_schedule(name: str, job: Any, cron_schedule: str, *, description: str) -> dg.ScheduleDefinition:
+    """A schedule that runs from the start, and whose runs say, signed, that it has started them."""
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron_schedule,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+    def signed(
+        context: dg.ScheduleEvaluationContext, outside: dg.ResourceParam[OutsideSystems]
+    ) -> dg.RunRequest:
+        key = f"{name}:{context.scheduled_execution_time.isoformat()}"
+        return dg.RunRequest(run_key=key, tags=automation_tag(name, key, {}, outside.salt))
+
+    return signed
 
 
 @contextmanager

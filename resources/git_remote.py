@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from resources.errors import ResourceError
 from resources.git_names import BRANCH_PREFIX, branch_of, canonical_repository, is_commit_id
+from resources.provenance import printable
 
 HEADS_TIMEOUT_SECONDS = 20.0
 FETCH_TIMEOUT_SECONDS = 600.0
@@ -71,7 +72,9 @@ class Commit:
 
     sha: str
     author: str
-    """The name alone. An address is personal data that nobody here needs."""
+    """The name alone."""
+    identity: str
+    """The author as `Name <address>`: who may not approve what was trained by it is looked up by that."""
     committed_at: datetime
     """UTC, by the clock of whoever committed."""
     first_parent: str | None
@@ -114,6 +117,9 @@ class GitRemote(Protocol):
 
     def contains(self, sha: str, earlier: str) -> bool:
         """Whether a commit's history holds an earlier, fetched one; fetches the commit if need be."""
+
+    def author(self, sha: str, path: str) -> str | None:
+        """Who changed a file last, up to a fetched commit, as `Name <address>`; None where its history has no such file."""
 
     def changed_paths(self, base: str | None, sha: str) -> tuple[str, ...]:
         """Paths that differ between the trees of two fetched commits, sorted; all paths where `base` is None."""
@@ -192,6 +198,11 @@ class MirroredRemote:
         """See `GitRemote`."""
         self.fetch(sha)
         return not self._git("rev-list", "--max-count=1", earlier, f"^{sha}", "--")
+
+    def author(self, sha: str, path: str) -> str | None:
+        """See `GitRemote`."""
+        told = self._git("log", "-1", "--no-show-signature", "--format=%an <%ae>", sha, "--", path)
+        return printable(_text(told)) or None
 
     def changed_paths(self, base: str | None, sha: str) -> tuple[str, ...]:
         """See `GitRemote`."""
@@ -277,10 +288,17 @@ class MirroredRemote:
             raise UnreachableError(str(problem)) from None
 
     def _commit(self, sha: str) -> Commit:
-        told = self._git("log", "-1", "--no-show-signature", "--format=%H%x00%ct%x00%P%x00%an", sha, "--")
-        found, time, parents, author = _text(told).rstrip("\n").split("\0", 3)
-        name = "".join(sign if sign.isprintable() else " " for sign in author).strip()
-        return Commit(found, name, datetime.fromtimestamp(int(time), UTC), next(iter(parents.split()), None))
+        told = self._git(
+            "log", "-1", "--no-show-signature", "--format=%H%x00%ct%x00%P%x00%an%x00%ae", sha, "--"
+        )
+        found, time, parents, author, address = _text(told).rstrip("\n").split("\0", 4)
+        return Commit(
+            found,
+            printable(author),
+            printable(f"{author} <{address}>"),
+            datetime.fromtimestamp(int(time), UTC),
+            next(iter(parents.split()), None),
+        )
 
     def _git(
         self,

@@ -1,18 +1,24 @@
 """Model versions with their provenance, registered once per fingerprint (MLflow)."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from resources.errors import ResourceError
 from resources.locks import Locks
 from resources.mlflow_file import make_whole
 
+Stage = Literal["Staging", "Production", "Archived"]
+"""As MLflow writes them."""
 FINGERPRINT_TAG = "fingerprint"
 _LOCK_TIMEOUT_SECONDS = 600
+_NO_STAGES: Final = frozenset({"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"})
+"""What a server answers that has stages no more."""
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 """MLflow's own are 120 s and seven more attempts: a quarter of an hour with a server that accepts and never answers."""
 
@@ -25,6 +31,25 @@ class RegistryUnreachableError(RegistryError):
     """The registry does not answer, or says that it cannot just now."""
 
     passes = True
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVersion:
+    """What a registry shows of one version."""
+
+    stage: str | None
+    """`None`, `Staging`, `Production` or `Archived`, each a text; None where the server has no stages."""
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownModel:
+    """What a registry shows of a model."""
+
+    versions: Mapping[int, ShownVersion]
+    """By number; none where it does not know the model."""
+    aliases: Mapping[str, int]
+    """Number by alias."""
 
 
 class ModelRegistry(Protocol):
@@ -54,6 +79,25 @@ class ModelRegistry(Protocol):
 
     def point(self, name: str, alias: str, number: int) -> None:
         """Let `alias` name this version."""
+        ...
+
+    def unpoint(self, name: str, alias: str) -> None:
+        """Let `alias` name no version any more."""
+        ...
+
+    def shown(self, name: str) -> ShownModel:
+        """What it shows of a model."""
+        ...
+
+    def transition(self, name: str, number: int, stage: Stage) -> None:
+        """Bring a version into a stage, where the server has stages.
+
+        Whichever version was in production or in staging before is archived in the same act.
+        """
+        ...
+
+    def moving(self, name: str) -> AbstractContextManager[object]:
+        """Holds apart all who compare what a model shows and change it."""
         ...
 
 
@@ -115,6 +159,59 @@ class MlflowRegistry:
         """See `ModelRegistry.point`."""
         with _explained(f"alias {alias} cannot be set to version {number} of model {name}"):
             self._client.set_registered_model_alias(name, alias, str(number))
+
+    def unpoint(self, name: str, alias: str) -> None:
+        """See `ModelRegistry.unpoint`."""
+        with _explained(f"alias {alias} of model {name} cannot be removed"):
+            self._client.delete_registered_model_alias(name, alias)
+
+    def shown(self, name: str) -> ShownModel:
+        """See `ModelRegistry.shown`."""
+        from mlflow.exceptions import MlflowException
+
+        with _explained(f"model {name} cannot be looked up"):
+            try:
+                aliases = self._client.get_registered_model(name).aliases
+            except MlflowException as problem:
+                if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return ShownModel({}, {})
+            versions = {
+                int(each.version): ShownVersion(getattr(each, "current_stage", None) or None, each.tags)
+                for each in self._versions(name)
+            }
+        return ShownModel(versions, {alias: int(number) for alias, number in aliases.items()})
+
+    def _versions(self, name: str) -> Iterator[Any]:
+        page = None
+        while page is None or page.token:
+            page = self._client.search_model_versions(
+                f"name = '{name}'", page_token=page.token if page else None
+            )
+            yield from page
+
+    def transition(self, name: str, number: int, stage: Stage) -> None:
+        """See `ModelRegistry.transition`."""
+        from mlflow.exceptions import MlflowException
+
+        act = getattr(self._client, "transition_model_version_stage", None)
+        if act is None:
+            return
+        with (
+            _explained(f"version {number} of model {name} cannot be brought into stage {stage}"),
+            warnings.catch_warnings(),
+        ):
+            # Each call says that stages will be removed one day; aliases and tags are there for that day.
+            warnings.simplefilter("ignore", FutureWarning)
+            try:
+                act(name, str(number), stage, archive_existing_versions=stage != "Archived")
+            except MlflowException as problem:
+                if problem.error_code not in _NO_STAGES:
+                    raise
+
+    def moving(self, name: str) -> AbstractContextManager[object]:
+        """See `ModelRegistry.moving`."""
+        return self._locks.hold(f"registry-{name}", timeout_seconds=_LOCK_TIMEOUT_SECONDS)
 
     def _ensure_model(self, name: str) -> None:
         from mlflow.exceptions import MlflowException

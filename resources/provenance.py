@@ -6,6 +6,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from resources.git_names import is_commit_id
+
 CODE_FOLDERS = ("platform_assets", "resources", "sensors", "pyproject.toml")
 UNVERSIONED = "unversioned"
 
@@ -14,6 +16,7 @@ _CODE_PREFIXES = ("platform_assets/", "resources/", "sensors/", "k8s/policy/")
 _PACKAGED_MANIFESTS = "resources/k8s/"
 """Where a wheel has what the repository has under k8s/."""
 _SHA256_DIGITS = 64
+_LONGEST_AUTHOR = 200
 _CODE_TREE = "resources/code-tree.txt"
 """In an image: the commit that it was built of, and what `git ls-tree -r` says of that commit's code."""
 
@@ -56,6 +59,25 @@ def source_commit(file: Path) -> str:
     changed = git_output(folder, "status", "--porcelain", "--", *names)
     # None: git could not tell, so cleanness is not claimed.
     return commit if changed == "" else f"{commit}+dirty"
+
+
+def commit_author(file: Path, commit: str) -> str | None:
+    """Who made a commit in the repository of `file`, as `Name <address>`.
+
+    None for what is no commit by itself (`unversioned`, `…+dirty`), and where Git cannot tell.
+    """
+    if not is_commit_id(commit):
+        return None
+    said = git_output(
+        file.resolve().parent, "log", "-1", "--no-show-signature", "--format=%an <%ae>", commit, "--"
+    )
+    return printable(said or "") or None
+
+
+def printable(text: str) -> str:
+    """One line of it, without what no terminal should be sent; bytes that are no text are told as `\ufffd`."""
+    told = text.encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(sign if sign.isprintable() else " " for sign in told).strip()[:_LONGEST_AUTHOR]
 
 
 def descends(file: Path, commit: str, earlier: str) -> bool:

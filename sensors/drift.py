@@ -35,6 +35,8 @@ class Circumstances:
     """Keys of the requests there have been."""
     followed_commit: str | None = None
     """The pushed commit whose values the line goes on from."""
+    followed_author: str | None = None
+    """Its author."""
 
 
 def retraining_for(
@@ -49,7 +51,7 @@ def retraining_for(
         circumstances: Of the line, now.
         now: The current time.
     """
-    confirmed = _confirmed(changes, spec.drift)
+    confirmed = confirmed_changes(changes, spec.drift)
     if not confirmed:
         return "no confirmed drift"
     what = "drift of " + ", ".join(sorted(entry.body["column"] for entry in confirmed))
@@ -81,6 +83,7 @@ def retraining_for(
         config=line.task.overrides(_on_both(spec, retrain, mix)),
         basis=line.basis,
         source_commit=circumstances.followed_commit,
+        source_author=circumstances.followed_author,
         evidence={
             "drift_entries": [entry.hash for entry in concerned],
             "drift_columns": [entry.body["column"] for entry in concerned],
@@ -91,7 +94,7 @@ def retraining_for(
     )
 
 
-def _confirmed(changes: Sequence[Entry], policy: DriftSpec) -> list[Entry]:
+def confirmed_changes(changes: Sequence[Entry], policy: DriftSpec) -> list[Entry]:
     """The newest change of every column that now stands confirmed, oldest first."""
     newest = {entry.body["column"]: entry for entry in changes if entry.body["column"] in policy.columns}
     return sorted(

@@ -198,7 +198,7 @@ def pushed_line(path: str, tree: Mapping[str, Blob], remote: GitRemote) -> Line:
         try:
             spec.write_bytes(_content(path, tree[path], remote))
             task, manifest = read_training_spec(spec)
-            for field, name in task.companions(manifest.content).items():
+            for field, name in task.files_of(manifest.content).items():
                 beside = posixpath.join(posixpath.dirname(path), name)
                 if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                     raise PushRejectedError(f"{path}: {field}: {name} must lie beside the spec or below")
@@ -222,6 +222,9 @@ def fixed_differences(line: Line, pushed: Line) -> list[str]:
         found = ["what no run may change"]
     if pushed.contract.rule_set_hashes != line.contract.rule_set_hashes:
         found.append(pushed.contract.path.name)
+    ours, theirs = line.experiment, pushed.experiment
+    if ours and theirs and ours.sha256 != theirs.sha256:
+        found.append(str(pushed.spec.experiment))
     return found
 
 

@@ -409,9 +409,20 @@ class Reviewer:
                 config=pushed.overrides,
                 basis=line.basis,
                 source_commit=change.push.sha,
+                source_author=self._author(change, path),
                 evidence=change.evidence | {"spec": path},
             ),
         )
+
+    def _author(self, change: Change, path: str) -> str | None:
+        """Who answers for a pushed spec: who changed it last, or else who made the commit that concerns it.
+
+        Not who made the pushed commit in any case: that may be a merge of somebody else's work.
+        """
+        if path not in change.changed:
+            return change.commit.identity
+        remote = self._remotes[change.push.repository]
+        return remote.author(change.push.sha, path) or change.commit.identity
 
     @cached_property
     def _running_code_sha256(self) -> Mapping[str, str]:

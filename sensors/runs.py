@@ -8,8 +8,10 @@ import dagster as dg
 from pydantic import JsonValue
 
 from platform_assets.governance.retraining import KIND, UNSERVED_FOR, Retraining
-from platform_assets.ledger.ledger import Entry, Ledger
+from platform_assets.ledger.ledger import Entry
 from platform_assets.lines.line import Line
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.starters import automation_tag
 from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 
@@ -18,24 +20,35 @@ _LONGEST_TAG = 1000
 _FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
-def run_request(line: Line, entry: Entry) -> dg.RunRequest:
-    """The run that a request asks for; Dagster starts no second one with its key."""
+def run_request(line: Line, entry: Entry, sensor: str, salt: bytes) -> dg.RunRequest:
+    """The run that a request asks for; Dagster starts no second one with its key.
+
+    Args:
+        line: The line.
+        entry: The request's.
+        sensor: Name of the sensor that has it started.
+        salt: The platform's, which signs that.
+    """
     retraining = Retraining.of(entry)
+    config = line.run_config(retraining.config)
     evidence = {f"platform/{name}": _tag_text(value) for name, value in retraining.evidence.items()}
     return dg.RunRequest(
         run_key=retraining.key,
         job_name=line.name,
-        run_config=line.run_config(retraining.config),
-        tags=evidence | {RETRAINING_TAG: entry.hash, TRIGGER_TAG: retraining.trigger, LINE_TAG: line.name},
+        run_config=config,
+        tags=evidence
+        | {RETRAINING_TAG: entry.hash, TRIGGER_TAG: retraining.trigger, LINE_TAG: line.name}
+        | automation_tag(sensor, retraining.key, config, salt),
     )
 
 
 def answered(
     context: dg.SensorEvaluationContext,
-    ledger: Ledger,
+    outside: OutsideSystems,
     lines: Sequence[Line],
     trigger: str,
     *,
+    sensor: str,
     otherwise: str,
 ) -> dg.SensorResult:
     """A run for every request of this trigger that none follows yet: a daemon may have died between the two.
@@ -46,11 +59,13 @@ def answered(
 
     Args:
         context: Of the tick.
-        ledger: Holds the requests.
+        outside: Has the ledger that holds the requests.
         lines: Those that may be retrained.
         trigger: `git` or `drift`.
+        sensor: Name of the sensor whose tick it is.
         otherwise: Why there is nothing to do, where there is not.
     """
+    ledger = outside.ledger
     number, _, kept = (context.cursor or "0").partition(":")
     after = int(number)
     # Of those after it, all are looked at anyhow.
@@ -75,7 +90,9 @@ def answered(
         str(entry.seq) for entry in unanswered if entry.seq <= after or entry.subject not in served
     )
     return dg.SensorResult(
-        run_requests=[run_request(served[entry.subject], entry) for entry in open_requests],
+        run_requests=[
+            run_request(served[entry.subject], entry, sensor, outside.salt) for entry in open_requests
+        ],
         skip_reason=None if open_requests else "\n".join(reasons),
         cursor=f"{cursor}:{waiting}" if waiting else str(cursor),
     )

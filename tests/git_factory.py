@@ -32,13 +32,20 @@ def spec_text(**changes: object) -> str:
     return yaml.safe_dump(_small_spec() | changes, sort_keys=False)
 
 
-def run_git(folder: Path, *arguments: str, given: str = "") -> str:
-    """What a git command prints in a folder."""
+def run_git(folder: Path, *arguments: str, given: str = "", by: str = "") -> str:
+    """What a git command prints in a folder, in the name of `by` (`Name <address>`)."""
+    name, _, email = by.rstrip(">").partition(" <")
+    identity = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", name), ("EMAIL", email))
+        if by
+    }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return subprocess.run(
         ["git", *arguments],
         cwd=folder,
-        env=kept | IDENTITY,
+        env=kept | IDENTITY | identity,
         text=True,
         capture_output=True,
         check=True,

@@ -14,6 +14,7 @@ from platform_assets.cli import (
     drift,
     export,
     features,
+    history,
     ledger,
     lineage,
     lines,
@@ -21,11 +22,15 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    promotion,
     quarantine,
     reports,
     retention,
+    review,
     transformers,
     trial,
+    tune,
+    waiving,
 )
 from platform_assets.cli.endings import end_well
 from platform_assets.cli.usage import (
@@ -49,6 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(lines.app)
 app.add_typer(lineage.app)
+app.add_typer(promotion.app)
 app.add_typer(breaker.app, name="breaker", rich_help_panel=JUDGE)
 app.add_typer(contracts.app, name="contracts", rich_help_panel=JUDGE)
 app.add_typer(dicom.app, name="dicom", rich_help_panel=JUDGE)
@@ -69,6 +75,7 @@ app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=JUDGE)
 app.add_typer(reports.app, name="reports", rich_help_panel=WATCH)
 app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
+app.add_typer(review.app, name="review", rich_help_panel=GOVERN)
 app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(
     listen.listen
 )
@@ -96,12 +103,32 @@ app.command(
 )(trial.trial)
 app.command(
     rich_help_panel=BUILD,
+    epilog=examples(
+        "tune chest_xray_detector",
+        "tune credit_scorecard --experiment platform_assets/models/credit_scorecard/experiment.yaml",
+    ),
+)(tune.tune)
+app.command(
+    rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),
 )(new.new)
 app.command(
     rich_help_panel=GOVERN,
     epilog=examples("erase --subject applicant:4711 --by ada --reason 'request 7' --dry-run"),
 )(retention.erase)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "waive chest_xray_detector gate.fairness --by 'Dr. Lee' --reason 'two cases' --expires-days 30",
+        "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
+    ),
+)(waiving.waive)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "history chest_xray_detector", "history chest_xray_detector --at 2026-11-22T12:00Z --json"
+    ),
+)(history.history)
 
 
 def _show_version(wanted: bool) -> None:

@@ -83,9 +83,14 @@ def require_closed(ledger: Ledger, dataset: str) -> None:
     Raises:
         BreakerOpenError: Its breaker is open, or half-open and the trial has not passed yet.
     """
-    found = breaker_state(ledger, dataset)
-    if found.state != "closed":
-        raise BreakerOpenError(f"{found}\n  {way_out(found)}")
+    if problem := problem_of(dataset, ledger.latest(BREAKER, dataset)):
+        raise BreakerOpenError(problem)
+
+
+def problem_of(dataset: str, newest: Entry | None) -> str:
+    """Why nothing may be built upon a dataset, by the newest entry of its breaker; empty where it is closed."""
+    found = _state_of(dataset, newest)
+    return "" if found.state == "closed" else f"{found}\n  {way_out(found)}"
 
 
 def half_open(ledger: Ledger, dataset: str, *, by: str, reason: str) -> BreakerState:

@@ -17,7 +17,7 @@ from platform_assets.pictures import as_markdown_image
 from platform_assets.references import TableSnapshot
 from platform_assets.shown import stored_table
 from platform_assets.sketch.stability import band
-from platform_assets.step import foreseen_failures
+from platform_assets.step import foreseen_failures, signed_schedule
 from resources.locks import LockError
 from resources.object_store import ObjectStore, ObjectStoreError
 from resources.provenance import code_commit
@@ -87,15 +87,14 @@ def drift_asset(line: str) -> dg.AssetsDefinition:
 
 def drift_schedule() -> dg.ScheduleDefinition:
     """The job `drift`, every hour: the drift assets of all lines."""
-    return dg.ScheduleDefinition(
-        name="drift_every_hour",
-        job=dg.define_asset_job(
+    return signed_schedule(
+        "drift_every_hour",
+        dg.define_asset_job(
             GROUP,
             selection=dg.AssetSelection.groups(GROUP),
             description="Rolls up what the monitors have seen.",
         ),
-        cron_schedule=_EVERY_HOUR,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        _EVERY_HOUR,
         description="The tables and pictures of drift are never older than an hour.",
     )
 

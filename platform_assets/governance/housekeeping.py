@@ -9,7 +9,7 @@ import dagster as dg
 from platform_assets.governance.errors import RetentionError
 from platform_assets.governance.retention import retain
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.step import foreseen_failures
+from platform_assets.step import foreseen_failures, signed_schedule
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,12 +67,11 @@ def retention_asset(content_hash: "Callable[[pa.Table], str]") -> dg.AssetsDefin
 
 def retention_schedule() -> dg.ScheduleDefinition:
     """The job `retention`, every night."""
-    return dg.ScheduleDefinition(
-        name="retention_every_night",
-        job=dg.define_asset_job(
+    return signed_schedule(
+        "retention_every_night",
+        dg.define_asset_job(
             "retention", selection=[RETENTION_SWEEP], description="Removes what is past its days."
         ),
-        cron_schedule=_EVERY_NIGHT,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        _EVERY_NIGHT,
         description="Personal data past its date goes, whether or not anybody thinks of it.",
     )

@@ -10,16 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from platform_assets.governance import release as releases
-from platform_assets.governance.errors import LineageError, ReleaseError
-from platform_assets.governance.release import ACTIVATION, RELEASE, Release
-from platform_assets.governance.verdict import (
-    KIND,
-    Requirement,
-    ResolvedRequirement,
-    latest_verdict,
-    unmet,
-    verdict_of,
-)
+from platform_assets.governance.errors import LineageError
+from platform_assets.governance.release import ACTIVATION, POINTERS, RELEASE, Release
+from platform_assets.governance.requirements import let_through_by
+from platform_assets.governance.verdict import KIND, ResolvedRequirement, unmet
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.references import (
     STAGES,
@@ -108,7 +102,7 @@ def plan_rollback(
     """
     target = _release_with(ledger, asked)
     current = releases.active(ledger, asked.line)
-    requirements = _requirements(ledger, target, rules_now)
+    requirements = let_through_by(ledger, target.verdicts, rules_now)
     before, after = versions_by_stage(current) if current else {}, versions_by_stage(target)
     problems = [str(each) for each in unmet(ledger, requirements, now=now)]
     if target.release_id in releases.erased(ledger, asked.line):
@@ -191,7 +185,8 @@ def _of_prediction(ledger: Ledger, prediction: Mapping[str, Any]) -> dict[str, A
 
 
 def _of_release(ledger: Ledger, release: Release) -> dict[str, Any]:
-    activations = ledger.entries(kind=ACTIVATION, subject=release.line)
+    moves = (entry for kind in POINTERS.values() for entry in ledger.entries(kind=kind, subject=release.line))
+    activations = sorted(moves, key=lambda entry: entry.seq)
     recorded = filter(None, map(ledger.get, release.verdicts))
     return {
         "release": {
@@ -212,7 +207,7 @@ def _of_version(ledger: Ledger, asked: AssetVersion) -> dict[str, Any]:
     for release in releases.newest_releases(ledger, asked.line):
         if asked.is_in(versions_by_stage(release)):
             return _of_release(ledger, release)
-    for reference in _registered(ledger, asked.line):
+    for reference in registered_versions(ledger, asked.line):
         versions = _versions(reference)
         if asked.stage in versions and asked.is_in(versions):
             return _of_reference(ledger, reference) | {"verdicts": _verdicts_on(ledger, reference)}
@@ -221,7 +216,7 @@ def _of_version(ledger: Ledger, asked: AssetVersion) -> dict[str, Any]:
 
 def _of_registered(ledger: Ledger, target: str) -> dict[str, Any]:
     line, _, number = target.removeprefix("models:/").partition("/")
-    for reference in _registered(ledger, line):
+    for reference in registered_versions(ledger, line):
         if str(reference.number) == number:
             return _of_version(ledger, AssetVersion(line, "model", reference.report.model.version))
     raise LineageError(f"{line} has no registered model {number}")
@@ -334,32 +329,6 @@ def _summary(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _requirements(
-    ledger: Ledger, release: Release, rules_now: Mapping[str, str]
-) -> list[ResolvedRequirement]:
-    """What the release was let through by, each to be judged by its newest verdict."""
-    found = []
-    for entry_hash in release.verdicts:
-        entry = ledger.get(entry_hash)
-        if entry is None:
-            raise ReleaseError(f"release {release.release_id}: its verdict {entry_hash} is not in the ledger")
-        then = verdict_of(entry)
-        newest = latest_verdict(ledger, then.subject, then.rule_set)
-        counted = {then.rule_set_hash, rules_now.get(then.rule_set)}
-        under = (
-            newest[1].rule_set_hash if newest and newest[1].rule_set_hash in counted else then.rule_set_hash
-        )
-        asset = AssetVersion.parse(then.subject)
-        found.append(
-            ResolvedRequirement(
-                requirement=Requirement.model_validate({"subject": asset.stage, "rule_set": then.rule_set}),
-                subject=then.subject,
-                rule_set_hash=under,
-            )
-        )
-    return found
-
-
 def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:
     # Recorded is not served: a release whose activation was refused is nothing to go back to.
     served = {entry.body["release_id"] for entry in ledger.entries(kind=ACTIVATION, subject=asked.line)}
@@ -385,7 +354,7 @@ def _release_by_id(ledger: Ledger, release_id: str) -> Release | None:
     return None
 
 
-def _registered(ledger: Ledger, line: str) -> Iterator[RegisteredVersion]:
+def registered_versions(ledger: Ledger, line: str) -> Iterator[RegisteredVersion]:
     """The registered models of a line, newest first."""
     prefix = f"{line}_model@"
     for entry in ledger.entries(kind=LINEAGE, newest_first=True):

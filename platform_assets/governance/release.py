@@ -1,11 +1,15 @@
-"""Releases of a line, and the pointer to the active one.
+"""Releases of a line, and the pointers to those in production and in staging.
 
 A release is one immutable ledger entry: what was made of which data, by which model, judged by
-which verdicts. The active release of a line *is* the newest `activation` entry of that line. There
-is no second place that says so, hence nothing to keep in step: appending the entry is the switch,
+which verdicts. The release in production, or active release, of a line *is* the newest `activation` entry of that
+line. There is no second place that says so, hence nothing to keep in step: appending the entry is the switch,
 a reader sees the old release or the new one, and the history of the pointer is the ledger itself.
 
-`activate` is the only writer. It holds the ledger while it decides, so the verdicts, the pin and
+A line whose production moves by promotion alone is deployed to *staging*: the newest `staging` entry, until its
+release gets to production or the line is deployed to production again.
+
+The pointers are written here and nowhere else: `activate` deploys, and `promotion.py` decides for people. Whoever
+writes holds the ledger while it decides, so the verdicts, the pin and
 the active release that it saw are still the newest when its entry lands. The fingerprint of an
 activation is the hash of the activation it succeeds: no two can ever succeed the same one.
 
@@ -15,11 +19,11 @@ A release is *erased* once rows were taken out of the data that it was made of. 
 again; the one that is active at that moment serves until a retrained one takes its place.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -28,10 +32,15 @@ from platform_assets.governance.errors import PinnedError, ReleaseError
 from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
-from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, fingerprint_of
-from platform_assets.references import CardVersion, FeaturesVersion
+from platform_assets.ledger.ledger import GENESIS, Entry, Ledger, Writer, fingerprint_of
+from platform_assets.references import CardVersion, FeaturesVersion, ModelVersion
 
-RELEASE, ACTIVATION, UNPIN = "release", "activation", "unpin"
+RELEASE, ACTIVATION, STAGED, UNPIN = "release", "activation", "staging", "unpin"
+Stage = Literal["staging", "production"]
+POINTERS: Final[Mapping[Stage, str]] = {"staging": STAGED, "production": ACTIVATION}
+"""Kind of the entries that say which release is in a stage."""
+Act = Literal["promote", "demote", "rollback"]
+"""What a person does to the production of a line that is promoted."""
 ERASURE, RETENTION = "erasure", "retention"
 """Kinds of entries that name, under `versions`, the table versions that rows were taken out of."""
 
@@ -67,12 +76,37 @@ class Release(BaseModel):
     @property
     def versions(self) -> dict[SubjectKind, str]:
         """The data versions that verdicts speak of."""
-        model = self.card.registered.report.model
-        return {
-            "dataset": model.features.dataset.version,
-            "features": model.features.version,
-            "model": model.version,
-        }
+        return subject_versions(self.card.registered.report.model, card=self.card)
+
+
+def subject_versions(model: ModelVersion, *, card: CardVersion | None = None) -> dict[SubjectKind, str]:
+    """The data versions that verdicts on a model and its surroundings speak of, as far as there are such.
+
+    Args:
+        model: The model; the tuning is there where its hyper-parameters come from one.
+        card: Its card, where it has one already.
+    """
+    versions: dict[SubjectKind, str] = {
+        "dataset": model.features.dataset.version,
+        "features": model.features.version,
+        "model": model.version,
+    }
+    if model.tuned_by is not None:
+        versions["tuning"] = model.tuned_by.tuning
+    if card is not None:
+        versions["card"] = card.version
+    return versions
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What a person did to production, as its activation says it."""
+
+    act: Act
+    by: str
+    """Who, as printed."""
+    reviews: tuple[str, ...] = ()
+    """Hashes of the entries of the reviews that counted."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +158,42 @@ def release(ledger: Ledger, line: str, release_id: str) -> Release:
     return _release_of(_recorded(ledger, line, release_id))
 
 
-def active(ledger: Ledger, line: str) -> Release | None:
-    """The active release of a line. Resolve it once, then keep to what it names."""
-    activation = ledger.latest(ACTIVATION, line)
-    return None if activation is None else release(ledger, line, activation.body["release_id"])
+def active(ledger: Ledger, line: str, stage: Stage = "production") -> Release | None:
+    """The release of a line in a stage. Resolve it once, then keep to what it names."""
+    moved = pointer(ledger, line, stage)
+    return None if moved is None else release(ledger, line, moved.body["release_id"])
+
+
+def pointer(ledger: Ledger, line: str, stage: Stage) -> Entry | None:
+    """The entry that says which release of a line is in a stage; None where there is none in it."""
+    newest = ledger.latest(POINTERS[stage], line)
+    if newest is None or stage == "production":
+        return newest
+    since = ledger.entries(kind=ACTIVATION, subject=line, after=newest.seq)
+    return None if any(leaves_staging(entry, newest) for entry in since) else newest
+
+
+def leaves_staging(activation: Entry, staged: Entry) -> bool:
+    """Whether staging is empty since an activation: its release is in production, or the line has no staging any more."""
+    return (
+        activation.body["release_id"] == staged.body["release_id"] or activation.body.get("promotion") is None
+    )
+
+
+def newest_move(ledger: Ledger, line: str) -> Entry | None:
+    """The newest entry that moved a pointer of a line: what was deployed, promoted or gone back to last."""
+    found = filter(None, (ledger.latest(kind, line) for kind in POINTERS.values()))
+    return max(found, key=lambda entry: entry.seq, default=None)
 
 
 def retraining_of(ledger: Ledger, line: str, release_id: str) -> str | None:
     """Hash of the request that a release followed when it was last activated; None where it followed none."""
-    activations = ledger.entries(kind=ACTIVATION, subject=line, newest_first=True)
-    return next(
-        (entry.body.get("retraining") for entry in activations if entry.body["release_id"] == release_id),
-        None,
-    )
+    moves = []
+    for kind in POINTERS.values():
+        entries = ledger.entries(kind=kind, subject=line, newest_first=True)
+        moves += [next((entry for entry in entries if entry.body["release_id"] == release_id), None)]
+    newest = max(filter(None, moves), key=lambda entry: entry.seq, default=None)
+    return None if newest is None else newest.body.get("retraining")
 
 
 def data_of(features: FeaturesVersion) -> set[tuple[str, str]]:
@@ -195,14 +252,15 @@ def activate(
     *,
     reason: str,
     requirements: Sequence[ResolvedRequirement],
+    stage: Stage = "production",
     pin: bool = False,
     retraining: str | None = None,
     now: datetime,
 ) -> Entry:
-    """Makes a release the active one, and returns the activation that says so.
+    """Deploys a release to a stage, and returns the entry that says so.
 
-    Nothing is appended where it is active already (and pinned, if `pin` asks for that); the verdicts
-    are demanded all the same.
+    Nothing is appended where it is there already (and pinned, if `pin` asks for that), nor where it is past staging,
+    in production; the verdicts are demanded all the same.
 
     Args:
         ledger: Holds the release, its verdicts and the pointer.
@@ -210,6 +268,7 @@ def activate(
         release_id: One of its recorded releases.
         reason: Why, for whoever reads the history.
         requirements: The verdicts demanded, on the versions that this release is made of.
+        stage: Where to; a line whose production moves by promotion alone is deployed to staging.
         pin: Hold the line here, as a rollback does. Overrides a pin that stands.
         retraining: Hash of the request that the release follows, where one made it.
         now: The current time, with its time zone.
@@ -224,51 +283,139 @@ def activate(
         # Not while the others wait.
         ledger.renew_checkpoint(only_if_needed=True)
     with ledger.exclusive() as writer:
-        recorded = _recorded(ledger, line, release_id)
-        target, of_release = _release_of(recorded), Key(RELEASE, line, "release_id", release_id)
-        pointer, unpinned = Key(ACTIVATION, line), Key(UNPIN, line)
-        removals = _removals_of(target)
-        known = ledger.established(
-            {of_release, pointer, unpinned, *removals, *verdict.keys_of_demand(requirements)}
-        )
-        if known.get(of_release) != recorded:
-            raise LedgerError(f"entry {recorded.seq} is not the release {release_id} that the chain holds")
-        current, pinned = known.get(pointer), _pin(known.get(pointer), lambda: known.get(unpinned))
-        if pinned and pinned.release_id != release_id and not pin:
-            raise PinnedError(
-                f"{line} is pinned to release {pinned.release_id} by {pinned.by} ({pinned.reason}); "
-                f"`platform-assets unpin {line}` lets go of it"
-            )
-        found = [known[key] for key in removals if key in known]
-        if removal := min(found, key=lambda each: (each.kind != ERASURE, each.seq), default=None):
-            raise ReleaseError(
-                f"release {release_id} of {line} is erased: entry {removal.seq} ({removal.kind}, {removal.time:%Y-%m-%d}) "
-                "took rows out of the data that it was made of; train and release a new model"
-            )
-        for resolved in requirements:
-            version = target.versions[resolved.requirement.subject_kind]
-            if resolved.subject.partition("@")[2] != version:
-                raise ReleaseError(
-                    f"release {release_id} of {line} is made of {resolved.requirement.subject_kind} {version}; "
-                    f"a verdict on {resolved.subject} says nothing about it"
-                )
-        act = f"activation of release {release_id} of {line}"
+        target = release(ledger, line, release_id)
+        known = established(ledger, target, verdict.keys_of_demand(requirements))
+        if not pin and (problem := pin_problem(target, known)):
+            raise PinnedError(problem)
+        if problem := erasure_problem(target, known):
+            raise ReleaseError(problem)
+        require_fitting(target, requirements)
+        where = "activation" if stage == "production" else "staging"
+        act = f"{where} of release {release_id} of {line}"
         accepted = verdict.allowing(act, requirements, known, now=now)
-        if current and current.body["release_id"] == release_id and (pinned or not pin):
+        production, current = known.get(Key(ACTIVATION, line)), known.get(Key(POINTERS[stage], line))
+        if production and production.body["release_id"] == release_id:
+            pinned = _pin(production, lambda: known.get(Key(UNPIN, line)))
+            if stage == "staging" or pinned or not pin:
+                return production
+        if stage == "staging" and current == pointer(ledger, line, stage) and _names(current, release_id):
+            assert current is not None
             return current
-        return writer.append(
-            ACTIVATION,
-            line,
-            fingerprint=current.hash if current else GENESIS,
-            body={
-                "release_id": release_id,
-                "previous": current.body["release_id"] if current else None,
-                "reason": reason,
-                "pinned": pin,
-                "verdicts": [entry.hash for entry in accepted],
-                **({"retraining": retraining} if retraining else {}),
-            },
+        return move(
+            writer,
+            target,
+            stage,
+            current,
+            reason=reason,
+            verdicts=accepted,
+            pin=pin,
+            retraining=retraining,
         )
+
+
+def move(
+    writer: Writer,
+    target: Release,
+    stage: Stage,
+    current: Entry | None,
+    *,
+    reason: str,
+    verdicts: Sequence[Entry],
+    pin: bool = False,
+    retraining: str | None = None,
+    promotion: Promotion | None = None,
+) -> Entry:
+    """Appends the entry that is the switch: for who holds the ledger and has judged by `established`.
+
+    Args:
+        writer: Holds the ledger.
+        target: The release that the pointer is to name.
+        stage: Which pointer.
+        current: Its newest entry.
+        reason: Why, for whoever reads the history.
+        verdicts: The entries that allow it.
+        pin: Whether the line is held there; of production only.
+        retraining: Hash of the request that the release follows, where one made it.
+        promotion: The person's act, where it is one.
+    """
+    return writer.append(
+        POINTERS[stage],
+        target.line,
+        fingerprint=current.hash if current else GENESIS,
+        body={
+            "release_id": target.release_id,
+            "previous": current.body["release_id"] if current else None,
+            "reason": reason,
+            **({"pinned": pin} if stage == "production" else {}),
+            "verdicts": [entry.hash for entry in verdicts],
+            **({"retraining": retraining} if retraining else {}),
+            **(
+                {"promotion": {"act": promotion.act, "by": promotion.by, "reviews": list(promotion.reviews)}}
+                if promotion
+                else {}
+            ),
+        },
+    )
+
+
+def established(ledger: Ledger, target: Release, further: Collection[Key] = ()) -> dict[Key, Entry]:
+    """What a decision about a release may rely on: itself, the pointers, the pin, removals from its data, and more.
+
+    Raises:
+        LedgerError: The ledger is damaged, or the release is not the one that its chain holds.
+    """
+    line = target.line
+    recorded = _recorded(ledger, line, target.release_id)
+    of_release = Key(RELEASE, line, "release_id", target.release_id)
+    pointers = {Key(kind, line) for kind in (*POINTERS.values(), UNPIN)}
+    known = ledger.established({of_release, *pointers, *_removals_of(target), *further})
+    if known.get(of_release) != recorded:
+        raise LedgerError(f"entry {recorded.seq} is not the release {target.release_id} that the chain holds")
+    return known
+
+
+def pin_problem(target: Release, known: Mapping[Key, Entry]) -> str:
+    """Who holds the line at another release, by what is `established`; empty where nobody does."""
+    line = target.line
+    pinned = _pin(known.get(Key(ACTIVATION, line)), lambda: known.get(Key(UNPIN, line)))
+    if pinned is None or pinned.release_id == target.release_id:
+        return ""
+    return (
+        f"{line} is pinned to release {pinned.release_id} by {pinned.by} ({pinned.reason}); "
+        f"`platform-assets unpin {line}` lets go of it"
+    )
+
+
+def erasure_problem(target: Release, known: Mapping[Key, Entry]) -> str:
+    """What took rows out of the release's data, by what is `established`; empty where nothing did."""
+    found = [known[key] for key in _removals_of(target) if key in known]
+    removal = min(found, key=lambda each: (each.kind != ERASURE, each.seq), default=None)
+    if removal is None:
+        return ""
+    return (
+        f"release {target.release_id} of {target.line} is erased: entry {removal.seq} ({removal.kind}, "
+        f"{removal.time:%Y-%m-%d}) took rows out of the data that it was made of; train and release a new model"
+    )
+
+
+def require_fitting(target: Release, requirements: Sequence[ResolvedRequirement]) -> None:
+    """Nothing, where every requirement is one on the versions that a release is made of.
+
+    Raises:
+        ReleaseError: One concerns another release.
+    """
+    for resolved in requirements:
+        kind = resolved.requirement.subject_kind
+        version = target.versions.get(kind)
+        if not resolved.lack and resolved.subject.partition("@")[2] != version:
+            raise ReleaseError(
+                f"release {target.release_id} of {target.line} is made of {kind} {version}; "
+                f"a verdict on {resolved.subject} says nothing about it"
+            )
+
+
+def _names(entry: Entry | None, release_id: str) -> bool:
+    return entry is not None and entry.body["release_id"] == release_id
 
 
 def _recorded(ledger: Ledger, line: str, release_id: str) -> Entry:

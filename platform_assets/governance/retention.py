@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from platform_assets.governance import release as releases
 from platform_assets.governance.errors import RetentionError
-from platform_assets.governance.release import ACTIVATION, RETENTION
+from platform_assets.governance.release import POINTERS, RETENTION
 from platform_assets.governance.verdict import Outcome, Verdict, record
 from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 from resources.errors import PlatformError
@@ -245,12 +245,16 @@ def _young_enough(now: datetime) -> "Callable[[Snapshot, pa.Table], pa.Array]":
 
 
 def _named_by_active_releases(ledger: Ledger) -> set[str]:
-    """Every text in the active releases: keys, folders and snapshot ids are among them.
+    """Every text in the releases in production and in staging: keys, folders and snapshot ids are among them.
 
     And the folder of each transformer's state, as a model's is: what it is stands beside it.
     """
-    lines = dict.fromkeys(entry.subject for entry in ledger.entries(kind=ACTIVATION))
-    active = [each for line in lines if (each := releases.active(ledger, line))]
+    lines = {
+        (entry.subject, stage): None
+        for stage, kind in POINTERS.items()
+        for entry in ledger.entries(kind=kind)
+    }
+    active = [each for line, stage in lines if (each := releases.active(ledger, line, stage))]
     transformers = [
         each for release in active for each in release.card.registered.report.model.features.transformers
     ]

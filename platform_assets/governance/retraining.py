@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from platform_assets.governance.errors import GovernanceError
-from platform_assets.governance.release import ACTIVATION
+from platform_assets.governance.release import newest_move
 from platform_assets.ledger.ledger import Entry, Ledger
 
 KIND = "retraining"
@@ -37,6 +37,8 @@ class Retraining(BaseModel):
     """Identity of the spec that the definitions were made of when this was asked for."""
     source_commit: str | None = None
     """The pushed commit whose spec this is, or goes on from; None where the line's file is followed."""
+    source_author: str | None = None
+    """Who changed that spec last, as `Name <address>`; None where nobody can tell, and in older requests."""
     evidence: dict[str, JsonValue]
     """Repository, author and changed paths of a push; columns, window and ledger entries of a drift."""
 
@@ -52,9 +54,10 @@ def request(ledger: Ledger, retraining: Retraining) -> Entry:
     Raises:
         LedgerConflictError: The same trigger has asked for something else.
     """
-    return ledger.append(
-        KIND, retraining.line, fingerprint=retraining.key, body=retraining.model_dump(mode="json")
-    )
+    # Left out where it is not known: asked again, an older request is still the same one.
+    unknown = {"source_author"} if retraining.source_author is None else set()
+    body = retraining.model_dump(mode="json", exclude=unknown)
+    return ledger.append(KIND, retraining.line, fingerprint=retraining.key, body=body)
 
 
 def asked_before(ledger: Ledger, line: str, key: str) -> Entry | None:
@@ -75,9 +78,13 @@ def requested(ledger: Ledger, line: str, entry_hash: str) -> Retraining:
 
 
 def followed(ledger: Ledger, line: str, *, basis: str) -> tuple[str, Retraining] | None:
-    """The request (and its entry's hash) that made the active release, if it deviates from this very spec."""
-    activation = ledger.latest(ACTIVATION, line)
-    entry_hash = activation.body.get("retraining") if activation else None
+    """The request (and its entry's hash) that made the release deployed last, if it deviates from this very spec.
+
+    Of a line that is promoted that is the one in staging: a run must not put another in its place while people look
+    at it.
+    """
+    moved = newest_move(ledger, line)
+    entry_hash = moved.body.get("retraining") if moved else None
     if entry_hash is None:
         return None
     retraining = requested(ledger, line, entry_hash)

@@ -2,7 +2,7 @@
 
 Everything that decides records a verdict; everything that acts demands verdicts. The demand fails
 closed: it is met by a pass, or by a waiver with a named person and a reason, under the rules of
-today, young enough, in a ledger that is whole. Nothing else will do.
+today, young enough, in a ledger that is whole; a waiver only of what the spec lets be waived. Nothing else will do.
 
 A verdict may also be an *objection*: it blocks every act that demands anything of its subject.
 """
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,7 +26,7 @@ from pydantic import (
 from platform_assets.governance.errors import GovernanceError, VerdictMissingError
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
-from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
+from platform_assets.ledger.ledger import Entry, Ledger, Writer, fingerprint_of
 
 KIND = "verdict"
 OBJECTIONS = frozenset({"erasure"})
@@ -47,6 +48,8 @@ class Waiver(_Record):
 
     by: NonBlank
     reason: NonBlank
+    expires_at: AwareDatetime | None = None
+    """It counts up to this moment; None, as in older records: it never ends."""
 
 
 class Verdict(_Record):
@@ -96,6 +99,10 @@ class ResolvedRequirement:
     subject: str
     """As `Verdict.subject`."""
     rule_set_hash: str
+    lack: str = ""
+    """Why there is nothing that could be judged; blocks, whatever the ledger says."""
+    waivable: bool = True
+    """Whether a waiver meets it."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,11 @@ class Unmet:
         return f"{self.resolved.requirement.rule_set} on {_shortened(self.resolved.subject)}: {self.problem}"
 
 
-def record(ledger: Ledger, verdict: Verdict, *, evaluation_id: str) -> Entry:
+def record(ledger: Ledger | Writer, verdict: Verdict, *, evaluation_id: str) -> Entry:
     """The ledger entry of a verdict.
 
     Args:
-        ledger: Where it is kept for good.
+        ledger: Where it is kept for good, or who holds it.
         verdict: What was found.
         evaluation_id: The run that found it. Recording again within one evaluation changes nothing;
             another evaluation is another entry.
@@ -130,7 +137,9 @@ def record(ledger: Ledger, verdict: Verdict, *, evaluation_id: str) -> Entry:
         outcome=verdict.outcome,
         evaluation_id=evaluation_id,
     )
-    body = verdict.model_dump() | {"evaluation_id": evaluation_id}
+    # As older records have it: a waiver without an end says nothing of one.
+    waiver = verdict.waiver and verdict.waiver.model_dump(mode="json", exclude_none=True)
+    body = verdict.model_dump() | {"waiver": waiver, "evaluation_id": evaluation_id}
     return ledger.append(KIND, verdict.subject, fingerprint=fingerprint, body=body)
 
 
@@ -199,10 +208,10 @@ def allowing(
     Raises:
         VerdictMissingError: Some are unmet; all of them are named.
     """
-    judged = _judge(known, requirements, now=now)
-    if blocking := [each for each in judged if isinstance(each, Unmet)]:
+    found = judged(requirements, known, now=now)
+    if blocking := [each for each in found if isinstance(each, Unmet)]:
         raise VerdictMissingError(act, blocking)
-    return [each for each in judged if isinstance(each, Entry)]
+    return [each for each in found if isinstance(each, Entry)]
 
 
 def unmet(ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: datetime) -> list[Unmet]:
@@ -213,28 +222,29 @@ def unmet(ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: d
         GovernanceError: Nothing is demanded.
     """
     known = ledger.established(keys_of_demand(requirements))
-    return [each for each in _judge(known, requirements, now=now) if isinstance(each, Unmet)]
+    return [each for each in judged(requirements, known, now=now) if isinstance(each, Unmet)]
 
 
 def _key(subject: str, rule_set: str) -> Key:
     return Key(KIND, subject, "rule_set", rule_set)
 
 
-def _judge(
-    known: Mapping[Key, Entry], requirements: Sequence[ResolvedRequirement], *, now: datetime
+def judged(
+    requirements: Sequence[ResolvedRequirement], known: Mapping[Key, Entry], *, now: datetime
 ) -> list[Entry | Unmet]:
-    judged: list[Entry | Unmet] = []
+    """For each requirement the verdict that meets it, or why none does, by the answers to `keys_of_demand`."""
+    found_for: list[Entry | Unmet] = []
     for resolved in requirements:
         found = known.get(_key(resolved.subject, resolved.requirement.rule_set))
-        problem = "no verdict" if found is None else _problem(found, resolved, now=now)
+        problem = resolved.lack or ("no verdict" if found is None else problem_with(found, resolved, now=now))
         for rule_set in sorted(OBJECTIONS):
             if objection := known.get(_key(resolved.subject, rule_set)):
                 problem = _objection(objection) or problem
-        judged.append(Unmet(resolved, problem) if found is None or problem else found)
-    return judged
+        found_for.append(Unmet(resolved, problem) if found is None or problem else found)
+    return found_for
 
 
-def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> str:
+def problem_with(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> str:
     """Why this verdict does not meet the requirement; empty where it does."""
     try:
         verdict = verdict_of(entry)
@@ -250,6 +260,14 @@ def _problem(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> s
         )
         outcome = "failed" if verdict.outcome == "fail" else "ended in an error"
         return f"{outcome} ({said})" if said else outcome
+    if verdict.outcome == "waived" and not resolved.waivable:
+        return "was waived, and the spec does not let it be: judge it, or list it under requires.waivable"
+    if (ended := verdict.waiver and verdict.waiver.expires_at) and now > ended:
+        assert verdict.waiver is not None
+        return (
+            f"was waived by {verdict.waiver.by} until {ended:%Y-%m-%d %H:%M} UTC, which is over; judge again, or waive it "
+            "again"
+        )
     age = now - entry.time
     if age < -CLOCK_SKEW:
         return f"dated {entry.time:%Y-%m-%d %H:%M} UTC, which is in the future: check the clocks"

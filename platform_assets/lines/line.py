@@ -7,14 +7,15 @@ It stands above the domains; no domain knows the whole spec. What Dagster makes 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import JsonValue
 from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.datasets.contract import CONTRACTS_FOLDER, Contract, find_contract, load_contract
+from platform_assets.datasets.schema_breaker import BREAKER, problem_of
 from platform_assets.features.declared import DeclaredTransformer, Transformers
 from platform_assets.features.leak import RULE_SET as LEAK_RULE_SET
 from platform_assets.features.leak import RULE_SET_HASH as LEAK_RULE_SET_HASH
@@ -22,8 +23,11 @@ from platform_assets.features.leak_gate import REQUIREMENT as NO_LEAK
 from platform_assets.features.versions import split_reference
 from platform_assets.governance import retraining as retrainings
 from platform_assets.governance.errors import GovernanceError
-from platform_assets.governance.requirements import Demands
+from platform_assets.governance.release import Stage
+from platform_assets.governance.requirements import Condition, Demands, PromotionDemands
+from platform_assets.governance.review_rule import ReviewRequirement
 from platform_assets.governance.verdict import Requirement
+from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.manifest import Manifest, ManifestError, first_problem, read_yaml
 from platform_assets.references import FORMER_TABLES, TUNED_STAGES, TUNING, AssetReference
@@ -46,6 +50,7 @@ RESERVED_NAMES = frozenset(
         "drift",
         "features",
         "governance",
+        "promotions",
         "quarantine",
         "retention",
         "retention_sweep",
@@ -157,7 +162,33 @@ class Line:
     @property
     def demands(self) -> Demands:
         """What deploying demands, under the rules as they are now."""
-        return Demands(self.requirements, self.rule_set_hashes)
+        return Demands(self.requirements, self.rule_set_hashes, self.waivable)
+
+    @property
+    def deployment_stage(self) -> Stage:
+        """Where a deployment of the line goes."""
+        return "staging" if self.spec.requires.is_promoted else "production"
+
+    @property
+    def waivable(self) -> frozenset[str]:
+        """Rule sets that a waiver meets."""
+        return frozenset(self.spec.requires.waivable)
+
+    @property
+    def promotion(self) -> PromotionDemands | None:
+        """What promoting demands, under the rules as they are now; None where deployments go to production."""
+        stated, dataset = self.spec.requires.promote, f"{self.name}_dataset"
+        if not stated:
+            return None
+        further = [each for each in stated if isinstance(each, Requirement)]
+        return PromotionDemands(
+            verdicts=Demands(
+                tuple(dict.fromkeys((*self.requirements, *further))), self.rule_set_hashes, self.waivable
+            ),
+            reviews=tuple(each.review for each in stated if isinstance(each, ReviewRequirement)),
+            waivable=self.waivable,
+            conditions=(Condition(Key(BREAKER, dataset), partial(problem_of, dataset)),),
+        )
 
     @cached_property
     def basis(self) -> str:
@@ -281,26 +312,49 @@ def load_line(path: Path) -> Line:
     if misfit := spec.misfit(contract.require_raw().columns):
         raise manifest.error(*misfit)
     line = Line(manifest, task, contract, experiment=_experiment_of(manifest, task))
-    demanded = {requirement.rule_set for requirement in line.requirements}
-    for at, requirement in enumerate(line.requirements):
-        if requirement.rule_set not in line.rule_set_hashes:
-            known = ", ".join(line.rule_set_hashes)
+    _check_requirements(line)
+    return line
+
+
+def _check_requirements(line: Line) -> None:
+    """Nothing, where something yields each verdict that is demanded, and each gate is demanded.
+
+    Raises:
+        ManifestError: it is not so.
+    """
+    manifest, spec, known = line.manifest, line.spec, line.rule_set_hashes
+    demanded = set()
+    for act, requirements in (("deploy", line.requirements), ("promote", spec.requires.promote)):
+        for at, requirement in enumerate(requirements):
+            if isinstance(requirement, ReviewRequirement):
+                continue
+            demanded.add(requirement.rule_set)
+            if requirement.rule_set not in known:
+                raise manifest.error(
+                    ("requires", act, at, "rule_set"),
+                    f"nothing yields verdicts of {requirement.rule_set}; known are {', '.join(known)}",
+                )
+    for at, rule_set in enumerate(spec.requires.waivable):
+        if rule_set not in demanded:
             raise manifest.error(
-                ("requires", "deploy", at, "rule_set"),
-                f"nothing yields verdicts of {requirement.rule_set}; known are {known}",
+                ("requires", "waivable", at),
+                f"{rule_set} is not demanded, so there is nothing to waive; demanded are {', '.join(sorted(demanded))}",
             )
     if idle := [name for name in spec.gates if f"gate.{name}" not in demanded]:
         raise manifest.error(
-            ("gates", idle[0]), "decides nothing: list it under requires.deploy, or remove it"
+            ("gates", idle[0]),
+            "decides nothing: list it under requires.deploy or requires.promote, or remove it",
         )
-    return line
 
 
 def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experiment | None:
     spec = manifest.content
     if spec.experiment is None:
         return None
-    file = manifest.path.parent / spec.experiment
+    name = PurePath(spec.experiment)
+    if name.is_absolute() or ".." in name.parts:
+        raise manifest.error(("experiment",), f"{name} must lie beside the spec or below")
+    file = manifest.path.parent / name
     if not file.is_file():
         raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
     return declared_experiment(file, line=spec.line, fields=task.trainer.fields)

@@ -40,6 +40,7 @@ from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     TUNING,
     AssetReference,
+    CardVersion,
     DatasetVersion,
     DeploymentVersion,
     FeaturesVersion,
@@ -48,6 +49,7 @@ from platform_assets.references import (
 )
 from platform_assets.serving.assets import deployment_fingerprint
 from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
+from platform_assets.tuning.assets import tuning_fingerprint
 from platform_assets.validation.assets import validation_fingerprint
 from resources.warehouse import Warehouse, WarehouseError
 
@@ -211,6 +213,9 @@ def _current_fingerprint(
                     name, spec, task.featurizer, outside.ledger, outside.warehouse
                 ),
             )
+        case "tuning":
+            assert line.experiment is not None, "only a line with one has the stage"
+            return tuning_fingerprint(spec, task.trainer, line.experiment, _features_of(known))
         case "model":
             tuning = known.get(TUNING)
             assert tuning is None or isinstance(tuning, TuningVersion)
@@ -273,18 +278,14 @@ def _stale(
     now: datetime,
 ) -> dict[str, str]:
     """Reason by stage, for stages that must run although nothing they are made from has changed."""
-    model, deployment = recorded["model"], recorded["deployment"]
+    model, card, deployment = recorded["model"], recorded["card"], recorded["deployment"]
     stale: dict[str, str] = {}
     if isinstance(model, ModelVersion):
-        judged_by = {
-            "dataset": "dataset",
-            "features": "features",
-            "tuning": "tuning",
-            "model": "validation",
-            "card": "card",
-        }
-        for each in unmet(ledger, line.demands.of(model), now=now):
-            stale.setdefault(judged_by[each.resolved.requirement.subject_kind], str(each))
+        for each in unmet(
+            ledger, line.demands.of(model, card if isinstance(card, CardVersion) else None), now=now
+        ):
+            kind = each.resolved.requirement.subject_kind
+            stale.setdefault("validation" if kind == "model" else kind, str(each))
     for stage in ("dataset", "features"):
         reference = recorded[stage]
         if isinstance(reference, DatasetVersion | FeaturesVersion):
@@ -298,9 +299,21 @@ def _stale(
     breaker = breaker_state(ledger, f"{line.name}_dataset")
     if breaker.state != "closed":
         stale["dataset"] = f"its schema breaker is {breaker.state}"
-    active = releases.active(ledger, line.name)
     if isinstance(deployment, DeploymentVersion) and (
-        active is None or active.release_id != deployment.release_id
+        misplaced := _misplaced(line, ledger, deployment.release_id)
     ):
-        stale.setdefault("deployment", "its release is not the active one")
+        stale.setdefault("deployment", misplaced)
     return stale
+
+
+def _misplaced(line: Line, ledger: Ledger, release_id: str) -> str:
+    """Why a release that was deployed is not where a deployment of the line goes; empty where it is."""
+    active = releases.active(ledger, line.name)
+    if active is not None and active.release_id == release_id:
+        return ""
+    if line.deployment_stage == "production":
+        return "its release is not the active one"
+    # One that people have promoted since, and gone back from, is not brought back to staging by a run.
+    staged = ledger.latest(releases.STAGED, line.name)
+    is_staged = staged is not None and staged.body["release_id"] == release_id
+    return "" if is_staged else "its release is not the one in staging"

@@ -14,13 +14,16 @@ import dagster as dg
 from pydantic import JsonValue
 
 from platform_assets.execution.process_runs import is_gone, line_lock, process_of, process_tag
+from platform_assets.governance.registry_moves import follow
 from platform_assets.governance.release import PinState, pin_state
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
+from platform_assets.lines.promotion_status import show_promotions
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
+from platform_assets.starters import person_tag
 from platform_assets.step import REFERENCE_KEY, recorded_reference
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
 from resources.errors import PlatformError
@@ -99,12 +102,15 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
         _end_dead_runs(instance, line, outside)
         _sweep(outside)
+        _follow(line, outside)
         steps = plan(line, instance, outside)
         stale = [step for step in steps if step.runs]
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
         refuse_unmade_inputs(line, stale, instance)
-        result = _execute(definitions, line, instance, [step.key for step in stale])
+        result = _execute(definitions, line, instance, [step.key for step in stale], outside)
+        if line.promotion is not None:
+            show_promotions(line.name, outside, instance)
         outcome = _outcome(line, steps, result, instance)
         if _was_interrupted(result):
             raise _interrupted(result, instance, done=_done(outcome))
@@ -159,7 +165,7 @@ def materialize(
             applied = plan_transformers(line, instance, outside)
             refuse_unmade_inputs(line, applied, instance)
             keys += [step.key for step in applied if step.runs]
-        result = _execute(definitions, line, instance, keys, config=ops, tags=tags)
+        result = _execute(definitions, line, instance, keys, outside, config=ops, tags=tags)
         if _was_interrupted(result):
             raise _interrupted(result, instance)
         if failure := _failure(result):
@@ -178,6 +184,7 @@ def _execute(
     line: Line,
     instance: dg.DagsterInstance,
     keys: Sequence[dg.AssetKey],
+    outside: OutsideSystems,
     *,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
@@ -191,7 +198,11 @@ def _execute(
             asset_selection=list(keys),
             # A logger that is not named here is not used: Dagster falls back to its own.
             run_config={"loggers": {"console": {}}, **(config or {})},
-            tags={**(tags or {}), **process_tag(run_id)},
+            tags={
+                **(tags or {}),
+                **process_tag(run_id),
+                **person_tag(outside.principal, run_id, outside.salt),
+            },
             raise_on_error=False,
         )
     except Ended:
@@ -363,6 +374,12 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line, outside: OutsideSys
                 f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI"
             )
         instance.report_run_failed(run, "its process was killed")
+
+
+def _follow(line: Line, outside: OutsideSystems) -> None:
+    """Let the model registry say what the ledger says; a killed act, or a registry that was away, has left it behind."""
+    if behind := follow(outside.model_registry, outside.ledger, line.name):
+        logging.getLogger(__name__).warning(behind)
 
 
 def _sweep(outside: OutsideSystems) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from pydantic import JsonValue
@@ -29,11 +29,12 @@ from platform_assets.step import (
     lost_pod_policy,
     materialized,
     override_config,
+    started_by,
     with_overrides,
     without_retries,
 )
 from platform_assets.tags import RETRAINING_TAG
-from resources.provenance import code_commit, source_commit
+from resources.provenance import code_commit, commit_author, source_commit
 
 
 def model_fingerprint(spec: ModelSpec, trainer: AnyTrainer, features: FeaturesVersion) -> str:
@@ -92,14 +93,16 @@ def model_asset(
                 reused, untracked = reference is not None, None
                 if reference is None:
                     retrained_by = context.run.tags.get(RETRAINING_TAG, retraining)
-                    commit = spec_commit(
+                    source = spec_source(
                         outside.ledger, retrained_by, asked, trainer, features, spec_path, basis=basis
                     )
+                    # Of a training that was killed and goes on: who started the run that finishes it.
+                    starter = started_by(context, outside.salt)
                     inputs = JobInputs(
                         features.dataset,
                         outside.warehouse.read(features.snapshot.table, features.snapshot.snapshot_id),
                         trainer.config(resolved, features.recipe),
-                        commit,
+                        source.commit,
                     )
                     parameters = flat_parameters(resolved, trainer, features)
                     with outside.run_tracking.run(
@@ -122,8 +125,10 @@ def model_asset(
                         prefix=prefix,
                         tracking_run_id=tracked.run_id,
                         settings=parameters,
-                        source_commit=commit,
+                        source_commit=source.commit,
                         code_commit=code_commit(),
+                        source_author=source.author,
+                        started_by=starter,
                     )
                 # Kept until the model is whole in the store: a step killed before this goes on from it.
                 site.clear()
@@ -190,7 +195,16 @@ def flat_parameters(
     }
 
 
-def spec_commit(
+class SpecSource(NamedTuple):
+    """Where the spec of a training comes from."""
+
+    commit: str
+    """As `source_commit` tells it, or a pushed commit's id."""
+    author: str | None
+    """`Name <address>`; None where nobody can tell."""
+
+
+def spec_source(
     ledger: Ledger,
     retraining: str | None,
     spec: ModelSpec,
@@ -199,8 +213,8 @@ def spec_commit(
     spec_path: Path,
     *,
     basis: str,
-) -> str:
-    """The commit of the spec that this model was trained by.
+) -> SpecSource:
+    """The commit of the spec that this model was trained by, and its author.
 
     That of the push which the run follows, but only where the run really used its values; else that of the
     line's file.
@@ -210,8 +224,9 @@ def spec_commit(
         # What no run may change was compared with the commit when this was asked for.
         agrees = asked.basis == basis and _used(asked.config, spec, trainer, features)
         if asked.source_commit and agrees:
-            return asked.source_commit
-    return source_commit(spec_path)
+            return SpecSource(asked.source_commit, asked.source_author)
+    commit = source_commit(spec_path)
+    return SpecSource(commit, commit_author(spec_path, commit))
 
 
 def _used(

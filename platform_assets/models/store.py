@@ -37,6 +37,8 @@ def save_model(
     settings: Mapping[str, str | int | float | bool | None],
     source_commit: str,
     code_commit: str,
+    source_author: str | None = None,
+    started_by: str | None = None,
 ) -> ModelVersion:
     """Put the trained and completed files into the store and return their reference.
 
@@ -58,6 +60,8 @@ def save_model(
         },
         source_commit=source_commit,
         code_commit=code_commit,
+        source_author=source_author,
+        started_by=started_by,
     )
     for file in sorted(path for path in result.output.iterdir() if path.is_file()):
         _put(store, f"{prefix}/{file.name}", file, source_commit)

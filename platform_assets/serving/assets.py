@@ -1,5 +1,6 @@
 """The deployment asset: demand the verdicts, record a release, make it the active one."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -7,7 +8,8 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
-from platform_assets.governance.release import Release
+from platform_assets.governance.registry_moves import reconcile
+from platform_assets.governance.release import Release, Stage
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.retraining import requested
 from platform_assets.governance.verdict import demand
@@ -19,12 +21,17 @@ from platform_assets.serving.spec import DeploymentSpec
 from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
 from platform_assets.yaml_writer import to_yaml
-from resources.model_registry import ModelRegistry
 
 CODE = code_version(
     "deployment", "platform_assets.serving.inference_service", "platform_assets.governance.release"
 )
-DEPLOYED_ALIAS = "deployed"
+_DESCRIPTIONS: Mapping[Stage, str] = {
+    "production": "The active release. Activated only when the ledger holds every verdict that the spec requires.",
+    "staging": (
+        "The release in staging. It gets there only when the ledger holds every verdict that the spec requires, and on "
+        "to production by `platform-assets promote` alone."
+    ),
+}
 _RETENTION_DAYS = 3650
 
 
@@ -44,19 +51,14 @@ def deployment_fingerprint(
     )
 
 
-def point_at(registry: ModelRegistry, release: Release) -> None:
-    """Lets the registry say what the ledger has decided; repeating it changes nothing."""
-    number = release.card.registered.number
-    registry.tag(release.line, number, {"gate_status": "passed", "release_id": release.release_id})
-    registry.point(release.line, DEPLOYED_ALIAS, number)
-
-
 def deployment_asset(
     line: str,
     deployment: DeploymentSpec,
     demands: Demands,
     model_format: str,
     retraining: str | None = None,
+    *,
+    stage: Stage = "production",
 ) -> dg.AssetsDefinition:
     """`<line>_deployment`.
 
@@ -66,12 +68,13 @@ def deployment_asset(
         demands: What deploying demands.
         model_format: KServe's name of the models' format.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
+        stage: Where the release goes; to staging where production moves by promotion alone.
     """
 
     @line_asset(
         line,
         "deployment",
-        description="The active release. Activated only when the ledger holds every verdict that the spec requires.",
+        description=_DESCRIPTIONS[stage],
         kinds=("kserve",),
         code=CODE,
         made_from={"card": "card"},
@@ -88,7 +91,7 @@ def deployment_asset(
                 # Anybody may tag a run, and what an activation names is what later runs go on from.
                 requested(ledger, line, followed)
             registered, model = card.registered, card.registered.report.model
-            resolved = demands.of(model)
+            resolved = demands.of(model, card)
             verdicts = demand(ledger, f"deploy of {line}", resolved, now=now)
             key = f"models/{outside.env}/{line}/{model.version[:16]}/inference-service.yaml"
             release = Release(
@@ -125,10 +128,11 @@ def deployment_asset(
                 release.release_id,
                 reason=f"materialized in run {context.run.run_id}",
                 requirements=resolved,
+                stage=stage,
                 retraining=followed,
                 now=now,
             )
-            point_at(outside.model_registry, release)
+            reconcile(outside.model_registry, ledger, line)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,
@@ -139,6 +143,7 @@ def deployment_asset(
                     "release_id": release.release_id,
                     "dagster/uri": store.uri(key),
                     "line_page": dg.MetadataValue.url(outside.line_url(line)),
+                    **({"stage": stage} if stage != "production" else {}),
                     "model_version": registered.number,
                     "verdicts": list(release.verdicts),
                     "activation": activation.hash,

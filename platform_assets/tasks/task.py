@@ -46,7 +46,12 @@ class Task(Generic[S]):
     card_sections: Path | None = None
     """YAML file of the sections that only cards of this task's models have, as in `card-schema.yaml`."""
     companions: Callable[[S], Mapping[str, str]] = lambda spec: {"contract": spec.contract}
-    """Files beside a spec that belong to it, by the field that names each: a push of one is a push of the spec."""
+    """Files beside a spec that belong to it, by the field that names each, besides its Experiment."""
+
+    def files_of(self, spec: S) -> dict[str, str]:
+        """Files beside a spec that belong to it, by the field that names each: a push of one is a push of the spec."""
+        tuned = {} if spec.experiment is None else {"experiment": spec.experiment}
+        return {**self.companions(spec), **tuned}
 
     @property
     def rules(self) -> Mapping[str, Rule]:

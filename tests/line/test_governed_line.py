@@ -71,6 +71,7 @@ def test_trace_leads_from_release_to_commit_data_and_verdicts(
     assert re.fullmatch(r"[0-9a-f]{64}", model.features.dataset.version)
     assert model.features.dataset.ge_run_id
     assert model.source_commit
+    assert model.started_by == outside.principal
     assert model.code_commit
     assert len(active.verdicts) == 9
     assert all(ledger.get(entry) is not None for entry in active.verdicts)

@@ -12,12 +12,13 @@ from platform_assets.governance.retraining import Retraining
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.definitions import adapted_lines
 from platform_assets.lines.line import Line, LineError, load_line
-from platform_assets.models.assets import spec_commit
+from platform_assets.models.assets import SpecSource, spec_source
 from platform_assets.references import DatasetVersion, FeaturesVersion
 from platform_assets.tasks.training_spec import TrainingSpec
 from tests.governance.conftest import example
 from tests.line_factory import write_spec
 
+AUTHOR = "Ada Lovelace <ada@acme.com>"
 COMMIT = "c" * 40
 REQUIRES = {"deploy": [{"subject": "model", "rule_set": "gate.auc"}]}
 
@@ -43,6 +44,7 @@ def ask(ledger: Ledger, line: Line) -> Callable[..., Entry]:
                 config=line.task.overrides(spec),
                 basis=line.basis,
                 source_commit=COMMIT,
+                source_author=AUTHOR,
                 evidence={},
             ),
         )
@@ -143,9 +145,11 @@ def features(line: Line) -> FeaturesVersion:
     return example(FeaturesVersion, dataset=dataset, recipe=recipe)
 
 
-def commit(ledger: Ledger, request: Entry, spec: TrainingSpec, features: FeaturesVersion, line: Line) -> str:
-    """What the model would claim as its source commit."""
-    return spec_commit(
+def source(
+    ledger: Ledger, request: Entry, spec: TrainingSpec, features: FeaturesVersion, line: Line
+) -> SpecSource:
+    """What the model would claim as the commit of its spec, and whose that is."""
+    return spec_source(
         ledger, request.hash, spec, line.task.trainer, features, line.manifest.path, basis=line.basis
     )
 
@@ -154,7 +158,9 @@ def test_a_model_claims_the_pushed_commit_when_it_used_its_values(ask, line, led
     """The spec of the commit is what trained it."""
     request = ask(epochs=2)
 
-    assert commit(ledger, request, line.spec.model_copy(update={"epochs": 2}), features, line) == COMMIT
+    found = source(ledger, request, line.spec.model_copy(update={"epochs": 2}), features, line)
+
+    assert found == (COMMIT, AUTHOR)
 
 
 @pytest.mark.parametrize("changes", [{"epochs": 3}, {"seed": 99}])
@@ -162,21 +168,23 @@ def test_a_model_of_other_values_does_not_claim_the_commit(ask, line, ledger, fe
     """A value of the run config that was changed by hand is nobody's commit."""
     request = ask(epochs=2)
 
-    assert commit(ledger, request, line.spec.model_copy(update=changes), features, line) != COMMIT
+    assert not {COMMIT, AUTHOR} & set(
+        source(ledger, request, line.spec.model_copy(update=changes), features, line)
+    )
 
 
 def test_a_model_on_other_data_does_not_claim_the_commit(ask, line, ledger, features):
     """Materializing the model alone may meet a dataset of another spec."""
     request = ask(train_data_uri=("other.csv",))
 
-    assert commit(ledger, request, line.spec, features, line) != COMMIT
+    assert not {COMMIT, AUTHOR} & set(source(ledger, request, line.spec, features, line))
 
 
 def test_a_model_on_fewer_rows_does_not_claim_the_commit(ask, line, ledger, features):
     """The same files, and less of them, are other data."""
     request = ask(train_rows=16)
 
-    assert commit(ledger, request, line.spec, features, line) != COMMIT
+    assert not {COMMIT, AUTHOR} & set(source(ledger, request, line.spec, features, line))
 
 
 def test_a_model_under_other_rules_does_not_claim_the_commit(ask, line, ledger, features, tmp_path):
@@ -185,7 +193,7 @@ def test_a_model_under_other_rules_does_not_claim_the_commit(ask, line, ledger, 
     spec = line.spec.model_copy(update={"epochs": 2})
     deployed_anew = load_line(write_spec(tmp_path / "anew", gates={"auc": "> 0.8"}, requires=REQUIRES))
 
-    assert commit(ledger, request, spec, features, deployed_anew) != COMMIT
+    assert not {COMMIT, AUTHOR} & set(source(ledger, request, spec, features, deployed_anew))
 
 
 def test_a_line_that_cannot_take_its_retraining_any_more_is_down_alone(

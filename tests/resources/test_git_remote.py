@@ -247,13 +247,34 @@ def test_without_git_the_error_says_so(remote: MirroredRemote, monkeypatch: pyte
 
 
 def test_a_commit_tells_author_time_and_parent(origin: Origin, remote: MirroredRemote) -> None:
-    """The author's name, never the address."""
+    """And the author's address apart from the name."""
     first = origin.push({"a": "1"})
     second = origin.push({"a": "2"})
     commit = remote.fetch(second)
     assert (commit.sha, commit.author, commit.first_parent) == (second, "Ada Lovelace", first)
+    assert commit.identity == "Ada Lovelace <ada@example.org>"
     assert commit.committed_at.timestamp() == int(origin.git("log", "-1", "--format=%ct"))
     assert remote.fetch(first).first_parent is None
+
+
+def test_the_author_of_a_file_is_who_changed_it_last(origin: Origin, remote: MirroredRemote) -> None:
+    """Whoever commits or merges later, and up to the commit that is asked about."""
+    first = origin.push({"models/spec.yaml": "a", "x": "1"})
+    origin.git("checkout", "-q", "-b", "side")
+    for name, author in (("models/spec.yaml", "Bob \x1b[2J <bob@example.org>"), ("x", "Cy <cy@example.org>")):
+        (origin.clone / name).write_text("b", encoding="utf-8")
+        origin.git("commit", "-q", "-a", "-m", name, "--author", author)
+    origin.git("checkout", "-q", "main")
+    origin.git("merge", "-q", "--no-ff", "-m", "merge", "side")
+    origin.git("push", "-q", "origin", "main")
+    merge = origin.git("rev-parse", "HEAD")
+
+    remote.fetch(merge)
+
+    assert remote.author(merge, "models/spec.yaml") == "Bob  [2J <bob@example.org>"
+    assert remote.author(merge, "x") == "Cy <cy@example.org>"
+    assert remote.author(first, "models/spec.yaml") == "Ada Lovelace <ada@example.org>"
+    assert remote.author(merge, "no/such") is None
 
 
 def test_trees_and_contents_are_those_of_the_commit(origin: Origin, remote: MirroredRemote) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from resources import provenance
 from resources.object_store import LocalObjectStore
-from resources.provenance import UNVERSIONED, code_commit, running_code, source_commit
+from resources.provenance import UNVERSIONED, code_commit, commit_author, running_code, source_commit
 
 
 class Repository:
@@ -125,6 +125,17 @@ def test_a_file_that_git_does_not_know_is_unversioned(repository, tmp_path):
     outside = tmp_path / "spec.yaml"
     outside.write_text("line: a")
     assert source_commit(outside) == UNVERSIONED
+
+
+def test_a_commit_has_an_author_and_what_is_no_commit_has_none(repository, tmp_path):
+    """Nobody answers for a changed file, for one that was never committed, or for what Git does not know."""
+    file = repository.write("specs/spec.yaml", "line: a")
+    commit = repository.commit()
+
+    assert commit_author(file, commit) == "ada <ada@example.org>"
+    for none in (f"{commit}+dirty", UNVERSIONED, "0" * 40, "--all", "HEAD"):
+        assert commit_author(file, none) is None
+    assert commit_author(tmp_path / "spec.yaml", commit) is None
 
 
 def test_a_name_is_no_pattern(repository):

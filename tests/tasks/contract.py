@@ -811,7 +811,7 @@ class TaskContract:
 
     def test_companions_of_a_spec_are_files_that_it_names(self, task: AnyTask, spec: TrainingSpec) -> None:
         """The contract is always one."""
-        assert spec.contract in task.companions(spec).values()
+        assert spec.contract in task.files_of(spec).values()
 
 
 def _codes(folder: Path, part: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ def write_experiment(
     job: dict[str, Any] | None = None,
     pod: dict[str, Any] | None = None,
     container: dict[str, Any] | None = None,
+    trial_parameters: Sequence[dict[str, str]] = (),
     **spec: Any,
 ) -> Experiment:
     """An Experiment of one parameter, `rate`, which stands as `${trialParameters.rate}` in the command of its Job.
@@ -29,6 +30,7 @@ def write_experiment(
         job: Further fields of the Job's spec.
         pod: Of its pod's.
         container: Of its container.
+        trial_parameters: Further placeholders.
         **spec: Of the Experiment's, in place of what stands there.
     """
     content = {
@@ -53,7 +55,7 @@ def write_experiment(
             ],
             "trialTemplate": {
                 "primaryContainerName": "trial",
-                "trialParameters": [{"name": "rate", "reference": "rate"}],
+                "trialParameters": [{"name": "rate", "reference": "rate"}, *trial_parameters],
                 "trialSpec": {
                     "apiVersion": "batch/v1",
                     "kind": "Job",

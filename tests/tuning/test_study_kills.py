@@ -1,5 +1,6 @@
 """kill -9 at any moment: no finished trial is lost or run again, and none stays behind as running."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -13,7 +14,7 @@ import pytest
 
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.status import Status
-from tests.tuning.toy import ToyRunner, experiment, run
+from tests.tuning.toy import DEPTH, ToyRunner, experiment, run
 
 # A fork has everything imported, so a kill falls into the study and not into Python's start.
 _PROCESSES = multiprocessing.get_context("fork")
@@ -81,6 +82,52 @@ def check(log: Path, status: Status, whole: Status) -> None:
     assert [each.name for each in status.trials] == list(started)
     assert ended == {each.name: each.state for each in status.trials}
     assert [each.assignment for each in status.trials] == [each.assignment for each in whole.trials]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "parallel"),
+    [
+        ({"algorithmName": "random"}, 2),
+        ({"algorithmName": "grid"}, 2),
+        # What it suggests depends on which trials have ended, so one after the other.
+        (
+            {
+                "algorithmName": "multivariate-tpe",
+                "algorithmSettings": [{"name": "n_startup_trials", "value": "1"}],
+            },
+            1,
+        ),
+    ],
+    ids=["random", "grid", "multivariate-tpe"],
+)
+def test_a_study_may_die_between_any_two_changes(
+    tmp_path: Path, algorithm: dict[str, Any], parallel: int
+) -> None:
+    """Each line of a journal is one change: the study goes on from every beginning of it, and comes to the same."""
+    tried = experiment(
+        tmp_path,
+        algorithm=algorithm,
+        parameters=[DEPTH, {**DEPTH, "name": "rate"}],
+        parallelTrialCount=parallel,
+        maxTrialCount=4,
+    )
+    journal = tmp_path / "whole.journal"
+    whole = study(tried, tmp_path, str(journal), tmp_path / "log")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        part = tmp_path / f"{count}.journal"
+        part.write_bytes(b"".join(lines[:count]))
+        status, runner = run(tried, by_rate, tmp_path, storage=str(part))
+        # The trial of a line is told by its number, as long as there is only one study.
+        kept = {
+            whole.trials[json.loads(line)["trial_id"]].name for line in lines[:count] if b'"result"' in line
+        }
+        assert not kept & {name for name, _ in runner.started}
+        assert [each.assignment for each in status.trials] == [each.assignment for each in whole.trials]
+        assert [each.state for each in status.trials] == [each.state for each in whole.trials]
+        assert status.optimal is not None
+        assert whole.optimal is not None
+        assert status.optimal.name == whole.optimal.name
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])

@@ -14,6 +14,7 @@ from platform_assets.cli import (
     drift,
     export,
     features,
+    history,
     ledger,
     lineage,
     lines,
@@ -21,12 +22,14 @@ from platform_assets.cli import (
     materialize,
     new,
     policy,
+    promotion,
     quarantine,
     reports,
     retention,
     review,
     transformers,
     trial,
+    tune,
     waiving,
 )
 from platform_assets.cli.endings import end_well
@@ -51,6 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(lines.app)
 app.add_typer(lineage.app)
+app.add_typer(promotion.app)
 app.add_typer(breaker.app, name="breaker", rich_help_panel=JUDGE)
 app.add_typer(contracts.app, name="contracts", rich_help_panel=JUDGE)
 app.add_typer(dicom.app, name="dicom", rich_help_panel=JUDGE)
@@ -99,6 +103,13 @@ app.command(
 )(trial.trial)
 app.command(
     rich_help_panel=BUILD,
+    epilog=examples(
+        "tune chest_xray_detector",
+        "tune credit_scorecard --experiment platform_assets/models/credit_scorecard/experiment.yaml",
+    ),
+)(tune.tune)
+app.command(
+    rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),
 )(new.new)
 app.command(
@@ -112,6 +123,12 @@ app.command(
         "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
     ),
 )(waiving.waive)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "history chest_xray_detector", "history chest_xray_detector --at 2026-11-22T12:00Z --json"
+    ),
+)(history.history)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,18 +5,34 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platform_assets.cli.common import AsJson, LineName, outside_systems, print_json, whole_file
+from platform_assets.cli.common import (
+    AsJson,
+    LineName,
+    SpecFile,
+    chosen_line,
+    outside_systems,
+    print_json,
+    whole_file,
+)
 from platform_assets.cli.completion import table_names
+from platform_assets.cli.promotion import Promoted
 from platform_assets.cli.usage import GOVERN, SERVE, examples
-from platform_assets.governance.errors import LineageError
+from platform_assets.governance.errors import LineageError, ReleaseError
+from platform_assets.governance.release import STAGED
 from platform_assets.references import FORMER_TABLES, TABLES
+from resources.errors import PlatformError
 from resources.warehouse import Snapshot, Warehouse, WarehouseError
+
+if TYPE_CHECKING:
+    from platform_assets.lines.line import Line
+    from platform_assets.outside_systems import OutsideSystems
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -33,6 +49,10 @@ def rollback(
         str, typer.Argument(metavar="ASSET@VERSION", help="E.g. reviews_sentiment_dataset@47f72ea3b860.")
     ],
     reason: Annotated[str, typer.Option(help="Why, for whoever reads the history.")] = "no reason given",
+    by: Annotated[
+        str | None, typer.Option(help="Who goes back; asked of lines whose production is promoted.")
+    ] = None,
+    spec: SpecFile = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
     ] = False,
@@ -40,19 +60,31 @@ def rollback(
 ) -> None:
     """Activate the release that holds a version, with all that belongs to it, and pin the line to it."""
     from platform_assets.governance.lineage import AssetVersion, plan_rollback, roll_back
+    from platform_assets.governance.promotion import bring_back, return_problems
     from platform_assets.governance.registry_moves import reconcile
-    from platform_assets.lines.line import load_lines
 
     outside = outside_systems()
     ledger, asked, now = outside.ledger, AssetVersion.parse(version), datetime.now(UTC)
-    rules_now = {
-        rule_set: rule_set_hash
-        for line in load_lines(outside.settings.specs).sound
-        if line.name == asked.line
-        for rule_set, rule_set_hash in line.rule_set_hashes.items()
-    }
-    plan = plan_rollback(ledger, asked, rules_now=rules_now, now=now)
-    if not dry_run:
+    line = _line_of(outside, asked.line, spec)
+    promoted = Promoted.of(line, outside) if line else None
+    plan = plan_rollback(ledger, asked, rules_now=line.rule_set_hashes if line else {}, now=now)
+    if promoted is not None:
+        if by is None:
+            raise ReleaseError(f"production of {asked.line} is moved by people: name yourself with --by")
+        given = promoted.asked(plan.target)
+        plan = replace(plan, problems=return_problems(**given, act="rollback", by=by))
+        if not dry_run:
+            promoted.follow()
+            activation = bring_back(
+                **given,
+                act="rollback",
+                by=by,
+                reason=f"rollback to {asked.name}: {reason}",
+                expected=promoted.expected,
+            )
+            promoted.follow()
+            promoted.show()
+    elif not dry_run:
         activation = roll_back(ledger, plan, reason=reason, now=now)
         # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.
         reconcile(outside.model_registry, ledger, asked.line)
@@ -70,6 +102,26 @@ def rollback(
         )
     if plan.problems:
         raise typer.Exit(1)
+
+
+def _line_of(outside: "OutsideSystems", name: str, spec: Path | None) -> "Line | None":
+    """The line, where its spec can be loaded.
+
+    Raises:
+        LineError: It cannot, and production of the line is not moved without what it says.
+    """
+    from platform_assets.governance.release import newest_move
+    from platform_assets.lines.line import LineError
+
+    try:
+        return chosen_line(outside, name, spec)
+    except PlatformError as problem:
+        last = newest_move(outside.ledger, name)
+        if spec is None and (last is None or (last.kind != STAGED and not last.body.get("promotion"))):
+            return None
+        raise LineError(
+            f"{name} goes back only by what its spec demands of a promotion, and the spec cannot be loaded: {problem}"
+        ) from problem
 
 
 @app.command(

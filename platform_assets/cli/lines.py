@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ from platform_assets.cli.common import (
     print_json,
 )
 from platform_assets.cli.completion import line_names
+from platform_assets.cli.promoted import promotion_lines, promotion_summary
 from platform_assets.cli.transformers import daily_lines
 from platform_assets.cli.usage import BUILD, OPERATE, SERVE, WATCH, examples
 from resources.settings import REPORTS_PORT, PlatformSettings, reports_address
@@ -158,6 +159,7 @@ def status(
         "predict reviews_sentiment 'A wonderful film.'",
         'predict credit_scorecard \'{"Income": 129, "Home": "rent"}\'',
         "predict reviews_sentiment 'So so.' --json > answer.json",
+        "predict chest_xray_detector film.png --stage staging",
     ),
 )
 def predict(
@@ -171,6 +173,9 @@ def predict(
         typer.Option(help="Tell a drift monitor: a file to append to, or the address of `drift watch`."),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the instances come from, for its events.")] = None,
+    stage: Annotated[
+        Literal["production", "staging"], typer.Option(help="Which of the line's releases answers.")
+    ] = "production",
     as_json: AsJson = False,
 ) -> None:
     """Answer from the deployed release."""
@@ -179,7 +184,7 @@ def predict(
 
     outside = outside_systems()
     predictor = Predictor.of_active_release(
-        line, load_scorer, ledger=outside.ledger, store=outside.object_store
+        line, load_scorer, ledger=outside.ledger, store=outside.object_store, stage=stage
     )
     asked = read_instances(predictor.model, instances)
     predictions = predictor.predict(asked)
@@ -209,7 +214,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
     from platform_assets.governance import release
 
     ledger = outside_systems().ledger
-    active = release.active(ledger, line)
+    active, staged = release.active(ledger, line), release.active(ledger, line, "staging")
     found = [
         {
             "release_id": each.release_id,
@@ -217,6 +222,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
             "data_version": each.versions["dataset"],
             "created_at": each.created_at.isoformat() if each.created_at else None,
             "active": active is not None and each.release_id == active.release_id,
+            "staged": staged is not None and each.release_id == staged.release_id,
         }
         for each in release.releases(ledger, line)
     ]
@@ -226,6 +232,7 @@ def releases(line: LineName, as_json: AsJson = False) -> None:
     for row in found:
         print(
             f"{'●' if row['active'] else ' '} {row['release_id']}  version {row['model_version']}  {row['created_at']}"
+            f"{'  in staging' if row['staged'] else ''}"
         )
 
 
@@ -349,10 +356,15 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
         )
         print(f"To let go: platform-assets unpin {outcome.line} --by NAME --reason TEXT")
     if outcome.success:
-        print("\nWhat next:")
         # As it was called now: whoever has just begun has it on no path.
         called = sys.argv[0] if Path(sys.argv[0]).name == "platform-assets" else "platform-assets"
-        shown = shlex.join([called, "ui", *(["--spec", str(spec)] if spec else [])])
+        further = ["--spec", str(spec)] if spec else []
+        if status["promotion"]:
+            print()
+            for line in promotion_summary(outcome.line, status["promotion"], called, further):
+                print(line)
+        print("\nWhat next:")
+        shown = shlex.join([called, "ui", *further])
         print(f"  {shown:<57}  see lineage, checks and pictures")
         print(f"  {shlex.join([called, 'predict', outcome.line, example])}")
 
@@ -385,3 +397,5 @@ def _print_status(status: dict[str, Any]) -> None:
         if deployed
         else "  deployed  nothing"
     )
+    for word, text in promotion_lines(status["promotion"]) if status["promotion"] else ():
+        print(f"  {word:<8}  {text}")

@@ -3,7 +3,9 @@
 GovernanceError
 ├── VerdictMissingError        an act lacks verdicts
 ├── ReleaseError               a release is unknown, or does not fit the line
-│   └── PinnedError            a person pinned the line to another release
+│   ├── PinnedError            a person pinned the line to another release
+│   ├── PromotionRefusedError  a person's act on production lacks what it demands
+│   └── PromotionConflictError somebody else has moved production meanwhile
 ├── WaiverError                what is to be waived cannot be, or not so
 ├── LineageError               what is to be traced or rolled back to names nothing
 ├── SubjectError               what should name a subject does not
@@ -39,6 +41,22 @@ class ReleaseError(GovernanceError):
 
 class PinnedError(ReleaseError):
     """The line is pinned to another release; automation must leave it alone."""
+
+
+class PromotionRefusedError(ReleaseError):
+    """A person's act on production is refused. `problems` holds everything that is missing, each as a text."""
+
+    def __init__(self, act: str, problems: Sequence[str]) -> None:
+        super().__init__(act, problems)
+        self.act = act
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.act} is refused: {each}" for each in self.problems)
+
+
+class PromotionConflictError(ReleaseError):
+    """Somebody else has moved production since the caller looked at it; nothing was changed."""
 
 
 class WaiverError(GovernanceError):

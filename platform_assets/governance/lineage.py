@@ -10,16 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from platform_assets.governance import release as releases
-from platform_assets.governance.errors import LineageError, ReleaseError
+from platform_assets.governance.errors import LineageError
 from platform_assets.governance.release import ACTIVATION, POINTERS, RELEASE, Release
-from platform_assets.governance.verdict import (
-    KIND,
-    Requirement,
-    ResolvedRequirement,
-    latest_verdict,
-    unmet,
-    verdict_of,
-)
+from platform_assets.governance.requirements import let_through_by
+from platform_assets.governance.verdict import KIND, ResolvedRequirement, unmet
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.references import (
     STAGES,
@@ -108,7 +102,7 @@ def plan_rollback(
     """
     target = _release_with(ledger, asked)
     current = releases.active(ledger, asked.line)
-    requirements = _requirements(ledger, target, rules_now)
+    requirements = let_through_by(ledger, target.verdicts, rules_now)
     before, after = versions_by_stage(current) if current else {}, versions_by_stage(target)
     problems = [str(each) for each in unmet(ledger, requirements, now=now)]
     if target.release_id in releases.erased(ledger, asked.line):
@@ -333,32 +327,6 @@ def _summary(entry: Entry) -> dict[str, Any]:
         **{key: entry.body[key] for key in keys if key in entry.body},
         **{key: evidence[key] for key in ("observed", "ge_run_id") if key in evidence},
     }
-
-
-def _requirements(
-    ledger: Ledger, release: Release, rules_now: Mapping[str, str]
-) -> list[ResolvedRequirement]:
-    """What the release was let through by, each to be judged by its newest verdict."""
-    found = []
-    for entry_hash in release.verdicts:
-        entry = ledger.get(entry_hash)
-        if entry is None:
-            raise ReleaseError(f"release {release.release_id}: its verdict {entry_hash} is not in the ledger")
-        then = verdict_of(entry)
-        newest = latest_verdict(ledger, then.subject, then.rule_set)
-        counted = {then.rule_set_hash, rules_now.get(then.rule_set)}
-        under = (
-            newest[1].rule_set_hash if newest and newest[1].rule_set_hash in counted else then.rule_set_hash
-        )
-        asset = AssetVersion.parse(then.subject)
-        found.append(
-            ResolvedRequirement(
-                requirement=Requirement.model_validate({"subject": asset.stage, "rule_set": then.rule_set}),
-                subject=then.subject,
-                rule_set_hash=under,
-            )
-        )
-    return found
 
 
 def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:

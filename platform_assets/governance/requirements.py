@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from platform_assets.governance.errors import ReleaseError
 from platform_assets.governance.release import subject_versions
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.verdict import (
@@ -10,6 +11,7 @@ from platform_assets.governance.verdict import (
     ResolvedRequirement,
     SubjectKind,
     latest_verdict,
+    verdict_of,
 )
 from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Entry, Ledger
@@ -91,3 +93,57 @@ def verdict_ids(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> list
     """Ledger entry hashes of the newest verdict on each requirement, whatever its outcome."""
     found = (latest_verdict(ledger, each.subject, each.requirement.rule_set) for each in resolved)
     return [entry.hash for entry, _ in filter(None, found)]
+
+
+def let_through_by(
+    ledger: Ledger,
+    entries: Sequence[str],
+    rules_now: Mapping[str, str],
+    *,
+    demands: Demands | None = None,
+) -> list[ResolvedRequirement]:
+    """What a release was let through by, each to be judged by its newest verdict.
+
+    A verdict counts under the rules of then or under those of now: a release may return as it was judged.
+
+    Args:
+        ledger: Holds the verdicts.
+        entries: Hashes of those that let it through.
+        rules_now: Hash by rule set, as the files state the rules now.
+        demands: What is demanded now: of the same verdicts, how old they may be and whether they may be waived. None:
+            neither is asked.
+
+    Raises:
+        ReleaseError: The ledger lacks one of them.
+    """
+    ages: dict[tuple[str, str], float | None] = {
+        (each.subject_kind, each.rule_set): each.max_age_days
+        for each in (demands.requirements if demands else ())
+    }
+    found = []
+    for entry_hash in entries:
+        entry = ledger.get(entry_hash)
+        if entry is None:
+            raise ReleaseError(f"verdict {entry_hash}, which let a release through, is not in the ledger")
+        then = verdict_of(entry)
+        newest = latest_verdict(ledger, then.subject, then.rule_set)
+        counted = {then.rule_set_hash, rules_now.get(then.rule_set)}
+        under = (
+            newest[1].rule_set_hash if newest and newest[1].rule_set_hash in counted else then.rule_set_hash
+        )
+        kind = then.subject.partition("@")[0].rpartition("_")[2]
+        found.append(
+            ResolvedRequirement(
+                requirement=Requirement.model_validate(
+                    {
+                        "subject": kind,
+                        "rule_set": then.rule_set,
+                        "max_age_days": ages.get((kind, then.rule_set)),
+                    }
+                ),
+                subject=then.subject,
+                rule_set_hash=under,
+                waivable=demands is None or then.rule_set in demands.waivable,
+            )
+        )
+    return found

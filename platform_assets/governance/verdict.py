@@ -208,10 +208,10 @@ def allowing(
     Raises:
         VerdictMissingError: Some are unmet; all of them are named.
     """
-    judged = _judge(known, requirements, now=now)
-    if blocking := [each for each in judged if isinstance(each, Unmet)]:
+    found = judged(requirements, known, now=now)
+    if blocking := [each for each in found if isinstance(each, Unmet)]:
         raise VerdictMissingError(act, blocking)
-    return [each for each in judged if isinstance(each, Entry)]
+    return [each for each in found if isinstance(each, Entry)]
 
 
 def unmet(ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: datetime) -> list[Unmet]:
@@ -222,25 +222,26 @@ def unmet(ledger: Ledger, requirements: Sequence[ResolvedRequirement], *, now: d
         GovernanceError: Nothing is demanded.
     """
     known = ledger.established(keys_of_demand(requirements))
-    return [each for each in _judge(known, requirements, now=now) if isinstance(each, Unmet)]
+    return [each for each in judged(requirements, known, now=now) if isinstance(each, Unmet)]
 
 
 def _key(subject: str, rule_set: str) -> Key:
     return Key(KIND, subject, "rule_set", rule_set)
 
 
-def _judge(
-    known: Mapping[Key, Entry], requirements: Sequence[ResolvedRequirement], *, now: datetime
+def judged(
+    requirements: Sequence[ResolvedRequirement], known: Mapping[Key, Entry], *, now: datetime
 ) -> list[Entry | Unmet]:
-    judged: list[Entry | Unmet] = []
+    """For each requirement the verdict that meets it, or why none does, by the answers to `keys_of_demand`."""
+    found_for: list[Entry | Unmet] = []
     for resolved in requirements:
         found = known.get(_key(resolved.subject, resolved.requirement.rule_set))
         problem = resolved.lack or ("no verdict" if found is None else problem_with(found, resolved, now=now))
         for rule_set in sorted(OBJECTIONS):
             if objection := known.get(_key(resolved.subject, rule_set)):
                 problem = _objection(objection) or problem
-        judged.append(Unmet(resolved, problem) if found is None or problem else found)
-    return judged
+        found_for.append(Unmet(resolved, problem) if found is None or problem else found)
+    return found_for
 
 
 def problem_with(entry: Entry, resolved: ResolvedRequirement, *, now: datetime) -> str:

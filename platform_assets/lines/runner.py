@@ -14,11 +14,13 @@ import dagster as dg
 from pydantic import JsonValue
 
 from platform_assets.execution.process_runs import is_gone, line_lock, process_of, process_tag
+from platform_assets.governance.registry_moves import follow
 from platform_assets.governance.release import PinState, pin_state
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
+from platform_assets.lines.promotion_status import show_promotions
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
 from platform_assets.starters import person_tag
@@ -100,12 +102,15 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
         _end_dead_runs(instance, line, outside)
         _sweep(outside)
+        _follow(line, outside)
         steps = plan(line, instance, outside)
         stale = [step for step in steps if step.runs]
         if not stale:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
         refuse_unmade_inputs(line, stale, instance)
         result = _execute(definitions, line, instance, [step.key for step in stale], outside)
+        if line.promotion is not None:
+            show_promotions(line.name, outside, instance)
         outcome = _outcome(line, steps, result, instance)
         if _was_interrupted(result):
             raise _interrupted(result, instance, done=_done(outcome))
@@ -369,6 +374,12 @@ def _end_dead_runs(instance: dg.DagsterInstance, line: Line, outside: OutsideSys
                 f"run {run.run_id} of {line.name} is in progress; wait for it, or cancel it in the UI"
             )
         instance.report_run_failed(run, "its process was killed")
+
+
+def _follow(line: Line, outside: OutsideSystems) -> None:
+    """Let the model registry say what the ledger says; a killed act, or a registry that was away, has left it behind."""
+    if behind := follow(outside.model_registry, outside.ledger, line.name):
+        logging.getLogger(__name__).warning(behind)
 
 
 def _sweep(outside: OutsideSystems) -> None:

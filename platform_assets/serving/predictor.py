@@ -9,7 +9,7 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from platform_assets.governance import release as releases
-from platform_assets.governance.release import Release
+from platform_assets.governance.release import Release, Stage
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.models.instances import refuse_untexts
 from platform_assets.models.scorer import Scorer, explanations
@@ -48,7 +48,13 @@ class Predictor:
 
     @classmethod
     def of_active_release(
-        cls, line: str, load: Callable[[ModelVersion, Path], Scorer], *, ledger: Ledger, store: ObjectStore
+        cls,
+        line: str,
+        load: Callable[[ModelVersion, Path], Scorer],
+        *,
+        ledger: Ledger,
+        store: ObjectStore,
+        stage: Stage = "production",
     ) -> Self:
         """The predictor of the line's active release.
 
@@ -57,12 +63,22 @@ class Predictor:
             load: Loads a model of any task from a folder.
             ledger: Names the active release.
             store: Holds its files.
+            stage: Another stage than production, whose release answers instead.
 
         Raises:
-            ServingError: nothing is deployed.
+            ServingError: nothing is deployed there.
             ObjectStoreError: the model's files are missing or damaged.
         """
-        release = releases.active(ledger, line)
+        release = releases.active(ledger, line, stage)
+        if release is None and stage == "staging":
+            raise ServingError(
+                f"line {line} has nothing in staging: what was there is in production, or no run has brought anything there"
+            )
+        if release is None and releases.active(ledger, line, "staging") is not None:
+            raise ServingError(
+                f"line {line} has nothing in production yet; what is in staging answers with --stage staging, and gets to "
+                f"production with: platform-assets promote {line}"
+            )
         if release is None:
             raise ServingError(
                 f"line {line} has no active release; deploy one with: platform-assets run {line} (with --spec FILE, where "

@@ -397,7 +397,9 @@ def test_what_is_in_no_stage_is_not_reviewed(ledger, clock, make, reviewers):
     """A release that was recorded and never deployed."""
     desk = Desk(ledger, clock, make())
 
-    with pytest.raises(ReviewError, match="version 12 of chest is neither in staging nor in production"):
+    with pytest.raises(
+        ReviewError, match="version 12 of chest is not in staging, and was never in production"
+    ):
         desk.review(reviewers)
 
 

@@ -59,15 +59,29 @@ def run_tree(
         environment: Its variables, all of them.
         plain_seconds: For what is left of the tree after the command itself, before it is killed.
     """
-    guard = [sys.executable, "-m", __spec__.name, str(os.getpid()), str(plain_seconds), *command]
     # A session of its own: what a terminal sends to its foreground reaches it through this process alone, once.
-    with subprocess.Popen(guard, env=dict(environment), start_new_session=True) as process:
+    with subprocess.Popen(
+        guarded(command, plain_seconds=plain_seconds), env=dict(environment), start_new_session=True
+    ) as process:
         try:
             return _as_shells_tell(process.wait())
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+
+
+def guarded(command: Sequence[str], *, plain_seconds: float = PLAIN_SECONDS) -> list[str]:
+    """A command that runs this one, and ends it with all that it has started when it is told to, or this process ends.
+
+    It is for the thread to start that outlives it: the kernel takes the end of that thread for the end of this process.
+    Its exit status is the command's, as shells tell it.
+
+    Args:
+        command: Program and arguments.
+        plain_seconds: For what is left of the tree after the command itself, before it is killed.
+    """
+    return [sys.executable, "-m", __spec__.name, str(os.getpid()), str(plain_seconds), *command]
 
 
 @contextmanager

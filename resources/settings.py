@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from resources.errors import ResourceError
 from resources.git_names import canonical_repository, matches
+from resources.postgres import is_postgres
 from resources.row_salt import SALT_VARIABLE
 from resources.spark import REMOTE_ADVICE, REMOTE_FORM, SECRET_PARAMETER, THIS_MACHINE, address_of_spark
 from resources.spark_pods import SparkPods
@@ -175,6 +176,9 @@ class PlatformSettings(LockSettings):
     s3_endpoint: str | None = None
     """Address of an S3 server that is not AWS; for objects and table files alike."""
     s3_region: str = "us-east-1"
+    tuning_uri: str | None = None
+    """Where studies of tunings are kept: `sqlite:///FILE`, `postgresql://…`, or the path of a journal; default: the
+    ledger's database where that is Postgres, else SQLite under `home`."""
     tracking_uri: str | None = None
     """MLflow tracking and registry, e.g. `http://mlflow:5000`; default: SQLite under `home`."""
     checkpoint_interval_seconds: float = Field(default=20.0, gt=0)
@@ -359,6 +363,12 @@ class PlatformSettings(LockSettings):
     def resolved_warehouse_uri(self) -> str:
         """Root of the table files; a plain path where it is a folder, since pyiceberg does not decode URIs."""
         return self.warehouse_uri or str(self.home / "warehouse")
+
+    @cached_property
+    def resolved_tuning_uri(self) -> str:
+        """Where studies of tunings are kept."""
+        shared = self.ledger_uri if self.ledger_uri and is_postgres(self.ledger_uri) else None
+        return self.tuning_uri or shared or f"sqlite:///{self.home / 'tuning' / 'studies.sqlite'}"
 
     @cached_property
     def resolved_tracking_uri(self) -> str:

@@ -74,13 +74,17 @@ def said(
 ) -> Statement:
     """What a reviewer says about a release."""
     request = requested(
-        release, reviewer=reviewer, role=role, intended_use="A demonstration.", criteria=criteria
+        release,
+        reviewer=reviewer,
+        role=role,
+        intended_use="A demonstration.",
+        valid_days=valid_days,
+        criteria=criteria,
     )
     return decided(
         request.model_copy(update=changes),
         decision,
         comment=comment,
         at=at,
-        valid_days=valid_days,
         supersedes=supersedes,
     )

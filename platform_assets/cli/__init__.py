@@ -14,6 +14,7 @@ from platform_assets.cli import (
     drift,
     export,
     features,
+    history,
     ledger,
     lineage,
     lines,
@@ -25,8 +26,10 @@ from platform_assets.cli import (
     quarantine,
     reports,
     retention,
+    review,
     transformers,
     trial,
+    tune,
     waiving,
 )
 from platform_assets.cli.endings import end_well
@@ -72,6 +75,7 @@ app.add_typer(policy.app, name="policy", rich_help_panel=GOVERN)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=JUDGE)
 app.add_typer(reports.app, name="reports", rich_help_panel=WATCH)
 app.add_typer(retention.app, name="retention", rich_help_panel=GOVERN)
+app.add_typer(review.app, name="review", rich_help_panel=GOVERN)
 app.command(rich_help_panel=OPERATE, epilog=examples("listen", "listen --triggers k8s/triggers --port 8170"))(
     listen.listen
 )
@@ -99,6 +103,13 @@ app.command(
 )(trial.trial)
 app.command(
     rich_help_panel=BUILD,
+    epilog=examples(
+        "tune chest_xray_detector",
+        "tune credit_scorecard --experiment platform_assets/models/credit_scorecard/experiment.yaml",
+    ),
+)(tune.tune)
+app.command(
+    rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),
 )(new.new)
 app.command(
@@ -112,6 +123,12 @@ app.command(
         "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
     ),
 )(waiving.waive)
+app.command(
+    rich_help_panel=GOVERN,
+    epilog=examples(
+        "history chest_xray_detector", "history chest_xray_detector --at 2026-11-22T12:00Z --json"
+    ),
+)(history.history)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,28 +1,24 @@
 """Who looks into a quarantine: the policy is asked, and each look at a case is an entry of the ledger.
 
-A look at a case is at what a file shows and is held for, also as one of several on a page; counts and ids are none. The
-entry is written first, so what cannot be recorded is not shown. So that no reader makes the ledger grow, whoever looks at
-a file again within the hour adds nothing: an entry names all files that were looked at together, and its key are the
-principal, the hour, the act and these files.
+A look at a case is at what a file shows and is held for, also as one of several on a page; counts and ids are none. How
+looks are recorded, and that none is shown that cannot be, `governance/access.py` says.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from platform_assets.datasets.quarantine import TABLE
 from platform_assets.datasets.quarantine_cases import Quarantine, read_quarantine, thumbnails
-from platform_assets.ledger.ledger import fingerprint_of
+from platform_assets.governance.access import AccessLog, Look
 from platform_assets.outside_systems import OutsideSystems
-from resources.policed_object_store import AccessDeniedError
 from resources.warehouse import Snapshot
 
 ACCESS: Final = "quarantine_access"
 """The kind of the entries."""
 Act = Literal["case", "page", "thumbnail"]
-_HOUR: Final = "%Y-%m-%dT%H"
 _MOST_BYTES: Final = 16 << 20
 """Of thumbnails in memory."""
 
@@ -48,9 +44,8 @@ class QuarantineReader:
             outside: The systems.
             clock: Gives the current time with its time zone.
         """
-        self._outside, self._clock, self._lock = outside, clock, Lock()
-        self._hour = ""
-        self._noted: set[tuple[str, str]] = set()
+        self._outside, self._lock = outside, Lock()
+        self._log = AccessLog(outside, clock=clock)
         self._thumbnails: _Thumbnails | None = None
 
     def read(self, line: str) -> Quarantine:
@@ -75,8 +70,15 @@ class QuarantineReader:
             AccessDeniedError: The policy does not let the principal read what is of this class; the denial is counted.
             LedgerError: It cannot be recorded.
         """
-        self._ask(line, snapshot)
-        self._note(line, files, act)
+        look = Look(
+            subject=f"{line}_quarantine", about={"line": line, "act": act}, kind=ACCESS, objects="files"
+        )
+        self._log.look_at(
+            look,
+            files,
+            path=f"/datasets/{self._outside.env}/{line}/quarantine",
+            gdpr_class=snapshot.gdpr_class,
+        )
 
     def thumbnail(self, line: str, file_id: str) -> bytes | None:
         """The PNG of a file that is held now; None where there is none. A look at the case, as `look_at` records it.
@@ -120,41 +122,3 @@ class QuarantineReader:
             if size <= _MOST_BYTES or file_id == wanted:
                 by_file[file_id] = png
         return _Thumbnails(snapshot, frozenset(files), by_file)
-
-    def _ask(self, line: str, snapshot: Snapshot) -> None:
-        principal = self._outside.settings.principal
-        request: dict[str, Any] = {
-            "method": "GET",
-            "path": f"/datasets/{self._outside.env}/{line}/quarantine",
-            "user": {
-                "name": principal.user,
-                "groups": list(principal.groups),
-                "roles": list(principal.roles),
-                "labels": principal.labels.model_dump(),
-                "consent": {"gdpr": principal.consent},
-            },
-            "object": {"gdpr_class": snapshot.gdpr_class, "region": None},
-        }
-        decision = self._outside.policy_engine.decide(request)
-        if not decision.allow:
-            self._outside.denials.record(request, decision)
-            raise AccessDeniedError(request, decision)
-
-    def _note(self, line: str, files: Collection[str], act: Act) -> None:
-        hour = self._clock().strftime(_HOUR)
-        with self._lock:
-            if hour != self._hour:
-                self._hour, self._noted = hour, set()
-            new = sorted(each for each in set(files) if (line, each) not in self._noted)
-        if not new:
-            return
-        body = {"line": line, "act": act, "files": new, "hour": f"{hour} UTC"}
-        self._outside.ledger.append(
-            ACCESS,
-            f"{line}_quarantine",
-            fingerprint=fingerprint_of(principal=self._outside.principal, **body),
-            body=body,
-        )
-        with self._lock:
-            if hour == self._hour:
-                self._noted.update((line, each) for each in new)

@@ -170,10 +170,10 @@ def pointer(ledger: Ledger, line: str, stage: Stage) -> Entry | None:
     if newest is None or stage == "production":
         return newest
     since = ledger.entries(kind=ACTIVATION, subject=line, after=newest.seq)
-    return None if any(_leaves_staging(entry, newest) for entry in since) else newest
+    return None if any(leaves_staging(entry, newest) for entry in since) else newest
 
 
-def _leaves_staging(activation: Entry, staged: Entry) -> bool:
+def leaves_staging(activation: Entry, staged: Entry) -> bool:
     """Whether staging is empty since an activation: its release is in production, or the line has no staging any more."""
     return (
         activation.body["release_id"] == staged.body["release_id"] or activation.body.get("promotion") is None

@@ -22,8 +22,9 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as PydanticValidationError
 
+from platform_assets.governance.access import ACCESS, viewed
 from platform_assets.governance.errors import ReviewError
-from platform_assets.governance.release import ACTIVATION, STAGED, Release
+from platform_assets.governance.release import ACTIVATION, Release, pointer
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement, is_signed_by
 from platform_assets.governance.review_statement import Statement, about, criterion_of
@@ -264,9 +265,8 @@ def _not_recordable(
     found = _of_another(statement, release)
     # Also what was in production: a way back to it asks for reviews as young as any.
     served = ledger.entries(kind=ACTIVATION, subject=release.line)
-    reviewable = {
-        entry.body["release_id"] for entry in (*served, ledger.latest(STAGED, release.line)) if entry
-    }
+    staged = pointer(ledger, release.line, "staging")
+    reviewable = {entry.body["release_id"] for entry in (*served, staged) if entry}
     if release.release_id not in reviewable:
         found.append(
             f"version {statement.number} of {release.line} is not in staging, and was never in production"
@@ -358,6 +358,18 @@ def _not_as_recorded(ledger: Ledger, statement: Statement) -> list[str]:
         entry = ledger.get(criterion.entry) if criterion.entry else None
         if criterion.entry and (entry is None or entry.kind != VERDICT or criterion_of(entry) != criterion):
             found.append(f"the ledger has no such verdict of {criterion.rule_set}; export the request again")
+    model = f"{statement.line}_model@{statement.model_fingerprint}"
+    entries = [entry for each in statement.accesses if (entry := ledger.get(each))]
+    shown = [
+        each
+        for each in entries
+        if (each.kind, each.subject, each.body.get("by")) == (ACCESS, model, statement.by)
+    ]
+    if len(shown) != len(statement.accesses) or len(viewed(shown).cases) != statement.cases_viewed:
+        found.append(
+            f"the ledger does not say that {statement.printed_name} was shown these {statement.cases_viewed} cases; "
+            "export the request again"
+        )
     return found
 
 

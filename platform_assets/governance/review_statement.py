@@ -78,6 +78,8 @@ class Request(_Said):
     role: str
     public_key: str | None = None
     """The key that signs, base64; None where nobody does."""
+    valid_days: float = Field(gt=0)
+    """For how long an answer is to count."""
     criteria: tuple[Criterion, ...] = ()
     cases_viewed: int = Field(default=0, ge=0)
     """How many cases the person has looked at."""
@@ -134,6 +136,7 @@ def requested(
     reviewer: Reviewer,
     role: str,
     intended_use: str,
+    valid_days: float,
     criteria: Sequence[Criterion] = (),
     cases_viewed: int = 0,
     accesses: Sequence[str] = (),
@@ -145,6 +148,7 @@ def requested(
         reviewer: Who is asked.
         role: In which role.
         intended_use: As the card says it.
+        valid_days: For how long an answer is to count.
         criteria: What a promotion demands, with what was found.
         cases_viewed: How many cases the person has looked at.
         accesses: Hashes of the entries that name them.
@@ -153,6 +157,7 @@ def requested(
         {
             **about(release),
             "intended_use": intended_use,
+            "valid_days": valid_days,
             "by": reviewer.id,
             "printed_name": reviewer.name,
             "role": role,
@@ -170,7 +175,6 @@ def decided(
     *,
     comment: str,
     at: datetime,
-    valid_days: float,
     residual_anomalies: Sequence[str] = (),
     supersedes: str | None = None,
 ) -> Statement:
@@ -181,7 +185,6 @@ def decided(
         decision: `reject` is an objection: it blocks until it is withdrawn.
         comment: Why.
         at: The current time, with its time zone.
-        valid_days: For how long it is to count.
         residual_anomalies: What is known to be wrong, and is lived with.
         supersedes: Hash of the entry of somebody's objection that it withdraws.
 
@@ -195,7 +198,7 @@ def decided(
         "comment": comment,
         "residual_anomalies": tuple(residual_anomalies),
         "signed_at": at,
-        "expires_at": at + timedelta(days=valid_days),
+        "expires_at": at + timedelta(days=request.valid_days),
         "supersedes": supersedes,
     }
     try:

@@ -10,11 +10,14 @@ from platform_assets.datasets.quarantine_assets import decision_job, quarantine_
 from platform_assets.drift.assets import drift_asset
 from platform_assets.features.assets import features_asset
 from platform_assets.governance.assets import version_asset
+from platform_assets.governance.promotion_assets import promotions_asset
+from platform_assets.governance.review_assets import review_job
 from platform_assets.lines.line import BrokenLine, Line
 from platform_assets.model_cards.assets import card_asset
 from platform_assets.models.assets import model_asset
 from platform_assets.serving.assets import deployment_asset
 from platform_assets.step import broken_asset
+from platform_assets.tuning.assets import tuning_asset
 from platform_assets.validation.assets import validation_asset
 from resources.dagster_home import LINE_TAG
 
@@ -22,7 +25,7 @@ BROKEN_GROUP: Final = "broken_lines"
 
 
 def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefinition]:
-    """The line's assets, in the order of its stages, its drift, and its quarantine where its task holds files back.
+    """The line's assets, in the order of its stages, its drift, and where it has them its quarantine and its promotions.
 
     Args:
         line: The line, as its active release has adapted it.
@@ -32,6 +35,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
     return [
         dataset_asset(spec, task.name, task.ingestion, line.contract),
         features_asset(name, spec, task.featurizer),
+        *([tuning_asset(spec, task.trainer, line.experiment, line.manifest.path)] if line.experiment else []),
         model_asset(
             spec,
             task.trainer,
@@ -54,6 +58,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
         ),
         drift_asset(name),
         *([quarantine_asset(name)] if isinstance(task.ingestion, HoldsBack) else []),
+        *([promotions_asset(name)] if line.promotion else []),
     ]
 
 
@@ -74,11 +79,13 @@ def line_job(line: Line) -> Any:
 
 
 def line_jobs(line: Line) -> list[Any]:
-    """The job of the line, and beside it one by which people decide, where its task holds files back."""
-    ingestion = line.task.ingestion
-    if not isinstance(ingestion, HoldsBack):
-        return [line_job(line)]
-    return [line_job(line), decision_job(line.name, ingestion.released_by(line.spec))]
+    """The job of the line, and beside it those by which people decide: about files held back, and about versions."""
+    ingestion, jobs = line.task.ingestion, [line_job(line)]
+    if isinstance(ingestion, HoldsBack):
+        jobs.append(decision_job(line.name, ingestion.released_by(line.spec)))
+    if line.promotion is not None and line.promotion.reviews:
+        jobs.append(review_job(line.name, line.promotion))
+    return jobs
 
 
 def asset_key(line: Line, stage: str) -> dg.AssetKey:

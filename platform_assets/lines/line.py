@@ -50,6 +50,7 @@ RESERVED_NAMES = frozenset(
         "drift",
         "features",
         "governance",
+        "promotions",
         "quarantine",
         "retention",
         "retention_sweep",

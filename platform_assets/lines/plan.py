@@ -49,6 +49,7 @@ from platform_assets.references import (
 )
 from platform_assets.serving.assets import deployment_fingerprint
 from platform_assets.step import FINGERPRINT_KEY, recorded_materialization, recorded_reference
+from platform_assets.tuning.assets import tuning_fingerprint
 from platform_assets.validation.assets import validation_fingerprint
 from resources.warehouse import Warehouse, WarehouseError
 
@@ -212,6 +213,9 @@ def _current_fingerprint(
                     name, spec, task.featurizer, outside.ledger, outside.warehouse
                 ),
             )
+        case "tuning":
+            assert line.experiment is not None, "only a line with one has the stage"
+            return tuning_fingerprint(spec, task.trainer, line.experiment, _features_of(known))
         case "model":
             tuning = known.get(TUNING)
             assert tuning is None or isinstance(tuning, TuningVersion)

@@ -18,7 +18,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "grid": (_SEED,),
     "tpe": (_SEED, "n_EI_candidates"),
     "multivariate-tpe": (_SEED, "n_startup_trials", "n_ei_candidates"),
-    "cmaes": (_SEED, "sigma", "restart_strategy"),
+    "cmaes": (_SEED, "restart_strategy"),
     "sobol": (),
     "hyperband": ("r_l", "eta", "resource_name"),
 }
@@ -29,9 +29,15 @@ _UNMAPPED: Final = {
         "tpe",
         "n_startup_trials",
     ): "is not known to Katib's tpe, whose first round is random; write multivariate-tpe",
+    (
+        "cmaes",
+        "sigma",
+    ): "counts in the parameters' units on Katib and in shares of their range in Optuna; remove it",
 }
 _FEWEST_CMAES = 2
 _MOST_RUNGS = 20
+_MOST_POINTS = 1_000_000
+"""Their order is drawn beforehand."""
 
 
 def seed_of(settings: Mapping[str, str]) -> int | None:
@@ -57,7 +63,7 @@ def problem_of_setting(algorithm: str, name: str, value: str) -> str | None:
             return None if _whole(value) else f"{name} {_WHOLE}"
         case "n_EI_candidates":
             return None if _whole(value) and int(value) else f"{name} must be a whole number from 1 on"
-        case "sigma" | "r_l":
+        case "r_l":
             found = number(value)
             return None if found is not None and found > 0 else f"{name} must be a number above 0"
         case "eta":
@@ -90,6 +96,8 @@ def problems_of_space(
                 if each.count is None:
                     yield f"grid needs a step for {each.name}; add one, or write random"
             points = combinations(parameters)
+            if points is not None and points > _MOST_POINTS:
+                yield f"the grid has {points} points; {_MOST_POINTS} is the most: write larger steps, or random"
             if points is not None and most is not None and most > points:
                 yield f"maxTrialCount is {most} and the grid has {points} points; write {points}"
         case "cmaes":

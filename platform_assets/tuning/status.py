@@ -49,6 +49,8 @@ class TrialStatus:
     completion_time: datetime | None
     message: str
     """Why it is in this state."""
+    reports: tuple[str, ...] = ()
+    """What it has printed of the objective so far, in order."""
 
     def to_json(self) -> dict[str, Any]:
         """Shaped like the parts of a Trial of Katib's that matter."""

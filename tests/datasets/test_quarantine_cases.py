@@ -246,4 +246,4 @@ def test_a_clock_that_crosses_the_hour_forgets_who_was_noted(outside: OutsideSys
         reader.look_at(LINE, snapshot, [file_id(str(at))], "case")
         clock.time += timedelta(hours=1)
     assert len(accesses(outside)) == 3
-    assert len(reader._noted) == 1
+    assert len(reader._log._noted) == 1

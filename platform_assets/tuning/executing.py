@@ -1,0 +1,121 @@
+"""Where the trials of a tuning run, and what is told of them while they do."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from platform_assets.models.spec import ModelSpec
+from platform_assets.models.trainer import AnyTrainer
+from platform_assets.models.training_site import environment_of
+from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import FeaturesVersion
+from platform_assets.tuning.experiment import Experiment
+from platform_assets.tuning.pictures import study_pictures
+from platform_assets.tuning.status import Status
+from platform_assets.tuning.stored import StoredTuning, store_tuning
+from platform_assets.tuning.trial_processes import ProcessTrials
+from platform_assets.tuning.trial_runner import TrialRunner
+from platform_assets.tuning.tuning import Tuned, tune
+from resources.provenance import source_commit
+
+FEATURES_VARIABLE: Final = "PLATFORM_TRIAL_FEATURES"
+
+log = logging.getLogger(__name__)
+
+
+def run_tuning(
+    outside: OutsideSystems,
+    spec: ModelSpec,
+    trainer: AnyTrainer,
+    experiment: Experiment,
+    features: FeaturesVersion,
+    *,
+    identity: str,
+    spec_path: Path,
+    tell: Callable[[str], None] = log.info,
+) -> Tuned:
+    """The tuning, executed where this platform runs.
+
+    Args:
+        outside: The systems.
+        spec: Of the line.
+        trainer: Of its task.
+        experiment: What to search.
+        features: What trials are trained and judged on.
+        identity: What tells it from every other tuning.
+        spec_path: The spec's file, which trials read.
+        tell: Told a line of every trial that has ended.
+
+    Raises:
+        StudyBusyError: Another process executes it.
+        TuningError: The storage of studies cannot be opened.
+    """
+    with _runner(outside, spec, experiment, features, spec_path) as runner:
+        return tune(
+            experiment,
+            spec,
+            trainer,
+            runner,
+            storage=outside.settings.resolved_tuning_uri,
+            locks=outside.locks,
+            identity=identity[:16],
+            on_change=_Progress(tell),
+        )
+
+
+def execute_tuning(
+    outside: OutsideSystems,
+    spec: ModelSpec,
+    trainer: AnyTrainer,
+    experiment: Experiment,
+    features: FeaturesVersion,
+    *,
+    folder: str,
+    identity: str,
+    spec_path: Path,
+) -> StoredTuning:
+    """As `run_tuning`, and stored below the key `folder`."""
+    tuned = run_tuning(outside, spec, trainer, experiment, features, identity=identity, spec_path=spec_path)
+    log.info("%s", tuned.sentence)
+    pictures = study_pictures(experiment, tuned.status)
+    return store_tuning(
+        outside.object_store, folder, experiment, tuned, pictures, source_commit=source_commit(spec_path)
+    )
+
+
+@contextmanager
+def _runner(
+    outside: OutsideSystems,
+    spec: ModelSpec,
+    experiment: Experiment,
+    features: FeaturesVersion,
+    spec_path: Path,
+) -> Iterator[TrialRunner]:
+    settings = outside.settings
+    environment = environment_of(settings, os.environ) | {
+        FEATURES_VARIABLE: features.version,
+        "PLATFORM_SPECS": json.dumps([str(spec_path.resolve())]),
+    }
+    scratch = settings.home / "tuning" / f"{spec.line}-{os.getpid()}"
+    with ProcessTrials(experiment, environment=environment, scratch=scratch) as runner:
+        yield runner
+
+
+class _Progress:
+    """Tells a person of each trial that has ended."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell, self._told = tell, set[str]()
+
+    def __call__(self, status: Status) -> None:
+        for each in status.trials:
+            if each.state == "Running" or each.name in self._told:
+                continue
+            self._told.add(each.name)
+            values = ", ".join(f"{name} {value}" for name, value in each.assignment.items())
+            reached = f"{each.value:.4f}" if each.value is not None else each.message
+            self._tell(f"trial {len(self._told)}: {reached} ({values})")

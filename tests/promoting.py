@@ -168,10 +168,10 @@ class Desk:
         self, made: Release, by: Reviewer = LEE, decision: Decision = "approve", **given: Any
     ) -> Entry:
         """A review, by the clock."""
-        asked = requested(made, reviewer=by, role="radiologist", intended_use="A demonstration.")
-        said = decided(
-            asked, decision, comment="looked at all of it", at=self.clock(), valid_days=365, **given
+        asked = requested(
+            made, reviewer=by, role="radiologist", intended_use="A demonstration.", valid_days=365
         )
+        said = decided(asked, decision, comment="looked at all of it", at=self.clock(), **given)
         return record_review(
             Ledger(self.ledger._store, principal=by.principals[0], clock=self.clock),
             said,

@@ -35,11 +35,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
     return [
         dataset_asset(spec, task.name, task.ingestion, line.contract),
         features_asset(name, spec, task.featurizer),
-        *(
-            [tuning_asset(spec, task.trainer, line.experiment, line.manifest.path)]
-            if line.experiment
-            else []
-        ),
+        *([tuning_asset(spec, task.trainer, line.experiment, line.manifest.path)] if line.experiment else []),
         model_asset(
             spec,
             task.trainer,

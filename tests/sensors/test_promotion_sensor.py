@@ -286,6 +286,8 @@ def test_what_moves_is_shown(desk, tick):
     desk.stage(2)
     (shown,) = tick().asset_events
     assert shown.metadata["staging"].value == "version 2"
+    (row,) = [each.data for each in shown.metadata["review_requests"].value.records]
+    assert (row["version"], row["asked of"]) == (2, "radiologist")
     assert tick().asset_events == []
 
     desk.promoted(3)

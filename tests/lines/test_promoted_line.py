@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
+from platform_assets.governance import verdict as verdicts
 from platform_assets.governance.review_requests import REVIEW_REQUEST
+from platform_assets.governance.verdict import Verdict
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import load_line
 from platform_assets.lines.runner import open_instance
@@ -182,6 +184,44 @@ def test_from_staging_to_production(
     assert _promotions(outside) == ["production", "staging"]
     assert "promote" in line_page(*_page_of(outside, spec))
     assert "is in production, and nothing is in staging" in command("run", LINE)
+
+
+def test_a_person_waives_what_the_spec_lets_be_waived(
+    model: ModelVersion, command: Callable[..., str], outside: OutsideSystems, spec: Path
+) -> None:
+    """What stands and what must stand is refused; what fails is set aside, and status says by whom."""
+    waive = ["--by", "Dr. Lee", "--reason", "even numbers are rare", "--expires-days", "7"]
+
+    def refusal(rule_set: str) -> str:
+        return str(CliRunner().invoke(app, ["waive", LINE, rule_set, *waive]).exception)
+
+    assert "stands, so there is nothing to waive" in refusal("gate.odd_share")
+    assert "its spec lists gate.odd_share under requires.waivable" in refusal("gate.auc")
+    failed = Verdict(
+        subject=f"{LINE}_model@{model.version}",
+        rule_set="gate.odd_share",
+        rule_set_hash=load_line(spec).rule_set_hashes["gate.odd_share"],
+        outcome="fail",
+        evidence={"observed": 0.8},
+        producer={},
+    )
+    verdicts.record(outside.ledger, failed, evaluation_id="by hand")
+
+    told = command("waive", LINE, "gate.odd_share", *waive)
+
+    assert told.startswith(f"gate.odd_share of {LINE} version 1 (fail) is waived by Dr. Lee until ")
+    (entry,) = [
+        each for each in outside.ledger.entries(kind=verdicts.KIND) if each.body["outcome"] == "waived"
+    ]
+    assert entry.body["evidence"] | {"sets_aside_entry": "", "problem": ""} == {
+        "sets_aside": "fail",
+        "sets_aside_entry": "",
+        "observed": 0.8,
+        "problem": "",
+    }
+    verdicts.record(
+        outside.ledger, failed.model_copy(update={"outcome": "pass"}), evaluation_id="by hand, again"
+    )
 
 
 def _page_of(outside: OutsideSystems, spec: Path) -> tuple[Any, ...]:

@@ -29,6 +29,7 @@ from platform_assets.cli import (
     review,
     transformers,
     trial,
+    tune,
     waiving,
 )
 from platform_assets.cli.endings import end_well
@@ -100,6 +101,13 @@ app.command(
         "trial credit_scorecard --set regularisation=0.5",
     ),
 )(trial.trial)
+app.command(
+    rich_help_panel=BUILD,
+    epilog=examples(
+        "tune chest_xray_detector",
+        "tune credit_scorecard --experiment platform_assets/models/credit_scorecard/experiment.yaml",
+    ),
+)(tune.tune)
 app.command(
     rich_help_panel=BUILD,
     epilog=examples("new churn --task tabular-classification --data c.csv --target churn"),

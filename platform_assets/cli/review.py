@@ -188,6 +188,60 @@ def add(
     _tell(desk, desk.add(signed))
 
 
+@app.command(
+    epilog=examples(
+        f"review sheet {_LINE} sheet.html --version 12 --by lee",
+        f"review sheet {_LINE} sheet.html --by lee --per-stratum 10 --pictures 300",
+    )
+)
+def sheet(
+    line: LineName,
+    file: Annotated[Path, typer.Argument(metavar="FILE.html", help="Where to write the page.")],
+    version: Version = None,
+    by: By = None,
+    per_stratum: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Cases of each label, band of scores, and part that are shown."),
+    ] = 4,
+    pictures: Annotated[
+        int, typer.Option(min=0, max=5000, help="So many cases have a picture, missed ones first.")
+    ] = 200,
+    spec: SpecFile = None,
+) -> None:
+    """Write a page of all that a reviewer should see: criteria, figures, limits, and cases.
+
+    All missed cases are on it, and a sample of the others. That you were shown them is recorded first. The page holds data of
+    people: keep it where they may lie, and delete it after the review.
+    """
+    from platform_assets.governance.access import AccessLog
+    from platform_assets.governance.reviewing import ReviewDesk, card_of
+    from platform_assets.reports.pages import review_page
+    from platform_assets.validation.review_sheet import review_sheet
+
+    outside = outside_systems()
+    chosen = chosen_line(outside, line, spec)
+    desk = ReviewDesk(outside, chosen.name, chosen.promotion, version)
+    found = desk.reviewers.find(by or outside.principal)
+    shown = review_sheet(
+        outside,
+        desk.release,
+        card_of(outside, desk.release),
+        desk.criteria(),
+        chosen.task.evaluator,
+        chosen.task.trainer,
+        chosen.spec,
+        by=found.id if found else by or outside.principal,
+        log=AccessLog(outside),
+        per_stratum=per_stratum,
+        most_pictures=pictures,
+    )
+    with whole_file(file) as incoming:
+        incoming.write_text(review_page(shown), encoding="utf-8")
+    print(
+        f"{file}: {shown.shown_cases} cases of version {desk.release.card.registered.number} of {line}, for {shown.by}"
+    )
+
+
 @app.command(epilog=examples(f"review show {_LINE}", f"review show {_LINE} --version 12 --json"))
 def show(line: LineName, version: Version = None, spec: SpecFile = None, as_json: AsJson = False) -> None:
     """What reviews say about a version, and what is still missing."""

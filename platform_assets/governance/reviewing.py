@@ -14,7 +14,14 @@ from platform_assets.governance.requirements import PromotionDemands
 from platform_assets.governance.review import REVIEW, keys_of_reviews, record_review, review_problems
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement
-from platform_assets.governance.review_statement import Decision, Request, criteria_of, decided, requested
+from platform_assets.governance.review_statement import (
+    Criterion,
+    Decision,
+    Request,
+    criteria_of,
+    decided,
+    requested,
+)
 from platform_assets.governance.reviewers import Reviewer, Reviewers, read_reviewers
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.outside_systems import OutsideSystems
@@ -58,6 +65,11 @@ class ReviewDesk:
         """
         return found_reviewer(self.reviewers, name)
 
+    def criteria(self) -> tuple[Criterion, ...]:
+        """What a promotion of the version demands, with what was found."""
+        model = self.release.card.registered.report.model
+        return criteria_of(self.outside.ledger, self.demands.verdicts.of(model, self.release.card))
+
     def request(self, name: str, role: str | None = None) -> Request:
         """What a person is asked to review.
 
@@ -71,7 +83,6 @@ class ReviewDesk:
         reviewer = self.reviewer(name)
         rule = self._rule(reviewer, role)
         model = self.release.card.registered.report.model
-        resolved = self.demands.verdicts.of(model, self.release.card)
         viewed = viewed_by(self.outside.ledger, self.release.line, model.fingerprint, reviewer.id)
         return requested(
             self.release,
@@ -79,7 +90,7 @@ class ReviewDesk:
             role=rule.role,
             intended_use=str(card_of(self.outside, self.release).get("intended_use", "not stated")),
             valid_days=rule.max_age_days,
-            criteria=criteria_of(self.outside.ledger, resolved),
+            criteria=self.criteria(),
             cases_viewed=len(viewed.cases),
             accesses=viewed.entries,
         )

@@ -1,6 +1,7 @@
 """The server's own pages: HTML that needs no script, in which every text of others is escaped."""
 
 import base64
+import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.reports.held_files import HeldFiles
 from platform_assets.reports.overview import LineView, Overview
 from platform_assets.sheets import Sheet
+from platform_assets.validation.review_sheet import ReviewSheet
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -49,6 +51,24 @@ def quarantine_page(held: HeldFiles) -> str:
     return _rendered("quarantine.html.j2", held=held, root="../")
 
 
+def review_page(sheet: ReviewSheet) -> str:
+    """What somebody sees who reviews a version: one file, with all that it shows in it."""
+    from markupsafe import Markup
+
+    tables = {
+        name: value
+        for name, value in sheet.report.measures.items()
+        if isinstance(value, list) and value and all(_is_flat(row) for row in value)
+    }
+    # The style sheet is our own, and would not be one if it were escaped.
+    return _rendered("review.html.j2", sheet=sheet, tables=tables, style=Markup(style().decode()))  # noqa: S704
+
+
+def _is_flat(row: object) -> bool:
+    """Whether something is a row of a table."""
+    return isinstance(row, dict) and not any(isinstance(cell, dict | list) for cell in row.values())
+
+
 def problem_page(status: int, sentence: str, *, path: str = "/") -> str:
     """Why there is nothing to see.
 
@@ -82,7 +102,15 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": _moment, "short": _short, "figure": _figure}
+    environment.filters |= {
+        "moment": _moment,
+        "short": _short,
+        "figure": _figure,
+        "value": _value,
+        "words": lambda name: name.replace("_", " "),
+        "quoted": shlex.quote,
+        "base64": lambda content: base64.b64encode(content).decode("ascii"),
+    }
     return environment
 
 
@@ -92,6 +120,13 @@ def _moment(time: datetime | None) -> str:
 
 def _short(digest: str) -> str:
     return digest[:_HASH_DIGITS]
+
+
+def _value(value: object) -> str:
+    """Anything that JSON has, in few digits; nothing where there is nothing."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _figure(metrics: Mapping[str, float], name: str) -> str:

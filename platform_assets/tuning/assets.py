@@ -89,7 +89,6 @@ def tuning_asset(
                         folder=folder,
                         identity=fingerprinted,
                         spec_path=spec_path,
-                        dagster_run=context.run,
                     )
             reference = found.reference(features)
             record_completion(outside, found, reference, evaluation_of(context))

@@ -3,10 +3,10 @@
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from platform_assets.models.spec import ModelSpec
 from platform_assets.models.trainer import AnyTrainer
@@ -19,12 +19,52 @@ from platform_assets.tuning.status import Status
 from platform_assets.tuning.stored import StoredTuning, store_tuning
 from platform_assets.tuning.trial_processes import ProcessTrials
 from platform_assets.tuning.trial_runner import TrialRunner
-from platform_assets.tuning.tuning import tune
+from platform_assets.tuning.tuning import Tuned, tune
 from resources.provenance import source_commit
 
-FEATURES_VARIABLE = "PLATFORM_TRIAL_FEATURES"
+FEATURES_VARIABLE: Final = "PLATFORM_TRIAL_FEATURES"
 
 log = logging.getLogger(__name__)
+
+
+def run_tuning(
+    outside: OutsideSystems,
+    spec: ModelSpec,
+    trainer: AnyTrainer,
+    experiment: Experiment,
+    features: FeaturesVersion,
+    *,
+    identity: str,
+    spec_path: Path,
+    tell: Callable[[str], None] = log.info,
+) -> Tuned:
+    """The tuning, executed where this platform runs.
+
+    Args:
+        outside: The systems.
+        spec: Of the line.
+        trainer: Of its task.
+        experiment: What to search.
+        features: What trials are trained and judged on.
+        identity: What tells it from every other tuning.
+        spec_path: The spec's file, which trials read.
+        tell: Told a line of every trial that has ended.
+
+    Raises:
+        StudyBusyError: Another process executes it.
+        TuningError: The storage of studies cannot be opened.
+    """
+    with _runner(outside, spec, experiment, features, spec_path) as runner:
+        return tune(
+            experiment,
+            spec,
+            trainer,
+            runner,
+            storage=outside.settings.resolved_tuning_uri,
+            locks=outside.locks,
+            identity=identity[:16],
+            on_change=_Progress(tell),
+        )
 
 
 def execute_tuning(
@@ -37,33 +77,11 @@ def execute_tuning(
     folder: str,
     identity: str,
     spec_path: Path,
-    dagster_run: Any,
 ) -> StoredTuning:
-    """The tuning, executed where this platform runs, and stored.
-
-    Args:
-        outside: The systems.
-        spec: Of the line.
-        trainer: Of its task.
-        experiment: What to search.
-        features: What trials are trained and judged on.
-        folder: Key below which the tuning will lie.
-        identity: What tells it from every other tuning.
-        spec_path: The spec's file, for trials and for its commit.
-        dagster_run: That executes it.
-    """
-    shown = _Progress()
-    with _runner(outside, spec, experiment, features, spec_path) as runner:
-        tuned = tune(
-            experiment,
-            spec,
-            trainer,
-            runner,
-            storage=outside.settings.resolved_tuning_uri,
-            locks=outside.locks,
-            identity=identity[:16],
-            on_change=shown,
-        )
+    """As `run_tuning`, and stored below the key `folder`."""
+    tuned = run_tuning(
+        outside, spec, trainer, experiment, features, identity=identity, spec_path=spec_path
+    )
     log.info("%s", tuned.sentence)
     pictures = study_pictures(experiment, tuned.status)
     return store_tuning(
@@ -90,10 +108,10 @@ def _runner(
 
 
 class _Progress:
-    """Tells a person at a terminal of each trial that has ended."""
+    """Tells a person of each trial that has ended."""
 
-    def __init__(self) -> None:
-        self._told: set[str] = set()
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell, self._told = tell, set[str]()
 
     def __call__(self, status: Status) -> None:
         for each in status.trials:
@@ -102,4 +120,4 @@ class _Progress:
             self._told.add(each.name)
             values = ", ".join(f"{name} {value}" for name, value in each.assignment.items())
             reached = f"{each.value:.4f}" if each.value is not None else each.message
-            log.info("trial %s of %s: %s (%s)", len(self._told), len(status.trials), reached, values)
+            self._tell(f"trial {len(self._told)}: {reached} ({values})")

@@ -43,6 +43,11 @@ class Tuned:
         return self.status.condition.type == "Succeeded" and self.status.optimal is not None
 
     @property
+    def beats_defaults(self) -> bool:
+        """Whether the best trial is better than the values of the spec, as far as these could be measured."""
+        return self.status.optimal is not None and self.trial == self.status.optimal.name
+
+    @property
     def sentence(self) -> str:
         """How the best trial compares, for people."""
         if not self.is_complete:
@@ -52,7 +57,7 @@ class Tuned:
         found = f"{best.name} reached {best.value:.4f}"
         if self.default_value is None:
             return f"{found}; what the values of the spec reach could not be measured"
-        if self.trial == best.name:
+        if self.beats_defaults:
             return f"{found}, and the values of the spec {self.default_value:.4f}"
         return f"{found}, which does not beat the values of the spec ({self.default_value:.4f}): those stay"
 

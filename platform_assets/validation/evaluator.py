@@ -4,7 +4,7 @@ Metrics of two classes with their intervals, slices by source, comparison with p
 the same for all tasks.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, JsonValue
@@ -182,5 +182,29 @@ class Examining(Protocol[S_contra]):
             scored: The same rows with all columns of scored rows, in the same order.
             spec: The line's spec.
             threshold: A score of at least this predicts label 1.
+        """
+        ...
+
+
+@runtime_checkable
+class Showing(Protocol[S_contra]):
+    """An evaluator that can show single rows, to somebody who reviews a model."""
+
+    def shown(
+        self,
+        scorer: Scorer,
+        features: "pa.Table",
+        scored: "pa.Table",
+        rows: Sequence[int],
+        spec: S_contra,
+    ) -> "Mapping[int, bytes]":
+        """A PNG of each of these rows with what the answer rests on, by place.
+
+        Args:
+            scorer: The model.
+            features: Test rows of the line's own sources, as the model reads them.
+            scored: The same rows with all columns of scored rows, in the same order.
+            rows: Places among them.
+            spec: The line's spec.
         """
         ...

@@ -1,13 +1,12 @@
 """Experiments and trials for tests: the file is small, and a trial is a function of its assignment."""
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from platform_assets.tuning.experiment import Experiment, read_experiment
 from platform_assets.tuning.status import Status
@@ -77,8 +76,8 @@ def template(names: Sequence[str]) -> dict[str, Any]:
 def written(content: Mapping[str, Any], folder: Path) -> Path:
     """The manifest as a file."""
     path = folder / "experiment.yaml"
-    # As JSON would have it, so that numbers in text stay in quotes.
-    path.write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
+    # JSON is YAML, and keeps numbers that are text in quotes.
+    path.write_text(json.dumps(dict(content), indent=2), encoding="utf-8")
     return path
 
 
@@ -159,7 +158,7 @@ def run(
     status = run_study(
         tried,
         runner,
-        storage=storage or f"sqlite:///{folder}/study.sqlite",
+        storage=storage or f"{folder}/study.journal",
         seed=seed,
         locks=FileLocks(folder / "locks"),
         on_change=told.append if told is not None else lambda _: None,

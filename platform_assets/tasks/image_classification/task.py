@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from platform_assets.tasks.image_classification.evaluator import ImageEvaluator
 from platform_assets.tasks.image_classification.featurizer import ImageFeaturizer
 from platform_assets.tasks.image_classification.ingestion import ImageIngestion
 from platform_assets.tasks.image_classification.instances import EXAMPLE, read_instance
+from platform_assets.tasks.image_classification.showing import ShowingImageEvaluator
 from platform_assets.tasks.image_classification.spec import ImageTrainingSpec
 from platform_assets.tasks.image_classification.trainer import ImageTrainer
 from platform_assets.tasks.task import Task
@@ -17,7 +17,7 @@ TASK: Final[Task[ImageTrainingSpec]] = Task(
     ingestion=ImageIngestion(),
     featurizer=ImageFeaturizer(),
     trainer=ImageTrainer(),
-    evaluator=ImageEvaluator(),
+    evaluator=ShowingImageEvaluator(),
     model_format="platform-image",
     read_instance=read_instance,
     example_instance=lambda *_: EXAMPLE,

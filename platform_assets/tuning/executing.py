@@ -79,9 +79,7 @@ def execute_tuning(
     spec_path: Path,
 ) -> StoredTuning:
     """As `run_tuning`, and stored below the key `folder`."""
-    tuned = run_tuning(
-        outside, spec, trainer, experiment, features, identity=identity, spec_path=spec_path
-    )
+    tuned = run_tuning(outside, spec, trainer, experiment, features, identity=identity, spec_path=spec_path)
     log.info("%s", tuned.sentence)
     pictures = study_pictures(experiment, tuned.status)
     return store_tuning(

@@ -17,7 +17,9 @@ def git(folder: Path, *arguments: str, author: str = "Maker <maker@example.org>"
     """Output of a git command that somebody gives."""
     name, _, address = author.rstrip(">").partition(" <")
     identity = ["-c", f"user.name={name}", "-c", f"user.email={address}"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -75,7 +77,10 @@ def small_line(folder: Path, *, author: str = "Maker <maker@example.org>", **cha
     experiment["spec"] |= {
         "maxTrialCount": 2,
         "maxFailedTrialCount": 1,
-        "algorithm": {"algorithmName": "random", "algorithmSettings": [{"name": "random_state", "value": "3"}]},
+        "algorithm": {
+            "algorithmName": "random",
+            "algorithmSettings": [{"name": "random_state", "value": "3"}],
+        },
     }
     del experiment["spec"]["earlyStopping"]
     container = experiment["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]["containers"][0]

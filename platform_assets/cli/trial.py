@@ -1,5 +1,6 @@
 """`platform-assets trial`: one model of one assignment, trained and judged; the command of an Experiment's trials."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,11 @@ from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from platform_assets.lines.line import Line
+    from platform_assets.tasks.training_spec import TrainingSpec
+
 FEATURES: Final = "PLATFORM_TRIAL_FEATURES"
+VALUES: Final = "PLATFORM_TRIAL_VALUES"
 THREADS: Final = "PLATFORM_TRIAL_THREADS"
 
 
@@ -30,6 +35,14 @@ def trial(
     features: Annotated[
         str | None,
         typer.Option(envvar=FEATURES, help="Version of the line's features; default: the newest."),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(
+            envvar=VALUES,
+            metavar="JSON",
+            help="Values by field of the spec, in the place of the line's; --set goes before them.",
+        ),
     ] = None,
     threads: Annotated[
         int | None,
@@ -53,7 +66,8 @@ def trial(
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec).adapted(outside.ledger)
     trainer = chosen.task.trainer
-    resolved = assigned(chosen.spec, _pairs(assignments or []), trainer.fields)
+    basis = _with_values(chosen, values) if values else chosen.spec
+    resolved = assigned(basis, _pairs(assignments or []), trainer.fields)
     with open_instance(outside.settings) as instance:
         made_from = features_for_trials(chosen, instance, features)
     with TemporaryDirectory(prefix="trial-") as scratch:
@@ -67,6 +81,16 @@ def trial(
             report=report,
             threads=threads,
         )
+
+
+def _with_values(line: "Line", text: str) -> "TrainingSpec":
+    try:
+        found: TrainingSpec = line.task.with_overrides(line.spec, {"model": dict(json.loads(text))})
+    except (ValueError, TypeError, KeyError) as problem:
+        raise typer.BadParameter(
+            f"--values is no JSON object of values by field of {line.name}: {problem}"
+        ) from None
+    return found
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

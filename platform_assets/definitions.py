@@ -15,7 +15,7 @@ from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import BrokenLine, Line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
-from sensors.definitions import drift_sensor, git_sensors, transformer_sensor
+from sensors.definitions import drift_sensor, git_sensors, review_sensor, transformer_sensor
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ def build_definitions(
     # Of all jobs, these are what sensors may start.
     names = {line.name for line in lines}
     lines_jobs = [job for job in jobs if job.name in names]
+    promoted = [line for line in lines if line.promotion is not None]
     declared = transformers or Transformers()
     files = {each.name: each.place for each in declared.sound.values() if not each.of_cluster}
     return dg.Definitions(
@@ -66,6 +67,7 @@ def build_definitions(
         schedules=[retention_schedule(), *([drift_schedule()] if lines else [])],
         sensors=[
             drift_sensor(outside, lines, lines_jobs),
+            *([review_sensor(outside, promoted)] if promoted else []),
             *git_sensors(outside, lines, lines_jobs, broken={each.name for each in broken}),
             *(
                 [

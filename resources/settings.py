@@ -203,6 +203,9 @@ class PlatformSettings(LockSettings):
     reviewers: Path | None = None
     """Who may review models: a file in a Git checkout, read as it is committed there; default: the one that ships, which
     names nobody."""
+    review_notice_days: float = Field(default=7.0, ge=0, allow_inf_nan=False)
+    """So many days before the reviews of what is in production end, others are asked for; at most a quarter of the days that
+    reviews count."""
     git_repositories: tuple[WatchedRepository, ...] = ()
     """Repositories whose pushes retrain the lines."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

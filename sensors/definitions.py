@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -17,19 +17,25 @@ from platform_assets.features.transformer_spec import API_VERSION
 from platform_assets.features.versions import latest_version
 from platform_assets.governance import release as releases
 from platform_assets.governance import retraining
+from platform_assets.governance.promotion import promotion_problems, sha256_of_stored
+from platform_assets.governance.promotion_assets import promotions_materialization
+from platform_assets.governance.requirements import PromotionDemands
 from platform_assets.governance.retraining import Retraining
+from platform_assets.governance.review_requests import ask, gaps, is_objected_to, newest_reviews, noticed
+from platform_assets.governance.reviewers import read_reviewers
 from platform_assets.ledger.follower import Follower
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import RESERVED_NAMES, Line, LineError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import TUNED_STAGES
 from resources.custom_objects import CustomObjects
-from resources.errors import ResourceError
+from resources.errors import PlatformError, ResourceError
 from resources.outages import outage_of
 from resources.provenance import running_code
 from sensors.drift import TRIGGER as DRIFT_TRIGGER
-from sensors.drift import Circumstances, retraining_for
+from sensors.drift import Circumstances, confirmed_changes, retraining_for
 from sensors.git_push import poll, remotes_of, reviewer
+from sensors.promotion import Served, Staged, Wanted, reviews_wanted
 from sensors.push_review import TRIGGER as GIT_TRIGGER
 from sensors.push_review import backlog_follower
 from sensors.runs import answered, in_flight
@@ -38,6 +44,8 @@ from sensors.transformers import Registrar, Surroundings
 DRIFT_SENSOR: Final = "drift_retraining"
 GIT_SENSOR: Final = "git_pushes"
 _TICK_SECONDS: Final = 30
+_LONGEST_UNLOOKED: Final = timedelta(minutes=10)
+"""Reviews end, and reviewers change, without an entry of the ledger."""
 _LONGEST_REVIEW_SECONDS: Final = 30
 """Dagster gives up on a tick after a minute."""
 
@@ -139,6 +147,106 @@ class _Asked:
 
     def __contains__(self, key: object) -> bool:
         return retraining.asked_before(self.ledger, self.line, str(key)) is not None
+
+
+def review_sensor(outside: OutsideSystems, lines: Sequence[Line]) -> dg.SensorDefinition:
+    """`review_requests`: looks at every line that is promoted, once the ledger has grown and every few minutes."""
+    newest_changes = newest_changes_follower()
+
+    @dg.sensor(
+        name="review_requests",
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Asks for a review of a version that stands complete in staging, and of the one in production once it drifts or "
+            "its reviews end. Shows what has moved between the stages."
+        ),
+    )
+    def review_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        ledger, now, seen = outside.ledger, datetime.now(UTC), _Seen.of(context.cursor)
+        tail = ledger.tail().hash
+        if tail == seen.tail and now - seen.looked_at < _LONGEST_UNLOOKED:
+            return dg.SensorResult(
+                skip_reason="nothing was recorded since the last look", cursor=context.cursor
+            )
+        changes, reasons, events, shown = newest_changes.look(ledger), [], [], {}
+        for line in lines:
+            try:
+                demands = line.adapted(ledger).promotion
+                if demands is None:
+                    continue
+                wanted = _reviews_wanted(
+                    line, demands, outside, list(changes.get(line.name, {}).values()), now=now
+                )
+                new = [each.why for each in wanted.requests if ask(ledger, each)]
+                reasons += [f"{line.name}: asked for a review: {why}" for why in new]
+                reasons += [f"{line.name}: {reason}" for reason in wanted.reasons if not new]
+                moved = releases.newest_move(ledger, line.name)
+                shown[line.name] = moved.seq if moved else 0
+                if moved and (new or moved.seq != seen.shown.get(line.name)):
+                    events.append(promotions_materialization(outside, line.name, now=now))
+            except Exception as problem:
+                # One line's trouble is no other's, and what passes is looked at again.
+                foreseen = outage_of(problem) or problem
+                if not isinstance(foreseen, PlatformError):
+                    raise
+                reasons.append(f"{line.name}: {foreseen}")
+        return dg.SensorResult(
+            skip_reason="\n".join(reasons) or "no review is missing",
+            asset_events=events,
+            cursor=_Seen(tail, now, {**seen.shown, **shown}).to_cursor(),
+        )
+
+    return review_requests
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Where a look at the promoted lines has left off; lost, it costs time and asks nothing twice."""
+
+    tail: str
+    """Hash of the ledger's last entry then."""
+    looked_at: datetime
+    shown: Mapping[str, int]
+    """By line, the entry that moved a pointer last."""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "_Seen":
+        kept = json.loads(cursor or "{}")
+        looked_at = datetime.fromisoformat(kept.get("looked_at", "2000-01-01T00:00:00+00:00"))
+        return cls(kept.get("tail", ""), looked_at, kept.get("shown", {}))
+
+    def to_cursor(self) -> str:
+        return json.dumps(
+            {"tail": self.tail, "looked_at": self.looked_at.isoformat(), "shown": dict(self.shown)}
+        )
+
+
+def _reviews_wanted(
+    line: Line, demands: PromotionDemands, outside: OutsideSystems, changes: Sequence[Entry], *, now: datetime
+) -> Wanted:
+    """What is to be known of a promoted line, and the reviews that this calls for."""
+    ledger, reviewers = outside.ledger, read_reviewers(outside.settings.reviewers)
+    notice = noticed(demands, timedelta(days=outside.settings.review_notice_days))
+    staged = served = None
+    if release := releases.active(ledger, line.name, "staging"):
+        stored = sha256_of_stored(outside.object_store, release.card)
+        lacks = promotion_problems(
+            ledger, release, demands, reviewers, stored_card=stored, now=now, reviewed=False
+        )
+        staged = Staged(release, lacks, [] if lacks else gaps(ledger, release, demands, reviewers, now=now))
+    if moved := releases.pointer(ledger, line.name, "production"):
+        release = releases.release(ledger, line.name, moved.body["release_id"])
+        known = newest_reviews(ledger, release, reviewers)
+        served = Served(
+            release,
+            drift=confirmed_changes(changes, line.spec.drift),
+            reviews=list(known.values()),
+            gaps=gaps(ledger, release, demands, reviewers, now=now + notice),
+            was_reviewed=bool((moved.body.get("promotion") or {}).get("reviews")),
+            is_objected_to=is_objected_to(known),
+        )
+    return reviews_wanted(dict.fromkeys(rule.role for rule in demands.reviews), staged, served)
 
 
 def git_sensors(

@@ -51,7 +51,7 @@ def retraining_for(
         circumstances: Of the line, now.
         now: The current time.
     """
-    confirmed = _confirmed(changes, spec.drift)
+    confirmed = confirmed_changes(changes, spec.drift)
     if not confirmed:
         return "no confirmed drift"
     what = "drift of " + ", ".join(sorted(entry.body["column"] for entry in confirmed))
@@ -94,7 +94,7 @@ def retraining_for(
     )
 
 
-def _confirmed(changes: Sequence[Entry], policy: DriftSpec) -> list[Entry]:
+def confirmed_changes(changes: Sequence[Entry], policy: DriftSpec) -> list[Entry]:
     """The newest change of every column that now stands confirmed, oldest first."""
     newest = {entry.body["column"]: entry for entry in changes if entry.body["column"] in policy.columns}
     return sorted(

@@ -83,6 +83,7 @@ def rollback(
                 expected=promoted.expected,
             )
             promoted.follow()
+            promoted.show()
     elif not dry_run:
         activation = roll_back(ledger, plan, reason=reason, now=now)
         # After the pointer, and repeated by a second run: the ledger says what is active, the alias follows.

@@ -21,6 +21,7 @@ from platform_assets.cli.common import (
     print_json,
 )
 from platform_assets.cli.completion import line_names
+from platform_assets.cli.promoted import promotion_lines, promotion_summary
 from platform_assets.cli.transformers import daily_lines
 from platform_assets.cli.usage import BUILD, OPERATE, SERVE, WATCH, examples
 from resources.settings import REPORTS_PORT, PlatformSettings, reports_address
@@ -355,10 +356,15 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
         )
         print(f"To let go: platform-assets unpin {outcome.line} --by NAME --reason TEXT")
     if outcome.success:
-        print("\nWhat next:")
         # As it was called now: whoever has just begun has it on no path.
         called = sys.argv[0] if Path(sys.argv[0]).name == "platform-assets" else "platform-assets"
-        shown = shlex.join([called, "ui", *(["--spec", str(spec)] if spec else [])])
+        further = ["--spec", str(spec)] if spec else []
+        if status["promotion"]:
+            print()
+            for line in promotion_summary(outcome.line, status["promotion"], called, further):
+                print(line)
+        print("\nWhat next:")
+        shown = shlex.join([called, "ui", *further])
         print(f"  {shown:<57}  see lineage, checks and pictures")
         print(f"  {shlex.join([called, 'predict', outcome.line, example])}")
 
@@ -391,3 +397,5 @@ def _print_status(status: dict[str, Any]) -> None:
         if deployed
         else "  deployed  nothing"
     )
+    for word, text in promotion_lines(status["promotion"]) if status["promotion"] else ():
+        print(f"  {word:<8}  {text}")

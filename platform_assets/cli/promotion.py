@@ -10,6 +10,7 @@ import typer
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
 from platform_assets.cli.usage import SERVE, examples
 from platform_assets.governance.errors import PromotionRefusedError
+from resources.outages import outage_of
 
 if TYPE_CHECKING:
     from platform_assets.governance.release import Release
@@ -36,6 +37,19 @@ class Promoted:
     reviewers: "Reviewers"
     expected: str | None
     """Hash of the activation that is seen in production; None where there is none."""
+
+    def show(self) -> None:
+        """Let the UI show what was done; where its storage is away, that is told and no more."""
+        from platform_assets.lines.promotion_status import show_promotions
+        from platform_assets.lines.runner import open_instance
+
+        try:
+            with open_instance(self.outside.settings) as instance:
+                show_promotions(self.line, self.outside, instance)
+        except Exception as problem:
+            if (outage := outage_of(problem)) is None:
+                raise
+            print(f"warning: the act stands, and the UI does not show it yet ({outage})", file=sys.stderr)
 
     @classmethod
     def of(cls, line: "Line", outside: "OutsideSystems") -> "Promoted | None":
@@ -100,6 +114,7 @@ def promote(
         return
     entry = promotion.promote(**asked, by=by, reason=reason, expected=promoted.expected)
     promoted.follow()
+    promoted.show()
     _tell(promoted, release, entry, as_json=as_json)
 
 
@@ -134,6 +149,7 @@ def demote(
         return
     entry = promotion.bring_back(**asked, act="demote", by=by, reason=reason, expected=promoted.expected)
     promoted.follow()
+    promoted.show()
     _tell(promoted, release, entry, as_json=as_json)
 
 

@@ -20,6 +20,7 @@ from platform_assets.lines.assets import asset_key
 from platform_assets.lines.definitions import line_definitions
 from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
+from platform_assets.lines.promotion_status import show_promotions
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import AssetReference
 from platform_assets.starters import person_tag
@@ -108,6 +109,8 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
             return RunOutcome(line.name, None, True, _unexecuted(steps, None), None, None)  # noqa: FBT003
         refuse_unmade_inputs(line, stale, instance)
         result = _execute(definitions, line, instance, [step.key for step in stale], outside)
+        if line.promotion is not None:
+            show_promotions(line.name, outside, instance)
         outcome = _outcome(line, steps, result, instance)
         if _was_interrupted(result):
             raise _interrupted(result, instance, done=_done(outcome))

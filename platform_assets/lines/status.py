@@ -13,6 +13,7 @@ from platform_assets.governance.verdict import latest_verdict, unmet
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import Line
+from platform_assets.lines.promotion_status import promotion_status
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     CardVersion,
@@ -60,6 +61,7 @@ def line_status(
         else ["no model yet"],
         "card": outside.object_store.uri(card.html_key) if isinstance(card, CardVersion) else None,
         "deployed_version": _deployed(active) if active else None,
+        "promotion": promotion_status(line.adapted(ledger), outside, now=now),
         "drift": drift_states(ledger, line.name),
         "retrained_by": line.adapted(ledger).retraining,
         "pinned": {"release_id": pin.release_id, "by": pin.by, "reason": pin.reason} if pin else None,

@@ -1,40 +1,41 @@
-"""A line whose production people move: from a run into staging, by reviews to production, and back."""
+"""A line whose production moves by promotion: from a run by the command line to production, and what people are told."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from platform_assets.cli import app
-from platform_assets.governance import release as releases
-from platform_assets.governance.errors import PromotionRefusedError
-from platform_assets.governance.review_rule import ReviewRule
-from platform_assets.lines.line import LineError, load_line
-from platform_assets.lines.runner import RunOutcome, run_line
-from platform_assets.manifest import ManifestError
+from platform_assets.governance import verdict as verdicts
+from platform_assets.governance.review_requests import REVIEW_REQUEST
+from platform_assets.governance.verdict import Verdict
+from platform_assets.lines.assets import asset_key
+from platform_assets.lines.line import load_line
+from platform_assets.lines.runner import open_instance
 from platform_assets.outside_systems import OutsideSystems
+from platform_assets.references import ModelVersion
+from platform_assets.reports.overview import Overviews
+from platform_assets.reports.pages import line_page
+from platform_assets.step import recorded_reference
+from platform_assets.tags import STARTED_BY_TAG
 from resources.settings import PlatformSettings
+from sensors.definitions import review_sensor
+from tests.git_factory import run_git
+from tests.line_factory import materialize_alone
 from tests.reviewing import ReviewersRepository, person
 from tests.tasks.toys import toy_task, write_line
 
-DEPLOY = [
+LINE = "toy"
+GATES = [
     {"subject": "dataset", "rule_set": "contract.schema"},
-    {"subject": "model", "rule_set": "gate.auc"},
-]
-PROMOTE = [
     {"subject": "dataset", "rule_set": "contract.labels"},
+    {"subject": "model", "rule_set": "gate.auc"},
     {"subject": "model", "rule_set": "gate.beats_baseline"},
-    {"subject": "model", "rule_set": "gate.odd_share"},
-    {"review": {"role": "radiologist"}},
 ]
-PEOPLE = (
-    person(principals=["lee"]),
-    person(id="kay", name="Dr. Kay", emails=["kay@hospital.example"], principals=["kay"]),
-    person(id="grace", name="Grace", roles=[], emails=["grace@hospital.example"], principals=["grace"]),
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,237 +45,193 @@ def _toy() -> Iterator[None]:
         yield
 
 
-class House:
-    """Where the line runs, and who works there."""
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A line in a repository of Ada's, whose promotion asks for a gate and a radiologist."""
+    folder = tmp_path_factory.mktemp("toy") / "repository"
+    path = write_line(
+        folder,
+        requires={
+            "deploy": GATES,
+            "promote": [
+                {"subject": "model", "rule_set": "gate.odd_share"},
+                {"review": {"role": "radiologist"}},
+            ],
+            "waivable": ["gate.odd_share"],
+        },
+    )
+    run_git(folder, "init", "-q", "-b", "main")
+    run_git(folder, "add", "--all")
+    run_git(folder, "commit", "-q", "-m", "the line")
+    return path
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.folder, self.patch = folder, patch
-        self.write(promote=PROMOTE)
 
-    def write(self, promote: list[dict[str, Any]], **changes: Any) -> Path:
-        """The line's spec."""
-        deploy = DEPLOY if promote else [*DEPLOY, *PROMOTE[:-1]]
-        self.spec = write_line(
-            self.folder / "toy", requires={"deploy": deploy, "promote": promote}, **changes
+@pytest.fixture(scope="module")
+def outside(spec: Path) -> Iterator[OutsideSystems]:
+    """A platform in Grace's name, with a file of reviewers."""
+    home = spec.parent.parent / "platform"
+    reviewers = ReviewersRepository(spec.parent.parent / "reviewers")
+    reviewers.commit(
+        person(), person(id="grace", name="Grace", roles=[], emails=["g@a.org"], principals=["grace"])
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLATFORM_HOME", str(home))
+        patch.setenv("PLATFORM_SPECS", json.dumps([str(spec)]))
+        patch.setenv("PLATFORM_REVIEWERS", str(reviewers.file))
+        patch.setenv("PLATFORM_PRINCIPAL__USER", "grace")
+        patch.setenv("DAGSTER_HOME", str(home / "dagster"))
+        yield OutsideSystems(PlatformSettings())
+
+
+@pytest.fixture(scope="module")
+def command(outside: OutsideSystems) -> Callable[..., str]:
+    """What a command prints; it succeeds."""
+
+    def command(*arguments: str, user: str = "grace") -> str:
+        result = CliRunner().invoke(
+            app, [*arguments], env={"PLATFORM_PRINCIPAL__USER": user}, catch_exceptions=False
         )
-        return self.spec
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
 
-    def run(self) -> RunOutcome:
-        """Brings it up to date."""
-        outcome = run_line(load_line(self.spec), self.outside)
-        assert outcome.success, outcome.failure
-        return outcome
+    return command
 
-    @property
-    def outside(self) -> OutsideSystems:
-        """The systems of its home."""
-        return OutsideSystems(PlatformSettings())
 
-    def call(self, *arguments: object, user: str = "grace") -> Result:
-        """A command, in somebody's name."""
-        self.patch.setenv("PLATFORM_PRINCIPAL__USER", user)
-        return CliRunner().invoke(app, [*map(str, arguments)])
-
-    def done(self, *arguments: object, user: str = "grace") -> str:
-        """What a command prints that does what it is told."""
-        result = self.call(*arguments, user=user)
-        assert result.exit_code == 0, (result.output, result.exception)
-        return result.stdout
-
-    def approve(self, number: int) -> None:
-        """Two radiologists, since nobody knows who wrote the spec."""
-        for user in ("lee", "kay"):
-            self.done(
-                *(
-                    "review",
-                    "toy",
-                    "--version",
-                    number,
-                    "--by",
-                    user,
-                    "--decision",
-                    "approve",
-                    "--comment",
-                    "good",
-                ),
-                user=user,
-            )
-
-    @property
-    def stages(self) -> dict[str, int | None]:
-        """Number of the version in each stage, by the ledger; and by MLflow alike."""
-        ledger, shown = self.outside.ledger, self.outside.model_registry.shown("toy")
-        found = {}
-        for stage in ("production", "staging"):
-            release = releases.active(ledger, "toy", stage)
-            found[stage] = release.card.registered.number if release else None
-            named = [number for number, each in shown.versions.items() if each.stage == stage.title()]
-            # MLflow has one stage for a version, also where another release of the one in production is in staging.
-            is_shown = release is not None and (stage == "production" or found[stage] != found["production"])
-            assert named == [found[stage]] * is_shown
-            assert shown.aliases.get(stage) == found[stage]
-        return found
+@pytest.fixture(scope="module")
+def summary(command: Callable[..., str]) -> str:
+    """What the line's first run tells at its end."""
+    return command("run", LINE)
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """With people in a repository of their own."""
-    repository = ReviewersRepository(tmp_path / "people")
-    repository.commit(*PEOPLE)
-    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "platform"))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "platform" / "dagster"))
-    monkeypatch.setenv("PLATFORM_SPECS", json.dumps([str(tmp_path / "toy" / "training-spec.yaml")]))
-    monkeypatch.setenv("PLATFORM_REVIEWERS", str(repository.file))
-    return House(tmp_path, monkeypatch)
+def model(summary: str, outside: OutsideSystems) -> ModelVersion:
+    """What it trained."""
+    with open_instance(outside.settings) as instance:
+        return recorded_reference(instance, dg.AssetKey(f"{LINE}_model"), ModelVersion)
 
 
-PROMOTION = ("promote", "toy", "--by", "grace", "--reason", "reviewed")
+def test_a_run_ends_in_staging_and_says_what_comes_next(summary: str) -> None:
+    """What is missing, and the commands that bring it about."""
+    assert f"Version 1 of {LINE} is in staging; in production is nothing." in summary
+    _, _, missing = summary.partition("this is missing:\n")
+    assert "radiologist" in missing.splitlines()[0]
+    assert f"review {LINE} --version 1 --by NAME --decision approve --comment TEXT" in missing
+    assert f"promote {LINE} --version 1 --by NAME --reason TEXT" in missing
 
 
-def test_a_run_ends_in_staging_and_people_do_the_rest(house: House) -> None:
-    """Staged, reviewed and promoted: ledger, MLflow, answers and runs agree all along."""
-    house.run()
-    assert house.stages == {"production": None, "staging": 1}
-    assert "--stage staging" in str(house.call("predict", "toy", "7").exception)
-    assert (
-        json.loads(house.done("predict", "toy", "7", "--json", "--stage", "staging"))[0]["model_version"] == 1
-    )
-    dry = house.call(*PROMOTION, "--version", 1, "--dry-run")
-    assert dry.exit_code == 1
-    assert "missing  2 people (radiologist) must approve" in dry.stdout
-    assert isinstance(house.call(*PROMOTION, "--version", 1).exception, PromotionRefusedError)
-    assert house.stages == {"production": None, "staging": 1}
-
-    house.approve(1)
-    assert "would get to production" in house.done(*PROMOTION, "--version", 1, "--dry-run")
-    assert json.loads(house.done(*PROMOTION, "--version", 1, "--json"))["version"] == 1
-    assert house.stages == {"production": 1, "staging": None}
-    assert json.loads(house.done("predict", "toy", "7", "--json"))[0]["model_version"] == 1
-    assert "has nothing in staging" in str(house.call("predict", "toy", "7", "--stage", "staging").exception)
-    assert {step.outcome for step in house.run().steps} == {"reused"}
-    assert "no version was in production before" in str(
-        house.call("demote", "toy", "--by", "grace", "--reason", "odd").exception
-    )
+def test_a_model_names_the_author_of_its_spec_and_who_started_its_training(model: ModelVersion) -> None:
+    """By Git, and by the tag of the command line's run."""
+    assert model.source_author == "Ada Lovelace <ada@example.org>"
+    assert model.started_by == "grace"
 
 
-@pytest.mark.long
-def test_a_version_is_replaced_and_people_go_back(house: House) -> None:
-    """Replaced, demoted, rolled back: ledger, MLflow, answers and runs agree all along."""
-    house.run()
-    house.approve(1)
-    house.done(*PROMOTION, "--version", 1)
-    house.write(PROMOTE, modulus=4)
-    house.run()
-    assert house.stages == {"production": 1, "staging": 2}
-    assert json.loads(house.done("predict", "toy", "7", "--json"))[0]["model_version"] == 1
-    assert {step.outcome for step in house.run().steps} == {"reused"}
-    house.approve(2)
-    house.done(*PROMOTION, "--version", 2)
-    assert house.stages == {"production": 2, "staging": None}
-    shown = house.outside.model_registry.shown("toy").versions
-    assert (shown[1].stage, shown[1].tags["stage"]) == ("Archived", "archived")
-    assert "already" in house.done(*PROMOTION, "--version", 2)
-
-    assert "would get" in house.done("demote", "toy", "--by", "grace", "--reason", "odd", "--dry-run")
-    house.done("demote", "toy", "--by", "grace", "--reason", "odd")
-    assert house.stages == {"production": 1, "staging": None}
-    assert {step.outcome for step in house.run().steps} == {"reused"}
-    assert house.stages == {"production": 1, "staging": None}
-
-    back = ("rollback", "toy_version@2", "--reason", "even so")
-    assert "name yourself with --by" in str(house.call(*back).exception)
-    assert "went back from this version (odd)" in str(house.call(*back, "--by", "grace").exception)
-    house.approve(2)
-    house.done(*back, "--by", "grace")
-    assert house.stages == {"production": 2, "staging": None}
-    acts = [
-        entry.body["promotion"]["act"] for entry in house.outside.ledger.entries(kind=releases.ACTIVATION)
-    ]
-    assert acts == ["promote", "promote", "demote", "rollback"]
-    assert house.outside.ledger.verify().ok
-
-    house.spec.write_text("line: toy\n")
-    with pytest.raises(LineError, match="only by what its spec demands of a promotion"):
-        raise house.call("rollback", "toy_version@1", "--by", "grace").exception or AssertionError
-
-
-@pytest.mark.long
-def test_a_line_that_is_promoted_no_more_deploys_to_production(house: House) -> None:
-    """What waited in staging gets there with the next run; once it is promoted again, a new release of it waits."""
-    house.run()
-    assert house.stages == {"production": None, "staging": 1}
-    assert "its deployments go to production" not in str(house.call(*PROMOTION, "--version", 1).exception)
-
-    house.write([])
-    steps = {step.stage: step.reason for step in house.run().steps if step.outcome == "done"}
-    assert "deployment" in steps
-    assert house.stages == {"production": 1, "staging": None}
-    assert "its deployments go to production" in str(house.call(*PROMOTION, "--version", 1).exception)
-    (entry,) = house.outside.ledger.entries(kind=releases.ACTIVATION)
-    assert set(entry.body) == {"release_id", "previous", "reason", "pinned", "verdicts"}
-
-    house.write(PROMOTE)
-    house.run()
-    assert house.stages == {"production": 1, "staging": 1}
-    house.approve(1)
-    house.done(*PROMOTION, "--version", 1)
-    assert house.stages == {"production": 1, "staging": None}
-
-
-# --- What a spec may say -----------------------------------------------------------------------------
-
-
-def spec(folder: Path, **requires: Any) -> Path:
-    """A spec that requires this."""
-    return write_line(folder, requires={"deploy": DEPLOY, "promote": PROMOTE} | requires)
-
-
-def test_a_promotion_demands_what_a_deployment_does_and_more(tmp_path: Path) -> None:
-    """Each verdict once; gates that stand under promote alone decide something."""
-    line = load_line(spec(tmp_path, promote=[DEPLOY[0], *PROMOTE], waivable=["gate.odd_share"]))
-
-    assert line.promotion is not None
-    assert [each.rule_set for each in line.requirements] == ["contract.schema", "gate.auc"]
-    assert [each.rule_set for each in line.promotion.verdicts.requirements] == [
-        "contract.schema",
-        "gate.auc",
-        "contract.labels",
-        "gate.beats_baseline",
-        "gate.odd_share",
-    ]
-    assert line.promotion.reviews == (ReviewRule(role="radiologist"),)
-    assert (
-        line.promotion.waivable
-        == line.promotion.verdicts.waivable
-        == line.demands.waivable
-        == {"gate.odd_share"}
-    )
-    assert [each.key.kind for each in line.promotion.conditions] == ["breaker"]
-    assert line.deployment_stage == "staging"
-
-
-def test_without_a_promotion_deployments_go_to_production(tmp_path: Path) -> None:
-    """As they always did."""
-    line = load_line(spec(tmp_path, deploy=[*DEPLOY, *PROMOTE[:-1]], promote=[]))
-
-    assert line.promotion is None
-    assert line.deployment_stage == "production"
-
-
-@pytest.mark.parametrize(
-    ("requires", "told"),
-    [
-        (
-            {"promote": [*PROMOTE, {"subject": "model", "rule_set": "gate.beauty"}]},
-            r"requires\.promote\.4\.rule_set: nothing yields verdicts of gate\.beauty",
-        ),
-        ({"promote": PROMOTE[:-2] + PROMOTE[-1:]}, r"gates\.odd_share: decides nothing"),
-        ({"waivable": ["gate.auc", "gate.beauty"]}, r"requires\.waivable\.1: gate\.beauty is not demanded"),
-    ],
-)
-def test_what_nothing_yields_or_demands_is_an_error_of_the_spec(
-    tmp_path: Path, requires: dict[str, Any], told: str
+def test_nobody_is_known_to_have_started_a_run_of_the_ui(
+    model: ModelVersion, spec: Path, outside: OutsideSystems
 ) -> None:
-    """With file, line and field."""
-    with pytest.raises(ManifestError, match=told):
-        load_line(spec(tmp_path, **requires))
+    """Whatever tags are typed in the launchpad: also all of those of a run of Grace's."""
+    with open_instance(outside.settings) as instance:
+        (grace,) = {
+            run.tags[STARTED_BY_TAG]: run for run in instance.get_runs() if STARTED_BY_TAG in run.tags
+        }.values()
+    tags = {
+        name: value for name, value in grace.tags.items() if not name.startswith(("dagster/", ".dagster"))
+    }
+
+    materialize_alone(outside.settings, spec, "model", tags=tags, smoothing=2.0)
+    with open_instance(outside.settings) as instance:
+        found = recorded_reference(instance, asset_key(load_line(spec), "model"), ModelVersion)
+        # What the line goes on from is the file's again.
+        assert found.version != model.version
+    materialize_alone(outside.settings, spec, "model")
+
+    assert found.started_by is None
+    assert tags[STARTED_BY_TAG].startswith("grace/")
+
+
+def test_from_staging_to_production(
+    summary: str, command: Callable[..., str], outside: OutsideSystems, spec: Path
+) -> None:
+    """The sensor asks for a review, status and page show that; then a review and a promotion, and history tells of all."""
+    sensor = review_sensor(outside, [load_line(spec)])
+    with open_instance(outside.settings) as instance:
+        sensor(dg.build_sensor_context(instance=instance))
+    (request,) = outside.ledger.entries(kind=REVIEW_REQUEST)
+    asked = f"version 1 stands complete in staging, and lacks reviews alone: a review by radiologist (entry {request.seq})"
+    before = command("status", LINE)
+    page = line_page(*_page_of(outside, spec))
+    assert f"asked     {asked}" in before
+    assert "staging   version 1" in before
+    assert "stands complete in staging" in page
+
+    command("review", LINE, "--by", "lee", "--decision", "approve", "--comment", "all seen", user="alee")
+    assert "Nothing is missing for its promotion." in command("run", LINE)
+    command("promote", LINE, "--version", "1", "--by", "grace", "--reason", "reviewed")
+
+    state = json.loads(command("status", LINE, "--json"))["lines"][LINE]["promotion"]
+    told = json.loads(command("history", LINE, "--json"))
+    before_all = CliRunner().invoke(app, ["history", LINE, "--at", "2020-01-01T00:00Z"])
+    assert state["staging"] is None
+    assert state["production"]["version"] == 1
+    assert state["review_requests"] == []
+    assert [(each["stage"], each["act"], each["by"]) for each in told["stays"]] == [
+        ("staging", "deploy", "grace"),
+        ("production", "promote", "Grace"),
+    ]
+    assert [each["reviewer"] for each in told["stays"][1]["reviews"]] == ["Dr. Amira Lee"]
+    assert {each["rule_set"] for each in told["stays"][1]["verdicts"]} >= {"gate.odd_share", "gate.auc"}
+    assert told["chain"]["ok"]
+    assert "is not known: its first entry is of" in str(before_all.exception)
+    assert _promotions(outside) == ["production", "staging"]
+    assert "promote" in line_page(*_page_of(outside, spec))
+    assert "is in production, and nothing is in staging" in command("run", LINE)
+
+
+def test_a_person_waives_what_the_spec_lets_be_waived(
+    model: ModelVersion, command: Callable[..., str], outside: OutsideSystems, spec: Path
+) -> None:
+    """What stands and what must stand is refused; what fails is set aside, and status says by whom."""
+    waive = ["--by", "Dr. Lee", "--reason", "even numbers are rare", "--expires-days", "7"]
+
+    def refusal(rule_set: str) -> str:
+        return str(CliRunner().invoke(app, ["waive", LINE, rule_set, *waive]).exception)
+
+    assert "stands, so there is nothing to waive" in refusal("gate.odd_share")
+    assert "its spec lists gate.odd_share under requires.waivable" in refusal("gate.auc")
+    failed = Verdict(
+        subject=f"{LINE}_model@{model.version}",
+        rule_set="gate.odd_share",
+        rule_set_hash=load_line(spec).rule_set_hashes["gate.odd_share"],
+        outcome="fail",
+        evidence={"observed": 0.8},
+        producer={},
+    )
+    verdicts.record(outside.ledger, failed, evaluation_id="by hand")
+
+    told = command("waive", LINE, "gate.odd_share", *waive)
+
+    assert told.startswith(f"gate.odd_share of {LINE} version 1 (fail) is waived by Dr. Lee until ")
+    (entry,) = [
+        each for each in outside.ledger.entries(kind=verdicts.KIND) if each.body["outcome"] == "waived"
+    ]
+    assert entry.body["evidence"] | {"sets_aside_entry": "", "problem": ""} == {
+        "sets_aside": "fail",
+        "sets_aside_entry": "",
+        "observed": 0.8,
+        "problem": "",
+    }
+    verdicts.record(
+        outside.ledger, failed.model_copy(update={"outcome": "pass"}), evaluation_id="by hand, again"
+    )
+
+
+def _page_of(outside: OutsideSystems, spec: Path) -> tuple[Any, ...]:
+    lines = type("Lines", (), {"sound": (load_line(spec),), "broken": ()})()
+    overview = Overviews(outside, lambda: lines, fresh_seconds=0).current()
+    return overview, overview.line(LINE)
+
+
+def _promotions(outside: OutsideSystems) -> list[str]:
+    """Stages of the rows that the UI shows now."""
+    with open_instance(outside.settings) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(f"{LINE}_promotions"))
+    return [each.data["stage"] for each in event.asset_materialization.metadata["promotions"].value.records]

@@ -183,7 +183,7 @@ def review_sensor(outside: OutsideSystems, lines: Sequence[Line]) -> dg.SensorDe
                 reasons += [f"{line.name}: {reason}" for reason in wanted.reasons if not new]
                 moved = releases.newest_move(ledger, line.name)
                 shown[line.name] = moved.seq if moved else 0
-                if moved and moved.seq != seen.shown.get(line.name):
+                if moved and (new or moved.seq != seen.shown.get(line.name)):
                     events.append(promotions_materialization(outside, line.name, now=now))
             except Exception as problem:
                 # One line's trouble is no other's, and what passes is looked at again.

@@ -13,6 +13,7 @@ from platform_assets.governance.release import Release, activate, record
 from platform_assets.governance.requirements import Condition, Demands, PromotionDemands
 from platform_assets.governance.review import record_review
 from platform_assets.governance.review_rule import ReviewRule
+from platform_assets.governance.review_statement import Decision, decided, requested
 from platform_assets.governance.reviewers import Reviewer, Reviewers, normalised
 from platform_assets.governance.verdict import Requirement, Verdict, Waiver
 from platform_assets.ledger.keys import Key
@@ -28,7 +29,6 @@ from platform_assets.references import (
     TunedBy,
 )
 from tests.governance.conftest import example
-from tests.reviewing import said
 
 LINE = "chest"
 REQUIREMENTS = (
@@ -104,8 +104,11 @@ def version(number: int, *, tuned: bool = True, **given: Any) -> CardVersion:
     registered = example(
         RegisteredVersion, report=example(ReportVersion, model=model), name=LINE, number=number
     )
-    return example(
-        CardVersion, registered=registered, json_ld_key=f"card-{number}.jsonld", card_sha256=f"ca{number:04x}"
+    return CardVersion(
+        html_key="h",
+        registered=registered,
+        json_ld_key=f"card-{number}.jsonld",
+        card_sha256=f"ca{number:04x}",
     )
 
 
@@ -161,11 +164,17 @@ class Desk:
         )
         return verdict.record(self.ledger, found, evaluation_id=run)
 
-    def review(self, made: Release, by: Reviewer = LEE, decision: str = "approve", **given: Any) -> Entry:
+    def review(
+        self, made: Release, by: Reviewer = LEE, decision: Decision = "approve", **given: Any
+    ) -> Entry:
         """A review, by the clock."""
+        asked = requested(
+            made, reviewer=by, role="radiologist", intended_use="A demonstration.", valid_days=365
+        )
+        said = decided(asked, decision, comment="looked at all of it", at=self.clock(), **given)
         return record_review(
             Ledger(self.ledger._store, principal=by.principals[0], clock=self.clock),
-            said(made, by, decision, at=self.clock(), **given),
+            said,
             made,
             self.demands.reviews,
             self.reviewers,

@@ -13,7 +13,6 @@ from platform_assets.features.declared import load_transformers
 from platform_assets.features.transformer_spec import TRANSFORMERS_FOLDER
 from platform_assets.lines.line import Line, load_line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import STAGES
 from resources.settings import PlatformSettings
 from tests.line_factory import ROOT, SMALL_SPEC, environment
 
@@ -55,9 +54,10 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
         "reviews_sentiment",
     }
     assert keys == {
-        *(f"{line.name}_{stage}" for line in lines.sound for stage in (*STAGES, "drift")),
+        *(f"{line.name}_{stage}" for line in lines.sound for stage in (*line.stages, "drift")),
         *transformers.sound,
         *SHIPPED_DAYS,
+        "chest_xray_detector_promotions",
         "chest_xray_detector_quarantine",
         "retention_sweep",
         "schema_changes",
@@ -66,8 +66,8 @@ def test_lines_that_ship_hold_their_assets_checks_and_jobs(tmp_path: Path) -> No
     for line in lines.sound:
         job = definitions.resolve_job_def(line.name)
         selected = {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
-        assert selected == {*(f"{line.name}_{stage}" for stage in STAGES), *line.transformers}
-    assert [sensor.name for sensor in definitions.sensors or ()] == ["drift_retraining"]
+        assert selected == {*(f"{line.name}_{stage}" for stage in line.stages), *line.transformers}
+    assert [sensor.name for sensor in definitions.sensors or ()] == ["drift_retraining", "review_requests"]
     assert [each.name for each in definitions.schedules or ()] == [
         "retention_every_night",
         "drift_every_hour",
@@ -109,7 +109,7 @@ def test_a_watched_repository_brings_its_sensors(tmp_path: Path) -> None:
     definitions = build_definitions(OutsideSystems(settings), load_lines().sound)
 
     names = [sensor.name for sensor in definitions.sensors or ()]
-    assert names == ["drift_retraining", "git_poller", "git_pushes"]
+    assert names == ["drift_retraining", "review_requests", "git_poller", "git_pushes"]
 
 
 def test_a_cluster_brings_the_sensor_of_its_objects(tmp_path: Path) -> None:
@@ -213,6 +213,6 @@ def test_installed_wheel_is_complete(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     location, assets = done.stdout.split()
     assert location.startswith(str(site))
-    assert int(assets) == 41
+    assert int(assets) == 43
     assert (site / "resources" / "k8s" / "policy" / "minio_authz.rego").is_file()
     assert (site / "platform_assets" / "model_cards" / "templates" / "card.html.j2").is_file()

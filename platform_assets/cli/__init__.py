@@ -119,8 +119,8 @@ app.command(
 app.command(
     rich_help_panel=GOVERN,
     epilog=examples(
-        "waive chest_xray_detector gate.fairness --by 'Dr. Lee' --reason 'two cases' --expires-days 30",
-        "waive chest_xray_detector gate.fairness --version 12 --by ada --reason 'two cases' --expires-days 7",
+        "waive chest_xray_detector gate.worst_slice_auc --by 'Dr. Lee' --reason 'two cases' --expires-days 30",
+        "waive chest_xray_detector gate.worst_slice_auc --version 12 --by ada --reason 'two cases' --expires-days 7",
     ),
 )(waiving.waive)
 app.command(

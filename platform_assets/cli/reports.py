@@ -29,7 +29,9 @@ def serve(
     this machine, to the host of PLATFORM_REPORTS_URL and to those of PLATFORM_REPORTS_HOSTS.
     """
     from platform_assets.datasets.quarantine_reading import QuarantineReader
+    from platform_assets.governance.access import AccessLog
     from platform_assets.reports.hosts import known_names
+    from platform_assets.reports.looks import SheetLooks
     from platform_assets.reports.overview import Overviews
     from platform_assets.reports.service import report_server
 
@@ -37,7 +39,9 @@ def serve(
     settings = outside.settings
     overviews = Overviews(outside, lambda: chosen_lines(outside, None))
     names = known_names(settings.reports_url, settings.reports_hosts)
-    service = report_server(outside.object_store, overviews.current, QuarantineReader(outside), names=names)
+    looks = SheetLooks(AccessLog(outside), outside.salt)
+    reader = QuarantineReader(outside)
+    service = report_server(outside.object_store, overviews.current, reader, looks, names=names)
     serve_until_told(service, host, port)
 
 

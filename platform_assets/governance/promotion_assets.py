@@ -11,6 +11,8 @@ import dagster as dg
 from platform_assets.fingerprint import code_version
 from platform_assets.governance.history import Stay, history
 from platform_assets.governance.history_picture import history_picture
+from platform_assets.governance.review_requests import newest_requests
+from platform_assets.ledger.ledger import Entry
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.pictures import as_markdown_image
 from platform_assets.shown import shown_table
@@ -19,6 +21,7 @@ from platform_assets.step import foreseen_failures
 GROUP: Final = "promotions"
 CODE: Final = code_version("promotions", "platform_assets.governance.history")
 _SHOWN_DIGITS: Final = 12
+_SHOWN_REQUESTS: Final = 20
 
 
 def asset_name(line: str) -> str:
@@ -66,6 +69,8 @@ def promotions_materialization(
         picture = as_markdown_image(history_picture(stays, now or datetime.now(UTC)), "stages over time")
         shown |= shown_table("promotions", [_row(each) for each in reversed(stays)])
         shown |= {"stages over time": dg.MetadataValue.md(picture)}
+        if requests := newest_requests(outside.ledger, line, most=_SHOWN_REQUESTS):
+            shown |= shown_table("review_requests", [_request_row(each) for each in requests])
     else:
         shown["note"] = f"Nothing of {line} was ever deployed: materialize {line}_deployment."
     return dg.AssetMaterialization(asset_key=asset_name(line), metadata=shown)
@@ -89,6 +94,17 @@ def _row(stay: Stay) -> dict[str, str | int]:
         "started by": model.started_by or "unknown",
         "data snapshot": model.features.dataset.snapshot.snapshot_id,
         "release": stay.release.release_id,
+    }
+
+
+def _request_row(entry: Entry) -> dict[str, str | int]:
+    body = entry.body
+    return {
+        "entry": entry.seq,
+        "time": _time(entry.time),
+        "version": body["number"],
+        "asked of": " and ".join(body["roles"]),
+        "why": body["why"],
     }
 
 

@@ -7,6 +7,7 @@ is open for as long as what it asks for is missing, and the version is where it 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, Literal
 
 from platform_assets.governance import release as releases
@@ -80,6 +81,12 @@ def ask(ledger: Ledger, wanted: ReviewRequest) -> Entry | None:
                 "roles": list(wanted.roles),
             },
         )
+
+
+def newest_requests(ledger: Ledger, line: str, *, most: int) -> list[Entry]:
+    """The newest requests of a line, whether or not they are open still, newest first."""
+    entries = ledger.entries(kind=REVIEW_REQUEST, newest_first=True)
+    return list(islice((each for each in entries if each.body["line"] == line), most))
 
 
 def open_requests(

@@ -6,7 +6,8 @@ own counts; a restriction counts whoever made it. So a key that they changed the
 that they gave themselves counts once somebody else has taken it out and put it back.
 
 A merge that takes over what one side has changed is no change of whoever merged; any other merge is. Where both sides
-agree, what counts is what counted on both.
+agree, what counts is what counted on both. A file that cannot be read names nobody; what was written into it meanwhile is
+the work of everybody who left it so, and of who mended it.
 
 Git takes an author's name on trust. What is checked here keeps honest people apart from their own permissions, and leaves a
 trail of the others; that nobody commits in another name is for the repository (protected branches, signed commits).
@@ -26,7 +27,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from platform_assets.manifest import Manifest, ManifestError, Many, Section, bound, parsed_yaml
-from resources.git_history import FileHistory, FileState, GitHistoryError, file_history
+from resources.git_history import FileHistory, FileState, GitHistoryError, Maker, file_history
 
 SHIPPED: Final = Path(__file__).with_name("reviewers.yaml")
 """Names nobody, and shows the form."""
@@ -236,59 +237,82 @@ def _counted(history: FileHistory) -> Reviewers:
         parsed = _parsed(newest.content, history.path, history.commit)
     except ManifestError as problem:
         return Reviewers(commit="", problem=f"nobody is a reviewer: {problem}; {ADVICE}")
-    files = {state.commit: _people(state.content, history) for state in history.states}
-    known_as, persons = _known(files.values())
-    granted: dict[str, dict[str, _Person]] = {}
-    for state in history.states:
-        here = files[state.commit]
-        granted[state.commit] = {
-            each: counted
-            for each in here
-            if (counted := _at(history, state, each, files, granted, known_as[each])) is not None
-        }
-    people = {each.id: _reviewer(each, granted[newest.commit][each.id]) for each in parsed.content.reviewers}
+    files = [_people(state.content, history) for state in history.states]
+    known_as, persons = _known([each for each in files if each is not None])
+    seen: dict[str, _Seen] = {}
+    for state, here in zip(history.states, files, strict=True):
+        seen[state.commit] = _after(history, state, here, seen, known_as)
+    (last,) = seen[newest.commit].bases
+    people = {each.id: _reviewer(each, last.granted[each.id]) for each in parsed.content.reviewers}
     return Reviewers(commit=history.commit, people=people, known_as=known_as, persons=persons)
 
 
-def _at(
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """A file that could be read, and what counts of it."""
+
+    said: Mapping[str, _Person]
+    granted: Mapping[str, _Person]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a commit stands on: its own file, or where it cannot be read, those before it."""
+
+    bases: tuple[_Base, ...]
+    unread: frozenset[Maker] = frozenset()
+    """Who made the commits since then: what they wrote shows with the next one that can be read."""
+
+
+def _after(
     history: FileHistory,
     state: FileState,
-    person: str,
-    files: Mapping[str, Mapping[str, _Person]],
-    granted: Mapping[str, Mapping[str, _Person]],
-    names: frozenset[str],
-) -> _Person | None:
-    """What counts of an entry in a commit."""
-    new = files[state.commit][person]
-    by_themselves = any(
-        not names.isdisjoint({normalised(maker.name), normalised(maker.email)}) for maker in state.makers
-    )
-    if not state.parents:
-        return _step(None, None, new, by_themselves)
-    before = [files[each].get(person) for each in state.parents]
-    counted = [granted[each].get(person) for each in state.parents]
-    if all(each == new for each in before):
-        taken = counted
-    elif len(before) == 2 and (side := _taken_over(history, state, person, before, new)) is not None:  # noqa: PLR2004
-        taken = [counted[side]]
-    else:
-        taken = [_step(was, old, new, by_themselves) for was, old in zip(counted, before, strict=True)]
-    found = taken[0]
-    for other in taken[1:]:
-        found = None if found is None or other is None else _both(found, other)
-    return found
+    here: Mapping[str, _Person] | None,
+    seen: Mapping[str, _Seen],
+    known_as: Mapping[str, frozenset[str]],
+) -> _Seen:
+    """What is known after a commit; None of `here`: its file cannot be read."""
+    parents = [seen[each] for each in state.parents]
+    unread = frozenset[Maker]().union(*(each.unread for each in parents))
+    bases = tuple(base for each in parents for base in each.bases) or (_Base({}, {}),)
+    makers = unread.union(state.makers)
+    if here is None:
+        return _Seen(bases, makers)
+    granted = {}
+    for person, new in here.items():
+        by_themselves = any(
+            not known_as[person].isdisjoint({normalised(maker.name), normalised(maker.email)})
+            for maker in makers
+        )
+        side = None if unread else _taken_over(history, state, [each.said.get(person) for each in bases], new)
+        counted = _at(bases if side is None else bases[side : side + 1], new, by_themselves=by_themselves)
+        if counted is not None:
+            granted[person] = counted
+    return _Seen((_Base(here, granted),))
+
+
+def _at(bases: Iterable[_Base], new: _Person, *, by_themselves: bool) -> _Person | None:
+    """What counts of an entry in a commit that stands on all of these."""
+    found: list[_Person | None] = []
+    for base in bases:
+        was, old = base.granted.get(new.id), base.said.get(new.id)
+        found.append(was if old == new else _step(was, old, new, by_themselves=by_themselves))
+    counted = found[0]
+    for other in found[1:]:
+        counted = None if counted is None or other is None else _both(counted, other)
+    return counted
 
 
 def _taken_over(
-    history: FileHistory, state: FileState, person: str, before: "list[_Person | None]", new: _Person
+    history: FileHistory, state: FileState, before: "list[_Person | None]", new: _Person
 ) -> int | None:
     """The side of a merge that alone had changed an entry, where the merge has it as that side; None otherwise."""
-    sides = [side for side in (0, 1) if before[side] == new]
-    if len(sides) != 1:
+    sides = [side for side, each in enumerate(before) if each == new]
+    if len(before) != 2 or len(sides) != 1:  # noqa: PLR2004 - a side and the other
         return None
     unchanged = before[1 - sides[0]]
-    forks = list(history.at_forks(*state.parents))
-    same = bool(forks) and all(_people(each, history).get(person) == unchanged for each in forks)
+    forks = [_people(each, history) for each in history.at_forks(*state.parents)]
+    same = bool(forks) and all(each is not None and each.get(new.id) == unchanged for each in forks)
     return sides[0] if same else None
 
 
@@ -296,7 +320,8 @@ def _step(
     was: _Person | None,
     old: _Person | None,
     new: _Person,
-    by_themselves: bool,  # noqa: FBT001
+    *,
+    by_themselves: bool,
 ) -> _Person | None:
     """What counts of an entry after a commit.
 
@@ -382,14 +407,14 @@ def _parsed(content: bytes, path: str, commit: str) -> Manifest[_File]:
     return bound(parsed_yaml(content, Path(f"{path}@{commit[:12]}")), _File)
 
 
-def _people(content: bytes | None, history: FileHistory) -> dict[str, _Person]:
-    """Entries by id; nobody where an earlier commit had no such file, or one that could not be read."""
+def _people(content: bytes | None, history: FileHistory) -> dict[str, _Person] | None:
+    """Entries by id; nobody where a commit had no such file, None where it cannot be read."""
     if content is None:
         return {}
     try:
         found = _parsed(content, history.path, history.commit).content
     except ManifestError:
-        return {}
+        return None
     return {each.id: each for each in found.reviewers}
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from platform_assets.governance.access import viewed_by
 from platform_assets.governance.errors import ReviewError
-from platform_assets.governance.release import POINTERS, Release, active
+from platform_assets.governance.release import ACTIVATION, POINTERS, Release, active, release
 from platform_assets.governance.requirements import PromotionDemands
 from platform_assets.governance.review import REVIEW, keys_of_reviews, record_review, review_problems
 from platform_assets.governance.review_rule import ReviewRule
@@ -70,6 +70,10 @@ class ReviewDesk:
         model = self.release.card.registered.report.model
         return criteria_of(self.outside.ledger, self.demands.verdicts.of(model, self.release.card))
 
+    def intended_use(self) -> str:
+        """As the card states it."""
+        return str(card_of(self.outside, self.release).get("intended_use", "not stated"))
+
     def request(self, name: str, role: str | None = None) -> Request:
         """What a person is asked to review.
 
@@ -88,7 +92,7 @@ class ReviewDesk:
             self.release,
             reviewer=reviewer,
             role=rule.role,
-            intended_use=str(card_of(self.outside, self.release).get("intended_use", "not stated")),
+            intended_use=self.intended_use(),
             valid_days=rule.max_age_days,
             criteria=self.criteria(),
             cases_viewed=len(viewed.cases),
@@ -133,8 +137,18 @@ class ReviewDesk:
         """The entry of a review that was signed elsewhere.
 
         Raises:
-            ReviewError: It could not count; everything that is wrong is named.
+            ReviewError: It could not count; everything that is wrong is named. Or it is of another request than the platform
+                would export: it leaves a criterion out, or states another use.
         """
+        said = signed.statement
+        left_out = {each.rule_set for each in self.criteria()} - {each.rule_set for each in said.criteria}
+        if left_out or said.intended_use != self.intended_use():
+            what = (
+                f"does not show {', '.join(sorted(left_out))}" if left_out else "states another intended use"
+            )
+            raise ReviewError(
+                f"this review is not recorded: what was signed {what}; export the request again"
+            )
         return record_review(
             self.outside.ledger,
             signed,
@@ -192,7 +206,9 @@ def found_reviewer(reviewers: Reviewers, name: str) -> Reviewer:
 
 
 def in_a_stage(ledger: Ledger, line: str, number: int | None) -> Release:
-    """The release of a version that is in staging or in production; without a number, of either in this order.
+    """The release of a version that is in staging, or is or was in production; without a number, of either in this order.
+
+    What was in production can be reviewed again, since a way back to it asks for reviews as young as any.
 
     Raises:
         ReviewError: There is none.
@@ -201,11 +217,16 @@ def in_a_stage(ledger: Ledger, line: str, number: int | None) -> Release:
     for each in found:
         if number in (None, each.card.registered.number):
             return each
+    served = ledger.entries(kind=ACTIVATION, subject=line, newest_first=True)
+    for entry in served if number is not None else ():
+        former = release(ledger, line, entry.body["release_id"])
+        if former.card.registered.number == number:
+            return former
     there = ", ".join(sorted({str(each.card.registered.number) for each in found})) or "none"
     what = "a version" if number is None else f"version {number}"
     raise ReviewError(
-        f"{what} of {line} is neither in staging nor in production (there: {there}); only what is in a stage is reviewed: "
-        f"platform-assets run {line}"
+        f"{what} of {line} is neither in staging nor was it ever in production (in a stage: {there}); nothing else is "
+        f"reviewed: platform-assets run {line}"
     )
 
 

@@ -7,7 +7,7 @@ there are; where it is away, the rest is shown all the same.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from threading import Lock
 from time import monotonic
@@ -26,6 +26,8 @@ from platform_assets.governance import release as releases
 from platform_assets.governance import verdict as verdicts
 from platform_assets.governance.errors import GovernanceError, VerdictMissingError
 from platform_assets.governance.lineage import LINEAGE
+from platform_assets.governance.promotion import sha256_of_stored
+from platform_assets.governance.reviewers import read_reviewers
 from platform_assets.governance.verdict import ResolvedRequirement
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.follower import Follower
@@ -33,7 +35,8 @@ from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.lines.line import BrokenLine, Line, LineError, Lines
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import RegisteredVersion
+from platform_assets.references import CardVersion, RegisteredVersion
+from platform_assets.reports.promoted import PromotionView, promotion_view
 from resources.errors import PlatformError
 from resources.object_store import ObjectStore, ObjectStoreError
 from resources.outages import OutageError, outage_of
@@ -131,6 +134,8 @@ class LineView:
     drift_picture: Picture | None = None
     decided_by: str | None = None
     """The group that decides about files that it holds back; None where it holds none back."""
+    promotion: PromotionView | None = None
+    """None of a line whose deployments go to production."""
 
     @property
     def tone(self) -> Tone:
@@ -251,6 +256,7 @@ class Overviews:
                 demands.get(line.name, []),
                 known,
                 looking,
+                self._promotion(line, looking, now=now),
                 now=now,
             )
             for line in sound
@@ -264,6 +270,21 @@ class Overviews:
             broken=(*lines.broken, *stuck),
             ledger=LedgerView(tail.count, tail.hash, last.time if last else None, problem),
             store_problem=looking.problem,
+        )
+
+    def _promotion(self, line: Line, looking: "_Looking", *, now: datetime) -> PromotionView | None:
+        if line.promotion is None:
+            return None
+        settings, ledger = self._outside.settings, self._outside.ledger
+        staged = releases.active(ledger, line.name, "staging")
+        return promotion_view(
+            ledger,
+            line.name,
+            line.promotion,
+            read_reviewers(settings.reviewers),
+            stored_card=looking.stored_card(staged.card) if staged else None,
+            notice=timedelta(days=settings.review_notice_days),
+            now=now,
         )
 
 
@@ -312,6 +333,7 @@ def _view(
     demands: Sequence[ResolvedRequirement],
     known: Mapping[Key, Entry] | None,
     looking: "_Looking",
+    promotion: PromotionView | None,
     *,
     now: datetime,
 ) -> LineView:
@@ -328,7 +350,8 @@ def _view(
         *_of_drift(drift),
         *_of_pin(ledger, line.name),
         *(_of_quarantine(looking.warehouse, ledger, line.name) if decided_by else ()),
-        *([] if active else [Condition("warn", "not released", "No release of it was ever activated.")]),
+        *_of_promotion(promotion),
+        *([] if active else [_not_released(promotion)]),
     ]
     conditions.sort(key=lambda each: _TONES.index(each.tone))
     pictures: tuple[Picture, ...] = ()
@@ -356,6 +379,7 @@ def _view(
         sheet_key=newest.report.sheet_key if newest else None,
         drift_picture=looking.drift_picture(line.name),
         decided_by=decided_by,
+        promotion=promotion,
     )
 
 
@@ -489,6 +513,20 @@ def _of_pin(ledger: Ledger, line: str) -> Iterator[Condition]:
         yield Condition("warn", "pinned", f"To release {pin.release_id} by {pin.by}: {pin.reason}")
 
 
+def _of_promotion(promotion: PromotionView | None) -> Iterator[Condition]:
+    for each in promotion.requests if promotion else ():
+        yield Condition("warn", "review wanted", f"By {' and '.join(each.roles)}: {each.why}.")
+
+
+def _not_released(promotion: PromotionView | None) -> Condition:
+    staged = promotion.staging if promotion else None
+    if staged is None:
+        return Condition("warn", "not released", "No release of it was ever activated.")
+    return Condition(
+        "warn", "not in production", f"Version {staged.number} is in staging, and none was ever promoted."
+    )
+
+
 def _of_quarantine(warehouse: Warehouse, ledger: Ledger, line: str) -> Iterator[Condition]:
     try:
         waiting = read_quarantine(warehouse, ledger, line).by_state["waiting"]
@@ -526,6 +564,11 @@ class _Looking:
             return max(cards, key=lambda key: self.store.info(key).stored_at, default=None)
 
         return self._answer(look)
+
+    def stored_card(self, card: CardVersion) -> str | None:
+        """SHA-256 of a card as it is stored; what it should be where the store does not say."""
+        found = self._answer(lambda: (sha256_of_stored(self.store, card),))
+        return found[0] if found else card.card_sha256
 
     def drift_picture(self, line: str) -> Picture | None:
         """The newest day's picture."""

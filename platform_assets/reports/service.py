@@ -25,6 +25,7 @@ from platform_assets.datasets.quarantine_reading import QuarantineReader
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.reports.held_files import held_files
 from platform_assets.reports.hosts import is_ours
+from platform_assets.reports.looks import SheetLooks
 from platform_assets.reports.openable import content_type_of, is_sheet, openable_key
 from platform_assets.reports.overview import Overview
 from platform_assets.reports.pages import (
@@ -89,6 +90,7 @@ def report_server(
     store: ObjectStore,
     overview: Callable[[], Overview],
     reader: QuarantineReader,
+    looks: SheetLooks,
     *,
     names: frozenset[str] = frozenset(),
     send_seconds: float = _SEND_SECONDS,
@@ -99,6 +101,7 @@ def report_server(
         store: One that asks the policy.
         overview: What there is to tell of all lines.
         reader: Of what lines hold back, which asks the policy and records who looks.
+        looks: Records who looks at sheets.
         names: Hosts by which it may be addressed, besides this machine's own.
         send_seconds: For one object; whoever has not read it by then gets no more of it.
     """
@@ -142,7 +145,7 @@ def report_server(
         key = openable_key(raw.decode("latin-1").removeprefix(_OBJECTS))
         if key is None:
             raise HTTPException(404, "There is no page, picture or document of this name.")
-        found = await _asked(_read, store, key, request.headers.get("if-none-match", ""))
+        found = await _asked(_read, store, key, request.headers.get("if-none-match", ""), looks)
         headers = {"ETag": found.etag}
         if is_sheet(key):
             # Who was erased is not to be left in a browser.
@@ -242,8 +245,11 @@ async def _holding(overview: Callable[[], Overview], name: str) -> tuple[str, st
     return line.name, line.decided_by
 
 
-def _read(store: ObjectStore, key: str, known: str) -> _Stored:
-    """An object; nothing of it where the caller knows it already, which the policy is asked for all the same."""
+def _read(store: ObjectStore, key: str, known: str, looks: SheetLooks) -> _Stored:
+    """An object; nothing of it where the caller knows it already, which the policy is asked for all the same.
+
+    That somebody looks at the cases of a sheet is recorded first.
+    """
     info = store.info(key)
     etag = f'"{info.sha256}"'
     if etag in known:
@@ -255,9 +261,11 @@ def _read(store: ObjectStore, key: str, known: str) -> _Stored:
     content = store.get(key)
     if is_sheet(key):
         try:
-            content = sheet_page(Sheet.of_bytes(content), depth=key.count("/") + 1).encode()
+            sheet = Sheet.of_bytes(content)
         except ValueError as problem:
             raise HTTPException(500, f"This sheet cannot be shown: {problem}.") from None
+        looks.look_at(sheet, key, info.gdpr_class)
+        content = sheet_page(sheet, depth=key.count("/") + 1).encode()
     return _Stored(content, content_type_of(key) or "", etag)
 
 

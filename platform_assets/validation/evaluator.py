@@ -190,6 +190,11 @@ class Examining(Protocol[S_contra]):
 class Showing(Protocol[S_contra]):
     """An evaluator that can show single rows, to somebody who reviews a model."""
 
+    @property
+    def legend(self) -> str:
+        """What is to be seen on the pictures, in a sentence or two."""
+        ...
+
     def shown(
         self,
         scorer: Scorer,

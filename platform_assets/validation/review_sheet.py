@@ -5,6 +5,7 @@ class of the data, and nobody who was erased is among them.
 """
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 _SCORED: Final = ("label", "score", "baseline_score", "source", "split")
 _UNKNOWN: Final = "unknown"
+_HASH: Final = re.compile(r"\b[0-9a-f]{64}\b")
+_SHOWN_DIGITS: Final = 12
+_NOT_JUDGED: Final = "not_judged_because"
+"""Of a measured table, why a part of the rows decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class ReviewSheet:
     anomalies: tuple[str, ...]
     """What is known to be wrong or unknown, a sentence each."""
     notes: tuple[str, ...] = ()
-    """What is missing on the sheet, and why."""
+    """What is to be known of the sheet: what pictures show, and what is missing on it."""
 
     @property
     def model(self) -> ModelVersion:
@@ -180,6 +185,12 @@ def anomalies(criteria: Sequence[Criterion], report: ValidationReport) -> list[s
         for each in report.slices
         if each.not_measured_because
     ]
+    found += [
+        f"{next(iter(row.values()))}: not judged, {row[_NOT_JUDGED]}."
+        for table in report.measures.values()
+        for row in (table if isinstance(table, list) else ())
+        if isinstance(row, dict) and row.get(_NOT_JUDGED)
+    ]
     found += [f"{name} was not compared: {why}." for name, why in report.not_compared.items()]
     found += [
         f"{each.source}: not compared with production, {each.not_compared_because}."
@@ -221,7 +232,7 @@ def _pictures(
     rows: Sequence[int],
     spec: BaseModel,
 ) -> tuple[Mapping[int, bytes], tuple[str, ...]]:
-    """A picture of each row by its place in `left`, and why there is none where there should be."""
+    """A picture of each row by its place in `left`, and what is to be known of them: why there are none, too."""
     if not isinstance(evaluator, Showing):
         return {}, ()
     table, subject = model.features.snapshot, model.features.dataset.subject_column
@@ -235,7 +246,7 @@ def _pictures(
         kept = np.isin(tested[subject].to_numpy(), left[subject].to_numpy())
         features = features.filter(kept)
     scorer = trainer.load(outside.object_store.folder(model.object_prefix))
-    return evaluator.shown(scorer, features, left, rows, spec), ()
+    return evaluator.shown(scorer, features, left, rows, spec), ((evaluator.legend,) if rows else ())
 
 
 def _told(left: "pa.Table", columns: Sequence[str], subject: str) -> Callable[[int], dict[str, str]]:
@@ -256,7 +267,14 @@ def _told(left: "pa.Table", columns: Sequence[str], subject: str) -> Callable[[i
 def _text(value: Any) -> str:
     if value is None:
         return _UNKNOWN
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return _shortened(str(value))
+
+
+def _shortened(text: str) -> str:
+    """A text in which each hash is as long as people can compare it."""
+    return _HASH.sub(lambda found: f"{found[0][:_SHOWN_DIGITS]}…", text)
 
 
 def _shown(
@@ -276,4 +294,4 @@ def _shown(
         )
         for row in group.rows
     )
-    return ShownGroup(group.title, group.of, cases)
+    return ShownGroup(_shortened(group.title), group.of, cases)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.governance.reviewers import read_reviewers
+from resources import git_history
 from tests.git_factory import run_git
 from tests.reviewing import ADA, ReviewersRepository, person
 
@@ -245,3 +246,43 @@ def test_outside_a_repository_nobody_is_a_reviewer(tmp_path, repository):
     assert "never committed" in read_reviewers(repository.folder / "other.yaml").problem
 
     assert "git fetch --unshallow" in read_reviewers(tmp_path / "shallow" / "reviewers.yaml").problem
+
+
+def test_who_mends_the_file_does_not_grant_what_broke_it(repository):
+    """A role of one's own that comes with a mistake does not count once somebody else has mended the mistake."""
+    repository.commit(person(roles=[]))
+    broken = repository.commit_text("reviewers: [", author=LEE)
+    assert "is not valid YAML" in broken.problem
+    mended = repository.commit(person())
+    assert mended.people["lee"].roles == ()
+    repository.commit(person(roles=[]))
+
+    assert repository.commit(person()).people["lee"].roles == ("radiologist",)
+
+
+def test_a_long_history_costs_two_processes_of_git_and_is_read_once(repository, monkeypatch):
+    """Only commits that touch the file are looked at, all their contents come at once, and the same head is not read again."""
+    stream = "".join(
+        f"commit refs/heads/main\ncommitter {ADA} {1_700_000_000 + at} +0000\ndata 1\nx\n"
+        f"M 100644 inline other\ndata {len(str(at))}\n{at}\n"
+        for at in range(500)
+    )
+    run_git(repository.folder, "fast-import", "--quiet", given=stream)
+    for at in range(3):
+        repository.commit(person(roles=[f"role {at}"]))
+    asked = []
+    run = git_history._git
+    monkeypatch.setattr(
+        git_history,
+        "_git",
+        lambda folder, *arguments, **rest: (asked.append(arguments[0]), run(folder, *arguments, **rest))[1],
+    )
+    git_history._history.cache_clear()
+    first = git_history.file_history(repository.file)
+
+    assert len(first.states) == 3
+    assert asked.count("log") == asked.count("cat-file") == 1
+    assert len(asked) <= 6
+    asked.clear()
+    assert git_history.file_history(repository.file) is first
+    assert asked == ["rev-parse", "rev-parse"]

@@ -21,6 +21,7 @@ from platform_assets.drift.record import record_change
 from platform_assets.drift.segments import newest_picture_key
 from platform_assets.governance import release as releases
 from platform_assets.governance import verdict as verdicts
+from platform_assets.governance.access import AccessLog
 from platform_assets.governance.lineage import LINEAGE
 from platform_assets.governance.release import Release
 from platform_assets.governance.verdict import Verdict
@@ -36,6 +37,7 @@ from platform_assets.references import (
     ReportVersion,
     TableSnapshot,
 )
+from platform_assets.reports.looks import SheetLooks
 from platform_assets.reports.overview import Overviews
 from platform_assets.reports.service import report_server
 from resources.object_store import GdprClass, LocalObjectStore
@@ -252,7 +254,8 @@ def serving(platform: Platform, **options: Any) -> Iterator[Server]:
     """A report server of a platform; options are those of `report_server`, or `store` for another one."""
     store = options.pop("store", None) or platform.outside.object_store
     reader = QuarantineReader(platform.outside)
-    service = report_server(store, platform.overviews().current, reader, **options)
+    looks = SheetLooks(AccessLog(platform.outside), platform.outside.salt)
+    service = report_server(store, platform.overviews().current, reader, looks, **options)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         server = uvicorn.Server(uvicorn.Config(service, log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from platform_assets.datasets.snapshots import content_hash
+from platform_assets.governance.access import ACCESS
 from platform_assets.governance.subjects import Subject
 from platform_assets.governance.suppression import put_unless_erased
+from platform_assets.ledger.errors import LedgerError
 from platform_assets.sheets import SUFFIX, Sheet
 from tests.erasures import erase_subject
 from tests.reports.conftest import PNG
@@ -168,3 +170,31 @@ def test_a_table_of_other_things_is_no_sheet(platform, serve):
     answer = serve().ask(f"/objects/{KEY}")
     assert answer.status == 500
     assert ADA.encode() not in answer.body
+
+
+def test_who_looks_at_a_sheet_is_recorded_first(put, platform, serve):
+    """One entry names all whom it shows, by salted hashes; the same look within the hour adds none."""
+    put(make_sheet(ada=[10, 20], grace=[30]))
+    server = serve()
+    for _ in range(2):
+        assert server.ask(f"/objects/{KEY}").status == 200
+    (entry,) = platform.outside.ledger.entries(kind=ACCESS)
+    salt = platform.outside.salt
+    assert entry.subject == KEY
+    assert entry.body["objects"] == sorted(Subject("patient", who).hashed(salt) for who in (ADA, GRACE))
+    assert (entry.body["purpose"], entry.body["outcome"]) == ("sheet of errors", "shown")
+    assert ADA not in entry.raw.decode()
+
+
+def test_what_cannot_be_recorded_is_not_shown(put, platform, serve, monkeypatch):
+    """Where the ledger cannot be written, the page says so, and shows nobody."""
+    put(make_sheet(ada=[10]))
+    server = serve()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(platform.outside.ledger, "append", refuse)
+    answer = server.ask(f"/objects/{KEY}")
+    assert answer.status == 503
+    assert not shown(answer.body, 10)

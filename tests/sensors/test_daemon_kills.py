@@ -17,7 +17,8 @@ import pytest
 from platform_assets.governance import retraining
 from platform_assets.ledger.ledger import Ledger
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.tags import RETRAINING_TAG
+from platform_assets.starters import starter_of
+from platform_assets.tags import RETRAINING_TAG, STARTED_BY_TAG
 from resources.settings import PlatformSettings, WatchedRepository
 from sensors.push_queue import enqueue, push_of, queued
 from sensors.push_review import DECISION
@@ -95,6 +96,14 @@ class Daemon:
         with dg.DagsterInstance.from_config(str(self._dagster_home)) as instance:
             return Counter(run.tags[RETRAINING_TAG] for run in instance.get_runs())
 
+    def starters(self) -> Counter[str | None]:
+        """Number of runs by who started them."""
+        salt = OutsideSystems(self.settings).salt
+        with dg.DagsterInstance.from_config(str(self._dagster_home)) as instance:
+            runs = instance.get_runs(ascending=True)
+        first = {run.tags[STARTED_BY_TAG]: run.run_id for run in reversed(runs)}
+        return Counter(starter_of(run, salt, first.get) for run in runs)
+
 
 @pytest.mark.long
 def test_seventeen_kills_at_random_steps(tmp_path: Path) -> None:
@@ -132,5 +141,6 @@ def test_seventeen_kills_at_random_steps(tmp_path: Path) -> None:
         daemon.kill()
     requests = {entry.hash: entry.body for entry in daemon.ledger.entries(kind=retraining.KIND)}
     assert Counter(dict.fromkeys(requests, 1)) == daemon.runs()
+    assert daemon.starters() == {"automation/git_pushes": len(pushes)}
     assert sorted(body["source_commit"] for body in requests.values()) == sorted(push.sha for push in pushes)
     assert daemon.ledger.verify().ok

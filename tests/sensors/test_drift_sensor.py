@@ -209,6 +209,17 @@ def test_a_request_becomes_one_run_however_often_the_sensor_ticks(tell, line, le
     assert "no longer active" in tick.skip_message
 
 
+def test_a_request_of_before_there_were_authors_is_the_same_one(tell, line, ledger):
+    """Where no author is known, none is written: asked again after an upgrade, it is found and no conflict."""
+    tell("words", "confirmed")
+    found = retraining_for(line, line.spec, list(ledger.entries(kind=DRIFT)), QUIET, now=NOW)
+    body = found.model_dump(mode="json", exclude={"source_author"})
+    before = ledger.append(retraining.KIND, line.name, fingerprint=found.key, body=body)
+
+    assert retraining.request(ledger, found) == before
+    assert Retraining.of(before) == found
+
+
 def test_a_run_carries_why_it_runs(tell, line, ledger):
     """Whoever opens the run sees the trigger, the columns and the ledger entries."""
     tell("words", "confirmed")

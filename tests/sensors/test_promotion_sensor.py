@@ -270,6 +270,19 @@ def test_reviews_that_end_are_asked_for_again_before_they_do(desk, clock, tick, 
     assert asked() == [("expiry", 2)] * 2
 
 
+def test_what_was_asked_about_staging_is_over_in_production(desk, clock, tick, asked, opened):
+    """Once its reviews end, it is asked for again, and the former request does not open anew."""
+    made = desk.stage(2)
+    tick()
+    desk.review(made)
+    desk.promote(made)
+    clock.advance(days=40)
+    tick()
+
+    assert asked() == [("staging", 2), ("expiry", 2)]
+    assert opened() == [("expiry", 2)]
+
+
 def test_nothing_is_looked_at_twice_in_ten_minutes_unless_the_ledger_grows(desk, clock, tick):
     """A tick costs nothing then."""
     desk.stage(2)
@@ -286,6 +299,8 @@ def test_what_moves_is_shown(desk, tick):
     desk.stage(2)
     (shown,) = tick().asset_events
     assert shown.metadata["staging"].value == "version 2"
+    (row,) = [each.data for each in shown.metadata["review_requests"].value.records]
+    assert (row["version"], row["asked of"]) == (2, "radiologist")
     assert tick().asset_events == []
 
     desk.promoted(3)

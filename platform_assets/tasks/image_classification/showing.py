@@ -4,7 +4,7 @@ Apart from `ImageEvaluator`, whose code decides what is measured: how cases are 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 class ShowingImageEvaluator(ImageEvaluator):
     """The evaluator, which also shows cases (`Showing`)."""
 
+    legend: Final = (
+        "Orange is what the answer rests on: squares were filled with the mean of what surrounds them, and the score fell. The "
+        "ring is where it fell most, the green box where the finding is."
+    )
+
     def shown(
         self,
         scorer: Scorer,
@@ -36,7 +41,7 @@ class ShowingImageEvaluator(ImageEvaluator):
         rows: Sequence[int],
         spec: JudgedSpec,
     ) -> Mapping[int, bytes]:
-        """See `Showing.shown`: orange is what the answer rests on, the ring its maximum, the green box the finding."""
+        """See `Showing.shown`."""
         occlusion = Occlusion(spec.occlusion_px, spec.occlusion_stride_px)
         boxes = formed_boxes(scored, scorer.form if isinstance(scorer, ImageScorer) else spec)
         found = {}

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems
+from platform_assets.cli.common import LineName, chosen_line, outside_systems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from platform_assets.lines.line import Line
-    from platform_assets.tasks.training_spec import TrainingSpec
-
-FEATURES: Final = "PLATFORM_TRIAL_FEATURES"
+SPEC: Final = "PLATFORM_TRIAL_SPEC"
 VALUES: Final = "PLATFORM_TRIAL_VALUES"
+FEATURES: Final = "PLATFORM_TRIAL_FEATURES"
 THREADS: Final = "PLATFORM_TRIAL_THREADS"
 
 
@@ -31,18 +29,21 @@ def trial(
             help="A parameter of the model for this trial: a field of the spec, or another name for it.",
         ),
     ] = None,
-    spec: SpecFile = None,
-    features: Annotated[
-        str | None,
-        typer.Option(envvar=FEATURES, help="Version of the line's features; default: the newest."),
+    spec: Annotated[
+        Path | None,
+        typer.Option("--spec", envvar=SPEC, help="Training spec to use instead of the shipped ones."),
     ] = None,
     values: Annotated[
         str | None,
         typer.Option(
             envvar=VALUES,
             metavar="JSON",
-            help="Values by field of the spec, in the place of the line's; --set goes before them.",
+            help="Values of the spec that stand where --set names no other; default: those of its file.",
         ),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(envvar=FEATURES, help="Version of the line's features; default: the newest."),
     ] = None,
     threads: Annotated[
         int | None,
@@ -66,8 +67,8 @@ def trial(
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec).adapted(outside.ledger)
     trainer = chosen.task.trainer
-    basis = _with_values(chosen, values) if values else chosen.spec
-    resolved = assigned(basis, _pairs(assignments or []), trainer.fields)
+    base = assigned(chosen.spec, _texts(values), trainer.fields)
+    resolved = assigned(base, _pairs(assignments or []), trainer.fields)
     with open_instance(outside.settings) as instance:
         made_from = features_for_trials(chosen, instance, features)
     with TemporaryDirectory(prefix="trial-") as scratch:
@@ -83,14 +84,15 @@ def trial(
         )
 
 
-def _with_values(line: "Line", text: str) -> "TrainingSpec":
+def _texts(values: str | None) -> dict[str, str]:
     try:
-        found: TrainingSpec = line.task.with_overrides(line.spec, {"model": dict(json.loads(text))})
-    except (ValueError, TypeError, KeyError) as problem:
-        raise typer.BadParameter(
-            f"--values is no JSON object of values by field of {line.name}: {problem}"
-        ) from None
-    return found
+        found = json.loads(values or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("--values: write a JSON object of fields and values")
+    # As JSON: of a text that looks like a number, its quotes say that it is none.
+    return {name: json.dumps(value) for name, value in found.items()}
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Where the trials of a tuning run, and what is told of them while they do."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +24,9 @@ from platform_assets.tuning.tuning import Tuned, tune
 from resources.provenance import source_commit
 
 FEATURES_VARIABLE: Final = "PLATFORM_TRIAL_FEATURES"
+SPEC_VARIABLE: Final = "PLATFORM_TRIAL_SPEC"
 VALUES_VARIABLE: Final = "PLATFORM_TRIAL_VALUES"
-"""By these trials are told which features, and which values of the spec besides those of their own assignment."""
+"""By these trials are told which features, which spec, and which values of it besides those of their own assignment."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def run_tuning(
     told = {
         FEATURES_VARIABLE: features.version,
         VALUES_VARIABLE: spec.model_dump_json(include=set(trainer.fields)),
-        "PLATFORM_SPECS": json.dumps([str(spec_path.resolve())]),
+        SPEC_VARIABLE: str(spec_path.resolve()),
     }
     with tracking as tracked, _runner(outside, spec, experiment, told, identity) as runner:
         return tune(

@@ -207,8 +207,13 @@ def sheet(
         typer.Option(min=1, max=1000, help="Cases of each label, band of scores, and part that are shown."),
     ] = 4,
     pictures: Annotated[
-        int, typer.Option(min=0, max=5000, help="So many cases have a picture, missed ones first.")
-    ] = 200,
+        int,
+        typer.Option(
+            min=0,
+            max=5000,
+            help="So many cases have a picture, missed ones first; each takes seconds where the model is asked for it.",
+        ),
+    ] = 100,
     spec: SpecFile = None,
 ) -> None:
     """Write a page of all that a reviewer should see: criteria, figures, limits, and cases.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from types import SimpleNamespace
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
@@ -110,12 +110,18 @@ class TrackedRun:
         self._status: str | None = None
         self._is_last_chance = False
         self._given_up = False
+        self._opened = Event()
         self._thread = Thread(target=self._send_all, name="run-tracking", daemon=True)
         self._thread.start()
 
     @property
     def run_id(self) -> str:
         """The tracker's own id of this run; empty while it has not answered."""
+        return self._run_id
+
+    def await_id(self) -> str:
+        """`run_id`, as soon as the tracker has answered; empty where it never does."""
+        self._opened.wait()
         return self._run_id
 
     @property
@@ -166,15 +172,19 @@ class TrackedRun:
             status: How; of one that was closed, as was said then.
             patience_seconds: For all of it.
         """
+        self.end_quietly(status, patience_seconds=patience_seconds)
+        self._warn_once()
+        if lost := self.lost:
+            log.warning("tracking: %s", lost)
+
+    def end_quietly(self, status: End, *, patience_seconds: float) -> None:
+        """As `end`, and the caller says what was lost."""
         with self._changed:
             self._status, self._is_last_chance = self._status or status, True
             self._changed.notify_all()
         self._thread.join(patience_seconds)
         with self._changed:
             self._given_up = self._given_up or self._thread.is_alive()
-        self._warn_once()
-        if lost := self.lost:
-            log.warning("tracking: %s", lost)
 
     def _warn_once(self) -> None:
         # In the thread that trains: Dagster's log belongs to the step.
@@ -187,6 +197,12 @@ class TrackedRun:
             )
 
     def _send_all(self) -> None:
+        try:
+            self._send_until_the_end()
+        finally:
+            self._opened.set()
+
+    def _send_until_the_end(self) -> None:
         tracker: Tracker | None = None
         pause = _FIRST_RETRY_SECONDS
         while not self._given_up:
@@ -195,6 +211,7 @@ class TrackedRun:
                 if tracker is None:
                     tracker = self._open_run()
                     self._run_id = tracker.run_id
+                    self._opened.set()
                 if not self._send_some(tracker):
                     break
                 self._problem, pause = "", _FIRST_RETRY_SECONDS
@@ -266,8 +283,12 @@ class TrackedStudy:
         deadline = time.monotonic() + patience_seconds
         for each in self._trials.values():
             each.close("KILLED")
-        for each in (*self._trials.values(), self.run):
-            each.end(status, patience_seconds=max(0.0, deadline - time.monotonic()))
+        # Before the others, which cannot begin without it: where it is given up, so are they.
+        self.run.end(status, patience_seconds=patience_seconds)
+        for each in self._trials.values():
+            each.end_quietly("KILLED", patience_seconds=max(0.0, deadline - time.monotonic()))
+        if lost := [told for each in self._trials.values() if (told := each.lost)]:
+            log.warning("tracking: of %s of %s trials: %s", len(lost), len(self._trials), lost[0])
 
 
 class RunTracking:
@@ -328,10 +349,10 @@ class RunTracking:
 
         def open_trial(trial: str) -> Callable[[], Tracker]:
             def open_run() -> Tracker:
-                if not run.run_id:
-                    # It is asked again, as after every attempt that fails.
-                    raise ConnectionError("the run of the study is not there yet")
-                told = {**tags, _NAME_TAG: trial, _PARENT_TAG: run.run_id}
+                parent = run.await_id()
+                if not parent:
+                    raise ConnectionError("the run of its study could not be begun")
+                told = {**tags, _NAME_TAG: trial, _PARENT_TAG: parent}
                 return _ClientRun(self._tracking_uri, experiment, f"{identity}/{trial}", told)
 
             return open_run

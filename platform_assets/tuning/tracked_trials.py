@@ -54,8 +54,8 @@ class _Tracked:
 
     @property
     def reason(self) -> str:
-        """Why it has failed, where it can say so."""
-        return str(getattr(self.trial, "reason", ""))
+        """See `RunningTrial.reason`."""
+        return self.trial.reason
 
     def observations(self) -> Sequence[Observation]:
         """See `RunningTrial.observations`."""

@@ -22,6 +22,12 @@ _OF_POD: Final = (
 )
 _OF_CONTAINER: Final = ("workingDir", "securityContext")
 _TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+_LABELS: Final = {
+    "app.kubernetes.io/name": "platform-assets",
+    "app.kubernetes.io/component": "trial",
+    "app.kubernetes.io/part-of": "platform-assets",
+}
+"""By which network policies know the pod."""
 _OF_THE_RUN: Final = "DAGSTER_RUN_"
 """What variables begin with that tell a pod which run or step it works for."""
 
@@ -51,7 +57,10 @@ def trial_job(
         {"job": dict(job), "environment": dict(environment), "resources": container_resources(resources)}
     )
     made["spec"].setdefault("ttlSecondsAfterFinished", _KEPT_SECONDS)
-    pod = made["spec"]["template"]["spec"]
+    template = made["spec"]["template"]
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    template["metadata"] = {**(template.get("metadata") or {}), "labels": _LABELS | labels}
+    pod = template["spec"]
     for field in _OF_POD:
         if field in own:
             pod.setdefault(field, own[field])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from platform_assets.tuning.collecting import metrics_of, value_of
 from platform_assets.tuning.errors import StudyBusyError
 from platform_assets.tuning.experiment import Objective
+from platform_assets.tuning.hyperband import next_trial
 from platform_assets.tuning.status import Status
 from platform_assets.tuning.study import Observation, run_study
 from resources.locks import FileLocks
@@ -44,6 +45,7 @@ def test_trials_run_side_by_side_until_the_count_is_reached(tmp_path: Path) -> N
     best = max(runner.started, key=lambda started: float(started[1]["rate"]))
     assert status.optimal is not None
     assert (status.optimal.name, status.optimal.assignment) == best
+    assert len({assignment["rate"] for _, assignment in runner.started}) == 7
 
 
 def test_the_least_is_sought_where_it_is_to_be_minimized(tmp_path: Path) -> None:
@@ -286,6 +288,15 @@ def test_hyperband_gives_the_best_more(tmp_path: Path) -> None:
     assert [each.assignment["rate"] for each in status.trials[9:12]] == first[:3]
     assert status.trials[12].assignment["rate"] == first[0]
     assert status.condition.reason == "ExperimentSuggestionEndReached"
+
+
+@pytest.mark.parametrize("eta", [2, 3, 5, 7])
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_hyperband_begins_with_one_of_a_power_of_eta(eta: int, rounds: int) -> None:
+    """And not with none: 49 · 7**-2, as Katib has it, is 0.9999999999999999 in floats."""
+    settings = {"r_l": str(eta**rounds), "eta": str(eta), "resource_name": "epochs"}
+    objective = Objective("maximize", "auc", (), None, {"auc": "max"})
+    assert next_trial(settings, objective, []) == {"epochs": "1"}
 
 
 def test_hyperband_goes_on_with_those_that_have_succeeded(tmp_path: Path) -> None:

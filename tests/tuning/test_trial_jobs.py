@@ -81,6 +81,7 @@ def test_a_trials_pod_is_as_the_one_beside_it(experiment):
     assert container["command"] == [*COMMAND[:-1], "rate=0.05"]
     assert (container["image"], pod["serviceAccountName"]) == ("registry/platform:7", "platform-assets-run")
     assert pod["automountServiceAccountToken"] is False
+    assert job["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "trial"
     assert container["resources"]["limits"] == {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"}
     assert pod["nodeSelector"] == {"accelerator": "nvidia"}
     assert {each["name"]: each["value"] for each in container["env"]} == {

@@ -108,6 +108,11 @@ class ToyTrial:
         """It runs until it has printed everything."""
         return self.ends if self.shown >= len(self.reports) else "running"
 
+    @property
+    def reason(self) -> str:
+        """Nothing more than that it has failed."""
+        return ""
+
     def stop(self) -> None:
         """Noted."""
         self.stopped = True

@@ -9,17 +9,20 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 from resources.errors import ResourceError
 
 REQUEST_TIMEOUT_SECONDS: Final = 10
-_NOT_FOUND, CONFLICT = 404, 409
+_NOT_YET, _NOT_FOUND, CONFLICT = 400, 404, 409
 _KILLED, _TERMINATED = 137, 143
 _TRANSIENT_STATUS: Final = frozenset({401, 429, 500, 502, 503, 504})
 _POLL_SECONDS: Final = 5.0
+_LOG_BYTES: Final = 4 << 20
+_GONE_SECONDS: Final = 90.0
+_GONE_POLL_SECONDS: Final = 0.5
 _MEMORY: Final = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
 _MEBIBYTES: Final = {"Mi": 1, "Gi": 1024}
 RUN_LABEL: Final = "dagster/run-id"
@@ -76,6 +79,10 @@ class JobState:
     """Oldest first."""
     warnings: tuple[str, ...] = ()
     """Newest last: why it has no pod."""
+    gave_up: str | None = None
+    """Why Kubernetes makes no further pod for it, e.g. `BackoffLimitExceeded: …`; a Job that may retry can have pods that
+    failed, and has not."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cluster:
@@ -143,6 +150,8 @@ class Cluster:
             memory_limit=_memory_limit(found),
             pods=states,
             warnings=() if states else self._warnings(name),
+            gave_up=_gave_up(found),
+            annotations=found.metadata.annotations or {},
         )
 
     def jobs_of_runs(self, run_id: str | None = None) -> dict[str, str]:
@@ -169,7 +178,7 @@ class Cluster:
         return {
             job.metadata.name: job.metadata.labels[RUN_LABEL]
             for job in (found.items if found else [])
-            if not job.status.completion_time and not job.status.failed
+            if not job.status.completion_time and not _has_failed(job)
         }
 
     def run_of(self, pod: str) -> str | None:
@@ -217,6 +226,33 @@ class Cluster:
         )
         manifest: dict[str, Any] | None = kubernetes.client.ApiClient().sanitize_for_serialization(found)
         return manifest
+
+    def log_of(self, pod: str, container: str) -> str | None:
+        """What a container has printed so far, its first megabytes; None where there is nothing to be read.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+            ClusterError: it refuses.
+        """
+        import kubernetes
+
+        try:
+            answer = answer_of(
+                lambda: self._core.read_namespaced_pod_log(
+                    pod,
+                    self.namespace,
+                    container=container,
+                    limit_bytes=_LOG_BYTES,
+                    # As text, some versions of the client hand out the name of its bytes.
+                    _preload_content=False,
+                    _request_timeout=REQUEST_TIMEOUT_SECONDS,
+                )
+            )
+        except kubernetes.client.rest.ApiException as problem:
+            if problem.status == _NOT_YET:
+                return None
+            raise ClusterError(f"the log of {pod} cannot be read: {said_by(problem)}") from problem
+        return None if answer is None else str(answer.data.decode(errors="replace"))
 
     def pods(self, selector: str) -> tuple[PodState, ...]:
         """The pods with these labels, oldest first.
@@ -336,6 +372,56 @@ class ClusterJobs:
     def namespace(self) -> str:
         """Where Jobs are made."""
         return self._cluster.namespace
+
+    @cached_property
+    def own_pod(self) -> Mapping[str, Any]:
+        """The pod of this process, as the API server writes it.
+
+        Raises:
+            ClusterError: the API server knows no such pod.
+        """
+        found = self._cluster.manifest_of(self._pod)
+        if found is None:
+            raise ClusterError(
+                f"namespace {self.namespace} has no pod {self._pod or 'of this name'}; leave hostname and hostNetwork out of it"
+            )
+        return found
+
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Make a Job that works for the run of this pod, and wait for nothing; one that is there already is left as it is.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+            ClusterError: it refuses.
+        """
+        run_id = self.own_pod["metadata"].get("labels", {}).get(RUN_LABEL)
+        self._cluster.create_job(_of_run(job, run_id))
+
+    def state_of(self, job: str) -> JobState | None:
+        """The Job with this name and its pods; None where there is none.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+        """
+        return self._cluster.job(job)
+
+    def log_of(self, pod: str, container: str) -> str | None:
+        """See `Cluster.log_of`."""
+        return self._cluster.log_of(pod, container)
+
+    def end(self, job: str) -> None:
+        """Remove a Job, and return once its pods are gone.
+
+        Raises:
+            ClusterUnreachableError: the API server does not answer.
+            ClusterError: it refuses, or the pods do not go.
+        """
+        self._cluster.delete_job(job)
+        deadline = time.monotonic() + _GONE_SECONDS
+        while self._cluster.pods(f"job-name={job}"):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the pods of {job} do not end; see kubectl get pods -l job-name={job}")
+            time.sleep(_GONE_POLL_SECONDS)
 
     def run(self, manifests: Sequence[Mapping[str, Any]]) -> None:
         """Make these Services and Jobs, wait until the Jobs have succeeded, and remove them all.
@@ -481,6 +567,18 @@ def said_by(problem: Any) -> str:
         return str(json.loads(problem.body)["message"])
     except (TypeError, ValueError, KeyError):
         return f"{problem.status} {problem.reason}"
+
+
+def _gave_up(job: Any) -> str | None:
+    conditions = job.status.conditions or []
+    return next(
+        (_reason(each) for each in conditions if each.type == "Failed" and each.status == "True"), None
+    )
+
+
+def _has_failed(job: Any) -> bool:
+    """Whether no pod will be made for it any more; one that may retry has failed with its last pod only."""
+    return _gave_up(job) is not None or bool(job.status.failed and not job.spec.backoff_limit)
 
 
 def _memory_limit(job: Any) -> str | None:

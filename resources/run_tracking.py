@@ -15,16 +15,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from types import SimpleNamespace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 from resources.model_registry import prepared
 
 _IDENTITY_TAG = "model_fingerprint"
+_STUDY_TAG: Final = "platform/study"
+"""On the run of a study and of each of its trials: what tells it from every other."""
+_PARENT_TAG: Final = "mlflow.parentRunId"
+_NAME_TAG: Final = "mlflow.runName"
+End = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run ends, as MLflow calls it."""
 _MOST_WAITING: Final = 20_000
 """Measurements that wait for a tracker; a training of any length tells some hundreds."""
 _MOST_AT_ONCE: Final = 1000
@@ -74,7 +80,7 @@ class Tracker(Protocol):
         ...
 
     def end(self, status: str) -> None:
-        """End the run: FINISHED or FAILED."""
+        """End the run: FINISHED, FAILED or KILLED."""
         ...
 
 
@@ -102,13 +108,20 @@ class TrackedRun:
         self._problem = self._refusal = ""
         self._warned = False
         self._status: str | None = None
+        self._is_last_chance = False
         self._given_up = False
+        self._opened = Event()
         self._thread = Thread(target=self._send_all, name="run-tracking", daemon=True)
         self._thread.start()
 
     @property
     def run_id(self) -> str:
         """The tracker's own id of this run; empty while it has not answered."""
+        return self._run_id
+
+    def await_id(self) -> str:
+        """`run_id`, as soon as the tracker has answered; empty where it never does."""
+        self._opened.wait()
         return self._run_id
 
     @property
@@ -128,9 +141,15 @@ class TrackedRun:
             self._told += len(values)
             self._changed.notify_all()
 
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        """Record measurements at an optimizer step."""
-        now = time.time_ns() // 1_000_000
+    def metrics(self, values: Mapping[str, float], *, step: int, time_ms: int | None = None) -> None:
+        """Record measurements at an optimizer step.
+
+        Args:
+            values: By name.
+            step: The step.
+            time_ms: When they were made; None for now.
+        """
+        now = time.time_ns() // 1_000_000 if time_ms is None else time_ms
         with self._changed:
             self._waiting.extend(Measurement(name, value, step, now) for name, value in values.items())
             self._told += len(values)
@@ -140,17 +159,32 @@ class TrackedRun:
             self._changed.notify_all()
         self._warn_once()
 
-    def end(self, status: str, *, patience_seconds: float) -> None:
-        """Send what waits, for so long at most, and end the run; what is not sent by then never will be."""
+    def close(self, status: End) -> None:
+        """Nothing more comes: the run ends once the tracker has all, and nobody waits for that. `end` comes yet."""
         with self._changed:
-            self._status = status
+            self._status = self._status or status
+            self._changed.notify_all()
+
+    def end(self, status: End, *, patience_seconds: float) -> None:
+        """Send what waits, for so long at most, and end the run; what is not sent by then never will be.
+
+        Args:
+            status: How; of one that was closed, as was said then.
+            patience_seconds: For all of it.
+        """
+        self.end_quietly(status, patience_seconds=patience_seconds)
+        self._warn_once()
+        if lost := self.lost:
+            log.warning("tracking: %s", lost)
+
+    def end_quietly(self, status: End, *, patience_seconds: float) -> None:
+        """As `end`, and the caller says what was lost."""
+        with self._changed:
+            self._status, self._is_last_chance = self._status or status, True
             self._changed.notify_all()
         self._thread.join(patience_seconds)
         with self._changed:
             self._given_up = self._given_up or self._thread.is_alive()
-        self._warn_once()
-        if lost := self.lost:
-            log.warning("tracking: %s", lost)
 
     def _warn_once(self) -> None:
         # In the thread that trains: Dagster's log belongs to the step.
@@ -163,24 +197,31 @@ class TrackedRun:
             )
 
     def _send_all(self) -> None:
+        try:
+            self._send_until_the_end()
+        finally:
+            self._opened.set()
+
+    def _send_until_the_end(self) -> None:
         tracker: Tracker | None = None
         pause = _FIRST_RETRY_SECONDS
         while not self._given_up:
-            at_the_end = self._status is not None
+            is_last = self._is_last_chance
             try:
                 if tracker is None:
                     tracker = self._open_run()
                     self._run_id = tracker.run_id
+                    self._opened.set()
                 if not self._send_some(tracker):
                     break
                 self._problem, pause = "", _FIRST_RETRY_SECONDS
             except Exception as problem:  # noqa: BLE001 - a tracker may fail in any way, and may not end a training
                 self._problem = _said(problem)
-                if at_the_end:
+                if is_last:
                     self._given_up = True
                     break
                 with self._changed:
-                    self._changed.wait_for(lambda: self._status is not None, pause)
+                    self._changed.wait_for(lambda: self._is_last_chance, pause)
                 pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
 
     def _send_some(self, tracker: Tracker) -> bool:
@@ -222,6 +263,34 @@ class TrackedRun:
         return forgotten
 
 
+@dataclass
+class TrackedStudy:
+    """What a study tells about itself: a run of its own, and below it one for each trial."""
+
+    run: TrackedRun
+    _open: Callable[[str], Callable[[], Tracker]]
+    _where: str
+    _trials: dict[str, TrackedRun] = field(default_factory=dict)
+
+    def trial(self, name: str) -> TrackedRun:
+        """The run of a trial, found or begun; whoever began it closes it when the trial ends."""
+        if name not in self._trials:
+            self._trials[name] = TrackedRun(self._open(name), where=self._where)
+        return self._trials[name]
+
+    def end(self, status: End, *, patience_seconds: float) -> None:
+        """End all runs, for so long together; trials that nobody has closed were killed."""
+        deadline = time.monotonic() + patience_seconds
+        for each in self._trials.values():
+            each.close("KILLED")
+        # Before the others, which cannot begin without it: where it is given up, so are they.
+        self.run.end(status, patience_seconds=patience_seconds)
+        for each in self._trials.values():
+            each.end_quietly("KILLED", patience_seconds=max(0.0, deadline - time.monotonic()))
+        if lost := [told for each in self._trials.values() if (told := each.lost)]:
+            log.warning("tracking: of %s of %s trials: %s", len(lost), len(self._trials), lost[0])
+
+
 class RunTracking:
     """Opens one MLflow run for each model; a training that was killed and goes on finds the run it began."""
 
@@ -261,6 +330,106 @@ class RunTracking:
             raise
         tracked.end("FINISHED", patience_seconds=self._patience_seconds)
 
+    @contextmanager
+    def study(
+        self, *, experiment: str, identity: str, name: str, tags: Mapping[str, str]
+    ) -> Iterator[TrackedStudy]:
+        """The tracked runs of a study; those still open end FINISHED, FAILED on an error, KILLED where it is ended.
+
+        Args:
+            experiment: MLflow experiment.
+            identity: What tells this study from every other; the same after a kill.
+            name: Of its run, for people.
+            tags: Set on each run.
+        """
+        run = TrackedRun(
+            lambda: _ClientRun(self._tracking_uri, experiment, identity, {**tags, _NAME_TAG: name}),
+            where=self._where,
+        )
+
+        def open_trial(trial: str) -> Callable[[], Tracker]:
+            def open_run() -> Tracker:
+                parent = run.await_id()
+                if not parent:
+                    raise ConnectionError("the run of its study could not be begun")
+                told = {**tags, _NAME_TAG: trial, _PARENT_TAG: parent}
+                return _ClientRun(self._tracking_uri, experiment, f"{identity}/{trial}", told)
+
+            return open_run
+
+        tracked = TrackedStudy(run, open_trial, self._where)
+        try:
+            yield tracked
+        except Exception:
+            tracked.end("FAILED", patience_seconds=self._patience_seconds)
+            raise
+        except BaseException:
+            tracked.end("KILLED", patience_seconds=_ENDED_PATIENCE_SECONDS)
+            raise
+        tracked.end("FINISHED", patience_seconds=self._patience_seconds)
+
+
+class _ClientRun:
+    """A run of MLflow, found or begun, that is nobody's active run: several are open at once."""
+
+    def __init__(self, tracking_uri: str, experiment: str, identity: str, tags: Mapping[str, str]) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(prepared(tracking_uri))
+        experiment_id = _experiment_id(self._client, experiment)
+        found = self._client.search_runs(
+            [experiment_id], f"tags.`{_STUDY_TAG}` = '{identity}'", max_results=1
+        )
+        if found:
+            self.run_id = str(found[0].info.run_id)
+            # A process that was killed has left it running, or the one that it was ended by has not been the last.
+            self._client.update_run(self.run_id, status="RUNNING")
+        else:
+            # Tags travel with the creation: an attempt that is cut off leaves no run that the next one would not find.
+            made = self._client.create_run(experiment_id, tags={**tags, _STUDY_TAG: identity})
+            self.run_id = str(made.info.run_id)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """See `Tracker.params`."""
+        from mlflow.entities import Param
+
+        with _refusals():
+            self._client.log_batch(
+                self.run_id, params=[Param(name, str(value)) for name, value in values.items()]
+            )
+
+    def metrics(self, values: list[Measurement]) -> None:
+        """See `Tracker.metrics`."""
+        with _refusals():
+            _log_metrics(self._client, self.run_id, values)
+
+    def end(self, status: str) -> None:
+        """See `Tracker.end`."""
+        self._client.set_terminated(self.run_id, status)
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        # Somebody else was first: the runs of a study open side by side.
+        if (made := client.get_experiment_by_name(name)) is None:
+            raise
+        return str(made.experiment_id)
+
+
+def _log_metrics(client: Any, run_id: str, values: list[Measurement]) -> None:
+    from mlflow.entities import Metric
+
+    client.log_batch(
+        run_id, metrics=[Metric(each.name, each.value, each.time_ms, each.step) for each in values]
+    )
+
 
 class _MlflowRun:
     """A run of MLflow, found or begun. MLflow's notion of the active run is a thread's own, so this belongs to one."""
@@ -298,13 +467,8 @@ class _MlflowRun:
 
     def metrics(self, values: list[Measurement]) -> None:
         """See `Tracker.metrics`."""
-        from mlflow.entities import Metric
-
         with _refusals():
-            self._client.log_batch(
-                self.run_id,
-                metrics=[Metric(each.name, each.value, each.time_ms, each.step) for each in values],
-            )
+            _log_metrics(self._client, self.run_id, values)
 
     def end(self, status: str) -> None:
         """See `Tracker.end`."""
@@ -312,8 +476,7 @@ class _MlflowRun:
 
     def _begun(self, experiment: str, identity: str) -> str:
         """Id of the run that an earlier process, or an attempt without an answer, began for this training."""
-        known = self._client.get_experiment_by_name(experiment)
-        experiment_id = known.experiment_id if known else self._client.create_experiment(experiment)
+        experiment_id = _experiment_id(self._client, experiment)
         found = self._client.search_runs(
             [experiment_id], f"tags.{_IDENTITY_TAG} = '{identity}'", max_results=1
         )

@@ -1,4 +1,7 @@
-"""Domains serve lines of every task: they speak of rows, subjects and features, and of nobody's reviews or tokens."""
+"""Domains serve lines of every task: they speak of rows, subjects and features, and of nobody's films or tokens.
+
+A review is also what people give of a version, so the word alone is of no task.
+"""
 
 import re
 
@@ -11,14 +14,10 @@ ABOVE_TASKS = {"tasks", "cli", "scaffold"}
 """What is of a task, or shows tasks to people."""
 DOMAINS = sorted({folder.parent.name for folder in PACKAGE.glob("*/__init__.py")} - ABOVE_TASKS)
 OF_ONE_TASK = re.compile(
-    r"\b(reviews?|review_ids?|movie_reviews|tokeni[sz]\w*|token_ids?|words|films?|imdb|encoders?)\b",
+    r"\b(review_ids?|movie_reviews|tokeni[sz]\w*|token_ids?|words|films?|imdb|encoders?)\b",
     re.IGNORECASE,
 )
 EXCEPTIONS = {
-    # What earlier versions have recorded without a namespace is of the only one that they knew.
-    "governance/subjects.py": {"review", "reviews"},
-    "governance/suppression.py": {"review"},
-    "governance/erasure_search.py": {"review", "reviews"},
     # Machine words: a state of a window is an array of them.
     "features/window_kernels.py": {"words"},
     "features/window_state.py": {"words"},
@@ -64,7 +63,7 @@ def test_every_exception_is_needed() -> None:
     ("source", "words"),
     [
         ('key: str = "review_id"', ["review_id"]),
-        ("# Neighbours are reviews\n# of one film", ["reviews", "film"]),
+        ("# Neighbours are reviews\n# of one film", ["film"]),
         ('raise Error(f"{path}: no TOKENIZER")', ["tokenizer"]),
         ('columns = ("score", "words")', ["words"]),
         ("token_ids = rows[column]", ["token_ids"]),

@@ -29,10 +29,13 @@ _DECIDE: Final = "decide"
 class ReviewCommands(TyperGroup):
     """A group in which the name of a line in the place of a command's is a decision on it."""
 
+    default: Final = _DECIDE
+    """The command that is meant where none is named."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """What is left of the arguments, with the command that is meant."""
         if args and args[0] not in self.commands and args[0] not in {"--help", *ctx.help_option_names}:
-            args = [_DECIDE, *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
@@ -79,8 +82,8 @@ _LINE = "chest_xray_detector"
 @app.command(
     _DECIDE,
     epilog=examples(
-        f"review {_LINE} --version 12 --by lee --decision approve --comment 'as good as the last one'",
-        f"review {_LINE} --by lee --decision reject --comment 'misses small effusions'",
+        f"review decide {_LINE} --version 12 --by lee --decision approve --comment 'as good as the last one'",
+        f"review decide {_LINE} --by lee --decision reject --comment 'misses small effusions'",
     ),
 )
 def decide(

@@ -1,5 +1,6 @@
 """`platform-assets trial`: one model of one assignment, trained and judged; the command of an Experiment's trials."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_systems
+from platform_assets.cli.common import LineName, chosen_line, outside_systems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SPEC: Final = "PLATFORM_TRIAL_SPEC"
+VALUES: Final = "PLATFORM_TRIAL_VALUES"
 FEATURES: Final = "PLATFORM_TRIAL_FEATURES"
 THREADS: Final = "PLATFORM_TRIAL_THREADS"
 
@@ -26,7 +29,18 @@ def trial(
             help="A parameter of the model for this trial: a field of the spec, or another name for it.",
         ),
     ] = None,
-    spec: SpecFile = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option("--spec", envvar=SPEC, help="Training spec to use instead of the shipped ones."),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(
+            envvar=VALUES,
+            metavar="JSON",
+            help="Values of the spec that stand where --set names no other; default: those of its file.",
+        ),
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(envvar=FEATURES, help="Version of the line's features; default: the newest."),
@@ -53,7 +67,8 @@ def trial(
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec).adapted(outside.ledger)
     trainer = chosen.task.trainer
-    resolved = assigned(chosen.spec, _pairs(assignments or []), trainer.fields)
+    base = assigned(chosen.spec, _texts(values), trainer.fields)
+    resolved = assigned(base, _pairs(assignments or []), trainer.fields)
     with open_instance(outside.settings) as instance:
         made_from = features_for_trials(chosen, instance, features)
     with TemporaryDirectory(prefix="trial-") as scratch:
@@ -67,6 +82,17 @@ def trial(
             report=report,
             threads=threads,
         )
+
+
+def _texts(values: str | None) -> dict[str, str]:
+    try:
+        found = json.loads(values or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("--values: write a JSON object of fields and values")
+    # As JSON: of a text that looks like a number, its quotes say that it is none.
+    return {name: json.dumps(value) for name, value in found.items()}
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

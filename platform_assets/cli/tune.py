@@ -37,7 +37,7 @@ def tune(
     from platform_assets.tuning.assets import tuning_fingerprint
     from platform_assets.tuning.declared import declared_experiment
     from platform_assets.tuning.errors import TuningError
-    from platform_assets.tuning.executing import run_tuning
+    from platform_assets.tuning.executing import run_tuning, tuning_lock
 
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec).adapted(outside.ledger)
@@ -50,16 +50,18 @@ def tune(
         raise TuningError(f"{chosen.name} has no Experiment: name one with --experiment FILE")
     with open_instance(outside.settings) as instance:
         features = features_for_trials(chosen, instance, None)
-    tuned = run_tuning(
-        outside,
-        chosen.spec,
-        trainer,
-        declared,
-        features,
-        identity=tuning_fingerprint(chosen.spec, trainer, declared, features),
-        spec_path=chosen.manifest.path,
-        tell=partial(print, file=sys.stderr),
-    )
+    identity = tuning_fingerprint(chosen.spec, trainer, declared, features)
+    with outside.locks.hold(tuning_lock(identity)):
+        tuned = run_tuning(
+            outside,
+            chosen.spec,
+            trainer,
+            declared,
+            features,
+            identity=identity,
+            spec_path=chosen.manifest.path,
+            tell=partial(print, file=sys.stderr),
+        )
     if as_json:
         print_json(_as_json(tuned))
     else:

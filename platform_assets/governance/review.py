@@ -27,7 +27,7 @@ from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import ACTIVATION, Release, pointer
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement, is_signed_by
-from platform_assets.governance.review_statement import Statement, about, criterion_of
+from platform_assets.governance.review_statement import MEANINGS, Statement, about, criterion_of
 from platform_assets.governance.reviewers import Reviewer, Reviewers, normalised
 from platform_assets.governance.verdict import CLOCK_SKEW, verdict_of
 from platform_assets.governance.verdict import KIND as VERDICT
@@ -284,6 +284,8 @@ def _not_recordable(
         found.append(lack)
     if statement.printed_name != reviewer.name:
         found.append(f"{statement.by} is printed as {reviewer.name}; export the request again")
+    if statement.meaning != MEANINGS[statement.decision]:
+        found.append(f"its meaning is not what {statement.decision} means here; sign the request again")
     if statement.decision == "approve" and demanding:
         excluded = set[str].intersection(*(set[str](rule.excluded) for rule in demanding))
         found += [

@@ -70,6 +70,10 @@ class ReviewDesk:
         model = self.release.card.registered.report.model
         return criteria_of(self.outside.ledger, self.demands.verdicts.of(model, self.release.card))
 
+    def intended_use(self) -> str:
+        """As the card states it."""
+        return str(card_of(self.outside, self.release).get("intended_use", "not stated"))
+
     def request(self, name: str, role: str | None = None) -> Request:
         """What a person is asked to review.
 
@@ -88,7 +92,7 @@ class ReviewDesk:
             self.release,
             reviewer=reviewer,
             role=rule.role,
-            intended_use=str(card_of(self.outside, self.release).get("intended_use", "not stated")),
+            intended_use=self.intended_use(),
             valid_days=rule.max_age_days,
             criteria=self.criteria(),
             cases_viewed=len(viewed.cases),
@@ -133,8 +137,18 @@ class ReviewDesk:
         """The entry of a review that was signed elsewhere.
 
         Raises:
-            ReviewError: It could not count; everything that is wrong is named.
+            ReviewError: It could not count; everything that is wrong is named. Or it is of another request than the platform
+                would export: it leaves a criterion out, or states another use.
         """
+        said = signed.statement
+        left_out = {each.rule_set for each in self.criteria()} - {each.rule_set for each in said.criteria}
+        if left_out or said.intended_use != self.intended_use():
+            what = (
+                f"does not show {', '.join(sorted(left_out))}" if left_out else "states another intended use"
+            )
+            raise ReviewError(
+                f"this review is not recorded: what was signed {what}; export the request again"
+            )
         return record_review(
             self.outside.ledger,
             signed,

@@ -107,7 +107,7 @@ def _environment() -> "Environment":
         "short": _short,
         "figure": _figure,
         "value": _value,
-        "words": lambda name: name.replace("_", " "),
+        "spaced": lambda name: name.replace("_", " "),
         "quoted": shlex.quote,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
     }

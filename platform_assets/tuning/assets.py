@@ -23,7 +23,7 @@ from platform_assets.step import (
 )
 from platform_assets.tuning.declared import RULE_SET, RULE_SET_HASH
 from platform_assets.tuning.errors import TuningError
-from platform_assets.tuning.executing import execute_tuning
+from platform_assets.tuning.executing import execute_tuning, tuning_lock
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.stored import StoredTuning, find_tuning, tuning_folder
 from resources.provenance import code_commit
@@ -75,8 +75,7 @@ def tuning_asset(
             resolved, store = with_overrides(spec, config), outside.object_store
             fingerprinted = tuning_fingerprint(resolved, trainer, experiment, features)
             folder = tuning_folder(outside.env, spec.line, fingerprinted)
-            # Two runs that want the same tuning would run the same trials: the second waits, and finds it.
-            with outside.locks.hold(f"tune-{fingerprinted[:16]}"):
+            with outside.locks.hold(tuning_lock(fingerprinted)):
                 found = find_tuning(store, folder)
                 reused = found is not None
                 if found is None:

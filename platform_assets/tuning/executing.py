@@ -1,9 +1,8 @@
 """Where the trials of a tuning run, and what is told of them while they do."""
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,14 +16,24 @@ from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.pictures import study_pictures
 from platform_assets.tuning.status import Status
 from platform_assets.tuning.stored import StoredTuning, store_tuning
+from platform_assets.tuning.tracked_trials import TrackedTrials
+from platform_assets.tuning.trial_jobs import JobTrials
 from platform_assets.tuning.trial_processes import ProcessTrials
 from platform_assets.tuning.trial_runner import TrialRunner
 from platform_assets.tuning.tuning import Tuned, tune
 from resources.provenance import source_commit
 
 FEATURES_VARIABLE: Final = "PLATFORM_TRIAL_FEATURES"
+SPEC_VARIABLE: Final = "PLATFORM_TRIAL_SPEC"
+VALUES_VARIABLE: Final = "PLATFORM_TRIAL_VALUES"
+"""By these trials are told which features, which spec, and which values of it besides those of their own assignment."""
 
 log = logging.getLogger(__name__)
+
+
+def tuning_lock(identity: str) -> str:
+    """Name of the lock under which a tuning is executed; a second one waits, and finds what the first has made."""
+    return f"tune-{identity[:16]}"
 
 
 def run_tuning(
@@ -38,7 +47,7 @@ def run_tuning(
     spec_path: Path,
     tell: Callable[[str], None] = log.info,
 ) -> Tuned:
-    """The tuning, executed where this platform runs.
+    """The tuning, executed where this platform runs, by one process at a time: whoever holds `tuning_lock`.
 
     Args:
         outside: The systems.
@@ -54,12 +63,20 @@ def run_tuning(
         StudyBusyError: Another process executes it.
         TuningError: The storage of studies cannot be opened.
     """
-    with _runner(outside, spec, experiment, features, spec_path) as runner:
+    tracking = outside.run_tracking.study(
+        experiment=spec.line, identity=identity, name=experiment.name, tags={"line": spec.line}
+    )
+    told = {
+        FEATURES_VARIABLE: features.version,
+        VALUES_VARIABLE: spec.model_dump_json(include=set(trainer.fields)),
+        SPEC_VARIABLE: str(spec_path.resolve()),
+    }
+    with tracking as tracked, _runner(outside, spec, experiment, told, identity) as runner:
         return tune(
             experiment,
             spec,
             trainer,
-            runner,
+            TrackedTrials(runner, tracked),
             storage=outside.settings.resolved_tuning_uri,
             locks=outside.locks,
             identity=identity[:16],
@@ -92,16 +109,18 @@ def _runner(
     outside: OutsideSystems,
     spec: ModelSpec,
     experiment: Experiment,
-    features: FeaturesVersion,
-    spec_path: Path,
+    told: Mapping[str, str],
+    identity: str,
 ) -> Iterator[TrialRunner]:
     settings = outside.settings
-    environment = environment_of(settings, os.environ) | {
-        FEATURES_VARIABLE: features.version,
-        "PLATFORM_SPECS": json.dumps([str(spec_path.resolve())]),
-    }
-    scratch = settings.home / "tuning" / f"{spec.line}-{os.getpid()}"
-    with ProcessTrials(experiment, environment=environment, scratch=scratch) as runner:
+    trials: ProcessTrials | JobTrials
+    if settings.profile == "cluster":
+        trials = JobTrials(experiment, outside.job_runner(), resources=spec.resources, environment=told)
+    else:
+        scratch = settings.home / "tuning" / identity[:16]
+        environment = {**environment_of(settings, os.environ), **told}
+        trials = ProcessTrials(experiment, environment=environment, scratch=scratch)
+    with trials as runner:
         yield runner
 
 

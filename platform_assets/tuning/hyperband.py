@@ -49,18 +49,18 @@ def next_trial(
     last = hyperband_rungs(settings)
     behind = 0
     for bracket in range(last, -1, -1):
-        size = math.ceil((last + 1) * eta**bracket / (bracket + 1))
+        size = _ceil((last + 1) * eta**bracket, bracket + 1)
         rung = trials[behind : behind + size]
         if len(rung) < size:
-            return {resource: str(int(r_l * eta**-bracket))}
+            return {resource: str(int(r_l / eta**bracket))}
         behind += size
         for round_number in range(1, bracket + 1):
             if any(each.state == "Running" for each in rung):
                 return "wait"
-            best = _best(objective, rung, math.ceil(math.ceil(size * eta ** -(round_number - 1)) / eta))
+            best = _best(objective, rung, _ceil(_ceil(size, eta ** (round_number - 1)), eta))
             rung = trials[behind : behind + len(best)]
             if len(rung) < len(best):
-                amount = int(r_l * eta ** (round_number - bracket))
+                amount = int(r_l / eta ** (bracket - round_number))
                 return {**best[len(rung)].assignment, resource: str(amount)}
             behind += len(best)
     return "end"
@@ -72,3 +72,8 @@ def _best(objective: Objective, rung: Sequence[TrialStatus], most: int) -> list[
         (sign * each.value, each) for each in rung if each.state == "Succeeded" and each.value is not None
     ]
     return [each for _, each in sorted(succeeded, key=lambda pair: pair[0])[:most]]
+
+
+def _ceil(number: int, divisor: int) -> int:
+    """Rounded up in whole numbers: with floats, as Katib has it, a third of 27 may be a little more than 9."""
+    return -(-number // divisor)

@@ -118,9 +118,7 @@ class StudyRecord:
                 self._study.enqueue_trial(
                     {each.name: each.read(fixed[each.name]) for each in self._space if each.name in fixed}
                 )
-        self._study.sampler = sampler(self._experiment, self._seed, len(self.trials()))
-        trial = self._study.ask()
-        return self._begun(trial)
+        return self._begun(self._study.ask())
 
     def finish(
         self,
@@ -169,11 +167,14 @@ class StudyRecord:
             if _RESULT in each.user_attrs:
                 self._tell(each.number, each.user_attrs[_RESULT])
             elif not set(self._distributions) <= set(each.params) or _STARTED not in each.user_attrs:
-                self._study.sampler = sampler(self._experiment, self._seed, each.number)
                 self._begun(optuna.trial.Trial(self._study, self._id_of(each.number)))
 
     def _begun(self, trial: "optuna.trial.Trial") -> TrialStatus:
-        for name, distribution in self._distributions.items():
+        # Drawn before any single one, whichever is missing: they are the same however far the trial had come.
+        self._study.sampler = sampler(self._experiment, self._seed, trial.number)
+        assert trial.relative_params is not None
+        for place, (name, distribution) in enumerate(self._distributions.items()):
+            self._study.sampler = sampler(self._experiment, self._seed, trial.number, place)
             _suggest(trial, name, distribution)
         stop = self._experiment.early_stopping
         if stop is not None:

@@ -10,8 +10,9 @@
 | grid | every point once, in an order drawn by the seed | Optuna's `GridSampler`, likewise |
 | hyperband | `hyperband.py`; what a bracket begins with by `RandomSampler` | its own |
 
-Trial n has a sampler of its own, whose seed is derived of the study's and n. So a study that was killed goes on as if it
-had not been: Optuna's samplers begin anew in each process, and with one seed they would suggest their first points again.
+Each parameter of trial n has a sampler of its own, whose seed is derived of the study's, n and its place. So a study that was
+killed goes on as if it had not been, be it between two parameters of a trial: Optuna's samplers begin anew in each process,
+and with one seed they would suggest their first points again.
 `GridSampler` is not used, since it shuffles the grid by its seed and keeps only numbers of points.
 """
 
@@ -66,19 +67,20 @@ def fixed_values(
             return {}
 
 
-def sampler(experiment: Experiment, seed: int, number: int) -> "BaseSampler":
-    """What suggests trial `number`.
+def sampler(experiment: Experiment, seed: int, number: int, place: int = 0) -> "BaseSampler":
+    """What suggests a parameter of trial `number`, or all of them at once.
 
     Args:
         experiment: The Experiment, whose `random_state` goes before the seed.
         seed: The study's.
         number: From 0 on.
+        place: The parameter's.
     """
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import CmaEsSampler, QMCSampler, RandomSampler, TPESampler
 
     settings = experiment.algorithm.settings
-    own = _derived(_seed(experiment, seed), number)
+    own = _derived(_seed(experiment, seed), number, place)
     match experiment.algorithm.name:
         case "tpe":
             return TPESampler(
@@ -118,8 +120,8 @@ def _seed(experiment: Experiment, seed: int) -> int:
     return seed if stated is None else stated
 
 
-def _derived(seed: int, number: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) % _SEEDS
+def _derived(seed: int, number: int, place: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{place}".encode()).digest()[:8]) % _SEEDS
 
 
 @lru_cache(maxsize=8)

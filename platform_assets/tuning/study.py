@@ -168,7 +168,7 @@ class _Execution:
             if len(numbers) < len(reports):
                 state, message = "Failed", f"Trial has reported a {objective.metric} that is no finite number"
             elif outcome == "failed":
-                state, message = "Failed", "Trial has failed"
+                state, message = "Failed", ": ".join(filter(None, ("Trial has failed", running.reason)))
             elif outcome == "succeeded" and value is None:
                 state, message = "MetricsUnavailable", f"Trial has reported no {objective.metric}"
             elif outcome == "succeeded":

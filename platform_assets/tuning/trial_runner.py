@@ -32,6 +32,10 @@ class RunningTrial(Protocol):
     def outcome(self) -> Outcome:
         """Whether it still runs, and else how its command has ended."""
 
+    @property
+    def reason(self) -> str:
+        """Why it has failed, as it says itself; empty where it has not, and where it cannot tell."""
+
     def stop(self) -> None:
         """End it now. When this returns, it uses nothing any more; of one that has ended already it does nothing."""
 

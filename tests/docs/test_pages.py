@@ -67,6 +67,8 @@ def parsed(words):
     while hasattr(command, "commands"):
         parent = typer.Context(command, parent=parent, info_name=path[-1])
         name, *words = words
+        if name not in command.commands and (default := getattr(command, "default", None)):
+            name, words = default, [name, *words]
         path.append(name)
         command = command.commands[name]
     with command.make_context(path[-1], words, parent=parent) as context:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from platform_assets.governance import release as releases
+from platform_assets.governance.access import ACCESS
 from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import Release
 from platform_assets.governance.review import (
@@ -391,6 +392,30 @@ def test_criteria_must_be_those_of_the_ledger(desk, reviewers, judge):
 
     with pytest.raises(ReviewError, match=r"no such verdict of gate\.auc"):
         desk.review(reviewers, criteria=[better])
+
+
+def test_what_a_signature_means_is_not_for_the_signer_to_say(desk, reviewers):
+    """A statement with another meaning is not recorded."""
+    statement = said(desk.release, reviewers.people["lee"], at=NOON).model_copy(
+        update={"meaning": "I was here."}
+    )
+
+    with pytest.raises(ReviewError, match="its meaning is not what approve means here"):
+        record_review(desk.ledger, statement, desk.release, (RULE,), reviewers, principal="alee", now=NOON)
+
+
+def test_cases_must_be_those_that_the_ledger_knows_as_shown(desk, reviewers):
+    """Neither more of them than there were, nor those that somebody else was shown."""
+    model = f"chest_model@{desk.release.card.registered.report.model.fingerprint}"
+    shown = [
+        desk.ledger.append(ACCESS, model, fingerprint=by, body={"by": by, "objects": ["a", "b"]}).hash
+        for by in ("lee", "kay")
+    ]
+    for accesses, cases in ((shown[:1], 3), (shown[1:], 2), (["0" * 64], 0)):
+        with pytest.raises(ReviewError, match="the ledger does not say that"):
+            desk.review(reviewers, accesses=tuple(accesses), cases_viewed=cases)
+
+    assert review_of(desk.review(reviewers, accesses=(shown[0],), cases_viewed=2)).statement.cases_viewed == 2
 
 
 def test_what_is_in_no_stage_is_not_reviewed(ledger, clock, make, reviewers):

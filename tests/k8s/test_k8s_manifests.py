@@ -449,7 +449,8 @@ def pod(component: str) -> Object:
 
 
 RUNS = ["run_worker", "step_worker", "training"]
-STATEFUL = ["webserver", "daemon", "user-code", "mlflow", "drift-monitor", "reports", *RUNS]
+# What trials report, the pod tells that executes their Experiment.
+STATEFUL = ["webserver", "daemon", "user-code", "mlflow", "drift-monitor", "reports", "trial", *RUNS]
 FLOWS: set[tuple[str, str, int]] = {
     ("webserver", "user-code", 3030),
     ("daemon", "user-code", 3030),

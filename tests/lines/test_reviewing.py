@@ -192,6 +192,22 @@ def test_a_line_that_asks_for_no_review_has_no_job(platform, small_line):
     assert job_name(small_line.name) not in names
 
 
+def test_a_request_that_was_cut_down_is_not_taken(platform, repository, tmp_path):
+    """Signed by the very person, and all the same without a criterion, or for another use than the card states."""
+    platform()
+    key, file = tmp_path / "lee.key", tmp_path / "request.json"
+    repository.commit(person(public_key=review("keygen", key).output.split()[-1]))
+    review("request", LINE, file)
+    for field, value, told in (
+        ("criteria", [], "what was signed does not show gate.auc"),
+        ("intended_use", "Anything.", "what was signed states another intended use"),
+    ):
+        cut = tmp_path / f"{field}.json"
+        cut.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+        review("sign", cut, "--key", key, "--decision", "approve")
+        assert told in refused("add", cut.with_suffix(".signed.json"))
+
+
 @pytest.fixture
 def small_line() -> Line:
     """A line whose deployments go to production."""

@@ -13,6 +13,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from platform_assets.tuning.tracked_trials import TrackedTrials
 from resources import run_tracking
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry, RegistryError, prepared
@@ -20,6 +21,7 @@ from resources.run_tracking import RunTracking
 from tests.relay import relay
 from tests.resources.holder import opened
 from tests.servers import free_ports
+from tests.tuning.toy import MIDNIGHT, ToyRunner, ToyTrial
 from tests.waiting import wait_for
 
 RACED = "reviews_sentiment"
@@ -219,6 +221,73 @@ def test_a_training_that_goes_on_elsewhere_finds_its_run(place, name):
         (1, 1.0),
         (2, 0.5),
     ]
+
+
+def test_trials_are_runs_below_that_of_their_study(place, name):
+    """With what they were given and each report under its number; a study that goes on finds all of them again."""
+    from mlflow import MlflowClient
+
+    tracking = RunTracking(place.tracking_uri)
+    played = {
+        "ends": ToyTrial("ends", ["0.5", "0.75"]),
+        "fails": ToyTrial("fails", ["0.5"], ends="failed"),
+        "stays": ToyTrial("stays", ["0.25", "nan", "0.5", "0.6"]),
+    }
+
+    def execute(*names: str, lost: bool) -> str:
+        with tracking.study(experiment=name, identity="s", name="study", tags={"line": name}) as study:
+            runner = TrackedTrials(ToyRunner(lambda assignment: played[assignment["name"]]), study)
+            running = [runner.start(each, {"name": each, "rate": "0.05"}) for each in names]
+            runner.wait(running, 0)
+            runner.wait(running, 0)
+            for each in running:
+                if each.outcome() != "running":
+                    each.stop()
+            if lost:
+                raise_(dg.Failure("the pod is gone"))
+        assert study.run.lost is None
+        return study.run.run_id
+
+    with pytest.raises(dg.Failure):
+        execute("ends", "fails", "stays", lost=True)
+    client = MlflowClient(prepared(place.tracking_uri))
+    (experiment,) = client.search_experiments(filter_string=f"name = '{name}'")
+
+    def runs() -> dict:
+        return {each.info.run_name: each for each in client.search_runs([experiment.experiment_id])}
+
+    before = runs()
+    assert {each: found.info.status for each, found in before.items()} == {
+        "study": "FAILED",
+        "ends": "FINISHED",
+        "fails": "FAILED",
+        "stays": "KILLED",
+    }
+    parent = before["study"].info.run_id
+    for each in played:
+        tags, params = before[each].data.tags, before[each].data.params
+        assert (tags["mlflow.parentRunId"], tags["line"]) == (parent, name)
+        assert params == {"name": each, "rate": "0.05"}
+    history = client.get_metric_history(before["ends"].info.run_id, "auc")
+    assert [(each.step, each.value, each.timestamp) for each in history] == [
+        (1, 0.5, round(MIDNIGHT.timestamp() * 1000)),
+        (2, 0.75, round(MIDNIGHT.timestamp() * 1000) + 1000),
+    ]
+    assert [each.step for each in client.get_metric_history(before["stays"].info.run_id, "auc")] == [1]
+
+    assert execute("stays", lost=False) == parent
+    after = runs()
+    assert {each: found.info.run_id for each, found in after.items()} == {
+        each: found.info.run_id for each, found in before.items()
+    }
+    assert (after["study"].info.status, after["stays"].info.status) == ("FINISHED", "FINISHED")
+    told = client.get_metric_history(after["stays"].info.run_id, "auc")
+    assert {(each.step, each.value) for each in told} == {(1, 0.25), (3, 0.5), (4, 0.6)}
+
+
+def raise_(problem: Exception) -> None:
+    """Raise it."""
+    raise problem
 
 
 @pytest.fixture

@@ -199,6 +199,23 @@ def test_nothing_is_sent_twice_where_room_is_made_while_it_is_sent(tracker, monk
     assert tracker.status == "FAILED"
 
 
+def test_a_closed_run_ends_by_itself(tracker):
+    """Nobody waits for it, and a tracker that is away then is told when it is back; the first word of its end counts."""
+    run = begin(tracker)
+    wait_for(lambda: run.run_id, "it is open", every=0.001)
+    tracker.away = True
+    run.metrics({"auc": 0.5}, step=1)
+    run.close("FAILED")
+    wait_for(lambda: run._problem, "the attempt has failed", every=0.001)
+    assert tracker.status is None
+    tracker.away = False
+    wait_for(lambda: tracker.status, "the run ends", every=0.001)
+    assert (tracker.measured, tracker.status) == ([("auc", 0.5, 1)], "FAILED")
+    run.close("FINISHED")
+    run.end("FINISHED", patience_seconds=PATIENCE_SECONDS)
+    assert (tracker.status, run.lost) == ("FAILED", None)
+
+
 def test_an_outage_is_told_once(tracker, caplog):
     """Hours without a tracker are one warning, and one more at the end."""
     tracker.away = True

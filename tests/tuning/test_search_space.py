@@ -89,7 +89,7 @@ def suggested(tried: Experiment, count: int, value: float = 0.5) -> Sequence[Map
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_suggestion_lies_in_the_feasible_space(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -126,6 +126,13 @@ def test_steps_are_written_as_decimal_numbers(tmp_path: Path) -> None:
     """0.3 is 0.3, and no step leads beyond max, where that lies between two."""
     tried = experiment(tmp_path, parameters=[STEPPED], maxTrialCount=40)
     assert {each["size"] for each in suggested(tried, 40)} == {"0.1", "0.3", "0.5", "0.7"}
+
+
+def test_zeros_that_say_nothing_are_left_out() -> None:
+    """However the bounds are written, no value has an exponent either."""
+    space = Parameter("size", "double", Decimal("1.00e1"), Decimal(30), Decimal("0.50e1"))
+    assert [space.at(index) for index in range(space.count or 0)] == ["10", "15", "20", "25", "30"]
+    assert Parameter("size", "double", Decimal("0.10"), Decimal(1), Decimal("0.20")).at(0) == "0.1"
 
 
 def test_values_of_a_list_are_given_as_they_are_written(tmp_path: Path) -> None:

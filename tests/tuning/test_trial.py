@@ -221,6 +221,20 @@ def test_what_cannot_be_tried_is_one_error(numbers, arguments, told):
     assert result.stdout == ""
 
 
+def test_values_stand_under_those_that_are_set(numbers, monkeypatch):
+    """What a run resolved besides its file reaches the trial by the environment; an assignment goes before it."""
+    plain, other = command().stdout, command("--set", "smoothing=99").stdout
+
+    def metrics(told: str) -> list[str]:
+        return [line.partition(" ")[2] for line in told.splitlines()]
+
+    monkeypatch.setenv("PLATFORM_TRIAL_VALUES", '{"smoothing": 99.0}')
+    assert metrics(command().stdout) == metrics(other) != metrics(plain)
+    assert metrics(command("--set", "smoothing=1").stdout) == metrics(plain)
+    monkeypatch.setenv("PLATFORM_TRIAL_VALUES", "[]")
+    assert command().exit_code == 2
+
+
 @pytest.mark.parametrize("given", ["smoothing", "=1"])
 def test_what_is_no_assignment_is_wrong_usage(numbers, given):
     """So are two values of one parameter."""

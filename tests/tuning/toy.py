@@ -82,8 +82,8 @@ def written(content: Mapping[str, Any], folder: Path) -> Path:
 
 
 def experiment(folder: Path, **changes: Any) -> Experiment:
-    """The Experiment of `manifest(**changes)`."""
-    return read_experiment(written(manifest(**changes), folder))
+    """The Experiment of `manifest(**changes)`, however many trials of it fail, if nothing else is said."""
+    return read_experiment(written(manifest(**{"maxFailedTrialCount": None, **changes}), folder))
 
 
 @dataclass
@@ -107,6 +107,11 @@ class ToyTrial:
     def outcome(self) -> Outcome:
         """It runs until it has printed everything."""
         return self.ends if self.shown >= len(self.reports) else "running"
+
+    @property
+    def reason(self) -> str:
+        """Nothing more than that it has failed."""
+        return ""
 
     def stop(self) -> None:
         """Noted."""

@@ -28,7 +28,16 @@ from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.stored import StoredTuning, find_tuning, tuning_folder
 from resources.provenance import code_commit
 
-CODE: Final = code_version("tuning", "platform_assets.tuning.study", "platform_assets.tuning.samplers")
+CODE: Final = code_version(
+    "tuning",
+    *(
+        f"platform_assets.tuning.{module}"
+        for module in (
+            *("study", "record", "collecting", "samplers", "search_space", "hyperband", "median_stop"),
+            *("katib_rules", "trial_template", "trial", "measures", "tuning"),
+        )
+    ),
+)
 
 
 def tuning_fingerprint(

@@ -20,7 +20,7 @@ from platform_assets.tuning.tracked_trials import TrackedTrials
 from platform_assets.tuning.trial_jobs import JobTrials
 from platform_assets.tuning.trial_processes import ProcessTrials
 from platform_assets.tuning.trial_runner import TrialRunner
-from platform_assets.tuning.tuning import Tuned, tune
+from platform_assets.tuning.tuning import Tuned, trials_identity, tune
 from resources.provenance import source_commit
 
 FEATURES_VARIABLE: Final = "PLATFORM_TRIAL_FEATURES"
@@ -79,7 +79,7 @@ def run_tuning(
             TrackedTrials(runner, tracked),
             storage=outside.settings.resolved_tuning_uri,
             locks=outside.locks,
-            identity=identity[:16],
+            identity=trials_identity(spec, trainer, experiment, features),
             on_change=_Progress(tell),
         )
 

@@ -288,8 +288,8 @@ def _job(template: TrialTemplate) -> Iterator[Problem]:
 def _command(container: dict[str, Any], at: FieldPath) -> Iterator[Problem]:
     """`wrapWorkerContainer` of pod/utils.go: what it makes a shell's command of must come to the same there."""
     parts = {name: container.get(name) or [] for name in ("command", "args")}
-    for name, texts in parts.items():
-        if not isinstance(texts, list) or not all(isinstance(word, str) for word in texts):
+    for name, part in parts.items():
+        if not isinstance(part, list) or not all(isinstance(text, str) for text in part):
             yield (*at, name), "must be a list of texts"
             return
     if not parts["command"]:
@@ -297,13 +297,13 @@ def _command(container: dict[str, Any], at: FieldPath) -> Iterator[Problem]:
         return
     if parts["command"][0] in SHELLS:
         return
-    for name, texts in parts.items():
-        for index, word in enumerate(texts):
-            bare = PLACEHOLDER.sub("x", word)
+    for name, part in parts.items():
+        for index, text in enumerate(part):
+            bare = PLACEHOLDER.sub("x", text)
             if shlex.quote(bare) != bare:
                 yield (
                     (*at, name, index),
-                    "must be one word to a shell: Katib joins them by blanks and gives them to sh",
+                    "must be one word to a shell: Katib joins them by blanks, and gives that to sh",
                 )
 
 

@@ -7,10 +7,13 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
+from platform_assets.fingerprint import canonical_sha256
+from platform_assets.manifest import identity_of
 from platform_assets.models.spec import ModelSpec
 from platform_assets.models.trainer import AnyTrainer
+from platform_assets.references import FeaturesVersion
 from platform_assets.tuning.assignment import assigned, fields_of
-from platform_assets.tuning.collecting import metrics_of, value_of
+from platform_assets.tuning.collecting import finite, metrics_of, reports_of, value_of
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.status import Status
 from platform_assets.tuning.study import run_study
@@ -19,7 +22,6 @@ from resources.locks import Locks
 
 SEED: Final = 17
 """Of what is random in a search whose file names no `random_state`."""
-_DEFAULTS: Final = "defaults"
 _WAIT_SECONDS: Final = 5.0
 
 
@@ -82,7 +84,7 @@ def tune(
         runner: Executes trials.
         storage: See `run_study`, as for the next.
         locks: Let one process at a time execute a study.
-        identity: What the trials depend on besides the Experiment.
+        identity: What the trials depend on besides the Experiment, as `trials_identity` has it.
         on_change: Told of every trial that starts, reports or ends.
 
     Raises:
@@ -96,12 +98,27 @@ def tune(
     if status.condition.type != "Succeeded" or best is None or best.value is None:
         return Tuned(status, "", 0.0, None, {})
     own = default_assignment(experiment, spec, trainer)
-    name = f"{experiment.name}-{_DEFAULTS}"
+    name = f"{experiment.name}-{canonical_sha256([identity, own])[:8]}"
     default_value = _value_of_trial(experiment, runner, name, own)
     if default_value is not None and not experiment.objective.is_better(best.value, default_value):
         return Tuned(status, name, default_value, default_value, _values(experiment, spec, trainer, own))
     values = _values(experiment, spec, trainer, best.assignment)
     return Tuned(status, best.name, best.value, default_value, values)
+
+
+def trials_identity(
+    spec: ModelSpec, trainer: AnyTrainer, experiment: Experiment, features: FeaturesVersion
+) -> str:
+    """What trials depend on besides their Experiment: features, code, and the values of the spec that none of them sets."""
+    tuned = set(fields_of([each.name for each in experiment.parameters], trainer.fields).values())
+    return canonical_sha256(
+        {
+            "features": features.version,
+            "code": trainer.code,
+            "upstream": dict(trainer.upstream(spec, features.recipe)),
+            "values": identity_of(spec, [field for field in trainer.fields if field not in tuned]),
+        }
+    )[:16]
 
 
 def default_assignment(experiment: Experiment, spec: ModelSpec, trainer: AnyTrainer) -> dict[str, str]:
@@ -133,6 +150,8 @@ def _value_of_trial(
             runner.wait([running], _WAIT_SECONDS)
     finally:
         running.stop()
-    if outcome != "succeeded":
+    objective, observations = experiment.objective, running.observations()
+    told = reports_of(objective.metric, observations)
+    if outcome != "succeeded" or any(finite(each) is None for each in told):
         return None
-    return value_of(experiment.objective, metrics_of(experiment.objective, running.observations()))
+    return value_of(objective, metrics_of(objective, observations))

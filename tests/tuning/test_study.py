@@ -1,7 +1,8 @@
 """A study behaves as Katib's controllers do."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from platform_assets.tuning.collecting import metrics_of, value_of
 from platform_assets.tuning.errors import StudyBusyError
 from platform_assets.tuning.experiment import Objective
 from platform_assets.tuning.hyperband import next_trial
-from platform_assets.tuning.status import Status
+from platform_assets.tuning.status import Status, TrialStatus
 from platform_assets.tuning.study import Observation, run_study
-from resources.locks import FileLocks
+from resources.locks import FileLocks, Held, LockLostError
 from tests.tuning.toy import DEPTH, MIDNIGHT, RATE, ToyRunner, ToyTrial, experiment, run
 
 STEPPED_RATE = {
@@ -338,6 +339,49 @@ def test_hyperband_goes_on_with_those_that_have_succeeded(tmp_path: Path) -> Non
     survivors = {each.assignment["rate"] for each in status.trials[7:9]}
     assert {each.assignment["rate"] for each in status.trials[9:11]} == survivors
     assert [each.assignment["depth"] for each in status.trials[9:12]] == ["3", "3", "9"]
+
+
+def test_hyperband_does_not_go_on_with_what_was_stopped_early() -> None:
+    """Katib lets a round go on with succeeded trials alone; one that was stopped has seen less of the resource."""
+    settings = {"r_l": "3", "resource_name": "epochs"}
+    objective = Objective("maximize", "auc", (), None, {"auc": "max"})
+    rung = [
+        TrialStatus(str(at), at, state, {"rate": str(at)}, (), value, MIDNIGHT, MIDNIGHT, "")
+        for at, (state, value) in enumerate([("Succeeded", 0.5), ("EarlyStopped", 0.9), ("Succeeded", 0.7)])
+    ]
+    assert next_trial(settings, objective, rung) == {"rate": "2", "epochs": "3"}
+
+
+class LosingLocks:
+    """Locks of which each is lost when it has been asked for twice."""
+
+    asked = 0
+
+    @contextmanager
+    def hold(self, name: str, *, timeout_seconds: float | None = None) -> Iterator[Held]:
+        """The lock."""
+        yield self
+
+    def check(self) -> None:
+        """The third time, it is lost."""
+        self.asked += 1
+        if self.asked == 3:
+            raise LockLostError("gone")
+
+
+def test_no_trial_is_started_when_the_lock_is_lost(tmp_path: Path) -> None:
+    """Somebody else may run the study now; what runs here is stopped."""
+    runner = ToyRunner(by_rate)
+    with pytest.raises(LockLostError):
+        run_study(
+            experiment(tmp_path, parallelTrialCount=3),
+            runner,
+            storage=f"{tmp_path}/study.journal",
+            seed=7,
+            locks=LosingLocks(),
+            on_change=lambda _: None,
+        )
+    assert [trial.stopped for trial in runner.trials.values()] == [True, True]
 
 
 STRATEGIES = st.sampled_from(["min", "max", "latest"])

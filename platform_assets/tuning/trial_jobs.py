@@ -95,8 +95,10 @@ class JobTrials:
     def start(self, trial: str, assignment: Mapping[str, str]) -> "_TrialJob":
         """See `TrialRunner.start`; a Job of this name that is of another trial makes room.
 
+        Where the API server does not answer just now, its Job is made at a later look.
+
         Raises:
-            ClusterError: Kubernetes refuses, or does not answer.
+            ClusterError: Kubernetes refuses.
         """
         container = self._experiment.trial_template.primary_container_name
         job = trial_job(
@@ -106,14 +108,9 @@ class JobTrials:
             resources=self._resources,
             environment=self._environment,
         )
-        there = self._jobs.state_of(trial)
-        if there is not None and there.annotations.get(IDENTITY) != job["metadata"]["annotations"][IDENTITY]:
-            self._jobs.end(trial)
-            there = None
-        if there is None:
-            self._jobs.begin(job)
-        started = _TrialJob(trial, container, self._jobs, self._experiment)
+        started = _TrialJob(job, container, self._jobs, self._experiment)
         self._started.append(started)
+        started.look()
         return started
 
     def wait(self, running: Sequence[RunningTrial], timeout_seconds: float) -> None:
@@ -134,8 +131,10 @@ class JobTrials:
 class _TrialJob:
     """A trial that was started, as it was when somebody last looked."""
 
-    def __init__(self, name: str, container: str, jobs: Jobs, experiment: Experiment) -> None:
-        self._name = name
+    def __init__(self, job: Mapping[str, Any], container: str, jobs: Jobs, experiment: Experiment) -> None:
+        self._name = str(job["metadata"]["name"])
+        self._job = job
+        self._is_begun = False
         self._container = container
         self._jobs = jobs
         self._experiment = experiment
@@ -184,6 +183,7 @@ class _TrialJob:
         if self._outcome != "running":
             return True
         try:
+            self._begin()
             job = self._jobs.state_of(self._name)
             if job is None:
                 self._outcome, self._reason = "failed", "its Job is gone; somebody has deleted it"
@@ -203,6 +203,21 @@ class _TrialJob:
         elif job.gave_up is not None:
             self._outcome, self._reason = "failed", self._why(job)
         return self._outcome != "running" or len(self.observations()) > before
+
+    def _begin(self) -> None:
+        """Make the Job, unless that was done, by this process or one before it."""
+        if self._is_begun:
+            return
+        there = self._jobs.state_of(self._name)
+        if (
+            there is not None
+            and there.annotations.get(IDENTITY) != self._job["metadata"]["annotations"][IDENTITY]
+        ):
+            self._jobs.end(self._name)
+            there = None
+        if there is None:
+            self._jobs.begin(self._job)
+        self._is_begun = True
 
     def _read(self, pod: PodState) -> None:
         """What a pod has printed so far; of one that is gone, what was read before stays."""

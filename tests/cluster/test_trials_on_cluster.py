@@ -145,5 +145,5 @@ def test_trials_are_jobs_two_at_a_time_and_one_that_was_killed_is_retried(jobs, 
     best = max(status.trials, key=lambda each: each.value)
     assert status.optimal is not None
     assert status.optimal.name == best.name
-    left = "{.items[*].metadata.name}"
-    wait_for(lambda: not kubectl("get", "jobs", "-o", f"jsonpath={left}"), "the Jobs are gone", seconds=60)
+    own = ("get", "jobs", "-l", f"{RUN_LABEL}=run-of-trials", "-o", "name")
+    wait_for(lambda: not kubectl(*own), "the Jobs are gone", seconds=60)

@@ -1,22 +1,31 @@
 """A task is one folder and a line one YAML file: a toy goes from its source to answers without a change elsewhere."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
 from platform_assets.governance import release
 from platform_assets.governance.subject_columns import subject_of
 from platform_assets.lines.line import load_line
-from platform_assets.lines.runner import RunOutcome, run_line
+from platform_assets.lines.runner import RunOutcome, open_instance, run_line
+from platform_assets.lines.trials import features_for_trials
 from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.sheets import Sheet
 from platform_assets.tasks.registry import known_tasks
+from platform_assets.tuning.collector import collected
+from platform_assets.tuning.katib_rules import DEFAULT_FILTER
+from platform_assets.tuning.measures import METRICS
+from resources.errors import PlatformError
 from resources.settings import PlatformSettings
 from tests.tasks.toys import TOY, toy_task, write_line
 
@@ -177,3 +186,90 @@ def test_a_rule_of_one_task_is_unknown_to_another(tmp_path: Path) -> None:
 
     with pytest.raises(ManifestError, match=r'gates.odd_share: unknown gate "odd_share": known are auc'):
         load_line(write_spec(tmp_path, gates={"odd_share": "< 0.7"}))
+
+
+# --- Trials -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trial(outcome: RunOutcome) -> Callable[..., Result]:
+    """What `platform-assets trial toy …` comes to, after that run."""
+    assert outcome.success
+    return lambda *arguments: CliRunner().invoke(app, ["trial", "toy", *arguments])
+
+
+def state_of(outside: OutsideSystems) -> list[Any]:
+    """What lies in the ledger, the warehouse and the object store."""
+    snapshots = [
+        each.snapshot_id for table in outside.warehouse.tables() for each in outside.warehouse.versions(table)
+    ]
+    entries = [entry.hash for entry in outside.ledger.entries()]
+    return [snapshots, entries, sorted(outside.object_store.list(""))]
+
+
+def test_a_trial_prints_what_katibs_collector_reads(
+    outside: OutsideSystems, trial: Callable[..., Result]
+) -> None:
+    """A time, and metrics by name; with the newest features or those of a version; and changes nothing."""
+    before = state_of(outside)
+    with open_instance(outside.settings) as instance:
+        features = features_for_trials(load_line(outside.settings.specs[0]), instance)
+    for chosen in ((), ("--features", features.version)):
+        result = trial("--set", "smoothing=2.5", *chosen)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert [line.partition(" ")[2].partition("=")[0] for line in lines] == list(METRICS)
+        for line in lines:
+            time, _, report = line.partition(" ")
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
+            assert datetime.now(UTC) - datetime.fromisoformat(time) < timedelta(minutes=1)
+            (found,) = collected(
+                line, [re.compile(DEFAULT_FILTER, re.ASCII)], METRICS, read_at=datetime.now(UTC)
+            )
+            assert report == f"{found.metric}={found.value}"
+            assert isfinite(float(found.value))
+    assert state_of(outside) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("--set", "smoothin=1"),
+            "smoothin: is no field of the spec that a trial may set; did you mean smoothing?",
+        ),
+        (("--set", "smoothing=-1"), "smoothing: Input should be greater than 0 (found -1)"),
+        (("--features", "0123"), "no materialization of toy_features has version 0123"),
+    ],
+)
+def test_what_cannot_be_tried_is_one_error(
+    trial: Callable[..., Result], arguments: tuple[str, ...], told: str
+) -> None:
+    """Named, and with nothing on the output that a collector could take for a metric."""
+    result = trial(*arguments)
+    assert isinstance(result.exception, PlatformError)
+    assert told in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_values_stand_under_those_that_are_set(
+    trial: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run resolved besides its file reaches the trial by the environment; an assignment goes before it."""
+    plain, other = trial().stdout, trial("--set", "smoothing=99").stdout
+
+    def metrics(told: str) -> list[str]:
+        return [line.partition(" ")[2] for line in told.splitlines()]
+
+    monkeypatch.setenv("PLATFORM_TRIAL_VALUES", '{"smoothing": 99.0}')
+    assert metrics(trial().stdout) == metrics(other) != metrics(plain)
+    assert metrics(trial("--set", "smoothing=1").stdout) == metrics(plain)
+    monkeypatch.setenv("PLATFORM_TRIAL_VALUES", "[]")
+    assert trial().exit_code == 2
+
+
+@pytest.mark.parametrize("given", ["smoothing", "=1"])
+def test_what_is_no_assignment_is_wrong_usage(trial: Callable[..., Result], given: str) -> None:
+    """So are two values of one parameter."""
+    assert trial("--set", given).exit_code == 2
+    assert trial("--set", "smoothing=1", "--set", "smoothing=2").exit_code == 2

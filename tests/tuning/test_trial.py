@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pyarrow as pa
@@ -10,21 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from typer.testing import CliRunner
 
-from platform_assets.cli import app
 from platform_assets.lines.line import load_line
-from platform_assets.lines.runner import materialize
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.trainer import ShowsEpochs
-from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import FeaturesVersion, TableSnapshot
-from platform_assets.tasks.registry import find_task
 from platform_assets.tuning.measures import METRICS, log_loss, measured
 from platform_assets.tuning.trial import TrialError, printed, rows_of_splits, run_trial
-from resources.errors import PlatformError
 from resources.row_batches import RowBatches
-from resources.settings import PlatformSettings
 from tests.models.processes import DATASET
 from tests.tasks.toys import toy_task, write_line
 
@@ -155,101 +148,19 @@ def toy():
         yield task
 
 
-@pytest.fixture(scope="module")
-def numbers(toy, tmp_path_factory):
-    """A line of numbers with materialized features, which commands of this process find."""
-    folder = tmp_path_factory.mktemp("numbers")
-    spec, home = write_line(folder), folder / "platform"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PLATFORM_HOME", str(home))
-        patch.setenv("PLATFORM_SPECS", f'["{spec}"]')
-        patch.setenv("DAGSTER_HOME", str(home / "dagster"))
-        outside = OutsideSystems(PlatformSettings())
-        for stage in ("dataset", "features"):
-            made = materialize(load_line(spec), stage, outside)
-        yield outside, made.reference
-
-
-def command(*arguments: str):
-    """What `platform-assets trial toy …` comes to."""
-    return CliRunner().invoke(app, ["trial", "toy", *arguments])
-
-
-def state_of(outside: OutsideSystems) -> list:
-    """What lies in the ledger, the warehouse and the object store."""
-    snapshots = [
-        each.snapshot_id for table in outside.warehouse.tables() for each in outside.warehouse.versions(table)
-    ]
-    entries = [entry.hash for entry in outside.ledger.entries()]
-    return [snapshots, entries, sorted(outside.object_store.list(""))]
-
-
-def test_the_command_prints_what_katibs_collector_reads(numbers):
-    """A time, and metrics by name; with the newest features or those of a version; and changes nothing."""
-    outside, features = numbers
-    before = state_of(outside)
-    for chosen in ((), ("--features", features.version)):
-        result = command("--set", "smoothing=2.5", *chosen)
-        assert result.exit_code == 0, result.output
-        lines = result.stdout.splitlines()
-        assert [KATIB_FILTER.search(line)[1] for line in lines] == list(METRICS)
-        for line in lines:
-            time, _, report = line.partition(" ")
-            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
-            assert datetime.now(UTC) - datetime.fromisoformat(time) < timedelta(minutes=1)
-            name, value = KATIB_FILTER.fullmatch(report).group(1, 2)
-            assert np.isfinite(float(value)), name
-    assert state_of(outside) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (
-            ("--set", "smoothin=1"),
-            "smoothin: is no field of the spec that a trial may set; did you mean smoothing?",
-        ),
-        (("--set", "smoothing=-1"), "smoothing: Input should be greater than 0 (found -1)"),
-        (("--features", "0123"), "no materialization of toy_features has version 0123"),
-    ],
-)
-def test_what_cannot_be_tried_is_one_error(numbers, arguments, told):
-    """Named, and with nothing on the output that a collector could take for a metric."""
-    result = command(*arguments)
-    assert isinstance(result.exception, PlatformError)
-    assert told in str(result.exception)
-    assert result.stdout == ""
-
-
-def test_values_stand_under_those_that_are_set(numbers, monkeypatch):
-    """What a run resolved besides its file reaches the trial by the environment; an assignment goes before it."""
-    plain, other = command().stdout, command("--set", "smoothing=99").stdout
-
-    def metrics(told: str) -> list[str]:
-        return [line.partition(" ")[2] for line in told.splitlines()]
-
-    monkeypatch.setenv("PLATFORM_TRIAL_VALUES", '{"smoothing": 99.0}')
-    assert metrics(command().stdout) == metrics(other) != metrics(plain)
-    assert metrics(command("--set", "smoothing=1").stdout) == metrics(plain)
-    monkeypatch.setenv("PLATFORM_TRIAL_VALUES", "[]")
-    assert command().exit_code == 2
-
-
-@pytest.mark.parametrize("given", ["smoothing", "=1"])
-def test_what_is_no_assignment_is_wrong_usage(numbers, given):
-    """So are two values of one parameter."""
-    assert command("--set", given).exit_code == 2
-    assert command("--set", "smoothing=1", "--set", "smoothing=2").exit_code == 2
-
-
-def toy_trial(numbers, rows, tmp_path, report=lambda metrics: None):
+def toy_trial(toy, rows, tmp_path, report=lambda metrics: None):
     """A trial of numbers on rows of one's own."""
-    outside, features = numbers
-    line = load_line(outside.settings.specs[0])
+    line = load_line(write_line(tmp_path / "line"))
     state = {"mean.json": b"0"}
+    features = FeaturesVersion(
+        dataset=DATASET,
+        snapshot=TableSnapshot(table="features.toy", snapshot_id="1", content_hash="0" * 64, rows=1),
+        featurizer_sha256="0" * 64,
+        recipe={"modulus": 2},
+    )
     return run_trial(
         line.spec,
-        line.task.trainer,
+        toy.trainer,
         features,
         warehouse=Handed(rows),
         state=state,
@@ -277,24 +188,24 @@ def toy_rows(labels, split):
         ([1, 1, 1, 1], "cannot be judged on the split 'validation': AUC needs both classes"),
     ],
 )
-def test_a_model_that_cannot_be_judged_is_an_error(numbers, tmp_path, labels, told):
+def test_a_model_that_cannot_be_judged_is_an_error(toy, tmp_path, labels, told):
     """And reports nothing."""
     rows = pa.concat_tables([toy_rows([0, 1, 0, 1], "train"), toy_rows(labels, "validation")])
     with pytest.raises(TrialError, match=told):
-        toy_trial(numbers, rows, tmp_path, report=lambda metrics: pytest.fail("nothing can be told"))
+        toy_trial(toy, rows, tmp_path, report=lambda metrics: pytest.fail("nothing can be told"))
 
 
-def test_scores_that_are_no_numbers_are_an_error(numbers, tmp_path, monkeypatch):
+def test_scores_that_are_no_numbers_are_an_error(toy, tmp_path, monkeypatch):
     """A metric that is not finite would be Katib's best trial."""
     rows = pa.concat_tables([toy_rows([0, 1, 0, 1], "train"), toy_rows([0, 1, 1, 0], "validation")])
-    trainer = type(find_task("toy-parity").trainer)
+    trainer = type(toy.trainer)
     loaded = trainer.load
     odd = {0: float("nan"), 1: 0.5}
     monkeypatch.setattr(
         trainer, "load", lambda *given, **options: replace(loaded(*given, **options), shares=odd)
     )
     with pytest.raises(TrialError, match="NaN or infinite"):
-        toy_trial(numbers, rows, tmp_path, report=lambda metrics: pytest.fail("nothing can be told"))
+        toy_trial(toy, rows, tmp_path, report=lambda metrics: pytest.fail("nothing can be told"))
 
 
 def test_rows_of_splits_keep_their_order():

@@ -243,13 +243,17 @@ def test_a_job_that_somebody_deletes_has_failed(experiment, cluster):
 
 
 def test_an_api_server_that_is_away_says_nothing_about_trials(experiment, cluster):
-    """They are taken to run on."""
+    """They are taken to run on, and one that is started meanwhile is made when it is back."""
     with trials(experiment, cluster) as runner:
         trial = runner.start("tests-1", {"rate": "0.05"})
         cluster.away = True
-        runner.wait([trial], 0.01)
-        assert trial.outcome() == "running"
+        other = runner.start("tests-2", {"rate": "0.06"})
+        runner.wait([trial, other], 0.01)
+        assert trial.outcome() == other.outcome() == "running"
+        assert [*cluster.made] == ["tests-1"]
         cluster.away = False
+        runner.wait([trial, other], 0.01)
+        assert [*cluster.made] == ["tests-1", "tests-2"]
 
 
 def test_a_stopped_trial_is_gone(experiment, cluster):

@@ -172,7 +172,7 @@ with heeded(), ProcessTrials(experiment, environment=os.environ, scratch=folder 
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_trials_end_with_whoever_began_them(tmp_path, number):
     """Asked to end or killed, nothing is left of them; asked to, neither of their files."""
     with subprocess.Popen(

@@ -25,7 +25,6 @@ from platform_assets.cli.completion import table_names
 from platform_assets.cli.promotion import Promoted
 from platform_assets.cli.usage import GOVERN, SERVE, examples
 from platform_assets.governance.errors import LineageError, ReleaseError
-from platform_assets.governance.release import STAGED
 from platform_assets.references import FORMER_TABLES, TABLES
 from resources.errors import PlatformError
 from resources.warehouse import Snapshot, Warehouse, WarehouseError
@@ -110,7 +109,7 @@ def _line_of(outside: "OutsideSystems", name: str, spec: Path | None) -> "Line |
     Raises:
         LineError: It cannot, and production of the line is not moved without what it says.
     """
-    from platform_assets.governance.release import newest_move
+    from platform_assets.governance.release import STAGED, newest_move
     from platform_assets.lines.line import LineError
 
     try:

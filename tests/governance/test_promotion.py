@@ -87,8 +87,8 @@ def test_a_line_that_gains_promotion_keeps_what_it_has_in_production(desk):
 def test_a_line_that_loses_promotion_has_no_staging_any_more(desk, deployed):
     """Its next deployment goes to production, be it of what was staged or of another version."""
     desk.promoted(1)
-    waiting = desk.stage(2)
-    desk.deploy(waiting if deployed == 2 else desk.stage(3))
+    made = {number: desk.stage(number) for number in (3, 2)}
+    desk.deploy(made[deployed])
 
     assert (desk.production, desk.staged) == (deployed, None)
 

@@ -15,7 +15,7 @@ from platform_assets.cli import retention as cli
 from platform_assets.governance import housekeeping
 from platform_assets.governance import release as releases
 from platform_assets.governance.errors import ReleaseError, RetentionError
-from platform_assets.governance.release import RETENTION, Release
+from platform_assets.governance.release import RETENTION, Release, Stage
 from platform_assets.governance.retention import (
     LEGAL_HOLD,
     Expired,
@@ -130,7 +130,13 @@ def texts(*values: str) -> pa.Table:
 
 
 def release_of(
-    snapshot: Snapshot, ledger: Ledger, judge, require, *, transformers: tuple[TransformerVersion, ...] = ()
+    snapshot: Snapshot,
+    ledger: Ledger,
+    judge,
+    require,
+    *,
+    transformers: tuple[TransformerVersion, ...] = (),
+    stage: Stage = "production",
 ) -> Release:
     """The active release, made of this version with these transformers."""
     rows = TableSnapshot(
@@ -150,11 +156,11 @@ def release_of(
     card = example(CardVersion, registered=example(RegisteredVersion, report=report))
     made = Release(line=LINE, card=card, deployment={}, verdicts=(judge(subject=MODEL).hash,))
     releases.record(ledger, made)
-    activate(ledger, made, require)
+    activate(ledger, made, require, stage)
     return made
 
 
-def activate(ledger: Ledger, release: Release, require) -> None:
+def activate(ledger: Ledger, release: Release, require, stage: Stage = "production") -> None:
     """Make it the active one."""
     releases.activate(
         ledger,
@@ -162,6 +168,7 @@ def activate(ledger: Ledger, release: Release, require) -> None:
         release.release_id,
         reason="test",
         requirements=[require(subject=MODEL)],
+        stage=stage,
         now=next(ledger.entries()).time,
     )
 
@@ -254,13 +261,14 @@ def test_a_hold_names_what_who_and_why(store, warehouse, ledger, given, problem)
     assert list(ledger.entries()) == []
 
 
-def test_what_is_internal_and_in_use_stays(store, warehouse, ledger, sweep, judge, require):
-    """The current version, and what an active release names, stay; personal data of the same release goes."""
+@pytest.mark.parametrize("stage", ["production", "staging"])
+def test_what_is_internal_and_in_use_stays(store, warehouse, ledger, sweep, judge, require, stage):
+    """The current version, and what a release in a stage names, stay; personal data of the same release goes."""
     used = write(warehouse, texts("a"), days=5, gdpr_class="internal")
     current = write(warehouse, texts("b"), days=5, gdpr_class="internal")
     unused = write(warehouse, texts("c"), days=5, gdpr_class="internal")
     warehouse.publish(current)
-    release_of(used, ledger, judge, require)
+    release_of(used, ledger, judge, require, stage=stage)
     for key in (
         "models/dev/reviews/feed/weights",
         "reports/dev/reviews/report.json",

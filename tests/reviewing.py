@@ -36,16 +36,21 @@ class ReviewersRepository:
         folder.mkdir(parents=True)
         run_git(folder, "init", "-q", "-b", "main")
 
-    def commit(self, *people: Mapping[str, Any], author: str = ADA, committer: str = ADA) -> Reviewers:
-        """Who is a reviewer once these people are committed."""
+    def commit(
+        self, *people: Mapping[str, Any], author: str = ADA, committer: str = ADA, merges: str = ""
+    ) -> Reviewers:
+        """Who is a reviewer once these people are committed, by a merge of that branch where one is named."""
         return self.commit_text(
-            yaml.safe_dump({"reviewers": list(people)}), author=author, committer=committer
+            yaml.safe_dump({"reviewers": list(people)}), author=author, committer=committer, merges=merges
         )
 
-    def commit_text(self, text: str, *, author: str = ADA, committer: str = ADA) -> Reviewers:
+    def commit_text(
+        self, text: str, *, author: str = ADA, committer: str = ADA, merges: str = ""
+    ) -> Reviewers:
         """The same for any content."""
         head = run_git(self.folder, "for-each-ref", "refs/heads/main")
         parent = "from refs/heads/main^0\n" if head else ""
+        parent += f"merge refs/heads/{merges}^0\n" if merges else ""
         size = len(text.encode())
         stream = (
             f"commit refs/heads/main\nauthor {author} 1790000000 +0000\ncommitter {committer} 1790000000 +0000\n"

@@ -176,6 +176,39 @@ def test_merging_what_others_granted_takes_nothing_away(repository):
     assert repository.read().people["lee"].roles == ("radiologist",)
 
 
+@pytest.mark.parametrize("by", [LEE, ADA])
+def test_a_merge_of_two_changes_of_the_file_keeps_each(repository, by):
+    """Who brings together what others did to two entries changes neither; of a third they do, for whom it counts."""
+    kay = person(id="kay", name="Kay", emails=["kay@hospital.example"], principals=["kay"], roles=[])
+    repository.commit(person(roles=[]), kay)
+    run_git(repository.folder, "branch", "side", "main")
+    repository.commit(person(), kay)
+    run_git(repository.folder, "branch", "-m", "main", "other")
+    run_git(repository.folder, "branch", "-m", "side", "main")
+    run_git(repository.folder, "symbolic-ref", "HEAD", "refs/heads/main")
+    repository.commit(person(roles=[]), kay | {"roles": ["technician"]})
+    merged = repository.commit(
+        person(principals=["alee", "new"]),
+        kay | {"roles": ["technician"]},
+        author=by,
+        committer=by,
+        merges="other",
+    )
+    lee = merged.people["lee"]
+    assert merged.people["kay"].roles == ("technician",)
+    # The merge itself has changed this entry, so that all of it is the work of whoever merged.
+    assert (lee.roles, lee.principals) == (
+        ((), ("alee",)) if by == LEE else (("radiologist",), ("alee", "new"))
+    )
+    run_git(repository.folder, "update-ref", "refs/heads/main", "main^1")
+    clean = repository.commit(
+        person(), kay | {"roles": ["technician"]}, author=by, committer=by, merges="other"
+    )
+
+    assert clean.people["lee"].roles == ("radiologist",)
+    assert clean.people["kay"].roles == ("technician",)
+
+
 def test_a_merge_by_another_does_not_make_ones_own_grant_count(repository):
     """A self-made role on a branch does not count once somebody merges the branch."""
     folder = repository.folder

@@ -26,6 +26,8 @@ _STATE = (
     "GIT_NAMESPACE",
     "GIT_COMMON_DIR",
 )
+_OPTIONS: Final = ("-c", "log.follow=false", "-c", "log.showSignature=false")
+"""Whatever somebody's own configuration says."""
 _AS_COMMITTED: Final = {
     # Replaced objects and grafts of one checkout would tell a history that nobody else sees.
     "GIT_NO_REPLACE_OBJECTS": "1",
@@ -191,7 +193,7 @@ def _git(folder: Path, *arguments: str, may_fail: bool = False, given: bytes | N
     environment = {name: value for name, value in os.environ.items() if name not in _STATE} | _AS_COMMITTED
     try:
         done = subprocess.run(
-            ["git", "--no-pager", "--literal-pathspecs", *arguments],
+            ["git", "--no-pager", "--literal-pathspecs", *_OPTIONS, *arguments],
             cwd=folder,
             env=environment,
             input=given or b"",

@@ -133,7 +133,7 @@ def request(
         incoming.write_bytes(asked.to_json())
     print(
         f"{file}: version {asked.number} of {line} for {asked.printed_name} ({asked.role}), {len(asked.criteria)} criteria, "
-        f"{asked.cases_viewed} cases shown\n"
+        f"cases of {asked.cases_viewed} subjects shown\n"
         f"To sign it: platform-assets review sign {file} --key KEY --decision approve"
     )
 
@@ -207,8 +207,13 @@ def sheet(
         typer.Option(min=1, max=1000, help="Cases of each label, band of scores, and part that are shown."),
     ] = 4,
     pictures: Annotated[
-        int, typer.Option(min=0, max=5000, help="So many cases have a picture, missed ones first.")
-    ] = 200,
+        int,
+        typer.Option(
+            min=0,
+            max=5000,
+            help="So many cases have a picture, missed ones first; each takes seconds where the model is asked for it.",
+        ),
+    ] = 100,
     spec: SpecFile = None,
 ) -> None:
     """Write a page of all that a reviewer should see: criteria, figures, limits, and cases.
@@ -241,7 +246,8 @@ def sheet(
     with whole_file(file) as incoming:
         incoming.write_text(review_page(shown), encoding="utf-8")
     print(
-        f"{file}: {shown.shown_cases} cases of version {desk.release.card.registered.number} of {line}, for {shown.by}"
+        f"{file}: {shown.shown_cases} cases of {shown.shown_subjects} subjects, version "
+        f"{desk.release.card.registered.number} of {line}, for {shown.by}"
     )
 
 
@@ -274,7 +280,7 @@ def show(line: LineName, version: Version = None, spec: SpecFile = None, as_json
         statement = review.statement
         print(
             f"{each.time:%Y-%m-%d %H:%M}  {statement.decision:<7}  {statement.printed_name} ({statement.role}, "
-            f"{review.authenticated}), {statement.cases_viewed} cases shown, until {statement.expires_at:%Y-%m-%d}, "
+            f"{review.authenticated}), shown cases of {statement.cases_viewed} subjects, until {statement.expires_at:%Y-%m-%d}, "
             # Whole, where somebody may have to name it.
             f"{each.hash if statement.decision == 'reject' else each.hash[:12]}"
             + (f": {statement.comment}" if statement.comment else "")

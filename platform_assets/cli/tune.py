@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from platform_assets.cli.common import AsJson, LineName, SpecFile, chosen_line, outside_systems, print_json
 
@@ -20,8 +19,6 @@ def tune(
         Path | None,
         typer.Option(
             metavar="FILE",
-            exists=True,
-            dir_okay=False,
             help="A Katib Experiment; default: the one that the line's spec names.",
         ),
     ] = None,
@@ -83,6 +80,8 @@ def _as_json(tuned: "Tuned") -> dict[str, Any]:
 
 
 def _print(tuned: "Tuned", spec: Path) -> None:
+    import yaml
+
     for each in tuned.status.trials:
         reached = f"{each.value:.4f}" if each.value is not None else "-"
         values = ", ".join(f"{name}={value}" for name, value in each.assignment.items())

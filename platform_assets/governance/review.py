@@ -369,7 +369,7 @@ def _not_as_recorded(ledger: Ledger, statement: Statement) -> list[str]:
     ]
     if len(shown) != len(statement.accesses) or len(viewed(shown).cases) != statement.cases_viewed:
         found.append(
-            f"the ledger does not say that {statement.printed_name} was shown these {statement.cases_viewed} cases; "
+            f"the ledger does not say that {statement.printed_name} was shown cases of these {statement.cases_viewed} subjects; "
             "export the request again"
         )
     return found

@@ -82,7 +82,7 @@ class Request(_Said):
     """For how long an answer is to count."""
     criteria: tuple[Criterion, ...] = ()
     cases_viewed: int = Field(default=0, ge=0)
-    """How many cases the person has looked at."""
+    """Of how many subjects the person was shown cases: all images of one patient are one."""
     accesses: tuple[str, ...] = ()
     """Hashes of the ledger entries that name them."""
 
@@ -150,7 +150,7 @@ def requested(
         intended_use: As the card says it.
         valid_days: For how long an answer is to count.
         criteria: What a promotion demands, with what was found.
-        cases_viewed: How many cases the person has looked at.
+        cases_viewed: Of how many subjects the person was shown cases.
         accesses: Hashes of the entries that name them.
     """
     return Request.model_validate(

@@ -81,7 +81,7 @@ def request_told(entry: Entry) -> dict[str, Any]:
 
 
 def next_commands(line: str, status: Mapping[str, Any], further: Sequence[str] = ()) -> list[list[str]]:
-    """The commands, each as its words, that come next for the version in staging; none where nothing is in it.
+    """The commands, each as its arguments, that come next for the version in staging; none where nothing is in it.
 
     Args:
         line: Its name.

@@ -105,7 +105,7 @@ def assigned(spec: S, values: Mapping[str, str], fields: Collection[str]) -> S:
     except PydanticValidationError as problem:
         odd = {str(each["loc"][0]) for each in problem.errors() if each["loc"]} & texts.keys()
         try:
-            # Of a field that holds text, 8 and true are words.
+            # Of a field that holds text, 8 and true are text, too.
             return _with(spec, read | {field: texts[field] for field in odd})
         except PydanticValidationError:
             told = first_problem(problem)

@@ -7,7 +7,15 @@ across fields are in `katib_rules.py`.
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from platform_assets.manifest import Section
@@ -26,6 +34,9 @@ _KATIBS_ALONE: Final = {
     "darts": "it searches architectures, not values; run it on Katib",
 }
 _COLLECTORS: Final = ("File", "TensorFlowEvent", "PrometheusMetric", "Custom", "Push")
+_OF_THE_CLUSTER: Final = frozenset(
+    {"creationTimestamp", "finalizers", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
+)
 # setDefaultTrialTemplate in experiment_defaults.go
 _SUCCESS: Final = 'status.conditions.#(type=="Complete")#|#(status=="True")#'
 _FAILURE: Final = 'status.conditions.#(type=="Failed")#|#(status=="True")#'
@@ -46,12 +57,19 @@ class KatibSection(Section):
 
 
 class Metadata(KatibSection):
-    """The object's metadata."""
+    """The object's metadata. What a cluster adds is not read."""
 
     name: NonEmpty
     namespace: NonEmpty = "default"
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_clusters_add(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        return {key: value for key, value in content.items() if key not in _OF_THE_CLUSTER}
 
 
 class MetricStrategy(KatibSection):
@@ -216,8 +234,8 @@ class TrialTemplate(KatibSection):
 
     @field_validator("success_condition", "failure_condition")
     @classmethod
-    def _is_that_of_a_job(cls, condition: str) -> str:
-        if condition not in (_SUCCESS, _FAILURE):
+    def _is_that_of_a_job(cls, condition: str, field: ValidationInfo) -> str:
+        if condition != (_SUCCESS if field.field_name == "success_condition" else _FAILURE):
             raise ValueError("a Job has succeeded when its command has; remove the condition")
         return condition
 

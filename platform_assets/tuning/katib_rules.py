@@ -288,8 +288,8 @@ def _job(template: TrialTemplate) -> Iterator[Problem]:
 def _command(container: dict[str, Any], at: FieldPath) -> Iterator[Problem]:
     """`wrapWorkerContainer` of pod/utils.go: what it makes a shell's command of must come to the same there."""
     parts = {name: container.get(name) or [] for name in ("command", "args")}
-    for name, words in parts.items():
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    for name, texts in parts.items():
+        if not isinstance(texts, list) or not all(isinstance(word, str) for word in texts):
             yield (*at, name), "must be a list of texts"
             return
     if not parts["command"]:
@@ -297,13 +297,13 @@ def _command(container: dict[str, Any], at: FieldPath) -> Iterator[Problem]:
         return
     if parts["command"][0] in SHELLS:
         return
-    for name, words in parts.items():
-        for index, word in enumerate(words):
+    for name, texts in parts.items():
+        for index, word in enumerate(texts):
             bare = PLACEHOLDER.sub("x", word)
             if shlex.quote(bare) != bare:
                 yield (
                     (*at, name, index),
-                    "must be one word to a shell: Katib joins the words by blanks and gives them to sh",
+                    "must be one word to a shell: Katib joins them by blanks and gives them to sh",
                 )
 
 

@@ -65,6 +65,8 @@ class StudyRecord:
             storage=storage, study_name=name, direction=direction, load_if_exists=True
         )
         self._storage, self._name, self._experiment, self._now = storage, name, experiment, now
+        self._known: tuple[TrialStatus, ...] | None = None
+        self._bounds: dict[int, float | None] = {}
         self._space = searched_space(experiment)
         self._distributions = {each.name: each.distribution() for each in self._space}
         self._seed: int = self._kept(_SEED, seed)
@@ -97,13 +99,19 @@ class StudyRecord:
         """All that have been suggested, in order."""
         from optuna.trial import TrialState as OptunaState
 
-        found = self._study.get_trials(deepcopy=False)
-        return tuple(self._status(each) for each in found if each.state != OptunaState.WAITING)
+        # Nobody else changes it, and to read it anew at each look would be most of what a study costs.
+        if self._known is None:
+            found = self._study.get_trials(deepcopy=False)
+            self._known = tuple(self._status(each) for each in found if each.state != OptunaState.WAITING)
+        return self._known
 
     def bound(self, trial: TrialStatus) -> float | None:
         """What `medianstop` holds the trial against."""
-        content = self._study.get_trials(deepcopy=False)[trial.number].user_attrs.get(_BOUND)
-        return None if content is None else float(content)
+        if trial.number not in self._bounds:
+            self._bounds[trial.number] = self._study.get_trials(deepcopy=False)[trial.number].user_attrs.get(
+                _BOUND
+            )
+        return self._bounds[trial.number]
 
     def suggest(self) -> TrialStatus | Literal["wait", "end"]:
         """The next trial, which runs from now on; or that others must end first, or that there is none."""
@@ -154,6 +162,7 @@ class StudyRecord:
     def _tell(self, number: int, result: Mapping[str, Any]) -> None:
         from optuna.trial import TrialState as OptunaState
 
+        self._known = None
         if result["state"] in _TOLD:
             self._study.tell(number, result["value"])
         else:
@@ -186,7 +195,8 @@ class StudyRecord:
             trial.set_user_attr(_BOUND, bound(stop, succeeded))
         # The last: a trial that has it lacks nothing.
         trial.set_user_attr(_STARTED, self._now().isoformat())
-        return self._status(self._study.get_trials(deepcopy=False)[trial.number])
+        self._known = None
+        return self.trials()[trial.number]
 
     def _status(self, trial: "FrozenTrial") -> TrialStatus:
         result = trial.user_attrs.get(_RESULT)

@@ -1,4 +1,4 @@
-"""The status of an Experiment, in Katib's words: values are text, counters and conditions have upstream's names."""
+"""The status of an Experiment, as Katib has it: values are text, counters and conditions have upstream's names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -107,22 +107,20 @@ class _Execution:
             if not self._may_go_on(self._record.ended):
                 return self._status()
             self._record.restart()
-        try:
-            for each in self._record.trials():
-                if each.state == "Running":
-                    self._start(each)
-            exhausted = False
-            while (end := self._end(exhausted=exhausted)) is None:
+        end = self._end(exhausted=False)
+        with ExitStack() as stack:
+            # Whatever happens, nothing runs on unwatched; what is cut off here is started again by the next process.
+            stack.callback(self._stop)
+            if end is None:
+                self._start_again()
+            while end is None:
                 exhausted = self._fill()
                 self._tell()
                 if self._running:
                     self._runner.wait([*self._running.values()], self._wait_seconds)
                     self._collect()
                     self._tell()
-        finally:
-            # Whatever happens, nothing runs on unwatched; what is cut off here is started again by the next process.
-            for running in self._running.values():
-                running.stop()
+                end = self._end(exhausted=exhausted)
         self._kill_rest(end)
         self._record.end(end)
         self._tell()
@@ -132,6 +130,17 @@ class _Execution:
         most, made = self._experiment.max_trials, len(self._record.trials())
         # With resumePolicy Never another count is another study, whose record has not ended.
         return ended.reason == _MAX_REACHED and most is not None and most > made
+
+    def _start_again(self) -> None:
+        """Start what a killed process has left running."""
+        for each in self._record.trials():
+            if each.state == "Running":
+                self._start(each)
+
+    def _stop(self) -> None:
+        with ExitStack() as stack:
+            for running in self._running.values():
+                stack.callback(running.stop)
 
     def _start(self, trial: TrialStatus) -> None:
         self._running[trial.name] = self._runner.start(trial.name, trial.assignment)
@@ -223,7 +232,7 @@ class _Execution:
 
     def _kill_rest(self, end: Condition) -> None:
         for each in self._record.trials():
-            if each.name in self._running:
+            if each.state == "Running":
                 self._record.finish(each, "Killed", f"Trial is killed, since: {end.message}")
         self._running.clear()
 

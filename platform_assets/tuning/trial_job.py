@@ -7,6 +7,7 @@ What the template states itself stands, but for image and resources.
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from platform_assets.fingerprint import canonical_sha256
@@ -94,11 +95,12 @@ def _join(
     from_maps = [*own.get("envFrom", ())]
     primary["envFrom"] = [*from_maps, *(each for each in primary.get("envFrom", ()) if each not in from_maps)]
     stated = {each["name"] for each in pod.get("volumes", ())}
-    taken = {each["mountPath"] for each in primary.get("volumeMounts", ())} | {_TOKEN_PATH}
+    taken = [each["mountPath"] for each in primary.get("volumeMounts", ())] + [_TOKEN_PATH]
     mounts = [
         each
         for each in own.get("volumeMounts", ())
-        if each["name"] not in stated and each["mountPath"] not in taken
+        if each["name"] not in stated
+        and not any(PurePosixPath(each["mountPath"]).is_relative_to(path) for path in taken)
     ]
     needed = {each["name"] for each in mounts}
     primary["volumeMounts"] = [*primary.get("volumeMounts", ()), *mounts]

@@ -91,6 +91,11 @@ class ReviewSheet:
         """How many cases there are on it."""
         return sum(len(group.cases) for group in self.groups)
 
+    @property
+    def shown_subjects(self) -> int:
+        """Of how many people, or whatever rows are about, they are."""
+        return len({case.subject for group in self.groups for case in group.cases})
+
 
 def review_sheet(
     outside: OutsideSystems,

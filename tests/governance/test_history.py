@@ -226,7 +226,7 @@ MOVES = st.tuples(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(MOVES, min_size=1, max_size=10))
 def test_stays_follow_one_another(moves):
     """Whatever was done, in whatever order, also by machines whose clocks disagree.

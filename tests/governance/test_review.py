@@ -325,10 +325,14 @@ def test_validity_is_asked_for_the_time_of_the_review_and_for_now(desk, reviewer
     assert "was a reviewer until 2026-11-24" in desk.problems(ended)[1]
 
 
-def test_another_principal_cannot_speak_for_a_reviewer(desk, reviewers):
-    """Without a signature the process has to act as a principal of the person."""
+def test_another_principal_cannot_speak_for_a_reviewer(desk, reviewers, repository):
+    """Without a signature the process has to act as a principal of the person, who still has that principal."""
     with pytest.raises(ReviewError, match=r"acts as mallory, which is no principal of Dr\. Amira Lee"):
         desk.review(reviewers, principal="mallory")
+    desk.review(reviewers)
+
+    later = repository.commit(person(principals=["amira"]))
+    assert "it was given as alee, which is no principal of Dr. Amira Lee" in desk.problems(later)[1]
 
 
 def test_an_objection_blocks_until_it_is_withdrawn(desk, reviewers):

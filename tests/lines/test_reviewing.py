@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from typer.testing import CliRunner, Result
 
 from platform_assets.cli import app
-from platform_assets.definitions import build_definitions
 from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.review import REVIEW, review_of
-from platform_assets.governance.review_assets import job_name
-from platform_assets.lines.line import Line
+from platform_assets.governance.review_assets import job_name, review_job
+from platform_assets.lines.assets import line_jobs
+from platform_assets.lines.line import load_line
 from resources.settings import PlatformSettings
+from tests.line_factory import SMALL_SPEC
 from tests.reviewed_line import LINE, StagedVersion, reviewed_line
 from tests.reviewing import ReviewersRepository, person
 
@@ -57,11 +57,12 @@ def refused(*arguments: object) -> str:
 
 def run_job(staged: StagedVersion, **config: Any) -> str | None:
     """Execute the job, as a click in the UI does: why it failed, or None."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        job = build_definitions(staged.outside, [staged.line]).resolve_job_def(job_name(LINE))
-        result = job.execute_in_process(
-            instance=instance, run_config={"ops": {"review": {"config": config}}}, raise_on_error=False
-        )
+    job = review_job(LINE, staged.line.promotion)
+    result = job.execute_in_process(
+        resources={"outside": staged.outside},
+        run_config={"ops": {"review": {"config": config}}},
+        raise_on_error=False,
+    )
     failures = [
         each.step_failure_data.user_failure_data for each in result.all_events if each.is_step_failure
     ]
@@ -88,25 +89,26 @@ def test_a_review_by_command_is_recorded_and_told(platform, repository):
     assert "objects to version 12" in review("show", LINE).output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (
-            (LINE, "--version", 11, "--decision", "approve"),
-            "version 11 of reviews_small is neither in staging nor",
-        ),
-        ((LINE, "--by", "mallory", "--decision", "approve"), "mallory names nobody of reviewers.yaml"),
-        ((LINE, "--decision", "approve", "--role", "surgeon"), "and for none by a surgeon"),
-        (("add", "nothing.json"), "nothing.json cannot be read"),
-        (("sign", __file__, "--key", __file__, "--decision", "approve"), "is no request of a review"),
-    ],
-)
-def test_what_cannot_be_reviewed_is_told(platform, repository, arguments, told):
+def test_what_cannot_be_reviewed_is_told(platform, repository):
     """In a sentence, and nothing is recorded."""
     version = platform()
     repository.commit(person())
+    for told, *arguments in (
+        (
+            "version 11 of reviews_small is neither in staging nor",
+            LINE,
+            "--version",
+            11,
+            "--decision",
+            "approve",
+        ),
+        ("mallory names nobody of reviewers.yaml", LINE, "--by", "mallory", "--decision", "approve"),
+        ("and for none by a surgeon", LINE, "--decision", "approve", "--role", "surgeon"),
+        ("nothing.json cannot be read", "add", "nothing.json"),
+        ("is no request of a review", "sign", __file__, "--key", __file__, "--decision", "approve"),
+    ):
+        assert told in refused(*arguments)
 
-    assert told in refused(*arguments)
     assert list(version.outside.ledger.entries(kind=REVIEW)) == []
 
 
@@ -184,12 +186,12 @@ def test_the_job_of_the_ui_records_the_same(platform, repository, tmp_path):
     assert decisions == ["reject", "approve"]
 
 
-def test_a_line_that_asks_for_no_review_has_no_job(platform, small_line):
-    """Nor a desk."""
-    version = platform()
-    names = {job.name for job in build_definitions(version.outside, [small_line]).resolve_all_job_defs()}
+def test_only_a_line_that_asks_for_reviews_has_the_job(tmp_path):
+    """Others have the job of the line alone."""
+    asking, other = reviewed_line(tmp_path), load_line(SMALL_SPEC)
 
-    assert job_name(small_line.name) not in names
+    assert [job.name for job in line_jobs(asking)] == [LINE, job_name(LINE)]
+    assert [job.name for job in line_jobs(other)] == [other.name]
 
 
 def test_a_request_that_was_cut_down_is_not_taken(platform, repository, tmp_path):
@@ -206,12 +208,3 @@ def test_a_request_that_was_cut_down_is_not_taken(platform, repository, tmp_path
         cut.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
         review("sign", cut, "--key", key, "--decision", "approve")
         assert told in refused("add", cut.with_suffix(".signed.json"))
-
-
-@pytest.fixture
-def small_line() -> Line:
-    """A line whose deployments go to production."""
-    from platform_assets.lines.line import load_line
-    from tests.line_factory import SMALL_SPEC
-
-    return load_line(SMALL_SPEC)

@@ -66,6 +66,7 @@ def together(*changes: Change) -> Change:
 
 CONTAINERS = "spec.trialTemplate.trialSpec.spec.template.spec.containers"
 COLLECTOR = "spec.metricsCollectorSpec"
+COMPLETE = 'status.conditions.#(type=="Complete")#|#(status=="True")#'
 HYPERBAND = {"r_l": "9", "resource_name": "depth"}
 NINE = together(put("spec.parallelTrialCount", 9), put("spec.maxTrialCount", 30))
 REFUSED: list[tuple[str, Change, str]] = [
@@ -437,7 +438,12 @@ ACCEPTED: list[tuple[str, Change]] = [
         together(NINE, put("spec.maxTrialCount", MISSING), algorithm("hyperband", **HYPERBAND)),
     ),
     ("validate_medianstop_setting", median(min_trials_required="1", start_step="1")),
-    ("what kubectl has written", put("status", {"trials": 3})),
+    ("what kubectl has written", together(put("status", {"trials": 3}), put("metadata.uid", "1-2-3"))),
+    ("setDefaultTrialTemplate", put("spec.trialTemplate.successCondition", COMPLETE)),
+    (
+        "setDefaultTrialTemplate",
+        put("spec.trialTemplate.failureCondition", COMPLETE.replace("Complete", "Failed")),
+    ),
     ("a field that is null", put("spec.earlyStopping", None)),
 ]
 

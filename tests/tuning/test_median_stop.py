@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_assets.tuning.experiment import MedianStop, Objective
@@ -65,6 +65,7 @@ def katib_collector(
     return None
 
 
+@settings(max_examples=60)
 @given(
     st.lists(REPORTS, max_size=6),
     REPORTS,
@@ -76,15 +77,15 @@ def test_it_stops_what_katib_stops(
     succeeded: list[list[float]], reports: list[float], needed: int, start: int, kind: str
 ) -> None:
     """The same bound, to the last bit, and the same trials at the same report."""
-    settings = MedianStop(needed, start)
+    stop = MedianStop(needed, start)
     objective = Objective(kind, "auc", (), None, {"auc": "latest"})
     service = KatibService(needed, start)
     limit = service.get_median_value({str(name): logs for name, logs in enumerate(succeeded)})
-    assert bound(settings, succeeded) == limit
+    assert bound(stop, succeeded) == limit
     stopped_at = katib_collector(limit, start, kind, reports)
     for seen in range(1, len(reports) + 1):
         expected = stopped_at is not None and seen >= stopped_at
-        assert is_stopped(settings, objective, limit, reports[:seen]) is expected
+        assert is_stopped(stop, objective, limit, reports[:seen]) is expected
 
 
 STOP = {

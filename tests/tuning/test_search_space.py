@@ -89,7 +89,7 @@ def suggested(tried: Experiment, count: int, value: float = 0.5) -> Sequence[Map
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_suggestion_lies_in_the_feasible_space(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_assets.tuning.collecting import metrics_of, value_of
@@ -76,6 +76,31 @@ def test_the_goal_ends_the_study_and_what_still_runs(tmp_path: Path) -> None:
     assert [each.state for each in status.trials] == ["Succeeded", "Killed", "Succeeded"]
     assert runner.trials[status.trials[1].name].stopped
     assert told[-1] == status
+
+
+def test_a_study_that_dies_when_it_is_over_starts_nothing_again(tmp_path: Path) -> None:
+    """The goal had been reached, and what ran beside it was not yet noted as killed."""
+    objective = {"type": "maximize", "objectiveMetricName": "auc", "goal": 0.9}
+    tried = experiment(tmp_path, objective=objective)
+    plays = iter([[0.1] * 9, [0.95]])
+
+    def dying(status: Status) -> None:
+        if status.optimal is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(
+            tried,
+            ToyRunner(lambda _: next(plays)),
+            storage=f"{tmp_path}/study.journal",
+            seed=7,
+            locks=FileLocks(tmp_path / "locks"),
+            on_change=dying,
+        )
+    status, runner = run(tried, by_rate, tmp_path)
+    assert runner.started == []
+    assert [each.state for each in status.trials] == ["Killed", "Succeeded"]
+    assert status.condition.reason == "ExperimentGoalReached"
 
 
 def test_the_goal_goes_before_failed_trials(tmp_path: Path) -> None:
@@ -318,6 +343,7 @@ def test_hyperband_goes_on_with_those_that_have_succeeded(tmp_path: Path) -> Non
 STRATEGIES = st.sampled_from(["min", "max", "latest"])
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(0, 5)), min_size=1, max_size=8),
     STRATEGIES,

@@ -31,6 +31,7 @@ OWN = {
                 "volumeMounts": [
                     {"name": "instance", "mountPath": "/opt/dagster/home"},
                     {"name": "scratch", "mountPath": "/scratch"},
+                    {"name": "below", "mountPath": "/tmp/below"},
                     {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
                 ],
             }
@@ -38,6 +39,7 @@ OWN = {
         "volumes": [
             {"name": "instance", "configMap": {"name": "dagster-instance"}},
             {"name": "scratch", "emptyDir": {}},
+            {"name": "below", "emptyDir": {}},
             {"name": "token", "secret": {"secretName": "token"}},
         ],
     },

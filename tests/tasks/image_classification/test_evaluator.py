@@ -1,18 +1,21 @@
 """Judging models of X-rays: measures by patient, slices, shortcuts, and what errors rest on."""
 
+import io
 import json
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from PIL import Image
 
 from platform_assets.fingerprint import code_version
 from platform_assets.sheets import Sheet
 from platform_assets.tasks.image_classification.evaluator import SCORE_OF_METADATA, ImageEvaluator
 from platform_assets.tasks.image_classification.judging_spec import ImageJudgingSpec
+from platform_assets.tasks.image_classification.task import TASK
 from platform_assets.validation.clusters import COLUMN
-from platform_assets.validation.evaluator import Comparing, Examining
+from platform_assets.validation.evaluator import Comparing, Examining, Showing
 from platform_assets.validation.gate import GateInputs, evaluate, rules_with
 from platform_assets.validation.metrics import binary_metrics, roc_auc
 from tests.tasks.image_classification.judged import (
@@ -250,3 +253,21 @@ def test_a_spec_that_could_not_judge_is_refused(changes, problem):
     """Field by field."""
     with pytest.raises(ValueError, match=problem):
         make_spec(**changes)
+
+
+def test_single_images_are_shown_to_reviewers(judged, spec):
+    """Each that is asked for with what its answer rests on, whatever its place; the line's evaluator measures as it did."""
+    features, scored = judged
+    showing = TASK.evaluator
+    assert isinstance(showing, Showing)
+    assert not isinstance(EVALUATOR, Showing)
+    assert showing.code == EVALUATOR.code
+    assert showing.scoring_code == EVALUATOR.scoring_code
+    assert showing.examining_code == EVALUATOR.examining_code
+    ill, well = (scored["label"].to_pylist().index(label) for label in (1, 0))
+    shown = showing.shown(BlobScorer(), features, scored, [ill, well], spec)
+    assert set(shown) == {ill, well}
+    green = {row: np.array(Image.open(io.BytesIO(png)).convert("RGB")) for row, png in shown.items()}
+    boxes = {row: bool((pixels == (0, 158, 115)).all(axis=2).any()) for row, pixels in green.items()}
+    assert boxes == {ill: True, well: False}
+    assert showing.shown(BlobScorer(), features, scored, [], spec) == {}

@@ -72,6 +72,30 @@ def test_it_learns_what_a_disc_is(trained):
     }
 
 
+def test_a_model_may_be_scored_after_each_epoch(features, trained, tmp_path):
+    """Completed, loaded and asked while it is trained, it ends with the same weights, and answers better and better."""
+    tested, losses = features_of(disc_rows(40, seed=1)), []
+    labels = tested["label"].to_numpy()
+
+    def ask(epoch, folder):
+        trainer.complete(folder, SMALL.model_dump(), {})
+        scores = trainer.load(folder).score_features(tested)
+        losses.append(np.mean((scores - labels) ** 2))
+
+    watched = trainer.fit_showing(
+        features,
+        CONFIG,
+        output=tmp_path / "model",
+        checkpoints=FolderCheckpoints(tmp_path / "checkpoints"),
+        checkpoint_interval_seconds=20.0,
+        on_progress=None,
+        on_epoch=ask,
+    )
+    assert watched.weights_sha256 == trained.weights_sha256
+    assert len(losses) == CONFIG.epochs - 1
+    assert losses[-1] < losses[0]
+
+
 def test_a_run_that_was_ended_comes_to_the_same_weights(features, trained, tmp_path):
     """What augmentation, dropout and the average have drawn and gathered is as if it had never been ended."""
     with pytest.raises(Stopped):

@@ -96,13 +96,13 @@ def run_line(line: Line, outside: OutsideSystems) -> RunOutcome:
     """
     with _only_run(line, outside), open_instance(outside.settings) as instance:
         definitions = line_definitions(outside, [line], loggers={"console": progress_logger})
+        _follow(line, outside)
         pin = pin_state(outside.ledger, line.name)
         if pin is not None:
             steps = plan(line, instance, outside)
             return RunOutcome(line.name, None, True, _unexecuted(steps, pin), None, pin)  # noqa: FBT003
         _end_dead_runs(instance, line, outside)
         _sweep(outside)
-        _follow(line, outside)
         steps = plan(line, instance, outside)
         stale = [step for step in steps if step.runs]
         if not stale:
@@ -156,6 +156,7 @@ def materialize(
             )
         _wait_for_others(instance, line, outside, deadline)
         _sweep(outside)
+        _follow(line, outside)
         if made_from is not None:
             _make_newest(instance, line, _stage_before(line, stage), made_from)
         ops = line.run_config({stage: config}) if config else {}

@@ -16,7 +16,7 @@ import pytest
 from platform_assets.tuning.tracked_trials import TrackedTrials
 from resources import run_tracking
 from resources.locks import FileLocks
-from resources.model_registry import MlflowRegistry, RegistryError, prepared
+from resources.model_registry import MlflowRegistry, RegistryError, ShownModel, prepared
 from resources.run_tracking import RunTracking
 from tests.relay import relay
 from tests.resources.holder import opened
@@ -137,6 +137,29 @@ def test_an_alias_names_one_version(registry, name):
     for number in (2, 1):
         registry.point(name, "production", number)
         assert int(registry._client.get_model_version_by_alias(name, "production").version) == number
+
+
+def test_a_version_that_gets_to_a_stage_archives_the_one_before(registry, name):
+    """In one act, in staging and in production alike; what is shown is what MLflow has, and of no model nothing."""
+    assert registry.shown(name) == ShownModel({}, {})
+    for fingerprint in ("f0", "f1", "f2"):
+        register(registry, name, fingerprint)
+    for number, stage in ((1, "Production"), (3, "Staging"), (2, "Production"), (3, "Archived")):
+        registry.transition(name, number, stage)
+    registry.point(name, "production", 2)
+    registry.point(name, "staging", 3)
+    registry.unpoint(name, "staging")
+    registry.unpoint(name, "staging")
+
+    shown = registry.shown(name)
+
+    assert {number: each.stage for number, each in shown.versions.items()} == {
+        1: "Archived",
+        2: "Production",
+        3: "Archived",
+    }
+    assert shown.versions[2].tags == {"fingerprint": "f1"}
+    assert shown.aliases == {"production": 2}
 
 
 def test_two_versions_of_one_fingerprint_are_told(registry, name):

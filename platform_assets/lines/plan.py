@@ -35,7 +35,7 @@ from platform_assets.models.assets import model_fingerprint
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.job_files import files_prefix
 from platform_assets.models.store import object_prefix
-from platform_assets.models.tuned import tuned
+from platform_assets.models.tuned import require_of, tuned
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
     TUNING,
@@ -250,7 +250,7 @@ def training_prefix(line: Line, instance: dg.DagsterInstance, *, env: str) -> st
     """Key of the files through which several nodes would train the line's model now.
 
     Raises:
-        TrainingError: there are no features yet, or the spec asks for one node.
+        TrainingError: there are no features yet, no tuning of them where the line has one, or the spec asks for one node.
     """
     spec = line.spec
     if spec.resources.nodes == 1:
@@ -260,7 +260,15 @@ def training_prefix(line: Line, instance: dg.DagsterInstance, *, env: str) -> st
         raise TrainingError(
             f"{line.name}_features was never materialized, and the Job's name follows from it; run the line first"
         )
-    fingerprint = model_fingerprint(spec, line.task.trainer, features)
+    tuning = None
+    if TUNING in line.stages:
+        tuning = recorded_reference(instance, asset_key(line, TUNING), TuningVersion)
+        if tuning is None:
+            raise TrainingError(
+                f"{line.name}_tuning was never materialized, and the Job's name follows from it; run the line first"
+            )
+        require_of(tuning, features)
+    fingerprint = model_fingerprint(tuned(spec, tuning, file=spec), line.task.trainer, features)
     return files_prefix(object_prefix(env, line.name, fingerprint))
 
 

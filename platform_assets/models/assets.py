@@ -22,7 +22,7 @@ from platform_assets.models.trainer import AnyTrainer
 from platform_assets.models.training_site import TrainingSite
 from platform_assets.models.tuned import require_of, tuned, tuned_by
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import TUNING, FeaturesVersion, ModelVersion, TuningVersion
+from platform_assets.references import TUNING, FeaturesVersion, ModelVersion, TunedBy, TuningVersion
 from platform_assets.step import (
     foreseen_failures,
     line_asset,
@@ -82,8 +82,11 @@ def model_asset(
                 require_of(tuning, features)
             store, asked = outside.object_store, with_overrides(spec, config)
             # A retraining brings the values of a whole spec; a person means the one that differs from it.
-            is_retraining = RETRAINING_TAG in context.run.tags
-            resolved = tuned(asked, tuning, file=asked if is_retraining else spec)
+            stated = asked if RETRAINING_TAG in context.run.tags else spec
+            resolved, source_of_values = (
+                tuned(asked, tuning, file=stated),
+                tuned_by(asked, tuning, file=stated),
+            )
             fingerprinted = model_fingerprint(resolved, trainer, features)
             prefix = object_prefix(outside.env, spec.line, fingerprinted)
             site = TrainingSite(outside, prefix=prefix)
@@ -132,7 +135,7 @@ def model_asset(
                     )
                 # Kept until the model is whole in the store: a step killed before this goes on from it.
                 site.clear()
-            reference = reference.model_copy(update={"tuned_by": tuned_by(tuning)})
+            reference = reference.model_copy(update={"tuned_by": source_of_values})
             return materialized(
                 reference,
                 fingerprint=fingerprinted,
@@ -142,7 +145,7 @@ def model_asset(
                     "weights_sha256": reference.weights_sha256,
                     "objects": store.uri(prefix),
                     "dagster/uri": store.uri(prefix),
-                    **({"tuned_by": tuning.trial} if tuning else {}),
+                    **_shown(source_of_values),
                     **({"tracking_lost": untracked} if untracked else {}),
                 },
             )
@@ -193,6 +196,14 @@ def flat_parameters(
     return {
         name: value for name, value in values.items() if isinstance(value, str | int | float | bool | None)
     }
+
+
+def _shown(source: TunedBy | None) -> dict[str, Any]:
+    """Where hyper-parameters come from, as the UI shows it."""
+    if source is None:
+        return {}
+    found = source.model_dump(include={"experiment", "trial", "assignment"})
+    return {"tuned_by": dg.MetadataValue.json(found)}
 
 
 class SpecSource(NamedTuple):

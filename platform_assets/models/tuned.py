@@ -1,5 +1,7 @@
 """Hyper-parameters that a tuning has found, in the place of the spec's."""
 
+from pydantic import JsonValue
+
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.spec import ModelSpec
 from platform_assets.references import FeaturesVersion, TunedBy, TuningVersion
@@ -29,20 +31,32 @@ def tuned(spec: ModelSpec, tuning: TuningVersion | None, *, file: ModelSpec) -> 
     """
     if tuning is None:
         return spec
-    values = spec.model_dump(mode="json")
-    stated = file.model_dump(mode="json")
-    found = {field: value for field, value in tuning.assignment.items() if values[field] == stated[field]}
-    return type(spec).model_validate({**values, **found})
+    values = spec.model_dump(mode="json") | _taken(spec, tuning, file)
+    return type(spec).model_validate(values)
 
 
-def tuned_by(tuning: TuningVersion | None) -> TunedBy | None:
-    """What a model's record says of the tuning behind it."""
-    if tuning is None:
+def tuned_by(spec: ModelSpec, tuning: TuningVersion | None, *, file: ModelSpec) -> TunedBy | None:
+    """What a model's record says of the tuning behind it: the values that are from it, and no others.
+
+    Args:
+        spec: As for `tuned`, as the next.
+        tuning: The tuning.
+        file: What the file says.
+
+    Returns:
+        None of a line that has none, and where a person has given this run another value of all that it found.
+    """
+    if tuning is None or not (values := _taken(spec, tuning, file)):
         return None
     return TunedBy(
         tuning=tuning.version,
         experiment=tuning.experiment,
         trial=tuning.trial,
         status_key=tuning.status_key,
-        assignment=tuning.assignment,
+        assignment=values,
     )
+
+
+def _taken(spec: ModelSpec, tuning: TuningVersion, file: ModelSpec) -> dict[str, JsonValue]:
+    values, stated = spec.model_dump(mode="json"), file.model_dump(mode="json")
+    return {field: value for field, value in tuning.assignment.items() if values[field] == stated[field]}

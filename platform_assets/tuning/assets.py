@@ -86,8 +86,9 @@ def tuning_asset(
             folder = tuning_folder(outside.env, spec.line, fingerprinted)
             with outside.locks.hold(tuning_lock(fingerprinted)):
                 found = find_tuning(store, folder)
-                reused = found is not None
-                if found is None:
+                # What made trials fail may have been mended since: only one that has succeeded is over.
+                reused = found is not None and found.is_complete
+                if found is None or not reused:
                     found = execute_tuning(
                         outside,
                         resolved,

@@ -37,6 +37,9 @@ ALIASES: Final[Mapping[str, str]] = {
 """Field by another name for it, as Katib's own examples and well-known libraries call it. A field of the spec that has
 such a name itself comes first."""
 
+_UNGATED: Final = {"gates": {"auc": "> 0"}}
+"""A trial passes no gate, and those of its line may be measured of another kind of model only, as of scorecards."""
+
 S = TypeVar("S", bound=ModelSpec)
 
 
@@ -85,7 +88,7 @@ def fields_of(parameters: Iterable[str], fields: Collection[str]) -> dict[str, s
 
 
 def assigned(spec: S, values: Mapping[str, str], fields: Collection[str]) -> S:
-    """The spec with these values, checked as strictly as its file.
+    """The spec with these values, checked as strictly as its file, but for its gates: no trial comes to them.
 
     A value is what its text is as JSON, or else the text itself: `8`, `1e-4`, `true`, `[16, 32]`, `cosine`.
 
@@ -115,7 +118,8 @@ def assigned(spec: S, values: Mapping[str, str], fields: Collection[str]) -> S:
 
 
 def _with(spec: S, values: Mapping[str, JsonValue]) -> S:
-    return type(spec).model_validate({**spec.model_dump(), **values})
+    ungated = _UNGATED if "gates" in type(spec).model_fields else {}
+    return type(spec).model_validate({**spec.model_dump(), **ungated, **values})
 
 
 def _from_json(text: str) -> JsonValue:

@@ -27,9 +27,9 @@ from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import ACTIVATION, Release, pointer
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement, is_signed_by
-from platform_assets.governance.review_statement import MEANINGS, Statement, about, criterion_of
+from platform_assets.governance.review_statement import MEANINGS, Statement, about, criterion_of, missing
 from platform_assets.governance.reviewers import Reviewer, Reviewers, normalised
-from platform_assets.governance.verdict import CLOCK_SKEW, verdict_of
+from platform_assets.governance.verdict import CLOCK_SKEW, latest_verdict, verdict_of
 from platform_assets.governance.verdict import KIND as VERDICT
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
@@ -358,8 +358,16 @@ def _not_as_recorded(ledger: Ledger, statement: Statement) -> list[str]:
     found = []
     for criterion in statement.criteria:
         entry = ledger.get(criterion.entry) if criterion.entry else None
-        if criterion.entry and (entry is None or entry.kind != VERDICT or criterion_of(entry) != criterion):
+        newest = latest_verdict(ledger, criterion.subject, criterion.rule_set)
+        if entry is None and criterion == missing(criterion.rule_set, criterion.subject) and newest is None:
+            continue
+        if entry is None or entry.kind != VERDICT or criterion_of(entry) != criterion:
             found.append(f"the ledger has no such verdict of {criterion.rule_set}; export the request again")
+        elif newest and criterion_of(newest[0]).model_copy(update={"entry": criterion.entry}) != criterion:
+            found.append(
+                f"{criterion.rule_set} was judged again since, with another outcome (entry {newest[0].seq}); export the "
+                "request again"
+            )
     model = f"{statement.line}_model@{statement.model_fingerprint}"
     entries = [entry for each in statement.accesses if (entry := ledger.get(each))]
     shown = [

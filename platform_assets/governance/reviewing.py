@@ -168,14 +168,14 @@ class ReviewDesk:
         )
 
     def history(self) -> list[Entry]:
-        """All reviews of the model by anybody who was ever in reviewers.yaml, oldest first."""
-        subjects = {key.subject for key in keys_of_reviews(self.release, self.reviewers)}
+        """All reviews of the model, oldest first."""
+        subjects = {key.subject for key in keys_of_reviews(self.outside.ledger, self.release, self.reviewers)}
         return [each for each in self.outside.ledger.entries(kind=REVIEW) if each.subject in subjects]
 
     def problems(self) -> list[str]:
         """What is missing of reviews, all at once; the verdicts are another matter."""
         ledger, now = self.outside.ledger, datetime.now(UTC)
-        known = ledger.established(keys_of_reviews(self.release, self.reviewers))
+        known = ledger.established(keys_of_reviews(ledger, self.release, self.reviewers))
         found = (
             problem
             for rule in self.rules

@@ -292,7 +292,7 @@ class _Case:
             {
                 *verdict.keys_of_demand(requirements),
                 *(each.key for each in self.demands.conditions),
-                *(keys_of_reviews(self.target, self.reviewers) if self.demands.reviews else ()),
+                *(keys_of_reviews(self.ledger, self.target, self.reviewers) if self.demands.reviews else ()),
             },
         )
 

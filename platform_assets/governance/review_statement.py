@@ -229,8 +229,13 @@ def criteria_of(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> tupl
 def _criterion(ledger: Ledger, resolved: ResolvedRequirement) -> Criterion:
     found = latest_verdict(ledger, resolved.subject, resolved.requirement.rule_set)
     if found is None:
-        return Criterion(rule_set=resolved.requirement.rule_set, subject=resolved.subject, outcome="missing")
+        return missing(resolved.requirement.rule_set, resolved.subject)
     return criterion_of(found[0])
+
+
+def missing(rule_set: str, subject: str) -> Criterion:
+    """What reviewers are shown of a verdict that was never recorded."""
+    return Criterion(rule_set=rule_set, subject=subject, outcome="missing")
 
 
 def criterion_of(entry: Entry) -> Criterion:

@@ -24,6 +24,7 @@ from platform_assets.governance.review_signature import SignedStatement, new_rev
 from platform_assets.governance.review_statement import criterion_of
 from platform_assets.governance.reviewers import Reviewers
 from platform_assets.ledger.ledger import Entry, Ledger
+from tests.git_factory import run_git
 from tests.governance.conftest import NOON, Clock
 from tests.reviewing import ReviewersRepository, person, said
 
@@ -89,7 +90,7 @@ class Desk:
     ) -> list[str]:
         """What is missing by the clock."""
         release = release or self.release
-        known = self.ledger.established(keys_of_reviews(release, reviewers))
+        known = self.ledger.established(keys_of_reviews(self.ledger, release, reviewers))
         given = {"known": known, "reviewers": reviewers, "now": self.clock(), "verdicts": verdicts}
         problems = review_problems(rule, release, **given)
         accepted = accepted_reviews(rule, release, **given)
@@ -312,6 +313,31 @@ def test_a_revoked_reviewer_counts_no_more_and_never_did(desk, reviewers, reposi
         desk.review(revoked)
 
     assert "is in reviewers.yaml no more" in desk.problems(repository.commit(KAY))[1]
+
+
+def test_a_review_counts_by_the_history_that_it_was_recorded_by(desk, reviewers, repository, tmp_path):
+    """Not where the checkout is brought back to a commit of before, nor by another repository that says the same."""
+    later = repository.commit(LEE, KAY, author="Head <head@example.org>")
+    desk.review(later)
+    assert desk.problems(repository.commit(LEE, TIM)) == []
+    run_git(repository.folder, "update-ref", "refs/heads/main", reviewers.commit)
+    back = repository.read()
+    elsewhere = ReviewersRepository(tmp_path / "elsewhere").commit(LEE)
+
+    for other in (back, elsewhere):
+        assert "is not in the history of the one that is read now" in desk.problems(other)[1]
+    desk.review(back, at=desk.clock() + timedelta(seconds=1))
+    assert desk.problems(back) == []
+
+
+def test_an_objection_is_not_forgotten_by_a_file_that_never_named_its_maker(desk, reviewers, tmp_path):
+    """Another repository without them, or one whose history was written anew."""
+    desk.review(reviewers, "kay", "reject")
+    elsewhere = ReviewersRepository(tmp_path / "elsewhere").commit(LEE)
+    desk.review(elsewhere)
+
+    (problem,) = desk.problems(elsewhere)
+    assert "Dr. Kay (radiologist) objects" in problem
 
 
 def test_validity_is_asked_for_the_time_of_the_review_and_for_now(desk, reviewers, repository):

@@ -354,7 +354,11 @@ def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:
         )
         raise LineageError(
             f"no release of {asked.line} holds {asked.name}; "
-            + (f"released were {', '.join(versions)}" if versions else f"no {asked.stage} of it was ever released")
+            + (
+                f"released were {', '.join(versions)}"
+                if versions
+                else f"no {asked.stage} of it was ever released"
+            )
         )
     # Of several, the newest that may still be activated.
     erased = releases.erased(ledger, asked.line)

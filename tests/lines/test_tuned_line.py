@@ -14,7 +14,7 @@ from platform_assets.governance import release, verdict
 from platform_assets.governance.release import subject_versions
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import load_line
-from platform_assets.lines.runner import RunOutcome, open_instance, run_line
+from platform_assets.lines.runner import RunOutcome, materialize, open_instance, run_line
 from platform_assets.manifest import ManifestError
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import ModelVersion
@@ -137,7 +137,7 @@ def test_a_value_that_a_person_gives_a_run_is_not_the_tunings(
 def test_a_model_of_other_features_than_its_tuning_is_refused(
     outside: OutsideSystems, spec: Path, model: ModelVersion
 ) -> None:
-    """Whoever materializes the features alone is told to tune on them first."""
+    """Whoever materializes the features alone is told to tune on them first; whoever names the tuning gets its features."""
     result, failure = materialize_alone(outside.settings, spec, "features", modulus=3)
     assert result.success, failure
 
@@ -146,8 +146,9 @@ def test_a_model_of_other_features_than_its_tuning_is_refused(
     assert not result.success
     assert f"toy_tuning is of features {model.features.version[:12]}, and the newest are " in failure
     assert "materialize toy_tuning, then toy_model" in failure
-    result, failure = materialize_alone(outside.settings, spec, "features")
-    assert result.success, failure
+    made = materialize(load_line(spec), "model", outside, made_from=model.tuned_by.tuning)
+    assert made.reference.version == model.version
+    assert made.reference.tuned_by == model.tuned_by
 
 
 @pytest.mark.parametrize(

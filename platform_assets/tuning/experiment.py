@@ -143,8 +143,7 @@ class Experiment:
 
     @property
     def trial_deadline_seconds(self) -> int | None:
-        """`activeDeadlineSeconds` of the Job of a trial, after which it is ended and has failed; None: it has as long as it
-        takes."""
+        """`activeDeadlineSeconds` of a trial's Job, after which it has failed; None: it has as long as it takes."""
         job = self.trial_template.trial_spec or {}
         found: int | None = job["spec"].get(DEADLINE)
         return found

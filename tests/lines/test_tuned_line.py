@@ -71,7 +71,7 @@ def newest_model(outside: OutsideSystems) -> ModelVersion:
 
 
 def test_the_model_says_which_trial_its_values_are_of(outside: OutsideSystems, model: ModelVersion) -> None:
-    """So do the trace and the card; the tuning has its verdict, and is judged with the model."""
+    """So do the trace, the state and the card; the tuning has its verdict, and is judged with the model."""
     said = model.tuned_by
     assert said.experiment == "toy-search"
     assert said.assignment == {"smoothing": model.training["smoothing"]}
@@ -87,6 +87,10 @@ def test_the_model_says_which_trial_its_values_are_of(outside: OutsideSystems, m
     made = card["training_provenance"]
     assert (made["tuning_experiment"], made["tuning_trial"]) == ("toy-search", said.trial)
     assert [(each["name"], each["value"]) for each in made["tuned_values"]] == [*said.assignment.items()]
+
+    (status,) = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["lines"].values()
+    tuning = status["tuning"]
+    assert (tuning["version"], tuning["objective"], tuning["default_value"]) == (said.tuning, "auc", 0.5)
 
     judged = [
         each.body

@@ -1,16 +1,16 @@
-"""A tuned line of the toy task: its Experiment searches one number, in trials that are real processes."""
+"""A tuned line of the toy task: its Experiment searches one number."""
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.line_factory import ROOT
+from platform_assets.tuning import executing
 from tests.tasks.toys import toy_task, write_line
+from tests.tuning.toy import Play, ToyRunner
 
 LINE = "toy"
 EXPERIMENT_FILE = "experiment.yaml"
@@ -20,26 +20,19 @@ SMOOTHING = {
     "feasibleSpace": {"min": "1", "max": "400"},
 }
 SET_SMOOTHING = ("--set", "smoothing=${trialParameters.smoothing}")
-_TOYS_OF_EVERY_PROCESS = """\
-import platform_assets.tasks
-
-platform_assets.tasks.__path__ = [*platform_assets.tasks.__path__, {folder!r}]
-"""
 
 
 @contextmanager
-def toys_in_trials(folder: Path) -> Iterator[None]:
-    """The toy is a task here and in the processes that are started meanwhile.
+def played_trials(play: Play) -> Iterator[ToyRunner]:
+    """The toy is a task, and trials of tunings are played in this process, where processes and Jobs would take long.
 
     Args:
-        folder: For what Python runs first in each of them.
+        play: What a trial reports, by its assignment.
     """
-    folder.mkdir(parents=True)
-    text = _TOYS_OF_EVERY_PROCESS.format(folder=str(ROOT / "tests" / "tasks"))
-    (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+    runner = ToyRunner(play)
     with toy_task(), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
-        yield
+        patch.setattr(executing, "_runner", lambda *_: nullcontext(runner))
+        yield runner
 
 
 def experiment(*, command: Sequence[str] = SET_SMOOTHING, line: str = LINE, **spec: Any) -> dict[str, Any]:
@@ -98,6 +91,6 @@ def write_experiment(folder: Path, *, command: Sequence[str] = SET_SMOOTHING, **
 
 def write_tuned_line(folder: Path, **changes: Any) -> Path:
     """The toy's line with an Experiment, and some fields of its spec changed."""
-    path = write_line(folder, experiment=EXPERIMENT_FILE, **changes)
+    path = write_line(folder, **{"experiment": EXPERIMENT_FILE} | changes)
     write_experiment(folder)
     return path

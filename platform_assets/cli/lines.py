@@ -376,6 +376,9 @@ def _print_status(status: dict[str, Any]) -> None:
         print(f"  data      {status['data_version'][:12]}  {rows}")
     for each in status["transformers"]:
         print(f"  features  {each['version']}, fitted on {each['fit_rows']:,} rows of {each['fitted_on']}")
+    if tuned_by := status["tuned_by"]:
+        values = ", ".join(f"{name} {value}" for name, value in tuned_by["assignment"].items())
+        print(f"  tuned     {values}, by trial {tuned_by['trial']}")
     if status["metrics"]:
         metrics = status["metrics"]
         print(

@@ -12,7 +12,10 @@ from platform_assets.cli.common import LineName, SpecFile, chosen_line, outside_
 def materialize(
     line: LineName,
     stage: Annotated[
-        str, typer.Argument(help="dataset, features, model, validation, version, card, deployment.")
+        str,
+        typer.Argument(
+            help="dataset, features, tuning (of a line with an Experiment), model, validation, version, card, deployment."
+        ),
     ],
     spec: SpecFile = None,
     made_from: Annotated[

@@ -17,7 +17,6 @@ from platform_assets.datasets.sources import without_secrets
 from platform_assets.features.versions import split_reference
 from platform_assets.manifest import first_problem
 from platform_assets.references import (
-    TUNING,
     AssetReference,
     DatasetVersion,
     DeploymentVersion,
@@ -38,7 +37,7 @@ WAIT_SECONDS: Final = 24 * 3600
 """How long a step waits while the line runs elsewhere: a training may take that long."""
 _ACTED_ON: Final = "deployment"
 _JUDGED_BY: Final = "validation"
-_PURE: Final = ("features", TUNING, "model")
+_PURE: Final = ("features", "model")
 
 
 class ExportError(PlatformError):
@@ -67,7 +66,8 @@ class WorkflowStep:
     """What it hands on, by the names of `key_figures`."""
     is_pure: bool
     """Whether equal inputs give equal outputs, so that a runtime may answer from its cache. Steps that read
-    the world, judge or act are none, nor are features of transformers at their latest."""
+    the world, judge or act are none, nor are features of transformers at their latest, nor a tuning, whose Experiment is
+    a file of its own."""
     condition: Condition | None = None
     """What the headline must satisfy, or the step is not run."""
 

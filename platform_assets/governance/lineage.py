@@ -17,8 +17,11 @@ from platform_assets.governance.verdict import KIND, ResolvedRequirement, unmet
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.references import (
     STAGES,
+    TUNED_STAGES,
+    TUNING,
     AssetReference,
     FeaturesVersion,
+    ModelVersion,
     RegisteredVersion,
     TransformerVersion,
 )
@@ -51,16 +54,18 @@ class AssetVersion:
         """
         key, _, version = text.partition("@")
         line, _, stage = key.rpartition("_")
-        if not (line and version and stage in STAGES):
+        if not (line and version and stage in TUNED_STAGES):
             raise LineageError(
                 f"{text!r} names no version of an asset; write <line>_<stage>@<version>, "
-                f"where the stage is one of {', '.join(STAGES)}, or to trace a transformer that was fitted, <name>@v<number>"
+                f"where the stage is one of {', '.join(TUNED_STAGES)}, or to trace a transformer that was fitted, <name>@v<number>"
             )
         return cls(line, stage, version)
 
     def is_in(self, versions: Mapping[str, str]) -> bool:
         """Whether these versions by stage include it."""
-        version = versions[self.stage]
+        version = versions.get(self.stage)
+        if version is None:
+            return False
         long_enough = len(self.version) >= _SHORTEST_PREFIX
         return version == self.version or (long_enough and version.startswith(self.version))
 
@@ -112,7 +117,9 @@ def plan_rollback(
         target=target,
         current=current,
         changes={
-            stage: (before.get(stage), after[stage]) for stage in STAGES if before.get(stage) != after[stage]
+            stage: (before.get(stage), after[stage])
+            for stage in TUNED_STAGES
+            if stage in after and before.get(stage) != after[stage]
         },
         requirements=requirements,
         problems=problems,
@@ -269,10 +276,12 @@ def _numbered(entries: Sequence[Entry], target: str) -> Entry:
 
 def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
     ancestry = {_stage(each): each for each in reference.ancestry()}
-    dataset, features, model = (ancestry[stage] for stage in ("dataset", "features", "model"))
+    dataset, features = (ancestry[stage] for stage in ("dataset", "features"))
+    model = _model_of(reference)
     return {
         "versions": _versions(reference),
-        "commits": {"source_commit": model.source_commit, "code_commit": model.code_commit},  # type: ignore[attr-defined]
+        "commits": {"source_commit": model.source_commit, "code_commit": model.code_commit},
+        **({"tuned_by": model.tuned_by.model_dump(mode="json")} if model.tuned_by else {}),
         "tables": {
             stage: each.snapshot.model_dump()  # type: ignore[attr-defined]
             for stage, each in (("dataset", dataset), ("features", features))
@@ -280,7 +289,7 @@ def _of_reference(ledger: Ledger, reference: AssetReference) -> dict[str, Any]:
         "transformers": {each.name: fitted_on(each) for each in features.transformers},  # type: ignore[attr-defined]
         "sources": list(reference.of_dataset.sources),
         "ge_run_id": reference.of_dataset.ge_run_id,
-        "tracking_run_id": model.tracking_run_id,  # type: ignore[attr-defined]
+        "tracking_run_id": model.tracking_run_id,
         "registrations": [
             _summary(entry)
             for entry in ledger.entries(
@@ -338,10 +347,18 @@ def _release_with(ledger: Ledger, asked: AssetVersion) -> Release:
     if len(matching) > 1:
         raise LineageError(f"{asked.name} may be {' or '.join(matching)}; give more digits")
     if not found:
-        versions = dict.fromkeys(versions_by_stage(release)[asked.stage][:12] for release in known)
+        versions = dict.fromkeys(
+            version[:12]
+            for release in known
+            if (version := versions_by_stage(release).get(asked.stage)) is not None
+        )
         raise LineageError(
             f"no release of {asked.line} holds {asked.name}; "
-            + (f"released were {', '.join(versions)}" if versions else "the line was never released")
+            + (
+                f"released were {', '.join(versions)}"
+                if versions
+                else f"no {asked.stage} of it was ever released"
+            )
         )
     # Of several, the newest that may still be activated.
     erased = releases.erased(ledger, asked.line)
@@ -377,9 +394,15 @@ def _entry(ledger: Ledger, name: str) -> Entry:
     raise LineageError(f"the ledger has no release and no entry {name}")
 
 
+def _model_of(reference: AssetReference) -> ModelVersion:
+    return next(each for each in reference.ancestry() if isinstance(each, ModelVersion))
+
+
 def _versions(reference: AssetReference) -> dict[str, str]:
     found = {_stage(each): each.version for each in reference.ancestry()}
-    return {stage: found[stage] for stage in STAGES if stage in found}
+    if tuned_by := _model_of(reference).tuned_by:
+        found[TUNING] = tuned_by.tuning
+    return {stage: found[stage] for stage in TUNED_STAGES if stage in found}
 
 
 def _stage(reference: AssetReference) -> str:

@@ -22,7 +22,7 @@ from platform_assets.lines.line import Line
 from platform_assets.lines.plan import Step, plan, plan_transformers, refuse_unmade_inputs
 from platform_assets.lines.promotion_status import show_promotions
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import AssetReference
+from platform_assets.references import TUNING, AssetReference, TuningVersion
 from platform_assets.starters import person_tag
 from platform_assets.step import REFERENCE_KEY, recorded_reference
 from resources.dagster_home import LINE_TAG, prepare_dagster_home
@@ -158,7 +158,7 @@ def materialize(
         _sweep(outside)
         _follow(line, outside)
         if made_from is not None:
-            _make_newest(instance, line, _stage_before(line, stage), made_from)
+            _make_newest_before(instance, line, stage, made_from)
         ops = line.run_config({stage: config}) if config else {}
         keys = [asset_key(line, stage)]
         if stage == "features":
@@ -218,6 +218,16 @@ def _stage_before(line: Line, stage: str) -> str:
     if not at:
         raise RunError(f"a {stage} is made from no other asset; leave out the version to make it from")
     return stages[at - 1]
+
+
+def _make_newest_before(instance: dg.DagsterInstance, line: Line, stage: str, version: str) -> None:
+    before = _stage_before(line, stage)
+    _make_newest(instance, line, before, version)
+    if before == TUNING:
+        # Whoever is made from a tuning reads features, too: those that it is of.
+        tuning = recorded_reference(instance, asset_key(line, TUNING), TuningVersion)
+        assert tuning is not None, "made the newest just now"
+        _make_newest(instance, line, "features", tuning.features.version)
 
 
 def _make_newest(instance: dg.DagsterInstance, line: Line, stage: str, version: str) -> None:

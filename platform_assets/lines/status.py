@@ -16,12 +16,14 @@ from platform_assets.lines.line import Line
 from platform_assets.lines.promotion_status import promotion_status
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import (
+    TUNING,
     CardVersion,
     DatasetVersion,
     FeaturesVersion,
     ModelVersion,
     RegisteredVersion,
     ReportVersion,
+    TuningVersion,
 )
 from platform_assets.step import recorded_reference
 
@@ -37,7 +39,7 @@ def line_status(
     }
     dataset, features = recorded["dataset"], recorded["features"]
     model, report = recorded["model"], recorded["validation"]
-    version, card = recorded["version"], recorded["card"]
+    version, card, tuning = recorded["version"], recorded["card"], recorded.get(TUNING)
     active, pin = releases.active(ledger, line.name), releases.pin_state(ledger, line.name)
     return {
         "line": line.name,
@@ -52,7 +54,11 @@ def line_status(
         if isinstance(features, FeaturesVersion)
         else [],
         "schema_breaker": breaker_state(ledger, f"{line.name}_dataset").state,
+        "tuning": _tuning(tuning) if isinstance(tuning, TuningVersion) else None,
         "model_fingerprint": model.version if isinstance(model, ModelVersion) else None,
+        "tuned_by": model.tuned_by.model_dump()
+        if isinstance(model, ModelVersion) and model.tuned_by
+        else None,
         "model_version": version.number if isinstance(version, RegisteredVersion) else None,
         "metrics": report.metrics if isinstance(report, ReportVersion) else None,
         "verdicts": _verdicts(line, ledger, model) if isinstance(model, ModelVersion) else [],
@@ -86,6 +92,11 @@ def _verdicts(line: Line, ledger: Ledger, model: ModelVersion) -> list[dict[str,
             }
         )
     return found
+
+
+def _tuning(tuning: TuningVersion) -> dict[str, Any]:
+    told = {"experiment", "trial", "objective", "value", "default_value", "assignment"}
+    return tuning.model_dump(include=told) | {"version": tuning.version}
 
 
 def _deployed(active: releases.Release) -> dict[str, Any]:

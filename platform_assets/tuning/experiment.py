@@ -14,7 +14,7 @@ from typing import Any, Literal
 from platform_assets.fingerprint import canonical_sha256
 from platform_assets.manifest import FieldPath, Manifest, ManifestError, read_manifest
 from platform_assets.tuning.experiment_spec import KatibExperiment, Strategy, TrialTemplate
-from platform_assets.tuning.katib_rules import DEFAULT_FILTER, parameter_of, problems, settings_of
+from platform_assets.tuning.katib_rules import DEADLINE, DEFAULT_FILTER, parameter_of, problems, settings_of
 from platform_assets.tuning.search_space import Parameter
 from platform_assets.tuning.trial_template import command, render
 
@@ -140,6 +140,13 @@ class Experiment:
     def trial_template(self) -> TrialTemplate:
         """What a trial is."""
         return self.manifest.content.spec.trial_template
+
+    @property
+    def trial_deadline_seconds(self) -> int | None:
+        """`activeDeadlineSeconds` of a trial's Job, after which it has failed; None: it has as long as it takes."""
+        job = self.trial_template.trial_spec or {}
+        found: int | None = job["spec"].get(DEADLINE)
+        return found
 
     @cached_property
     def sha256(self) -> str:

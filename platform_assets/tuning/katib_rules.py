@@ -42,6 +42,7 @@ _PARAMETERS: Final = ("spec", "parameters")
 _TEMPLATE: Final = ("spec", "trialTemplate")
 _RESTARTS: Final = ("Never", "OnFailure")
 _API, _KIND = "batch/v1", "Job"
+DEADLINE: Final = "activeDeadlineSeconds"
 
 
 def problems(experiment: KatibExperiment) -> Iterator[Problem]:
@@ -282,6 +283,9 @@ def _job(template: TrialTemplate) -> Iterator[Problem]:
         return
     if _at(job, "spec", "template", "spec", "restartPolicy") not in _RESTARTS:
         yield (*at, "spec", "template", "spec"), f"restartPolicy must be {' or '.join(_RESTARTS)} in a Job"
+    deadline = _at(job, "spec", DEADLINE)
+    if deadline is not None and (not isinstance(deadline, int) or isinstance(deadline, bool) or deadline < 1):
+        yield (*at, "spec", DEADLINE), "must be a whole number of seconds from 1 on"
     yield from _command(primary[0], (*at, "spec", "template", "spec", "containers", named.index(primary[0])))
 
 

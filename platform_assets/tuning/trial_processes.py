@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Thread, Timer
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -86,7 +86,13 @@ class ProcessTrials:
         program, *arguments = self._experiment.trial_arguments(assignment, trial)
         command = [*(_OWN_PROGRAM if program == PROGRAM else (program,)), *arguments]
         started = _TrialProcess(
-            trial, command, self._environment, self._scratch / trial, self._experiment, self._news
+            trial,
+            command,
+            self._environment,
+            self._scratch / trial,
+            self._experiment,
+            self._news,
+            deadline_seconds=self._experiment.trial_deadline_seconds,
         )
         self._started.append(started)
         return started
@@ -111,6 +117,8 @@ class _TrialProcess:
         folder: Path,
         experiment: Experiment,
         news: Condition,
+        *,
+        deadline_seconds: int | None,
     ) -> None:
         self._name = name
         self._experiment = experiment
@@ -131,6 +139,8 @@ class _TrialProcess:
                 stderr=errors,
                 start_new_session=True,
             )
+        self._deadline_seconds = deadline_seconds
+        self._is_late = False
         self._reader = Thread(target=self._read, name=f"trial {name}", daemon=True)
         self._reader.start()
 
@@ -179,23 +189,44 @@ class _TrialProcess:
     def _read(self) -> None:
         metrics, filters = self._experiment.objective.metrics, self._experiment.metrics_filter
         assert self._process.stdout is not None
-        with self._process.stdout as printed:
+        with self._deadline(), self._process.stdout as printed:
             for line in _lines(printed):
                 found = collected(line, filters, metrics, read_at=datetime.now(UTC))
                 if found:
                     with self._news:
                         self._found += found
                         self._tell_news()
-        # Of the whole tree: its guard ends when nothing of it is left.
-        status = self._process.wait()
+            # Of the whole tree: its guard ends when nothing of it is left.
+            status = self._process.wait()
         told = _tail(self._errors)
         shutil.rmtree(self._folder, ignore_errors=True)
         if status:
             log.debug("trial %s has ended with %s: %s", self._name, status, told)
         with self._news:
             self._status = status
-            self._reason = reason_of(status, told) if status else ""
+            if self._is_late:
+                self._reason = f"it ran for longer than its activeDeadlineSeconds, {self._deadline_seconds} s"
+            else:
+                self._reason = reason_of(status, told) if status else ""
             self._tell_news()
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        """Its Job would be ended then, and so is it."""
+        if self._deadline_seconds is None:
+            yield
+            return
+        timer = Timer(self._deadline_seconds, self._end_late)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end_late(self) -> None:
+        self._is_late = True
+        self.tell()
 
     def _tell_news(self) -> None:
         self._untold = True

@@ -71,7 +71,9 @@ def render(
     """
     text = template_text(template)
     for each in template.trial_parameters:
-        text = text.replace(placeholder(each.name), _value(template, each, assignment, trial, namespace))
+        value = _value(template, each, assignment, trial, namespace)
+        # As it stands within quotes: values of a spec, which are tried too, may hold some.
+        text = text.replace(placeholder(each.name), json.dumps(value, ensure_ascii=False)[1:-1])
     job: dict[str, Any] = json.loads(text)
     job["metadata"] = {**job.get("metadata", {}), "name": trial, "namespace": namespace}
     return job

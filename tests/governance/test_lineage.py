@@ -20,13 +20,14 @@ from platform_assets.references import (
     RegisteredVersion,
     ReportVersion,
     TableSnapshot,
+    TunedBy,
 )
 from tests.governance.conftest import example
 
 LINE = "reviews_sentiment"
 
 
-def registered(number: int) -> RegisteredVersion:
+def registered(number: int, tuned_by: TunedBy | None = None) -> RegisteredVersion:
     """The registered model `number`, and all that it goes back to."""
     rows = example(
         TableSnapshot, content_hash=f"{number:x}" * 64, snapshot_id=str(number), table="datasets.x"
@@ -41,6 +42,7 @@ def registered(number: int) -> RegisteredVersion:
         fingerprint=f"feed{number}" * 12,
         source_commit=f"source-{number}",
         code_commit=f"code-{number}",
+        tuned_by=tuned_by,
     )
     report = example(ReportVersion, model=model, report_sha256=f"beef{number}" * 12, metrics={"auc": 0.94})
     return RegisteredVersion(report=report, name=LINE, number=number)
@@ -50,8 +52,10 @@ def registered(number: int) -> RegisteredVersion:
 def release_number(ledger, judge, clock, require):
     """Records and activates the release of the registered model `number`."""
 
-    def release_number(number: int, retraining: str | None = None) -> Release:
-        candidate = registered(number)
+    def release_number(
+        number: int, retraining: str | None = None, tuned_by: TunedBy | None = None
+    ) -> Release:
+        candidate = registered(number, tuned_by)
         model = candidate.report.model
         passed = judge(subject=f"{LINE}_model@{model.version}", evaluation_id=f"run-{number}")
         card = CardVersion(
@@ -101,6 +105,33 @@ def test_any_asset_of_a_release_leads_back_to_the_whole_of_it(ledger, clock, rel
     assert activation.body["reason"] == f"rollback to {LINE}_{stage}@{version}: wrong labels"
     assert pin_state(ledger, LINE).release_id == old.release_id
     assert ledger.verify().ok
+
+
+def test_a_tuning_leads_back_to_the_release_of_its_model(ledger, clock, release_number):
+    """And is told with it: which Experiment, which trial, which values."""
+    tuned_by = TunedBy(
+        tuning="70e1" * 16, experiment="search", trial="search-1", status_key="k", assignment={"rate": 0.1}
+    )
+    old, new = release_number(1, tuned_by=tuned_by), release_number(2)
+    asked = f"{LINE}_tuning@{tuned_by.tuning[:12]}"
+
+    planned = plan(ledger, clock, asked)
+    found = trace(ledger, asked)
+
+    assert planned.target.release_id == old.release_id
+    assert planned.changes["tuning"] == (None, tuned_by.tuning)
+    assert (found["release"]["release_id"], found["versions"]["tuning"]) == (old.release_id, tuned_by.tuning)
+    assert found["tuned_by"] == tuned_by.model_dump()
+    assert "tuned_by" not in trace(ledger, new.release_id)
+    with pytest.raises(LineageError, match=f"holds {LINE}_tuning@0123456789ab; released were 70e170e170e1"):
+        plan(ledger, clock, f"{LINE}_tuning@0123456789ab")
+
+
+def test_there_is_no_way_back_to_a_tuning_that_no_release_is_of(ledger, clock, release_number):
+    """A line that was never tuned has none."""
+    release_number(1)
+    with pytest.raises(LineageError, match="no tuning of it was ever released"):
+        plan(ledger, clock, f"{LINE}_tuning@0123456789ab")
 
 
 def test_a_rollback_names_the_retraining_that_made_its_target(ledger, clock, release_number):

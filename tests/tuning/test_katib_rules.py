@@ -344,6 +344,14 @@ REFUSED: list[tuple[str, Change, str]] = [
         put("spec.trialTemplate.trialSpec.spec.template.spec.restartPolicy", "Always"),
         "Policy",
     ),
+    *(
+        (
+            "validateTrialJob",
+            put("spec.trialTemplate.trialSpec.spec.activeDeadlineSeconds", found),
+            "activeDeadlineSeconds: must be a whole number of seconds",
+        )
+        for found in ("600", 0, 1.5, True)
+    ),
     # Likewise, errPrimaryContainerNotFound:
     (
         "getPrimaryContainerIndex",

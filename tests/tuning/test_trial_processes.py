@@ -29,8 +29,8 @@ def trials(tmp_path):
     """Begins trials of a command."""
     begun = []
 
-    def trials(command, *, parallel=2, **environment) -> ProcessTrials:
-        experiment = write_experiment(tmp_path, command, parallel=parallel)
+    def trials(command, *, parallel=2, job=None, **environment) -> ProcessTrials:
+        experiment = write_experiment(tmp_path, command, parallel=parallel, job=job)
         runner = ProcessTrials(
             experiment, environment={**os.environ, **environment}, scratch=tmp_path / "scratch"
         )
@@ -230,3 +230,15 @@ def test_the_platforms_own_command_is_this_interpreters(trials):
     ended(runner, trial)
     assert trial.outcome() == "failed"
     assert trial.reason.startswith("there is no line no_such_line; known are ")
+
+
+def test_a_trial_that_hangs_is_ended_at_the_deadline_of_its_job(trials, tmp_path):
+    """As Kubernetes ends it; it has failed, and what it has told is kept."""
+    hangs = "import time\nprint('auc=0.5')\ntime.sleep(600)\n"
+    runner = trials(python(tmp_path, hangs), job={"activeDeadlineSeconds": 1})
+    trial = runner.start("tests-1", {"rate": "0.05"})
+    ended(runner, trial)
+    assert (trial.outcome(), trial.reason) == (
+        "failed",
+        "it ran for longer than its activeDeadlineSeconds, 1 s",
+    )

@@ -101,3 +101,10 @@ def test_the_filter_finds_what_a_trial_prints(tmp_path: Path) -> None:
     ]
     assert found("auc=nan") == [("auc", "")]
     assert pattern.flags & re.ASCII
+
+
+def test_a_value_with_quotes_is_given_as_it_is(tmp_path: Path) -> None:
+    """No list may hold one, and the value of a spec, which is tried as trials are, may."""
+    tried = experiment(tmp_path)
+    odd = 'a "quoted" \\ value'
+    assert tried.trial_arguments({"rate": odd, "depth": "3"}, "toy-1")[2] == f"rate={odd}"

@@ -73,7 +73,7 @@ def rollback(
         given = promoted.asked(plan.target)
         plan = replace(plan, problems=return_problems(**given, act="rollback", by=by))
         if not dry_run:
-            promoted.follow()
+            promoted.follow(acted=False)
             activation = bring_back(
                 **given,
                 act="rollback",

@@ -8,7 +8,7 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
-from platform_assets.governance.registry_moves import reconcile
+from platform_assets.governance.registry_moves import VersionGoneError, reconcile
 from platform_assets.governance.release import Release, Stage
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.retraining import requested
@@ -132,7 +132,11 @@ def deployment_asset(
                 retraining=followed,
                 now=now,
             )
-            reconcile(outside.model_registry, ledger, line)
+            try:
+                reconcile(outside.model_registry, ledger, line)
+            except VersionGoneError as problem:
+                # Of the version beside this one, perhaps; nothing that is done here would bring it back.
+                context.log.warning("%s", problem)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,

@@ -93,8 +93,12 @@ def require_not_gone(registry: ModelRegistry, ledger: Ledger, line: str, model: 
         RegistryError: It was deleted there: under another number it would be another version.
     """
     entry = ledger.find(REGISTRATION, f"{line}_model@{model.version}", model.fingerprint)
-    if entry is not None and registry.find(line, model.fingerprint) is None:
+    if entry is None:
+        return
+    was, found = entry.body["number"], registry.find(line, model.fingerprint)
+    if found != was:
+        what = "has it no more" if found is None else f"has it as version {found}"
         raise RegistryError(
-            f"this very model was registered as version {entry.body['number']} of {line} (entry {entry.seq}), and the registry "
-            "has it no more; it gives no number twice: restore the version there, or train another model"
+            f"this very model was registered as version {was} of {line} (entry {entry.seq}), and the registry {what}; it gives "
+            "no number twice: restore the version there, or train another model"
         )

@@ -29,6 +29,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 
 from platform_assets.governance import verdict
 from platform_assets.governance.errors import PinnedError, ReleaseError
+from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
@@ -105,8 +106,25 @@ class Promotion:
     act: Act
     by: str
     """Who, as printed."""
+    spec_commit: str
+    """Of the spec that said what the act demands."""
+    reviewers_commit: str
+    """Of the file that said who may; empty where it could not be read."""
+    rules: tuple[ReviewRule, ...] = ()
+    """What was demanded of reviews; of verdicts, those that allowed it tell."""
     reviews: tuple[str, ...] = ()
     """Hashes of the entries of the reviews that counted."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As it stands in the entry."""
+        return {
+            "act": self.act,
+            "by": self.by,
+            "spec_commit": self.spec_commit,
+            "reviewers_commit": self.reviewers_commit,
+            "rules": [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.rules],
+            "reviews": list(self.reviews),
+        }
 
 
 @dataclass(frozen=True)
@@ -349,11 +367,7 @@ def move(
             **({"pinned": pin} if stage == "production" else {}),
             "verdicts": [entry.hash for entry in verdicts],
             **({"retraining": retraining} if retraining else {}),
-            **(
-                {"promotion": {"act": promotion.act, "by": promotion.by, "reviews": list(promotion.reviews)}}
-                if promotion
-                else {}
-            ),
+            **({"promotion": promotion.to_json()} if promotion else {}),
         },
     )
 

@@ -40,6 +40,7 @@ from platform_assets.tuning.declared import declared_experiment
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.validation.gate import Gate
 from resources.errors import PlatformError
+from resources.provenance import commit_author, source_commit
 
 SPECS_FOLDER = Path(__file__).parent.parent / "models"
 SPEC_FILE = "training-spec.yaml"
@@ -181,6 +182,7 @@ class Line:
         if not stated:
             return None
         further = [each for each in stated if isinstance(each, Requirement)]
+        commit = source_commit(self.manifest.path)
         return PromotionDemands(
             verdicts=Demands(
                 tuple(dict.fromkeys((*self.requirements, *further))), self.rule_set_hashes, self.waivable
@@ -188,6 +190,8 @@ class Line:
             reviews=tuple(each.review for each in stated if isinstance(each, ReviewRequirement)),
             waivable=self.waivable,
             conditions=(Condition(Key(BREAKER, dataset), partial(problem_of, dataset)),),
+            spec_commit=commit,
+            spec_author=commit_author(self.manifest.path, commit),
         )
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def test_a_run_ends_in_staging_and_says_what_comes_next(summary: str) -> None:
     assert "radiologist" in missing.splitlines()[0]
     assert f"review {LINE} --version 1 --by NAME --decision approve --comment TEXT" in missing
     assert f"promote {LINE} --version 1 --by NAME --reason TEXT" in missing
+    assert missing.rstrip().endswith("--stage staging")
 
 
 def test_a_model_names_the_author_of_its_spec_and_who_started_its_training(model: ModelVersion) -> None:
@@ -169,6 +171,11 @@ def test_from_staging_to_production(
 
     state = json.loads(command("status", LINE, "--json"))["lines"][LINE]["promotion"]
     told = json.loads(command("history", LINE, "--json"))
+    for unclear in ("2026-11-30", "2026-11-30T12:00", "noon", "2026-11-30T25:00Z"):
+        asked = CliRunner().invoke(app, ["history", LINE, "--at", unclear])
+        assert "is no time with its zone" in asked.output
+    elsewhere = f"{datetime.now(timezone(timedelta(hours=1))):%Y-%m-%dT%H:%M:%S.%f}+01:00"
+    assert json.loads(command("history", LINE, "--json", "--at", elsewhere))["stays"]
     before_all = CliRunner().invoke(app, ["history", LINE, "--at", "2020-01-01T00:00Z"])
     assert state["staging"] is None
     assert state["production"]["version"] == 1

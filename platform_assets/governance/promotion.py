@@ -344,8 +344,8 @@ class _Case:
         if not changed:
             return ""
         return (
-            f"the spec of {self.target.line} differs from what was committed ({commit[:12]}), so nobody answers for what it "
-            "demands: commit it, or take the change back"
+            f"the spec of {self.target.line}, or its contract or Experiment, differs from what was committed ({commit[:12]}), so "
+            "nobody answers for what it demands: commit it, or take the change back"
         )
 
     def _card_problem(self) -> str:

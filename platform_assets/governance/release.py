@@ -204,6 +204,31 @@ def newest_move(ledger: Ledger, line: str) -> Entry | None:
     return max(found, key=lambda entry: entry.seq, default=None)
 
 
+def is_moved_by_people(ledger: Ledger, line: str) -> bool:
+    """Whether the last that moved a pointer of a line did so under a spec that demands promotions."""
+    last = newest_move(ledger, line)
+    return last is not None and (last.kind == STAGED or bool(last.body.get("promotion")))
+
+
+def require_committed(ledger: Ledger, line: str, stage: Stage, spec_commit: Callable[[], str]) -> None:
+    """Nothing, unless what moves production of a line without people is a change of its spec that was not committed.
+
+    Args:
+        ledger: Says how production was moved before.
+        line: The line.
+        stage: Where the spec has deployments go.
+        spec_commit: As `source_commit` tells it; asked where it matters, since Git is.
+
+    Raises:
+        ReleaseError: It is so.
+    """
+    if stage == "production" and is_moved_by_people(ledger, line) and spec_commit().endswith("+dirty"):
+        raise ReleaseError(
+            f"production of {line} was moved by people, and its spec asks for no promotion any more in a change that was not "
+            "committed: commit it, or take it back"
+        )
+
+
 def retraining_of(ledger: Ledger, line: str, release_id: str) -> str | None:
     """Hash of the request that a release followed when it was last activated; None where it followed none."""
     moves = []

@@ -459,7 +459,8 @@ def _judged(
     counted = [each for each in sound if each.review.statement.role == rule.role]
     needed, why = approvals_needed(rule, release)
     if len(counted) < needed:
-        problems += _shortfall(rule, release, needed, why, counted, approvals)
+        # Where nobody can be looked up, each is told to be gone, and is not.
+        problems += _shortfall(rule, release, needed, why, counted, () if reviewers.problem else approvals)
     for each in newest.values():
         if each.objects and not _is_withdrawn(each, sound):
             said = each.review.statement

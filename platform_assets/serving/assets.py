@@ -1,6 +1,6 @@
 """The deployment asset: demand the verdicts, record a release, make it the active one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -21,6 +21,7 @@ from platform_assets.serving.spec import DeploymentSpec
 from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
 from platform_assets.yaml_writer import to_yaml
+from resources.provenance import UNVERSIONED
 
 CODE = code_version(
     "deployment", "platform_assets.serving.inference_service", "platform_assets.governance.release"
@@ -59,6 +60,7 @@ def deployment_asset(
     retraining: str | None = None,
     *,
     stage: Stage = "production",
+    spec_commit: Callable[[], str] = lambda: UNVERSIONED,
 ) -> dg.AssetsDefinition:
     """`<line>_deployment`.
 
@@ -69,6 +71,7 @@ def deployment_asset(
         model_format: KServe's name of the models' format.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
         stage: Where the release goes; to staging where production moves by promotion alone.
+        spec_commit: Gives the commit of the spec that says all this, as `source_commit` tells it.
     """
 
     @line_asset(
@@ -86,6 +89,7 @@ def deployment_asset(
     ) -> dg.MaterializeResult[DeploymentVersion]:
         with foreseen_failures():
             now, ledger, store = datetime.now(UTC), outside.ledger, outside.object_store
+            releases.require_committed(ledger, line, stage, spec_commit)
             followed = context.run.tags.get(RETRAINING_TAG, retraining)
             if followed is not None:
                 # Anybody may tag a run, and what an activation names is what later runs go on from.

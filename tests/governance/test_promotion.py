@@ -398,7 +398,7 @@ def test_a_spec_that_was_changed_and_not_committed_moves_nothing(desk):
     changed = replace(desk.demands, reviews=(), spec_commit="c0ffee+dirty")
 
     (problem,) = refusals(replace(desk, demands=changed), third)
-    assert "the spec of chest differs from what was committed (c0ffee)" in problem
+    assert "differs from what was committed (c0ffee)" in problem
     (problem,) = return_problems(**desk.asked(first) | {"demands": changed}, act="demote", by="Grace")
     assert "differs from what was committed" in problem
     assert desk.production == made.card.registered.number

@@ -173,7 +173,7 @@ def record_review(
         problems = [
             *_not_recordable(ledger, review, release, rules, reviewers),
             *_not_authentic(review, rules, reviewers, principal),
-            *_not_in_time(statement, previous, reviewers, now),
+            *_not_in_time(statement, _newest_of_person(ledger, statement, reviewers), reviewers, now),
             *_not_as_recorded(ledger, statement),
         ]
         if problems:
@@ -330,6 +330,14 @@ def _not_authentic(
             f"this process acts as {principal}, which is no principal of {reviewer.name} (PLATFORM_PRINCIPAL__USER): sign instead"
         ]
     return []
+
+
+def _newest_of_person(ledger: Ledger, statement: Statement, reviewers: Reviewers) -> Entry | None:
+    """The newest review of a model by a person, under whichever of their ids."""
+    line, model, person = statement.line, statement.model_fingerprint, reviewers.person(statement.by)
+    theirs = {each for each in reviewers.ids if reviewers.person(each) == person} | {statement.by}
+    found = (ledger.latest(REVIEW, subject_of(line, model, each)) for each in theirs)
+    return max(filter(None, found), key=lambda entry: entry.seq, default=None)
 
 
 def _not_in_time(

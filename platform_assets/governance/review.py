@@ -173,7 +173,7 @@ def record_review(
         problems = [
             *_not_recordable(ledger, review, release, rules, reviewers),
             *_not_authentic(review, rules, reviewers, principal),
-            *_not_in_time(statement, previous, reviewers, now),
+            *_not_in_time(statement, _newest_of_person(ledger, statement, reviewers), reviewers, now),
             *_not_as_recorded(ledger, statement),
         ]
         if problems:
@@ -332,6 +332,14 @@ def _not_authentic(
     return []
 
 
+def _newest_of_person(ledger: Ledger, statement: Statement, reviewers: Reviewers) -> Entry | None:
+    """The newest review of a model by a person, under whichever of their ids."""
+    line, model, person = statement.line, statement.model_fingerprint, reviewers.person(statement.by)
+    theirs = {each for each in reviewers.ids if reviewers.person(each) == person} | {statement.by}
+    found = (ledger.latest(REVIEW, subject_of(line, model, each)) for each in theirs)
+    return max(filter(None, found), key=lambda entry: entry.seq, default=None)
+
+
 def _not_in_time(
     statement: Statement, previous: Entry | None, reviewers: Reviewers, now: datetime
 ) -> list[str]:
@@ -459,7 +467,8 @@ def _judged(
     counted = [each for each in sound if each.review.statement.role == rule.role]
     needed, why = approvals_needed(rule, release)
     if len(counted) < needed:
-        problems += _shortfall(rule, release, needed, why, counted, approvals)
+        # Where nobody can be looked up, each is told to be gone, and is not.
+        problems += _shortfall(rule, release, needed, why, counted, () if reviewers.problem else approvals)
     for each in newest.values():
         if each.objects and not _is_withdrawn(each, sound):
             said = each.review.statement

@@ -14,6 +14,7 @@ from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import Release
+from platform_assets.governance.review_rule import LONGEST_DAYS
 from platform_assets.governance.reviewers import Reviewer
 from platform_assets.governance.verdict import ResolvedRequirement, latest_verdict, verdict_of
 from platform_assets.ledger.entry import canonical, fingerprint_of
@@ -78,7 +79,7 @@ class Request(_Said):
     role: str
     public_key: str | None = None
     """The key that signs, base64; None where nobody does."""
-    valid_days: float = Field(gt=0)
+    valid_days: float = Field(gt=0, le=LONGEST_DAYS)
     """For how long an answer is to count."""
     criteria: tuple[Criterion, ...] = ()
     cases_viewed: int = Field(default=0, ge=0)

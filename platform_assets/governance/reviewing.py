@@ -22,7 +22,7 @@ from platform_assets.governance.review_statement import (
     decided,
     requested,
 )
-from platform_assets.governance.reviewers import Reviewer, Reviewers, read_reviewers
+from platform_assets.governance.reviewers import ADVICE, Reviewer, Reviewers, read_reviewers
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.outside_systems import OutsideSystems
 
@@ -205,10 +205,11 @@ def found_reviewer(reviewers: Reviewers, name: str) -> Reviewer:
     """
     found = reviewers.find(name)
     if found is None:
-        known = ", ".join(sorted(each.name for each in reviewers.people.values())) or "nobody"
+        known = ", ".join(sorted(each.name for each in reviewers.people.values())) or "none"
+        file = reviewers.history.file if reviewers.history else "reviewers.yaml"
         raise ReviewError(
             reviewers.problem
-            or f"{name} names nobody of reviewers.yaml as it is committed ({known}); PLATFORM_REVIEWERS says which file"
+            or f"{name} names nobody of {file} as it is committed (there are: {known}); {ADVICE}"
         )
     return found
 

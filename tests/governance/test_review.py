@@ -279,6 +279,22 @@ def test_one_person_under_two_names_counts_once(ledger, clock, make, repository)
     assert "and 1 has" in desk.problems(twice)[0]
 
 
+def test_an_approval_of_before_does_not_withdraw_an_objection_under_another_id(desk, reviewers, repository):
+    """What somebody signed once, and said the contrary of since, is not brought by whoever kept the file."""
+    kept = desk.clock()
+    twice = repository.commit(
+        person(emails=["new@hospital.example"]),
+        person(id="amira", name="A. Lee", emails=["lee@hospital.example"], principals=["amira"]),
+    )
+    desk.clock.advance(hours=1)
+    desk.review(twice, "amira", "reject")
+    desk.clock.advance(hours=1)
+
+    with pytest.raises(ReviewError, match="has reviewed this model again since"):
+        desk.review(twice, "lee", at=kept)
+    assert "objects to version 12" in desk.problems(twice)[-1]
+
+
 def test_who_is_no_radiologist_does_not_count(desk, reviewers, repository):
     """Neither somebody of another role, nor who has lost it since, nor a role that the line does not ask for."""
     with pytest.raises(ReviewError, match=r"Tim is no radiologist \(technician\)"):

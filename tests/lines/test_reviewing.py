@@ -104,9 +104,18 @@ def test_what_cannot_be_reviewed_is_told(platform, repository):
             "--decision",
             "approve",
         ),
-        ("mallory names nobody of reviewers.yaml", LINE, "--by", "mallory", "--decision", "approve"),
+        (
+            f"mallory names nobody of {repository.file} as it is",
+            LINE,
+            "--by",
+            "mallory",
+            "--decision",
+            "approve",
+        ),
         ("and for none by a surgeon", LINE, "--decision", "approve", "--role", "surgeon"),
         ("nothing.json cannot be read", "add", "nothing.json"),
+        ("is no folder; make it", "sheet", LINE, repository.folder / "none" / "sheet.html"),
+        ("is no folder; make it", "request", LINE, repository.folder / "none" / "request.json"),
         ("is no request of a review", "sign", __file__, "--key", __file__, "--decision", "approve"),
     ):
         assert told in refused(*arguments)
@@ -138,7 +147,7 @@ def test_a_signed_review_goes_from_hand_to_hand(platform, repository, tmp_path, 
         elsewhere.setenv("PLATFORM_HOME", str(tmp_path / "nowhere"))
         elsewhere.setenv("PLATFORM_REVIEWERS", str(tmp_path / "nowhere.yaml"))
         elsewhere.setenv("PLATFORM_SPECS", "[]")
-        review(
+        told = review(
             "sign",
             request,
             "--key",
@@ -149,7 +158,8 @@ def test_a_signed_review_goes_from_hand_to_hand(platform, repository, tmp_path, 
             "seen",
             "--anomaly",
             "one anatomy",
-        )
+        ).output
+        assert "pass        gate.auc: observed 0.61, demanded > 0.5" in told
         assert not (tmp_path / "nowhere").exists()
     monkeypatch.setenv("PLATFORM_PRINCIPAL__USER", "courier")
     altered = tmp_path / "altered.json"
@@ -186,6 +196,23 @@ def test_the_job_of_the_ui_records_the_same(platform, repository, tmp_path):
 
     decisions = [review_of(each).statement.decision for each in version.outside.ledger.entries(kind=REVIEW)]
     assert decisions == ["reject", "approve"]
+
+
+def test_a_request_that_somebody_else_wrote_is_read_with_care(platform, repository, tmp_path):
+    """A validity beyond all bounds is refused, and a terminal is sent nothing but text."""
+    platform()
+    key, file = tmp_path / "lee.key", tmp_path / "request.json"
+    repository.commit(person(public_key=review("keygen", key).output.split()[-1]))
+    review("request", LINE, file)
+    content = json.loads(file.read_text())
+    for days in (1e12, float("inf"), float("nan")):
+        file.write_text(json.dumps(content | {"valid_days": days}))
+        assert "valid_days" in refused("sign", file, "--key", key, "--decision", "approve")
+    file.write_text(json.dumps(content | {"intended_use": "\x1b[2Kall\r", "printed_name": "\x1b[31mLee"}))
+    told = review("sign", file, "--key", key, "--decision", "approve").output
+
+    assert "\x1b" not in told
+    assert "\r" not in told
 
 
 def test_only_a_line_that_asks_for_reviews_has_the_job(tmp_path):

@@ -136,6 +136,7 @@ def test_releases_are_listed_oldest_first(told: Told) -> None:
             "data_version": release["versions"]["dataset"],
             "created_at": release["created_at"],
             "active": release["active"],
+            "staged": False,
         }
         for release in (OLDER, ACTIVE)
     ]

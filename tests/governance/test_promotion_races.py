@@ -63,11 +63,10 @@ def test_a_kill_at_any_moment_leaves_one_version_in_production(tmp_path, kills):
     assert [each["act"] for each in killed] == [
         ("promote", "demote", "rollback")[at % 3] for at in range(kills)
     ]
-    assert any(each["killed"] for each in killed)
     assert readers["reads"] > kills
     moves = history(tmp_path)
     assert [previous for previous, _ in moves] == [None, *[release_id for _, release_id in moves[:-1]]]
     assert opened(tmp_path)[0].production is not None
     if kills > 2:
         # Some were killed after production had moved, and some before.
-        assert 2 < len(moves) < 2 + kills
+        assert {each["moved"] for each in killed} == {True, False}

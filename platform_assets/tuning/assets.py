@@ -34,7 +34,7 @@ CODE: Final = code_version(
         f"platform_assets.tuning.{module}"
         for module in (
             *("study", "record", "collecting", "samplers", "search_space", "hyperband", "median_stop"),
-            *("katib_rules", "trial_template", "trial", "measures", "tuning"),
+            *("katib_rules", "trial_template", "trial", "measures", "assignment", "tuning"),
         )
     ),
 )

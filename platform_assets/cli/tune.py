@@ -40,7 +40,7 @@ def tune(
     chosen = chosen_line(outside, line, spec).adapted(outside.ledger)
     trainer = chosen.task.trainer
     if experiment is not None:
-        declared = declared_experiment(experiment, line=chosen.name, fields=trainer.fields)
+        declared = declared_experiment(experiment, spec=chosen.spec, fields=trainer.fields)
     elif chosen.experiment is not None:
         declared = chosen.experiment
     else:

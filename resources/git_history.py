@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from resources.errors import ResourceError
+from resources.git_names import is_commit_id
 
 _TIMEOUT_SECONDS: Final = 60.0
 _MOST_COMMITS: Final = 5_000
@@ -76,6 +77,18 @@ class FileHistory:
     states: tuple[FileState, ...]
     """Parents before children; the last one is what `HEAD` has."""
 
+    def has(self, commit: str) -> bool:
+        """Whether `HEAD` is that commit or came after it.
+
+        Raises:
+            GitHistoryError: Git cannot be run.
+        """
+        if not is_commit_id(commit):
+            return False
+        return (
+            _text(_git(self.repository, "merge-base", commit, self.commit, may_fail=True)).strip() == commit
+        )
+
     def at_forks(self, one: str, other: str) -> Iterator[bytes | None]:
         """What the file held where two of these commits parted; several times where they met in between.
 
@@ -132,6 +145,8 @@ def _history(file: Path, repository: Path, path: str, commit: str) -> FileHistor
         "--reverse",
         "--no-show-signature",
         "--no-color",
+        # Of whatever encoding a commit is, and whatever the machine's configuration asks for.
+        "--encoding=UTF-8",
         f"--format={_FIELDS}",
         commit,
         "--",

@@ -41,6 +41,7 @@ DEMANDS = PromotionDemands(
     verdicts=Demands(REQUIREMENTS, {each.rule_set: "rules-1" for each in REQUIREMENTS}),
     reviews=(ReviewRule(role="radiologist"),),
     conditions=(Condition(Key(BREAKER, f"{LINE}_dataset"), partial(problem_of, f"{LINE}_dataset")),),
+    spec_commit="c0ffee",
 )
 
 

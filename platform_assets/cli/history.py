@@ -11,17 +11,25 @@ from platform_assets.cli.common import AsJson, LineName, outside_systems, print_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_FORMATS = ["%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ"]
 _SHOWN_DIGITS = 12
+
+
+def _moment(text: str) -> datetime:
+    """A time with its zone: of another one, nobody could tell which moment is meant."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise typer.BadParameter(f"{text} is no time with its zone; write one such as 2026-11-22T12:00Z")
+    return found.astimezone(UTC)
 
 
 def history(
     line: LineName,
     moment: Annotated[
         datetime | None,
-        typer.Option(
-            "--at", formats=_FORMATS, metavar="TIME", help="For one moment, e.g. 2026-11-22T12:00Z."
-        ),
+        typer.Option("--at", parser=_moment, metavar="TIME", help="For one moment, e.g. 2026-11-22T12:00Z."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,15 +43,14 @@ def history(
     ledger = outside_systems().ledger
     report = ledger.verify()
     if moment is not None:
-        asked = moment.replace(tzinfo=UTC)
-        standing = at(ledger, line, asked, now=datetime.now(UTC))
+        standing = at(ledger, line, moment, now=datetime.now(UTC))
         stays: Sequence[Any] = standing.stays
     else:
         stays = stays_of(ledger, line)
     records = [told(ledger, each) for each in stays]
     if as_json:
         chain = {"ok": report.ok, "entries": report.entries, "problem": report.problem}
-        asked_for = {"at": moment.replace(tzinfo=UTC)} if moment else {}
+        asked_for = {"at": moment} if moment else {}
         print_json({"line": line, **asked_for, "stays": records, "chain": chain})
     elif moment is not None:
         for stage in ("production", "staging"):

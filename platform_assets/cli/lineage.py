@@ -73,7 +73,7 @@ def rollback(
         given = promoted.asked(plan.target)
         plan = replace(plan, problems=return_problems(**given, act="rollback", by=by))
         if not dry_run:
-            promoted.follow()
+            promoted.follow(acted=False)
             activation = bring_back(
                 **given,
                 act="rollback",
@@ -109,18 +109,19 @@ def _line_of(outside: "OutsideSystems", name: str, spec: Path | None) -> "Line |
     Raises:
         LineError: It cannot, and production of the line is not moved without what it says.
     """
-    from platform_assets.governance.release import STAGED, newest_move
+    from platform_assets.governance.release import is_moved_by_people, require_committed
     from platform_assets.lines.line import LineError
 
     try:
-        return chosen_line(outside, name, spec)
+        line = chosen_line(outside, name, spec)
     except PlatformError as problem:
-        last = newest_move(outside.ledger, name)
-        if spec is None and (last is None or (last.kind != STAGED and not last.body.get("promotion"))):
+        if spec is None and not is_moved_by_people(outside.ledger, name):
             return None
         raise LineError(
             f"{name} goes back only by what its spec demands of a promotion, and the spec cannot be loaded: {problem}"
         ) from problem
+    require_committed(outside.ledger, name, line.deployment_stage, lambda: line.spec_commit)
+    return line
 
 
 @app.command(

@@ -366,7 +366,11 @@ def _print_summary(outcome: "RunOutcome", status: dict[str, Any], *, example: st
         print("\nWhat next:")
         shown = shlex.join([called, "ui", *further])
         print(f"  {shown:<57}  see lineage, checks and pictures")
-        print(f"  {shlex.join([called, 'predict', outcome.line, example])}")
+        # What only staging has, production does not answer with.
+        stage = (
+            ["--stage", "staging"] if status["promotion"] and not status["promotion"]["production"] else []
+        )
+        print(f"  {shlex.join([called, 'predict', outcome.line, example, *stage])}")
 
 
 def _print_status(status: dict[str, Any]) -> None:

@@ -77,11 +77,12 @@ class Promoted:
             "now": datetime.now(UTC),
         }
 
-    def follow(self) -> None:
-        """Let the registry follow what the ledger says; where it is away, that is told and no more."""
+    def follow(self, *, acted: bool = True) -> None:
+        """Let the registry follow what the ledger says; where it is away, that is told once something was done."""
         from platform_assets.governance.registry_moves import follow
 
-        if behind := follow(self.outside.model_registry, self.outside.ledger, self.line):
+        behind = follow(self.outside.model_registry, self.outside.ledger, self.line)
+        if behind and acted:
             print(f"warning: {behind}", file=sys.stderr)
 
 
@@ -106,7 +107,7 @@ def promote(
 
     promoted = _promoted(line, spec)
     if not dry_run:
-        promoted.follow()
+        promoted.follow(acted=False)
     release = promotion.version_to_promote(promoted.outside.ledger, promoted.line, version)
     asked = promoted.asked(release)
     if dry_run:
@@ -135,7 +136,7 @@ def demote(
 
     promoted = _promoted(line, spec)
     if not dry_run:
-        promoted.follow()
+        promoted.follow(acted=False)
     release = promotion.former(promoted.outside.ledger, promoted.line)
     if release is None:
         raise PromotionRefusedError(

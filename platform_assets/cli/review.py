@@ -20,10 +20,14 @@ from platform_assets.cli.common import (
 from platform_assets.cli.usage import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from platform_assets.governance.review_statement import Request
     from platform_assets.governance.reviewing import ReviewDesk
     from platform_assets.ledger.ledger import Entry
 
 _DECIDE: Final = "decide"
+_SHOWN_DIGITS: Final = 12
 
 
 class ReviewCommands(TyperGroup):
@@ -127,6 +131,7 @@ def request(
 
     Look at the cases first (`review sheet`): the request says how many were shown to the person.
     """
+    _require_folder(file)
     desk = _desk(line, version, spec)
     asked = desk.request(by or desk.outside.principal, role)
     with whole_file(file) as incoming:
@@ -161,6 +166,8 @@ def sign(
     from platform_assets.governance.review_statement import Request, decided, read_said
 
     asked = read_said(_read(file), Request, name=str(file))
+    for line in _shown(asked):
+        print(line)
     statement = decided(
         asked,
         decision,
@@ -174,8 +181,8 @@ def sign(
     with whole_file(target) as incoming:
         incoming.write_bytes(signed.to_json())
     print(
-        f"{target}: {statement.printed_name} ({statement.role}) decides to {decision} version {asked.number} of {asked.line}: "
-        f"{statement.meaning}\nTo hand it in: platform-assets review add {target}"
+        f"{target}: {_line(statement.printed_name)} ({_line(statement.role)}) decides to {decision} version {asked.number} of "
+        f"{_line(asked.line)}: {statement.meaning}\nTo hand it in: platform-assets review add {target}"
     )
 
 
@@ -226,6 +233,7 @@ def sheet(
     from platform_assets.reports.pages import review_page
     from platform_assets.validation.review_sheet import review_sheet
 
+    _require_folder(file)
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec)
     desk = ReviewDesk(outside, chosen.name, chosen.promotion, version)
@@ -283,7 +291,7 @@ def show(line: LineName, version: Version = None, spec: SpecFile = None, as_json
             f"{review.authenticated}), shown cases of {statement.cases_viewed} subjects, until {statement.expires_at:%Y-%m-%d}, "
             # Whole, where somebody may have to name it.
             f"{each.hash if statement.decision == 'reject' else each.hash[:12]}"
-            + (f": {statement.comment}" if statement.comment else "")
+            + (f": {_line(statement.comment)}" if statement.comment else "")
         )
     for problem in problems or ["nothing is missing of reviews"]:
         print(problem)
@@ -329,6 +337,32 @@ def _tell(desk: "ReviewDesk", entry: "Entry") -> None:
     )
     for problem in desk.problems():
         print(f"still missing: {problem}")
+
+
+def _shown(asked: "Request") -> "Iterator[str]":
+    """What somebody puts their name to: nobody signs what they were not shown."""
+    yield f"version {asked.number} of {_line(asked.line)}, model {_line(asked.model_fingerprint)[:_SHOWN_DIGITS]}"
+    yield f"  for use     {_line(asked.intended_use)}"
+    for each in asked.criteria:
+        values = {"observed": each.observed, "demanded": each.demanded, "by": each.waived_by}
+        said = ", ".join(f"{name} {_line(str(value))}" for name, value in values.items() if value is not None)
+        yield f"  {each.outcome:<10}  {_line(each.rule_set)}{f': {said}' if said else ''}"
+    yield f"  cases       of {asked.cases_viewed} subjects were shown"
+
+
+def _line(text: str) -> str:
+    """One line of a text that anybody may have written, without what no terminal should be sent."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def _require_folder(file: Path) -> None:
+    """Nothing, where there is a folder to write a file to: that is known before anybody is shown anything."""
+    from platform_assets.governance.errors import ReviewError
+
+    if not file.parent.is_dir():
+        raise ReviewError(
+            f"{file} cannot be written: {file.parent} is no folder; make it, or write elsewhere"
+        )
 
 
 def _whole_hash(desk: "ReviewDesk", given: str | None) -> str | None:

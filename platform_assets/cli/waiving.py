@@ -1,6 +1,6 @@
 """`platform-assets waive`: a person takes responsibility for going on without a pass."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -14,7 +14,8 @@ def waive(
     by: Annotated[str, typer.Option(metavar="NAME", help="Who takes responsibility.")],
     reason: Annotated[str, typer.Option(help="Why it may be. It stays for good.")],
     expires_days: Annotated[
-        float, typer.Option("--expires-days", metavar="N", help="For how many days it counts, at most 366.")
+        float,
+        typer.Option("--expires-days", metavar="N", help="For how many days it counts, at most 366."),
     ],
     version: Annotated[
         int | None, typer.Option(metavar="N", help="Of the model. Default: the one registered last.")
@@ -41,7 +42,7 @@ def waive(
         rule_set,
         by=by,
         reason=reason,
-        lasts=timedelta(days=expires_days),
+        days=expires_days,
         now=datetime.now(UTC),
     )
     if as_json:

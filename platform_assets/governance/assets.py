@@ -8,10 +8,11 @@ from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance.lineage import LINEAGE, REGISTRATION
 from platform_assets.governance.requirements import Demands, verdict_ids
 from platform_assets.governance.verdict import unmet
-from platform_assets.ledger.ledger import fingerprint_of
+from platform_assets.ledger.ledger import Ledger, fingerprint_of
 from platform_assets.outside_systems import OutsideSystems
-from platform_assets.references import RegisteredVersion, ReportVersion
+from platform_assets.references import ModelVersion, RegisteredVersion, ReportVersion
 from platform_assets.step import foreseen_failures, line_asset, materialized
+from resources.model_registry import ModelRegistry, RegistryError
 
 CODE = code_version("version", "platform_assets.governance.verdict")
 
@@ -53,6 +54,7 @@ def version_asset(line: str, demands: Demands) -> dg.AssetsDefinition:
                 "verdict_ids": ",".join(sorted(verdict_ids(ledger, resolved))),
                 "gate_status": "blocked" if blocking else "passed",
             }
+            require_not_gone(outside.model_registry, ledger, line, model)
             number = outside.model_registry.register(
                 line,
                 fingerprint=model.fingerprint,
@@ -82,3 +84,21 @@ def version_asset(line: str, demands: Demands) -> dg.AssetsDefinition:
             )
 
     return version
+
+
+def require_not_gone(registry: ModelRegistry, ledger: Ledger, line: str, model: ModelVersion) -> None:
+    """Nothing, where the registry still has a model that was registered.
+
+    Raises:
+        RegistryError: It was deleted there: under another number it would be another version.
+    """
+    entry = ledger.find(REGISTRATION, f"{line}_model@{model.version}", model.fingerprint)
+    if entry is None:
+        return
+    was, found = entry.body["number"], registry.find(line, model.fingerprint)
+    if found != was:
+        what = "has it no more" if found is None else f"has it as version {found}"
+        raise RegistryError(
+            f"this very model was registered as version {was} of {line} (entry {entry.seq}), and the registry {what}; it gives "
+            "no number twice: restore the version there, or train another model"
+        )

@@ -268,7 +268,12 @@ class _Case:
                 pin=self.act == "rollback",
                 retraining=releases.retraining_of(self.ledger, line, self.target.release_id),
                 promotion=Promotion(
-                    self.act, person.name if person else by, tuple(each.hash for each in found.reviews)
+                    self.act,
+                    person.name if person else by,
+                    spec_commit=self.demands.spec_commit,
+                    reviewers_commit=self.reviewers.commit,
+                    rules=self.demands.reviews,
+                    reviews=tuple(each.hash for each in found.reviews),
                 ),
             )
 
@@ -292,7 +297,7 @@ class _Case:
             {
                 *verdict.keys_of_demand(requirements),
                 *(each.key for each in self.demands.conditions),
-                *(keys_of_reviews(self.target, self.reviewers) if self.demands.reviews else ()),
+                *(keys_of_reviews(self.ledger, self.target, self.reviewers) if self.demands.reviews else ()),
             },
         )
 
@@ -306,6 +311,7 @@ class _Case:
         conditions = self.demands.conditions if self.act == "promote" else ()
         problems = [
             self._misplaced(known),
+            self._uncommitted(),
             "" if self.act == "rollback" else releases.pin_problem(self.target, known),
             releases.erasure_problem(self.target, known),
             *(str(each) for each in judged if isinstance(each, Unmet)),
@@ -332,6 +338,15 @@ class _Case:
             if before is None or before.release_id != self.target.release_id:
                 return f"version {number} is not the one that was in production before"
         return ""
+
+    def _uncommitted(self) -> str:
+        commit, _, changed = self.demands.spec_commit.partition("+")
+        if not changed:
+            return ""
+        return (
+            f"the spec of {self.target.line}, or its contract or Experiment, differs from what was committed ({commit[:12]}), so "
+            "nobody answers for what it demands: commit it, or take the change back"
+        )
 
     def _card_problem(self) -> str:
         card = self.target.card
@@ -404,7 +419,14 @@ class _Case:
         return problems
 
     def _involved_as(self, reviewer_id: str) -> list[str]:
-        return involved_as(self.target, _INVOLVED, self.reviewers, reviewer_id)
+        found = involved_as(self.target, _INVOLVED, self.reviewers, reviewer_id)
+        author, is_another = (
+            self.demands.spec_author,
+            self.demands.spec_commit != self.target.card.registered.report.model.source_commit,
+        )
+        if author and is_another and self.reviewers.is_named(reviewer_id, author):
+            found.append("wrote the spec that says what it takes")
+        return found
 
     def _is_independent(self, review: Entry) -> bool:
         return not self._involved_as(review_of(review).statement.by)

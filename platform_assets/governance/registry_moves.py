@@ -19,6 +19,10 @@ STAGE_TAG: Final = "stage"
 _LIVE: Final = frozenset({"Production", "Staging"})
 
 
+class VersionGoneError(RegistryError):
+    """The registry lacks a version that is in a stage, and says all the rest."""
+
+
 def reconcile(registry: ModelRegistry, ledger: Ledger, line: str) -> bool:
     """Lets the registry say which versions of a line are in production and in staging, and archives the others.
 
@@ -26,7 +30,8 @@ def reconcile(registry: ModelRegistry, ledger: Ledger, line: str) -> bool:
         Whether it said anything else before.
 
     Raises:
-        RegistryError: It does not answer, refuses, or lacks a version that the ledger names.
+        VersionGoneError: It lacks a version that the ledger names; of the others it says what the ledger does.
+        RegistryError: It does not answer, or refuses.
         LockError: Somebody else held it for too long.
     """
     if releases.newest_move(ledger, line) is None:
@@ -35,17 +40,15 @@ def reconcile(registry: ModelRegistry, ledger: Ledger, line: str) -> bool:
         production = releases.active(ledger, line)
         staged = releases.active(ledger, line, "staging")
         shown = registry.shown(line)
-        for release in filter(None, (production, staged)):
-            if (number := _number(release)) not in shown.versions:
-                raise RegistryError(
-                    f"version {number} of model {line} is not in the registry, and the ledger says that release "
-                    f"{release.release_id} has it: materialize {line}_version again"
+        there = [each if each and _number(each) in shown.versions else None for each in (production, staged)]
+        moves = [move(registry, shown, line, *there) for move in (_move_stages, _move_aliases, _move_tags)]
+        for release, found in zip((production, staged), there, strict=True):
+            if release is not None and found is None:
+                raise VersionGoneError(
+                    f"version {_number(release)} of model {line} is not in the registry, and the ledger says that release "
+                    f"{release.release_id} has it; what is served needs no registry: restore it there, or bring another "
+                    "version in its place"
                 )
-        moves = (
-            _move_stages(registry, shown, line, production, staged),
-            _move_aliases(registry, shown, line, production, staged),
-            _move_tags(registry, shown, line, production, staged),
-        )
         return any(moves)
 
 

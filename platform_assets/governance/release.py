@@ -29,6 +29,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 
 from platform_assets.governance import verdict
 from platform_assets.governance.errors import PinnedError, ReleaseError
+from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.verdict import ResolvedRequirement, SubjectKind
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
@@ -105,8 +106,25 @@ class Promotion:
     act: Act
     by: str
     """Who, as printed."""
+    spec_commit: str
+    """Of the spec that said what the act demands."""
+    reviewers_commit: str
+    """Of the file that said who may; empty where it could not be read."""
+    rules: tuple[ReviewRule, ...] = ()
+    """What was demanded of reviews; of verdicts, those that allowed it tell."""
     reviews: tuple[str, ...] = ()
     """Hashes of the entries of the reviews that counted."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As it stands in the entry."""
+        return {
+            "act": self.act,
+            "by": self.by,
+            "spec_commit": self.spec_commit,
+            "reviewers_commit": self.reviewers_commit,
+            "rules": [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.rules],
+            "reviews": list(self.reviews),
+        }
 
 
 @dataclass(frozen=True)
@@ -184,6 +202,31 @@ def newest_move(ledger: Ledger, line: str) -> Entry | None:
     """The newest entry that moved a pointer of a line: what was deployed, promoted or gone back to last."""
     found = filter(None, (ledger.latest(kind, line) for kind in POINTERS.values()))
     return max(found, key=lambda entry: entry.seq, default=None)
+
+
+def is_moved_by_people(ledger: Ledger, line: str) -> bool:
+    """Whether the last that moved a pointer of a line did so under a spec that demands promotions."""
+    last = newest_move(ledger, line)
+    return last is not None and (last.kind == STAGED or bool(last.body.get("promotion")))
+
+
+def require_committed(ledger: Ledger, line: str, stage: Stage, spec_commit: Callable[[], str]) -> None:
+    """Nothing, unless what moves production of a line without people is a change of its spec that was not committed.
+
+    Args:
+        ledger: Says how production was moved before.
+        line: The line.
+        stage: Where the spec has deployments go.
+        spec_commit: As `source_commit` tells it; asked where it matters, since Git is.
+
+    Raises:
+        ReleaseError: It is so.
+    """
+    if stage == "production" and is_moved_by_people(ledger, line) and spec_commit().endswith("+dirty"):
+        raise ReleaseError(
+            f"production of {line} was moved by people, and its spec asks for no promotion any more in a change that was not "
+            "committed: commit it, or take it back"
+        )
 
 
 def retraining_of(ledger: Ledger, line: str, release_id: str) -> str | None:
@@ -349,11 +392,7 @@ def move(
             **({"pinned": pin} if stage == "production" else {}),
             "verdicts": [entry.hash for entry in verdicts],
             **({"retraining": retraining} if retraining else {}),
-            **(
-                {"promotion": {"act": promotion.act, "by": promotion.by, "reviews": list(promotion.reviews)}}
-                if promotion
-                else {}
-            ),
+            **({"promotion": promotion.to_json()} if promotion else {}),
         },
     )
 

@@ -16,6 +16,7 @@ from platform_assets.governance.verdict import (
 from platform_assets.ledger.keys import Key
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.references import CardVersion, ModelVersion
+from resources.provenance import UNVERSIONED
 
 _LACKS: Mapping[SubjectKind, str] = {
     "tuning": "its model was not tuned: train it with the line's Experiment",
@@ -87,6 +88,10 @@ class PromotionDemands:
     """Rule sets that a waiver meets."""
     conditions: tuple[Condition, ...] = field(default=())
     """What else must hold, as that the schema breaker is closed."""
+    spec_commit: str = UNVERSIONED
+    """Of the spec that demands all this, as `source_commit` tells it."""
+    spec_author: str | None = None
+    """Who made that commit, as `Name <address>`; None where nobody can tell."""
 
 
 def verdict_ids(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> list[str]:

@@ -27,9 +27,9 @@ from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import ACTIVATION, Release, pointer
 from platform_assets.governance.review_rule import ReviewRule
 from platform_assets.governance.review_signature import SignedStatement, is_signed_by
-from platform_assets.governance.review_statement import MEANINGS, Statement, about, criterion_of
+from platform_assets.governance.review_statement import MEANINGS, Statement, about, criterion_of, missing
 from platform_assets.governance.reviewers import Reviewer, Reviewers, normalised
-from platform_assets.governance.verdict import CLOCK_SKEW, verdict_of
+from platform_assets.governance.verdict import CLOCK_SKEW, latest_verdict, verdict_of
 from platform_assets.governance.verdict import KIND as VERDICT
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.keys import Key
@@ -97,10 +97,19 @@ def subject_of(line: str, model_fingerprint: str, reviewer_id: str) -> str:
     return f"{line}_model@{model_fingerprint}/{reviewer_id}"
 
 
-def keys_of_reviews(release: Release, reviewers: Reviewers) -> set[Key]:
-    """What has to be known of the ledger to judge by the reviews of a release: the newest of everybody ever named."""
-    model = release.card.registered.report.model
-    return {Key(REVIEW, subject_of(release.line, model.fingerprint, each)) for each in reviewers.ids}
+def keys_of_reviews(ledger: Ledger, release: Release, reviewers: Reviewers) -> set[Key]:
+    """What has to be known of the ledger to judge by the reviews of a release: the newest of everybody ever named.
+
+    Also of whom only the ledger names: in another repository's file, an objection would be forgotten with its maker.
+    """
+    prefix = _subjects(release)
+    given = {each.subject for each in ledger.entries(kind=REVIEW) if each.subject.startswith(prefix)}
+    return {Key(REVIEW, each) for each in given | {f"{prefix}{each}" for each in reviewers.ids}}
+
+
+def _subjects(release: Release) -> str:
+    """What the subjects of all reviews of a release's model begin with."""
+    return subject_of(release.line, release.card.registered.report.model.fingerprint, "")
 
 
 def review_of(entry: Entry) -> Review:
@@ -164,7 +173,7 @@ def record_review(
         problems = [
             *_not_recordable(ledger, review, release, rules, reviewers),
             *_not_authentic(review, rules, reviewers, principal),
-            *_not_in_time(statement, previous, reviewers, now),
+            *_not_in_time(statement, _newest_of_person(ledger, statement, reviewers), reviewers, now),
             *_not_as_recorded(ledger, statement),
         ]
         if problems:
@@ -323,6 +332,14 @@ def _not_authentic(
     return []
 
 
+def _newest_of_person(ledger: Ledger, statement: Statement, reviewers: Reviewers) -> Entry | None:
+    """The newest review of a model by a person, under whichever of their ids."""
+    line, model, person = statement.line, statement.model_fingerprint, reviewers.person(statement.by)
+    theirs = {each for each in reviewers.ids if reviewers.person(each) == person} | {statement.by}
+    found = (ledger.latest(REVIEW, subject_of(line, model, each)) for each in theirs)
+    return max(filter(None, found), key=lambda entry: entry.seq, default=None)
+
+
 def _not_in_time(
     statement: Statement, previous: Entry | None, reviewers: Reviewers, now: datetime
 ) -> list[str]:
@@ -358,8 +375,16 @@ def _not_as_recorded(ledger: Ledger, statement: Statement) -> list[str]:
     found = []
     for criterion in statement.criteria:
         entry = ledger.get(criterion.entry) if criterion.entry else None
-        if criterion.entry and (entry is None or entry.kind != VERDICT or criterion_of(entry) != criterion):
+        newest = latest_verdict(ledger, criterion.subject, criterion.rule_set)
+        if entry is None and criterion == missing(criterion.rule_set, criterion.subject) and newest is None:
+            continue
+        if entry is None or entry.kind != VERDICT or criterion_of(entry) != criterion:
             found.append(f"the ledger has no such verdict of {criterion.rule_set}; export the request again")
+        elif newest and criterion_of(newest[0]).model_copy(update={"entry": criterion.entry}) != criterion:
+            found.append(
+                f"{criterion.rule_set} was judged again since, with another outcome (entry {newest[0].seq}); export the "
+                "request again"
+            )
     model = f"{statement.line}_model@{statement.model_fingerprint}"
     entries = [entry for each in statement.accesses if (entry := ledger.get(each))]
     shown = [
@@ -425,19 +450,16 @@ def _judged(
     waivers = {entry.hash for entry in verdicts if verdict_of(entry).outcome == "waived"}
     problems = [reviewers.problem] if reviewers.problem else []
     newest: dict[str, _Given] = {}
-    for key in sorted(keys_of_reviews(release, reviewers)):
-        if (entry := known.get(key)) is None:
-            continue
+    prefix = _subjects(release)
+    given = (each for key, each in known.items() if key.kind == REVIEW and key.subject.startswith(prefix))
+    for entry in sorted(given, key=lambda each: each.seq):
         try:
             review = review_of(entry)
         except LedgerError as problem:
             # It may be an objection.
             problems.append(str(problem))
             continue
-        person = reviewers.person(review.statement.by)
-        if person in newest and newest[person].entry.seq > entry.seq:
-            continue
-        newest[person] = _Given(
+        newest[reviewers.person(review.statement.by)] = _Given(
             entry, review, tuple(_faults(rule, release, entry, review, reviewers, now, waivers))
         )
     approvals = [each for each in newest.values() if not each.objects]
@@ -445,7 +467,8 @@ def _judged(
     counted = [each for each in sound if each.review.statement.role == rule.role]
     needed, why = approvals_needed(rule, release)
     if len(counted) < needed:
-        problems += _shortfall(rule, release, needed, why, counted, approvals)
+        # Where nobody can be looked up, each is told to be gone, and is not.
+        problems += _shortfall(rule, release, needed, why, counted, () if reviewers.problem else approvals)
     for each in newest.values():
         if each.objects and not _is_withdrawn(each, sound):
             said = each.review.statement
@@ -507,6 +530,11 @@ def _faults(
         return
     if lack := _lack(reviewer, statement.role):
         yield lack
+    if not reviewers.stand_on(review.reviewers_commit):
+        yield (
+            f"it was recorded by reviewers.yaml at commit {review.reviewers_commit[:_SHOWN_DIGITS]}, which is not in the history "
+            f"of the one that is read now ({reviewers.commit[:_SHOWN_DIGITS]}): read the one of then, or review again"
+        )
     yield from _outside_validity(reviewer, statement, entry.time, now)
     if statement.signed_at > now + CLOCK_SKEW or entry.time > now + CLOCK_SKEW:
         yield "it is dated in the future: check the clocks"

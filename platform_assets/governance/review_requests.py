@@ -161,7 +161,7 @@ def gaps_since(
 
 def newest_reviews(ledger: Ledger, release: Release, reviewers: Reviewers) -> dict[Key, Entry]:
     """What each person has said last about a release's model, for who shows it and decides nothing."""
-    found = {key: ledger.latest(key.kind, key.subject) for key in keys_of_reviews(release, reviewers)}
+    found = {key: ledger.latest(key.kind, key.subject) for key in keys_of_reviews(ledger, release, reviewers)}
     return {key: entry for key, entry in found.items() if entry is not None}
 
 

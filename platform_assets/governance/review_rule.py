@@ -1,13 +1,15 @@
 """What a spec demands of reviews: of whom, how many, how young, and from whom not."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from platform_assets.governance.verdict import Requirement
 from platform_assets.manifest import Many, Section
 
+LONGEST_DAYS: Final = 3650
+"""For which a review may count."""
 Involved = Literal["author", "trainer"]
 """Who made the spec's commit, and who started the run that trained."""
 
@@ -21,7 +23,7 @@ class ReviewRule(Section):
     """As `reviewers.yaml` names it, e.g. `radiologist`."""
     approvals: Annotated[int, Field(ge=1, le=9)] = 1
     """How many people must approve. One more than one where an author or a starter is not known."""
-    max_age_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    max_age_days: Annotated[float, Field(gt=0, le=LONGEST_DAYS)] = 30.0
     """An older approval counts no more."""
     excluded: Annotated[Many[Involved], Field(alias="not")] = ("author", "trainer")
     """Whose approvals do not count."""

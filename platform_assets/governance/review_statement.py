@@ -14,6 +14,7 @@ from pydantic import ValidationError as PydanticValidationError
 
 from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.release import Release
+from platform_assets.governance.review_rule import LONGEST_DAYS
 from platform_assets.governance.reviewers import Reviewer
 from platform_assets.governance.verdict import ResolvedRequirement, latest_verdict, verdict_of
 from platform_assets.ledger.entry import canonical, fingerprint_of
@@ -78,7 +79,7 @@ class Request(_Said):
     role: str
     public_key: str | None = None
     """The key that signs, base64; None where nobody does."""
-    valid_days: float = Field(gt=0)
+    valid_days: float = Field(gt=0, le=LONGEST_DAYS)
     """For how long an answer is to count."""
     criteria: tuple[Criterion, ...] = ()
     cases_viewed: int = Field(default=0, ge=0)
@@ -229,8 +230,13 @@ def criteria_of(ledger: Ledger, resolved: Sequence[ResolvedRequirement]) -> tupl
 def _criterion(ledger: Ledger, resolved: ResolvedRequirement) -> Criterion:
     found = latest_verdict(ledger, resolved.subject, resolved.requirement.rule_set)
     if found is None:
-        return Criterion(rule_set=resolved.requirement.rule_set, subject=resolved.subject, outcome="missing")
+        return missing(resolved.requirement.rule_set, resolved.subject)
     return criterion_of(found[0])
+
+
+def missing(rule_set: str, subject: str) -> Criterion:
+    """What reviewers are shown of a verdict that was never recorded."""
+    return Criterion(rule_set=rule_set, subject=subject, outcome="missing")
 
 
 def criterion_of(entry: Entry) -> Criterion:

@@ -168,6 +168,8 @@ class Reviewers:
     """By id, one id that stands for the person: ids that have ever shared a name are of one person."""
     problem: str = ""
     """Why nobody is a reviewer, and what to do; empty where the file could be read."""
+    history: FileHistory | None = field(default=None, repr=False)
+    """Where all of this was read; None where it could not be."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -196,6 +198,10 @@ class Reviewers:
         """Whether a name, or the address beside it, is or was one of a person's."""
         known = self.known_as.get(reviewer_id, frozenset({normalised(reviewer_id)}))
         return not known.isdisjoint(_parts(name))
+
+    def stand_on(self, commit: str) -> bool:
+        """Whether the file was read at a commit, or at one that came after it."""
+        return commit == self.commit or (self.history is not None and self.history.has(commit))
 
     def person(self, reviewer_id: str) -> str:
         """The id that stands for a person who may have had several."""
@@ -244,7 +250,9 @@ def _counted(history: FileHistory) -> Reviewers:
         seen[state.commit] = _after(history, state, here, seen, known_as)
     (last,) = seen[newest.commit].bases
     people = {each.id: _reviewer(each, last.granted[each.id]) for each in parsed.content.reviewers}
-    return Reviewers(commit=history.commit, people=people, known_as=known_as, persons=persons)
+    return Reviewers(
+        commit=history.commit, people=people, known_as=known_as, persons=persons, history=history
+    )
 
 
 @dataclass(frozen=True, slots=True)

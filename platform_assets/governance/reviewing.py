@@ -22,7 +22,7 @@ from platform_assets.governance.review_statement import (
     decided,
     requested,
 )
-from platform_assets.governance.reviewers import Reviewer, Reviewers, read_reviewers
+from platform_assets.governance.reviewers import ADVICE, Reviewer, Reviewers, read_reviewers
 from platform_assets.ledger.ledger import Entry, Ledger
 from platform_assets.outside_systems import OutsideSystems
 
@@ -138,16 +138,24 @@ class ReviewDesk:
 
         Raises:
             ReviewError: It could not count; everything that is wrong is named. Or it is of another request than the platform
-                would export: it leaves a criterion out, or states another use.
+                would export: it leaves a criterion out, shows one of something else, or states another use.
         """
         said = signed.statement
-        left_out = {each.rule_set for each in self.criteria()} - {each.rule_set for each in said.criteria}
-        if left_out or said.intended_use != self.intended_use():
-            what = (
-                f"does not show {', '.join(sorted(left_out))}" if left_out else "states another intended use"
-            )
+        due, shown = (
+            {(each.rule_set, each.subject) for each in criteria}
+            for criteria in (self.criteria(), said.criteria)
+        )
+        wrong = [
+            *(f"does not show {rule_set} of {subject}" for rule_set, subject in sorted(due - shown)),
+            *(
+                f"shows {rule_set} of {subject}, which nobody demands"
+                for rule_set, subject in sorted(shown - due)
+            ),
+            *(["states another intended use"] if said.intended_use != self.intended_use() else []),
+        ]
+        if wrong:
             raise ReviewError(
-                f"this review is not recorded: what was signed {what}; export the request again"
+                f"this review is not recorded: what was signed {'; '.join(wrong)}; export the request again"
             )
         return record_review(
             self.outside.ledger,
@@ -160,14 +168,14 @@ class ReviewDesk:
         )
 
     def history(self) -> list[Entry]:
-        """All reviews of the model by anybody who was ever in reviewers.yaml, oldest first."""
-        subjects = {key.subject for key in keys_of_reviews(self.release, self.reviewers)}
+        """All reviews of the model, oldest first."""
+        subjects = {key.subject for key in keys_of_reviews(self.outside.ledger, self.release, self.reviewers)}
         return [each for each in self.outside.ledger.entries(kind=REVIEW) if each.subject in subjects]
 
     def problems(self) -> list[str]:
         """What is missing of reviews, all at once; the verdicts are another matter."""
         ledger, now = self.outside.ledger, datetime.now(UTC)
-        known = ledger.established(keys_of_reviews(self.release, self.reviewers))
+        known = ledger.established(keys_of_reviews(ledger, self.release, self.reviewers))
         found = (
             problem
             for rule in self.rules
@@ -197,10 +205,11 @@ def found_reviewer(reviewers: Reviewers, name: str) -> Reviewer:
     """
     found = reviewers.find(name)
     if found is None:
-        known = ", ".join(sorted(each.name for each in reviewers.people.values())) or "nobody"
+        known = ", ".join(sorted(each.name for each in reviewers.people.values())) or "none"
+        file = reviewers.history.file if reviewers.history else "reviewers.yaml"
         raise ReviewError(
             reviewers.problem
-            or f"{name} names nobody of reviewers.yaml as it is committed ({known}); PLATFORM_REVIEWERS says which file"
+            or f"{name} names nobody of {file} as it is committed (there are: {known}); {ADVICE}"
         )
     return found
 

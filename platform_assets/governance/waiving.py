@@ -27,7 +27,7 @@ from platform_assets.ledger.ledger import Entry, Ledger, fingerprint_of
 from platform_assets.references import CardVersion, RegisteredVersion
 from platform_assets.tags import AUTOMATION
 
-LONGEST: Final = timedelta(days=366)
+LONGEST_DAYS: Final = 366
 """A waiver that shall last longer is a rule to be changed."""
 _SHOWN: Final = ("observed", "demanded", "reason")
 
@@ -55,7 +55,7 @@ def waive(
     *,
     by: str,
     reason: str,
-    lasts: timedelta,
+    days: float,
     now: datetime,
 ) -> list[Entry]:
     """The verdicts by which a person sets a rule set aside, one for each subject on which it is demanded and not passed.
@@ -67,7 +67,7 @@ def waive(
         rule_set: What is waived, e.g. `gate.auc`.
         by: Who takes responsibility.
         reason: Why it may be.
-        lasts: For how long, at most a year.
+        days: For how long, at most a year.
         now: The current time, with its time zone.
 
     Raises:
@@ -79,9 +79,9 @@ def waive(
         raise WaiverError(f"{rule_set} of {line}: a waiver names who takes responsibility, and why")
     if by.startswith(AUTOMATION):
         raise WaiverError(f"{rule_set} of {line}: {by} is no person, and nobody else takes responsibility")
-    if not timedelta(0) < lasts <= LONGEST:
+    if not 0 < days <= LONGEST_DAYS:
         raise WaiverError(
-            f"{rule_set} of {line}: a waiver lasts more than no time and at most {LONGEST.days} days; what is to be waived "
+            f"{rule_set} of {line}: a waiver lasts more than no time and at most {LONGEST_DAYS} days; what is to be waived "
             "for longer is a rule to be changed"
         )
     if rule_set in OBJECTIONS:
@@ -98,7 +98,7 @@ def waive(
             raise WaiverError(
                 f"{rule_set} of {line} version {registered.number} stands, so there is nothing to waive"
             )
-        waiver = Waiver(by=by, reason=reason, expires_at=now + lasts)
+        waiver = Waiver(by=by, reason=reason, expires_at=now + timedelta(days=days))
         made = []
         for resolved, evidence in set_aside:
             judged = Verdict(

@@ -55,6 +55,7 @@ def line_assets(line: Line, *, lost_pod_retries: int = 0) -> list[dg.AssetsDefin
             task.model_format,
             line.retraining,
             stage=line.deployment_stage,
+            spec_commit=lambda: line.spec_commit,
         ),
         drift_asset(name),
         *([quarantine_asset(name)] if isinstance(task.ingestion, HoldsBack) else []),

@@ -40,6 +40,7 @@ from platform_assets.tuning.declared import declared_experiment
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.validation.gate import Gate
 from resources.errors import PlatformError
+from resources.provenance import commit_author, source_commit
 
 SPECS_FOLDER = Path(__file__).parent.parent / "models"
 SPEC_FILE = "training-spec.yaml"
@@ -174,7 +175,16 @@ class Line:
         """Rule sets that a waiver meets."""
         return frozenset(self.spec.requires.waivable)
 
-    @property
+    @cached_property
+    def spec_commit(self) -> str:
+        """Of its spec, as `source_commit` tells it; `+dirty` also where its contract or its Experiment was changed."""
+        folder, commit = self.manifest.path.parent, source_commit(self.manifest.path)
+        contract = find_contract(self.spec.contract, beside=folder)
+        beside = [contract, folder / self.spec.experiment if self.spec.experiment else None]
+        changed = any(source_commit(each).endswith("+dirty") for each in beside if each is not None)
+        return f"{commit}+dirty" if changed and not commit.endswith("+dirty") else commit
+
+    @cached_property
     def promotion(self) -> PromotionDemands | None:
         """What promoting demands, under the rules as they are now; None where deployments go to production."""
         stated, dataset = self.spec.requires.promote, f"{self.name}_dataset"
@@ -188,6 +198,8 @@ class Line:
             reviews=tuple(each.review for each in stated if isinstance(each, ReviewRequirement)),
             waivable=self.waivable,
             conditions=(Condition(Key(BREAKER, dataset), partial(problem_of, dataset)),),
+            spec_commit=self.spec_commit,
+            spec_author=commit_author(self.manifest.path, self.spec_commit),
         )
 
     @cached_property

@@ -1,6 +1,6 @@
 """The deployment asset: demand the verdicts, record a release, make it the active one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from platform_assets.datasets.schema_breaker import require_closed
 from platform_assets.fingerprint import code_version, fingerprint
 from platform_assets.governance import release as releases
-from platform_assets.governance.registry_moves import reconcile
+from platform_assets.governance.registry_moves import VersionGoneError, reconcile
 from platform_assets.governance.release import Release, Stage
 from platform_assets.governance.requirements import Demands
 from platform_assets.governance.retraining import requested
@@ -21,6 +21,7 @@ from platform_assets.serving.spec import DeploymentSpec
 from platform_assets.step import foreseen_failures, line_asset, materialized
 from platform_assets.tags import RETRAINING_TAG
 from platform_assets.yaml_writer import to_yaml
+from resources.provenance import UNVERSIONED
 
 CODE = code_version(
     "deployment", "platform_assets.serving.inference_service", "platform_assets.governance.release"
@@ -59,6 +60,7 @@ def deployment_asset(
     retraining: str | None = None,
     *,
     stage: Stage = "production",
+    spec_commit: Callable[[], str] = lambda: UNVERSIONED,
 ) -> dg.AssetsDefinition:
     """`<line>_deployment`.
 
@@ -69,6 +71,7 @@ def deployment_asset(
         model_format: KServe's name of the models' format.
         retraining: Ledger entry of the request that the line follows; a run that follows another says so.
         stage: Where the release goes; to staging where production moves by promotion alone.
+        spec_commit: Gives the commit of the spec that says all this, as `source_commit` tells it.
     """
 
     @line_asset(
@@ -86,6 +89,7 @@ def deployment_asset(
     ) -> dg.MaterializeResult[DeploymentVersion]:
         with foreseen_failures():
             now, ledger, store = datetime.now(UTC), outside.ledger, outside.object_store
+            releases.require_committed(ledger, line, stage, spec_commit)
             followed = context.run.tags.get(RETRAINING_TAG, retraining)
             if followed is not None:
                 # Anybody may tag a run, and what an activation names is what later runs go on from.
@@ -132,7 +136,11 @@ def deployment_asset(
                 retraining=followed,
                 now=now,
             )
-            reconcile(outside.model_registry, ledger, line)
+            try:
+                reconcile(outside.model_registry, ledger, line)
+            except VersionGoneError as problem:
+                # Of the version beside this one, perhaps; nothing that is done here would bring it back.
+                context.log.warning("%s", problem)
             reference = DeploymentVersion(card=card, release_id=release.release_id, manifest_key=key)
             return materialized(
                 reference,

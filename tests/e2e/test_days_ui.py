@@ -19,7 +19,7 @@ from resources.settings import PlatformSettings
 from tests.e2e.ui_server import CHROMIUM, chromium, served_ui
 from tests.features.shops import ZSCORE, declared, line_of, with_days, write_line, write_transformer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 if CHROMIUM is None:
     pytest.skip("NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)", allow_module_level=True)
 

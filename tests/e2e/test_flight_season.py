@@ -35,7 +35,7 @@ from platform_assets.tasks.registry import load_scorer
 from resources.settings import PlatformSettings
 from tests.e2e.ui_server import CHROMIUM, chromium, open_picture, served_ui
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SPEC = SPECS_FOLDER / "flight_delays" / SPEC_FILE
 EACH = 25

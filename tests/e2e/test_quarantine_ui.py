@@ -17,7 +17,7 @@ from tests.datasets.quarantine_factory import LINE, READER, file_id, held_file, 
 from tests.e2e.ui_server import CHROMIUM, chromium, open_picture, served_location, wait_until_ended
 from tests.tasks.toys import write_line
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 if CHROMIUM is None:
     pytest.skip("NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)", allow_module_level=True)
 
@@ -85,7 +85,6 @@ def test_a_person_releases_a_file(outside: OutsideSystems, ui: str, page: Page) 
     assert picture.evaluate("image => image.naturalWidth") > 600
 
 
-@pytest.mark.long
 def test_wrong_input_is_told_where_it_was_given(outside: OutsideSystems, ui: str, page: Page) -> None:
     """One sentence, in the run that somebody looks at anyway."""
     launched(ui, page, file=file_id("b"))

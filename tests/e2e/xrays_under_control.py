@@ -10,7 +10,8 @@ import yaml
 from platform_assets.lines.line import SPEC_FILE, SPECS_FOLDER
 from tests.tasks.image_classification.dicom.builders import CONTRACT
 
-LINE = "chest_xray_detector"
+LINE = "small_xrays"
+SHIPPED = SPECS_FOLDER / "chest_xray_detector"
 
 
 def git(folder: Path, *arguments: str, author: str = "Maker <maker@example.org>") -> str:
@@ -55,9 +56,10 @@ class Repository:
 def small_line(folder: Path, *, author: str = "Maker <maker@example.org>", **changes: Any) -> Repository:
     """200 phantoms, small images, short trainings, two trials; gates that any model passes."""
     folder.mkdir(parents=True, exist_ok=True)
-    shipped = yaml.safe_load((SPECS_FOLDER / LINE / SPEC_FILE).read_text())
+    shipped = yaml.safe_load((SHIPPED / SPEC_FILE).read_text())
     dataset = [each for each in shipped["requires"]["deploy"] if each["subject"] == "dataset"]
     given = {
+        "line": LINE,
         "train_data_uri": "phantom://chest?n=200&seed=7",
         "contract": "few.yaml",
         "image_size": 64,
@@ -73,7 +75,7 @@ def small_line(folder: Path, *, author: str = "Maker <maker@example.org>", **cha
     }
     (folder / SPEC_FILE).write_text(yaml.safe_dump(shipped | given | changes, sort_keys=False))
     (folder / "few.yaml").write_text(CONTRACT.read_text().replace("min_value: 100,", "min_value: 10,"))
-    experiment = yaml.safe_load((SPECS_FOLDER / LINE / "experiment.yaml").read_text())
+    experiment = yaml.safe_load((SHIPPED / "experiment.yaml").read_text())
     experiment["spec"] |= {
         "maxTrialCount": 2,
         "maxFailedTrialCount": 1,
@@ -84,7 +86,8 @@ def small_line(folder: Path, *, author: str = "Maker <maker@example.org>", **cha
     }
     del experiment["spec"]["earlyStopping"]
     container = experiment["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]["containers"][0]
-    container["command"] = ["epochs=1" if each == "epochs=12" else each for each in container["command"]]
+    others = {"epochs=12": "epochs=1", SHIPPED.name: LINE}
+    container["command"] = [others.get(each, each) for each in container["command"]]
     (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
     git(folder, "init", "-q", "-b", "main")
     commit(folder, "a line", author=author)

@@ -127,7 +127,16 @@ def test_a_reviewed_version_gets_to_production(desk):
     entry = desk.promote(made, by="grace@hospital.example")
 
     assert (desk.production, desk.staged) == (1, None)
-    assert entry.body["promotion"] == {"act": "promote", "by": "Grace", "reviews": [review.hash]}
+    assert entry.body["promotion"] == {
+        "act": "promote",
+        "by": "Grace",
+        "spec_commit": "c0ffee",
+        "reviewers_commit": desk.reviewers.commit,
+        "rules": [
+            {"role": "radiologist", "approvals": 1, "max_age_days": 30.0, "not": ["author", "trainer"]}
+        ],
+        "reviews": [review.hash],
+    }
     assert entry.body["reason"] == "reviewed"
     rule_sets = [desk.ledger.get(each).body["rule_set"] for each in entry.body["verdicts"]]
     assert rule_sets == ["gate.auc", "contract.dicom", "tuning.completed", "card.valid"]
@@ -376,6 +385,36 @@ def test_nobody_promotes_alone_what_they_made(desk, by):
     assert problem.startswith("Ada wrote its spec and started its training, and nobody does it alone")
     desk.review(made, LEE)
     desk.promote(made, by=by)
+
+    assert desk.production == 1
+
+
+def test_a_spec_that_was_changed_and_not_committed_moves_nothing(desk):
+    """It may demand less than anybody has agreed to; neither forward nor back."""
+    first = desk.promoted(1)
+    made = desk.promoted(2)
+    third = desk.stage(3)
+    desk.review(third)
+    changed = replace(desk.demands, reviews=(), spec_commit="c0ffee+dirty")
+
+    (problem,) = refusals(replace(desk, demands=changed), third)
+    assert "differs from what was committed (c0ffee)" in problem
+    (problem,) = return_problems(**desk.asked(first) | {"demands": changed}, act="demote", by="Grace")
+    assert "differs from what was committed" in problem
+    assert desk.production == made.card.registered.number
+
+
+def test_whoever_wrote_what_it_takes_does_not_promote_alone(desk):
+    """A commit that asks for no reviews any more is somebody's, who is not the only one to act by it."""
+    lowered = replace(
+        desk.demands, reviews=(), spec_commit="1ess", spec_author="Grace <grace@hospital.example>"
+    )
+    desk = replace(desk, demands=lowered)
+    made = desk.stage(1)
+
+    (problem,) = refusals(desk, made)
+    assert problem.startswith("Grace wrote the spec that says what it takes, and nobody does it alone")
+    desk.promote(made, by="Dr. Kay")
 
     assert desk.production == 1
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.governance.registry_moves import follow, reconcile
+from platform_assets.governance.assets import require_not_gone
+from platform_assets.governance.lineage import REGISTRATION
+from platform_assets.governance.registry_moves import VersionGoneError, follow, reconcile
 from platform_assets.ledger.ledger import Ledger
 from resources.locks import FileLocks
 from resources.model_registry import MlflowRegistry, RegistryError
@@ -231,9 +233,26 @@ def test_a_registry_that_is_away_follows_later(desk, tmp_path, monkeypatch):
     assert desk.production == 1
 
 
-def test_a_version_that_the_registry_lacks_is_told(desk, registry):
-    """Nobody points at what is not there."""
+def test_a_version_that_the_registry_lacks_is_told_and_hides_no_other(desk, registry):
+    """Nobody points at what is not there; what is there is shown as the ledger says."""
     desk.promoted(5)
+    registry.point(LINE, "production", 1)
+    desk.stage(2)
 
-    with pytest.raises(RegistryError, match="version 5 of model chest is not in the registry"):
+    with pytest.raises(VersionGoneError, match="version 5 of model chest is not in the registry"):
         reconcile(registry, desk.ledger, LINE)
+    shown = registry.shown(LINE)
+    assert (shown.aliases, shown.versions[2].stage) == ({"staging": 2}, "Staging")
+
+
+def test_a_model_whose_version_was_deleted_is_not_registered_under_another_number(desk, registry):
+    """The ledger knows it by the number it had, and whoever registers it again is told."""
+    model = desk.stage(4).card.registered.report.model
+    body = {"name": LINE, "number": 4, "weights_sha256": model.weights_sha256}
+    require_not_gone(registry, desk.ledger, LINE, model)
+    desk.ledger.append(
+        REGISTRATION, f"{LINE}_model@{model.version}", fingerprint=model.fingerprint, body=body
+    )
+
+    with pytest.raises(RegistryError, match=r"registered as version 4 of chest .* has it no more"):
+        require_not_gone(registry, desk.ledger, LINE, model)

@@ -24,6 +24,7 @@ from platform_assets.governance.review_signature import SignedStatement, new_rev
 from platform_assets.governance.review_statement import criterion_of
 from platform_assets.governance.reviewers import Reviewers
 from platform_assets.ledger.ledger import Entry, Ledger
+from tests.git_factory import run_git
 from tests.governance.conftest import NOON, Clock
 from tests.reviewing import ReviewersRepository, person, said
 
@@ -89,7 +90,7 @@ class Desk:
     ) -> list[str]:
         """What is missing by the clock."""
         release = release or self.release
-        known = self.ledger.established(keys_of_reviews(release, reviewers))
+        known = self.ledger.established(keys_of_reviews(self.ledger, release, reviewers))
         given = {"known": known, "reviewers": reviewers, "now": self.clock(), "verdicts": verdicts}
         problems = review_problems(rule, release, **given)
         accepted = accepted_reviews(rule, release, **given)
@@ -278,6 +279,22 @@ def test_one_person_under_two_names_counts_once(ledger, clock, make, repository)
     assert "and 1 has" in desk.problems(twice)[0]
 
 
+def test_an_approval_of_before_does_not_withdraw_an_objection_under_another_id(desk, reviewers, repository):
+    """What somebody signed once, and said the contrary of since, is not brought by whoever kept the file."""
+    kept = desk.clock()
+    twice = repository.commit(
+        person(emails=["new@hospital.example"]),
+        person(id="amira", name="A. Lee", emails=["lee@hospital.example"], principals=["amira"]),
+    )
+    desk.clock.advance(hours=1)
+    desk.review(twice, "amira", "reject")
+    desk.clock.advance(hours=1)
+
+    with pytest.raises(ReviewError, match="has reviewed this model again since"):
+        desk.review(twice, "lee", at=kept)
+    assert "objects to version 12" in desk.problems(twice)[-1]
+
+
 def test_who_is_no_radiologist_does_not_count(desk, reviewers, repository):
     """Neither somebody of another role, nor who has lost it since, nor a role that the line does not ask for."""
     with pytest.raises(ReviewError, match=r"Tim is no radiologist \(technician\)"):
@@ -312,6 +329,31 @@ def test_a_revoked_reviewer_counts_no_more_and_never_did(desk, reviewers, reposi
         desk.review(revoked)
 
     assert "is in reviewers.yaml no more" in desk.problems(repository.commit(KAY))[1]
+
+
+def test_a_review_counts_by_the_history_that_it_was_recorded_by(desk, reviewers, repository, tmp_path):
+    """Not where the checkout is brought back to a commit of before, nor by another repository that says the same."""
+    later = repository.commit(LEE, KAY, author="Head <head@example.org>")
+    desk.review(later)
+    assert desk.problems(repository.commit(LEE, TIM)) == []
+    run_git(repository.folder, "update-ref", "refs/heads/main", reviewers.commit)
+    back = repository.read()
+    elsewhere = ReviewersRepository(tmp_path / "elsewhere").commit(LEE)
+
+    for other in (back, elsewhere):
+        assert "is not in the history of the one that is read now" in desk.problems(other)[1]
+    desk.review(back, at=desk.clock() + timedelta(seconds=1))
+    assert desk.problems(back) == []
+
+
+def test_an_objection_is_not_forgotten_by_a_file_that_never_named_its_maker(desk, reviewers, tmp_path):
+    """Another repository without them, or one whose history was written anew."""
+    desk.review(reviewers, "kay", "reject")
+    elsewhere = ReviewersRepository(tmp_path / "elsewhere").commit(LEE)
+    desk.review(elsewhere)
+
+    (problem,) = desk.problems(elsewhere)
+    assert "Dr. Kay (radiologist) objects" in problem
 
 
 def test_validity_is_asked_for_the_time_of_the_review_and_for_now(desk, reviewers, repository):

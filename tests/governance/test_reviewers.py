@@ -319,3 +319,11 @@ def test_a_long_history_costs_two_processes_of_git_and_is_read_once(repository, 
     asked.clear()
     assert git_history.file_history(repository.file) is first
     assert asked == ["rev-parse", "rev-parse"]
+
+
+def test_names_are_read_whatever_encoding_the_machine_shows_them_in(repository):
+    """Somebody's own configuration of Git does not make of them somebody else."""
+    run_git(repository.folder, "config", "i18n.logOutputEncoding", "ISO-8859-1")
+    own = repository.commit(person(name="Zoë Lee"), author="Zoë Lee <private@example.org>")
+
+    assert own.people["lee"].withheld == ("role radiologist", "principal alee")

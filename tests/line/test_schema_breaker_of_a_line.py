@@ -58,6 +58,7 @@ def test_each_change_opens_the_breaker_and_blocks_downstream(
     assert shown.asset_materialization.metadata["dagster/row_count"].value >= 1
 
 
+@pytest.mark.long
 def test_from_violation_to_closed_again(
     home: Path,
     ledger: Ledger,

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
+from platform_assets.datasets.contract import find_contract
 from platform_assets.governance import verdict as verdicts
 from platform_assets.governance.review_requests import REVIEW_REQUEST
 from platform_assets.governance.verdict import Verdict
@@ -117,6 +120,7 @@ def test_a_run_ends_in_staging_and_says_what_comes_next(summary: str) -> None:
     assert "radiologist" in missing.splitlines()[0]
     assert f"review {LINE} --version 1 --by NAME --decision approve --comment TEXT" in missing
     assert f"promote {LINE} --version 1 --by NAME --reason TEXT" in missing
+    assert missing.rstrip().endswith("--stage staging")
 
 
 def test_a_model_names_the_author_of_its_spec_and_who_started_its_training(model: ModelVersion) -> None:
@@ -169,6 +173,11 @@ def test_from_staging_to_production(
 
     state = json.loads(command("status", LINE, "--json"))["lines"][LINE]["promotion"]
     told = json.loads(command("history", LINE, "--json"))
+    for unclear in ("2026-11-30", "2026-11-30T12:00", "noon", "2026-11-30T25:00Z"):
+        asked = CliRunner().invoke(app, ["history", LINE, "--at", unclear])
+        assert "is no time with its zone" in asked.output
+    elsewhere = f"{datetime.now(timezone(timedelta(hours=1))):%Y-%m-%dT%H:%M:%S.%f}+01:00"
+    assert json.loads(command("history", LINE, "--json", "--at", elsewhere))["stays"]
     before_all = CliRunner().invoke(app, ["history", LINE, "--at", "2020-01-01T00:00Z"])
     assert state["staging"] is None
     assert state["production"]["version"] == 1
@@ -221,6 +230,34 @@ def test_a_person_waives_what_the_spec_lets_be_waived(
     verdicts.record(
         outside.ledger, failed.model_copy(update={"outcome": "pass"}), evaluation_id="by hand, again"
     )
+
+
+def test_a_change_that_was_not_committed_does_not_do_without_people(
+    summary: str, outside: OutsideSystems, spec: Path
+) -> None:
+    """Neither a deployment nor a rollback goes to production by it, and nothing is promoted by a contract of nobody's."""
+    original = spec.read_text()
+    content = yaml.safe_load(original)
+    (gate, _) = content["requires"].pop("promote")
+    content["requires"]["deploy"].append(gate)
+    spec.write_text(yaml.safe_dump(content))
+    try:
+        _, failure = materialize_alone(outside.settings, spec, "deployment")
+        back = CliRunner().invoke(app, ["rollback", f"{LINE}_version@1", "--by", "grace"])
+    finally:
+        spec.write_text(original)
+
+    for told in (failure, str(back.exception)):
+        assert "asks for no promotion any more in a change that was not committed" in (told or "")
+    contract = find_contract(content["contract"], beside=spec.parent)
+    assert contract is not None
+    before = contract.read_text()
+    contract.write_text(f"# ours\n{before}")
+    try:
+        commit = load_line(spec).spec_commit
+    finally:
+        contract.write_text(before)
+    assert commit == f"{load_line(spec).spec_commit}+dirty"
 
 
 def _page_of(outside: OutsideSystems, spec: Path) -> tuple[Any, ...]:

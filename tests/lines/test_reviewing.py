@@ -1,6 +1,7 @@
 """Reviewing by command and by a job in the UI: one act, with one record."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from platform_assets.cli import app
 from platform_assets.governance.errors import ReviewError
 from platform_assets.governance.review import REVIEW, review_of
 from platform_assets.governance.review_assets import job_name, review_job
+from platform_assets.governance.verdict import record, verdict_of
 from platform_assets.lines.assets import line_jobs
 from platform_assets.lines.line import load_line
 from resources.settings import PlatformSettings
@@ -102,9 +104,18 @@ def test_what_cannot_be_reviewed_is_told(platform, repository):
             "--decision",
             "approve",
         ),
-        ("mallory names nobody of reviewers.yaml", LINE, "--by", "mallory", "--decision", "approve"),
+        (
+            f"mallory names nobody of {repository.file} as it is",
+            LINE,
+            "--by",
+            "mallory",
+            "--decision",
+            "approve",
+        ),
         ("and for none by a surgeon", LINE, "--decision", "approve", "--role", "surgeon"),
         ("nothing.json cannot be read", "add", "nothing.json"),
+        ("is no folder; make it", "sheet", LINE, repository.folder / "none" / "sheet.html"),
+        ("is no folder; make it", "request", LINE, repository.folder / "none" / "request.json"),
         ("is no request of a review", "sign", __file__, "--key", __file__, "--decision", "approve"),
     ):
         assert told in refused(*arguments)
@@ -136,7 +147,7 @@ def test_a_signed_review_goes_from_hand_to_hand(platform, repository, tmp_path, 
         elsewhere.setenv("PLATFORM_HOME", str(tmp_path / "nowhere"))
         elsewhere.setenv("PLATFORM_REVIEWERS", str(tmp_path / "nowhere.yaml"))
         elsewhere.setenv("PLATFORM_SPECS", "[]")
-        review(
+        told = review(
             "sign",
             request,
             "--key",
@@ -147,7 +158,8 @@ def test_a_signed_review_goes_from_hand_to_hand(platform, repository, tmp_path, 
             "seen",
             "--anomaly",
             "one anatomy",
-        )
+        ).output
+        assert "pass        gate.auc: observed 0.61, demanded > 0.5" in told
         assert not (tmp_path / "nowhere").exists()
     monkeypatch.setenv("PLATFORM_PRINCIPAL__USER", "courier")
     altered = tmp_path / "altered.json"
@@ -186,6 +198,23 @@ def test_the_job_of_the_ui_records_the_same(platform, repository, tmp_path):
     assert decisions == ["reject", "approve"]
 
 
+def test_a_request_that_somebody_else_wrote_is_read_with_care(platform, repository, tmp_path):
+    """A validity beyond all bounds is refused, and a terminal is sent nothing but text."""
+    platform()
+    key, file = tmp_path / "lee.key", tmp_path / "request.json"
+    repository.commit(person(public_key=review("keygen", key).output.split()[-1]))
+    review("request", LINE, file)
+    content = json.loads(file.read_text())
+    for days in (1e12, float("inf"), float("nan")):
+        file.write_text(json.dumps(content | {"valid_days": days}))
+        assert "valid_days" in refused("sign", file, "--key", key, "--decision", "approve")
+    file.write_text(json.dumps(content | {"intended_use": "\x1b[2Kall\r", "printed_name": "\x1b[31mLee"}))
+    told = review("sign", file, "--key", key, "--decision", "approve").output
+
+    assert "\x1b" not in told
+    assert "\r" not in told
+
+
 def test_only_a_line_that_asks_for_reviews_has_the_job(tmp_path):
     """Others have the job of the line alone."""
     asking, other = reviewed_line(tmp_path), load_line(SMALL_SPEC)
@@ -194,17 +223,37 @@ def test_only_a_line_that_asks_for_reviews_has_the_job(tmp_path):
     assert [job.name for job in line_jobs(other)] == [other.name]
 
 
-def test_a_request_that_was_cut_down_is_not_taken(platform, repository, tmp_path):
-    """Signed by the very person, and all the same without a criterion, or for another use than the card states."""
-    platform()
+def test_a_request_that_was_altered_is_not_taken(platform, repository, tmp_path):
+    """Signed by the very person, and all the same of something else than the platform has exported."""
+    version = platform()
     key, file = tmp_path / "lee.key", tmp_path / "request.json"
     repository.commit(person(public_key=review("keygen", key).output.split()[-1]))
     review("request", LINE, file)
-    for field, value, told in (
-        ("criteria", [], "what was signed does not show gate.auc"),
-        ("intended_use", "Anything.", "what was signed states another intended use"),
+    (shown,) = json.loads(file.read_text())["criteria"]
+    unrecorded = {key: value for key, value in shown.items() if key != "entry"}
+    other = f"{LINE}_model@better"
+    judged = verdict_of(version.outside.ledger.get(shown["entry"]))
+    better = record(
+        version.outside.ledger, judged.model_copy(update={"subject": other}), evaluation_id="other"
+    )
+    for at, (field, value, told) in enumerate(
+        (
+            ("criteria", [], "what was signed does not show gate.auc"),
+            ("criteria", [unrecorded | {"observed": 0.99}], "the ledger has no such verdict of gate.auc"),
+            (
+                "criteria",
+                [{"rule_set": "gate.auc", "subject": shown["subject"], "outcome": "missing"}],
+                "no such verdict",
+            ),
+            ("criteria", [shown | {"subject": other, "entry": better.hash}], "shows gate.auc of .*@better"),
+            ("intended_use", "Anything.", "what was signed states another intended use"),
+        )
     ):
-        cut = tmp_path / f"{field}.json"
+        cut = tmp_path / f"{at}.json"
         cut.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
         review("sign", cut, "--key", key, "--decision", "approve")
-        assert told in refused("add", cut.with_suffix(".signed.json"))
+        assert re.search(told, refused("add", cut.with_suffix(".signed.json")))
+    review("sign", file, "--key", key, "--decision", "approve")
+    worse = judged.model_copy(update={"evidence": judged.evidence | {"observed": 0.51}})
+    record(version.outside.ledger, worse, evaluation_id="again")
+    assert "gate.auc was judged again since" in refused("add", file.with_suffix(".signed.json"))

@@ -34,13 +34,13 @@ def tune(
     from platform_assets.tuning.assets import tuning_fingerprint
     from platform_assets.tuning.declared import declared_experiment
     from platform_assets.tuning.errors import TuningError
-    from platform_assets.tuning.executing import run_tuning, tuning_lock
+    from platform_assets.tuning.executing import only_tuning, run_tuning
 
     outside = outside_systems()
     chosen = chosen_line(outside, line, spec).adapted(outside.ledger)
     trainer = chosen.task.trainer
     if experiment is not None:
-        declared = declared_experiment(experiment, line=chosen.name, fields=trainer.fields)
+        declared = declared_experiment(experiment, spec=chosen.spec, fields=trainer.fields)
     elif chosen.experiment is not None:
         declared = chosen.experiment
     else:
@@ -48,7 +48,8 @@ def tune(
     with open_instance(outside.settings) as instance:
         features = features_for_trials(chosen, instance, None)
     identity = tuning_fingerprint(chosen.spec, trainer, declared, features)
-    with outside.locks.hold(tuning_lock(identity)):
+    tell = partial(print, file=sys.stderr)
+    with only_tuning(outside.locks, identity, tell=tell):
         tuned = run_tuning(
             outside,
             chosen.spec,
@@ -57,7 +58,7 @@ def tune(
             features,
             identity=identity,
             spec_path=chosen.manifest.path,
-            tell=partial(print, file=sys.stderr),
+            tell=tell,
         )
     if as_json:
         print_json(_as_json(tuned))

@@ -369,7 +369,7 @@ def _experiment_of(manifest: Manifest[TrainingSpec], task: AnyTask) -> Experimen
     file = manifest.path.parent / name
     if not file.is_file():
         raise manifest.error(("experiment",), f"there is no file {spec.experiment} beside the spec")
-    return declared_experiment(file, line=spec.line, fields=task.trainer.fields)
+    return declared_experiment(file, spec=spec, fields=task.trainer.fields)
 
 
 def shipped_specs() -> tuple[Path, ...]:

@@ -1,7 +1,8 @@
 """Hyper-parameters that a tuning has found, in the place of the spec's."""
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
+from platform_assets.manifest import first_problem
 from platform_assets.models.errors import TrainingError
 from platform_assets.models.spec import ModelSpec
 from platform_assets.references import FeaturesVersion, TunedBy, TuningVersion
@@ -28,11 +29,20 @@ def tuned(spec: ModelSpec, tuning: TuningVersion | None, *, file: ModelSpec) -> 
         spec: What a run resolved.
         tuning: The tuning; None of a line that has none.
         file: What the file says. Where a person has given this run another value, that one stands.
+
+    Raises:
+        TrainingError: The values do not go with the rest of the spec.
     """
     if tuning is None:
         return spec
     values = spec.model_dump(mode="json") | _taken(spec, tuning, file)
-    return type(spec).model_validate(values)
+    try:
+        return type(spec).model_validate(values)
+    except ValidationError as problem:
+        raise TrainingError(
+            f"{spec.line}_tuning: the values of trial {tuning.trial} do not go with the rest of the spec "
+            f"({first_problem(problem)}); change the spec, or what its Experiment searches"
+        ) from None
 
 
 def tuned_by(spec: ModelSpec, tuning: TuningVersion | None, *, file: ModelSpec) -> TunedBy | None:

@@ -23,7 +23,7 @@ from platform_assets.step import (
 )
 from platform_assets.tuning.declared import RULE_SET, RULE_SET_HASH
 from platform_assets.tuning.errors import TuningError
-from platform_assets.tuning.executing import execute_tuning, tuning_lock
+from platform_assets.tuning.executing import execute_tuning, only_tuning
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.stored import StoredTuning, find_tuning, tuning_folder
 from resources.provenance import code_commit
@@ -34,7 +34,7 @@ CODE: Final = code_version(
         f"platform_assets.tuning.{module}"
         for module in (
             *("study", "record", "collecting", "samplers", "search_space", "hyperband", "median_stop"),
-            *("katib_rules", "trial_template", "trial", "measures", "tuning"),
+            *("katib_rules", "trial_template", "trial", "measures", "assignment", "tuning"),
         )
     ),
 )
@@ -84,7 +84,7 @@ def tuning_asset(
             resolved, store = with_overrides(spec, config), outside.object_store
             fingerprinted = tuning_fingerprint(resolved, trainer, experiment, features)
             folder = tuning_folder(outside.env, spec.line, fingerprinted)
-            with outside.locks.hold(tuning_lock(fingerprinted)):
+            with only_tuning(outside.locks, fingerprinted):
                 found = find_tuning(store, folder)
                 # What made trials fail may have been mended since: only one that has succeeded is over.
                 reused = found is not None and found.is_complete

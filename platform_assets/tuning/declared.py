@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.ledger.ledger import fingerprint_of
-from platform_assets.tuning.assignment import AssignmentError, fields_of, parameter_problems
+from platform_assets.models.spec import ModelSpec
+from platform_assets.tuning.assignment import AssignmentError, assigned, fields_of, parameter_problems
 from platform_assets.tuning.experiment import Experiment, read_experiment
 from platform_assets.tuning.measures import METRICS
 
@@ -18,17 +19,18 @@ _SET: Final = "--set"
 _TRIAL: Final = ("spec", "trialTemplate", "trialSpec")
 
 
-def declared_experiment(file: Path, *, line: str, fields: Collection[str]) -> Experiment:
+def declared_experiment(file: Path, *, spec: ModelSpec, fields: Collection[str]) -> Experiment:
     """The Experiment in a file, if it is one of this line's.
 
     Args:
         file: That.
-        line: Whose trials it must be of.
+        spec: Of the line whose trials it must be of.
         fields: Those of the spec that one run may change.
 
     Raises:
-        ManifestError: It is no Experiment, a parameter sets no such field, no trial tells its objective, or its trials are
-            of something else: another line, or values of other fields than those that its best trial's would be.
+        ManifestError: It is no Experiment, a parameter sets no such field or has values that are none for it, no trial tells
+            its objective, or its trials are of something else: another line, or values of other fields than those that
+            its best trial's would be.
     """
     experiment = read_experiment(file)
     names = [each.name for each in experiment.parameters]
@@ -42,7 +44,7 @@ def declared_experiment(file: Path, *, line: str, fields: Collection[str]) -> Ex
     # No text that somebody would write, so that it is found again wherever the command has it.
     texts = {name: f"value-{number}-of-the-trial" for number, name in enumerate(names)}
     arguments = experiment.trial_arguments(texts, experiment.name)
-    own = (*COMMAND, line)
+    own = (*COMMAND, spec.line)
     if tuple(arguments[: len(own)]) != own:
         told = " ".join(arguments[: len(own)]) or "nothing"
         raise experiment.error(
@@ -61,7 +63,24 @@ def declared_experiment(file: Path, *, line: str, fields: Collection[str]) -> Ex
                 f"sets {field} of the model, and the command of a trial does not; write `{_SET} {name}=${{trialParameters.…}}` "
                 "there, with the trial parameter that refers to it",
             )
+        _check_values(experiment, name, field, spec, fields)
     return experiment
+
+
+def _check_values(
+    experiment: Experiment, name: str, field: str, spec: ModelSpec, fields: Collection[str]
+) -> None:
+    """Nothing, where the field may have the values that the parameter may have, as far as examples tell.
+
+    Whether they go with other values of the spec, only trials can tell: those may be searched, too.
+    """
+    parameter = next(each for each in experiment.parameters if each.name == name)
+    for text in parameter.examples:
+        try:
+            assigned(spec, {name: text}, fields)
+        except AssignmentError as problem:
+            if str(problem).startswith((f"{field}: ", f"{name} sets {field}: ")):
+                raise experiment.parameter_error(name, f"may be {text}; {problem}") from None
 
 
 def _assignments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

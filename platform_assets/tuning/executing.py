@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from platform_assets.tuning.trial_jobs import JobTrials
 from platform_assets.tuning.trial_processes import ProcessTrials
 from platform_assets.tuning.trial_runner import TrialRunner
 from platform_assets.tuning.tuning import Tuned, trials_identity, tune
+from resources.locks import Locks, LockTimeoutError
 from resources.provenance import source_commit
 
 FEATURES_VARIABLE: Final = "PLATFORM_TRIAL_FEATURES"
@@ -31,9 +32,23 @@ VALUES_VARIABLE: Final = "PLATFORM_TRIAL_VALUES"
 log = logging.getLogger(__name__)
 
 
-def tuning_lock(identity: str) -> str:
-    """Name of the lock under which a tuning is executed; a second one waits, and finds what the first has made."""
-    return f"tune-{identity[:16]}"
+@contextmanager
+def only_tuning(locks: Locks, identity: str, *, tell: Callable[[str], None] = log.info) -> Iterator[None]:
+    """One process at a time executes a tuning; a second one says that it waits, and finds what the first has made.
+
+    Args:
+        locks: Hold processes apart.
+        identity: What tells the tuning from every other.
+        tell: Told of a wait.
+    """
+    name = f"tune-{identity[:16]}"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.hold(name, timeout_seconds=0))
+        except LockTimeoutError:
+            tell("another process executes this tuning; waiting for it to end")
+            stack.enter_context(locks.hold(name))
+        yield
 
 
 def run_tuning(
@@ -47,7 +62,7 @@ def run_tuning(
     spec_path: Path,
     tell: Callable[[str], None] = log.info,
 ) -> Tuned:
-    """The tuning, executed where this platform runs, by one process at a time: whoever holds `tuning_lock`.
+    """The tuning, executed where this platform runs, by one process at a time: whoever is in `only_tuning`.
 
     Args:
         outside: The systems.

@@ -64,6 +64,15 @@ class Parameter:
             return self.values[index]
         return _plain(self.low + index * (self._step or 1))
 
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Every value of a list, else the least and the greatest; as trials are given them."""
+        if self.is_listed:
+            return self.values
+        if (count := self.count) is not None:
+            return (self.at(0), self.at(count - 1))
+        return (self.written(float(self.low)), self.written(float(self.high)))
+
     def written(self, value: Value) -> str:
         """A value that Optuna suggests, as the trial is given it."""
         if isinstance(value, str):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from platform_assets.fingerprint import canonical_sha256
+from platform_assets.fingerprint import canonical_sha256, code_version
 from platform_assets.manifest import identity_of
 from platform_assets.models.spec import ModelSpec
 from platform_assets.models.trainer import AnyTrainer
@@ -23,6 +23,12 @@ from resources.locks import Locks
 SEED: Final = 17
 """Of what is random in a search whose file names no `random_state`."""
 _WAIT_SECONDS: Final = 5.0
+_TRIAL_CODE: Final = code_version(
+    "trial",
+    *(f"platform_assets.tuning.{module}" for module in ("trial", "measures", "assignment")),
+    "platform_assets.validation.metrics",
+)
+"""Where this changes, trials that have ended say nothing of those to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ def trials_identity(
     return canonical_sha256(
         {
             "features": features.version,
-            "code": trainer.code,
+            "code": f"{_TRIAL_CODE}-{trainer.code}",
             "upstream": dict(trainer.upstream(spec, features.recipe)),
             "values": identity_of(spec, [field for field in trainer.fields if field not in tuned]),
         }

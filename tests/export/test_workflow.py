@@ -13,7 +13,7 @@ from platform_assets.export.workflow import (
     spelled,
 )
 from platform_assets.lines.line import load_line
-from platform_assets.references import STAGES, DatasetVersion, TableSnapshot
+from platform_assets.references import STAGES, TUNED_STAGES, DatasetVersion, TableSnapshot
 from tests.export.factory import make_workflow
 from tests.features.shops import write_line
 from tests.line_factory import SMALL_SPEC
@@ -48,6 +48,16 @@ def test_parameters_are_what_one_run_may_change_with_the_values_of_the_spec():
 def test_only_the_steps_that_compute_may_be_answered_from_a_cache():
     """A dataset reads the world, the rest judge or act: none of them is equal to an earlier one by its inputs."""
     assert {step.stage for step in make_workflow().steps if step.is_pure} == {"features", "model"}
+
+
+def test_a_tuning_is_a_step_that_no_cache_answers_for():
+    """Its Experiment is a file of its own: the step is the same when that has changed."""
+    tuned = {step.stage: step for step in make_workflow(experiment="experiment.yaml").steps}
+
+    assert list(tuned) == list(TUNED_STAGES)
+    assert (tuned["tuning"].after, tuned["model"].after) == ("features", "tuning")
+    assert not tuned["tuning"].is_pure
+    assert tuned["model"].is_pure
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import dagster as dg
@@ -14,15 +14,20 @@ from platform_assets.governance import release, verdict
 from platform_assets.governance.release import subject_versions
 from platform_assets.lines.assets import asset_key
 from platform_assets.lines.line import load_line
+from platform_assets.lines.plan import training_prefix
 from platform_assets.lines.runner import RunOutcome, materialize, open_instance, run_line
 from platform_assets.manifest import ManifestError
+from platform_assets.models.errors import TrainingError
+from platform_assets.models.job_files import files_prefix
 from platform_assets.outside_systems import OutsideSystems
 from platform_assets.references import ModelVersion
 from platform_assets.step import recorded_reference
 from platform_assets.tuning.declared import RULE_SET
+from platform_assets.tuning.errors import TuningError
 from platform_assets.tuning.stored import TUNING_FILE, find_tuning
 from resources.settings import PlatformSettings
 from tests.line_factory import materialize_alone
+from tests.tasks.toys import write_line
 from tests.tuned_line import EXPERIMENT_FILE, LINE, played_trials, write_experiment, write_tuned_line
 from tests.tuning.toy import ToyRunner
 
@@ -153,6 +158,52 @@ def test_a_model_of_other_features_than_its_tuning_is_refused(
     made = materialize(load_line(spec), "model", outside, made_from=model.tuned_by.tuning)
     assert made.reference.version == model.version
     assert made.reference.tuned_by == model.tuned_by
+
+
+def test_a_training_on_several_nodes_goes_by_the_tunings_values(
+    outside: OutsideSystems, spec: Path, model: ModelVersion
+) -> None:
+    """The Job that is exported for it writes where the run will look for its model."""
+    line = load_line(spec)
+    resources = line.spec.resources.model_copy(update={"nodes": 2})
+    content = line.spec.model_copy(update={"resources": resources})
+    wide = replace(line, manifest=replace(line.manifest, content=content))
+    with open_instance(outside.settings) as instance:
+        assert training_prefix(wide, instance, env=outside.env) == files_prefix(model.object_prefix)
+    with (
+        dg.DagsterInstance.ephemeral() as empty,
+        pytest.raises(TrainingError, match="toy_features was never materialized"),
+    ):
+        training_prefix(wide, empty, env=outside.env)
+
+
+def test_tune_tells_what_would_be_better_and_changes_nothing(
+    outside: OutsideSystems, spec: Path, model: ModelVersion, tmp_path: Path
+) -> None:
+    """By the line's Experiment or another; what the spec's own values reach beside it."""
+    before = [entry.hash for entry in outside.ledger.entries()]
+    other = write_experiment(tmp_path, maxTrialCount=2)
+    for further in ((), ("--experiment", str(other))):
+        told = CliRunner().invoke(app, ["tune", LINE, "--json", *further], catch_exceptions=False)
+        found = json.loads(told.stdout)
+        assert told.exit_code == 0
+        assert (found["value"], found["default_value"]) == (0.7, 0.5)
+        assert found["assignment"]["smoothing"] > 1
+    assert len(found["trials"]) == 2
+    shown = CliRunner().invoke(app, ["tune", LINE, "--experiment", str(other)]).stdout
+    assert f"write into {spec}:" in shown
+    assert f"smoothing: {found['assignment']['smoothing']}" in shown
+    assert [entry.hash for entry in outside.ledger.entries()] == before
+
+
+def test_a_line_without_an_experiment_is_tuned_by_one_that_is_named(
+    outside: OutsideSystems, outcome: RunOutcome, tmp_path: Path
+) -> None:
+    """Else it is said that it has none."""
+    plain = write_line(tmp_path)
+    told = CliRunner().invoke(app, ["tune", "--spec", str(plain), LINE])
+    assert isinstance(told.exception, TuningError)
+    assert "toy has no Experiment: name one with --experiment FILE" in str(told.exception)
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,11 @@ def test_a_tuning_of_other_features_is_refused() -> None:
     require_of(found, ours)
     with pytest.raises(TrainingError, match=rf"{ours.version[:12]}, and the newest are {other.version[:12]}"):
         require_of(found, other)
+
+
+def test_values_that_do_not_go_with_the_spec_are_refused() -> None:
+    """A trial comes to no gate, and a value that it was given may fit no model that the gates are of."""
+    with pytest.raises(
+        TrainingError, match=r"the values of trial search-1 do not go .*epochs: Input should be"
+    ):
+        tuned(FILE, tuning(epochs=0), file=FILE)

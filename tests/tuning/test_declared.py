@@ -1,6 +1,6 @@
 """An Experiment that is refused before anything runs, since it is of another line or its trials are of something else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,14 @@ import pytest
 
 from platform_assets.lines.line import SPECS_FOLDER
 from platform_assets.manifest import ManifestError
+from platform_assets.models.spec import ModelSpec
 from platform_assets.tasks.registry import read_training_spec
 from platform_assets.tuning.assignment import assigned
 from platform_assets.tuning.declared import declared_experiment
 from platform_assets.tuning.experiment import Experiment
 from platform_assets.tuning.tuning import default_assignment
-from tests.tuned_line import LINE, SET_SMOOTHING, SMOOTHING, write_experiment
+from tests.tasks.toys import toy_task, write_line
+from tests.tuned_line import SET_SMOOTHING, SMOOTHING, write_experiment
 
 FIELDS = ("smoothing", "modulus")
 MODULUS = {"name": "modulus", "parameterType": "int", "feasibleSpace": {"min": "1", "max": "4"}}
@@ -27,12 +29,19 @@ SHIPPED = {
 
 
 @pytest.fixture
-def declared(tmp_path: Path) -> Callable[..., Experiment]:
+def toy(tmp_path: Path) -> Iterator[ModelSpec]:
+    """The spec of the toy's line."""
+    with toy_task():
+        yield read_training_spec(write_line(tmp_path / "line"))[1].content
+
+
+@pytest.fixture
+def declared(tmp_path: Path, toy: ModelSpec) -> Callable[..., Experiment]:
     """The Experiment whose trials' command ends so."""
 
     def declared(command: Sequence[str] = SET_SMOOTHING, **spec: Any) -> Experiment:
         file = write_experiment(tmp_path, command=command, **spec)
-        return declared_experiment(file, line=LINE, fields=FIELDS)
+        return declared_experiment(file, spec=toy, fields=FIELDS)
 
     return declared
 
@@ -52,12 +61,12 @@ def test_a_command_that_sets_what_is_searched_is_taken(
     assert declared(command).name == "toy-search"
 
 
-def test_it_may_have_line_ends_of_windows(tmp_path: Path) -> None:
+def test_it_may_have_line_ends_of_windows(tmp_path: Path, toy: ModelSpec) -> None:
     """And is the same Experiment."""
     file = write_experiment(tmp_path)
-    plain = declared_experiment(file, line=LINE, fields=FIELDS)
+    plain = declared_experiment(file, spec=toy, fields=FIELDS)
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
-    assert declared_experiment(file, line=LINE, fields=FIELDS).sha256 == plain.sha256
+    assert declared_experiment(file, spec=toy, fields=FIELDS).sha256 == plain.sha256
 
 
 @pytest.mark.parametrize(
@@ -123,14 +132,38 @@ def test_what_no_trial_tells_or_sets_is_refused(
         declared(("--set", f"{name}=${{trialParameters.{name}}}"), **spec)
 
 
-def test_an_experiment_of_another_line_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("parameter", "told"),
+    [
+        (
+            SMOOTHING | {"feasibleSpace": {"min": "0", "max": "1"}},
+            r"may be 0\.0; smoothing: Input should be greater",
+        ),
+        (MODULUS | {"feasibleSpace": {"min": "0", "max": "4"}}, "may be 0; modulus: Input should be greater"),
+        (MODULUS | {"parameterType": "double"}, r"may be 1\.0; modulus: Input should be a valid integer"),
+        (
+            MODULUS | {"parameterType": "categorical", "feasibleSpace": {"list": ["1", "two"]}},
+            "may be two; modulus: Input should be a valid integer",
+        ),
+    ],
+)
+def test_values_that_are_none_for_their_field_are_refused(
+    declared: Callable[..., Experiment], parameter: dict[str, Any], told: str
+) -> None:
+    """Else trials that were given them would fail, one after another."""
+    name = parameter["name"]
+    with pytest.raises(ManifestError, match=rf"experiment\.yaml:\d+: spec\.parameters\.0\.name: {told}"):
+        declared(("--set", f"{name}=${{trialParameters.{name}}}"), parameters=[parameter])
+
+
+def test_an_experiment_of_another_line_is_refused(tmp_path: Path, toy: ModelSpec) -> None:
     """So is a command that is none of the platform's."""
     file = write_experiment(tmp_path)
     with pytest.raises(ManifestError, match=r"executes `platform-assets trial toy`; a trial of this line"):
-        declared_experiment(file, line="other", fields=FIELDS)
+        declared_experiment(file, spec=toy.model_copy(update={"line": "other"}), fields=FIELDS)
     file.write_text(file.read_text(encoding="utf-8").replace("- platform-assets\n", "- make-a-model\n"))
     with pytest.raises(ManifestError, match="executes `make-a-model trial toy`"):
-        declared_experiment(file, line=LINE, fields=FIELDS)
+        declared_experiment(file, spec=toy, fields=FIELDS)
 
 
 @pytest.mark.parametrize("file", SHIPPED)
@@ -139,7 +172,7 @@ def test_every_shipped_experiment_gives_its_spec_values_that_this_takes(file: st
     path = SPECS_FOLDER / file
     task, manifest = read_training_spec(path.with_name(SHIPPED[file]))
     spec, fields = manifest.content, task.trainer.fields
-    experiment = declared_experiment(path, line=spec.line, fields=fields)
+    experiment = declared_experiment(path, spec=spec, fields=fields)
     own = default_assignment(experiment, spec, task.trainer)
     assert set(own) == {each.name for each in experiment.parameters}
     for each in experiment.parameters:

@@ -8,6 +8,7 @@ import pytest
 
 from platform_assets.lines.line import Line, load_line
 from platform_assets.references import FeaturesVersion
+from platform_assets.tuning import tuning
 from platform_assets.tuning.experiment import Experiment, read_experiment
 from platform_assets.tuning.stored import experiment_with_status, find_tuning, store_tuning
 from platform_assets.tuning.tuning import Tuned, trials_identity, tune
@@ -128,10 +129,10 @@ def test_a_study_whose_trials_report_nothing_is_not_complete(tuned) -> None:
     assert found.trial == ""
 
 
-def test_trials_are_others_where_features_or_a_value_that_is_not_searched_differ(
-    tmp_path: Path, line: Line
+def test_trials_are_others_where_features_or_the_code_that_judges_them_differ(
+    tmp_path: Path, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The spec's own value of what is searched is of no matter to them."""
+    """Else a study that is over would answer for them; the spec's own value of what is searched is of no matter."""
     experiment, trainer = searched(tmp_path), line.task.trainer
     ours, other = (example(FeaturesVersion, featurizer_sha256=each * 64) for each in "ab")
     identity = trials_identity(line.spec, trainer, experiment, ours)
@@ -139,6 +140,8 @@ def test_trials_are_others_where_features_or_a_value_that_is_not_searched_differ
     assert identity == trials_identity(
         line.spec.model_copy(update={"smoothing": 9.0}), trainer, experiment, ours
     )
+    monkeypatch.setattr(tuning, "_TRIAL_CODE", "of another day")
+    assert identity != trials_identity(line.spec, trainer, experiment, ours)
 
 
 # --- Kept -------------------------------------------------------------------------------------------

@@ -348,8 +348,9 @@ def _sentence(error: Any) -> str:
         case _:
             message = str(error["msg"]).removeprefix("Value error, ")
             found = repr(error["input"])
-            # Of a whole section the message says which part is wrong, and its values may hold secrets.
-            whole = isinstance(error["input"], dict | BaseModel)
+            # Of a whole section the message says which part is wrong, and its values may hold secrets. What is no JSON
+            # may be any file, as a private key that was taken for another one.
+            whole = isinstance(error["input"], dict | BaseModel) or error["type"] == "json_invalid"
             if whole or len(found) > _LONGEST_FOUND:
                 return message
             advice = _ADVICE.get((error["type"], type(error["input"])), "")

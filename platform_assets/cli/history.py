@@ -89,6 +89,9 @@ def _lines(stay: "Mapping[str, Any]") -> "Iterable[tuple[str, str]]":
             "review",
             f"{each['decision']} by {each['reviewer']}, {each['role']} ({each['authenticated']}), entry {each['entry']}",
         )
+    if judged := stay["judged_by"]:
+        commits = [(judged[name] or "none")[:_SHOWN_DIGITS] for name in ("spec_commit", "reviewers_commit")]
+        yield "judged", "by spec {}, reviewers {}".format(*commits)
     author = f" by {stay['source_author']}" if stay["source_author"] else ""
     yield "spec", f"commit {stay['source_commit'][:_SHOWN_DIGITS]}{author}"
     yield "trained", f"started by {stay['started_by'] or 'nobody that is known'}"

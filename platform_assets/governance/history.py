@@ -19,6 +19,8 @@ from platform_assets.governance.verdict import verdict_of
 from platform_assets.ledger.errors import LedgerError
 from platform_assets.ledger.ledger import Entry, Ledger
 
+_JUDGED_BY: Final = ("spec_commit", "reviewers_commit", "rules")
+"""What an act of a person says of its demands, beside the verdicts and reviews that met them."""
 _STAGES: Final[Mapping[str, Stage]] = {kind: stage for stage, kind in POINTERS.items()}
 
 
@@ -167,6 +169,7 @@ def told(ledger: Ledger, stay: Stay) -> dict[str, Any]:
     """A stay as a JSON-like record, with what its verdicts and reviews said and where its model comes from."""
     model = stay.release.card.registered.report.model
     snapshot = model.features.dataset.snapshot
+    promotion = stay.entry.body.get("promotion") or {}
     return {
         "stage": stay.stage,
         "version": stay.number,
@@ -181,6 +184,7 @@ def told(ledger: Ledger, stay: Stay) -> dict[str, Any]:
         "entry": {"seq": stay.entry.seq, "hash": stay.entry.hash, "principal": stay.entry.principal},
         "verdicts": [_verdict_told(ledger, each) for each in stay.verdicts],
         "reviews": [_review_told(ledger, each) for each in stay.reviews],
+        "judged_by": {name: promotion[name] for name in _JUDGED_BY if name in promotion},
         "source_commit": model.source_commit,
         "source_author": model.source_author,
         "started_by": model.started_by,
@@ -217,6 +221,7 @@ def _review_told(ledger: Ledger, entry_hash: str) -> dict[str, Any]:
         "role": said.role,
         "decision": said.decision,
         "authenticated": review.authenticated,
+        "reviewers_commit": review.reviewers_commit,
         "signed_at": said.signed_at,
     }
 

@@ -188,6 +188,11 @@ def test_from_staging_to_production(
     ]
     assert [each["reviewer"] for each in told["stays"][1]["reviews"]] == ["Dr. Amira Lee"]
     assert {each["rule_set"] for each in told["stays"][1]["verdicts"]} >= {"gate.odd_share", "gate.auc"}
+    judged, (review,) = told["stays"][1]["judged_by"], told["stays"][1]["reviews"]
+    assert judged["spec_commit"] == load_line(spec).spec_commit
+    assert judged["reviewers_commit"] == review["reviewers_commit"]
+    assert [rule["role"] for rule in judged["rules"]] == ["radiologist"]
+    assert f"by spec {judged['spec_commit'][:12]}, reviewers" in command("history", LINE)
     assert told["chain"]["ok"]
     assert "is not known: its first entry is of" in str(before_all.exception)
     assert _promotions(outside) == ["production", "staging"]

@@ -215,6 +215,22 @@ def test_a_request_that_somebody_else_wrote_is_read_with_care(platform, reposito
     assert "\r" not in told
 
 
+def test_a_key_that_is_taken_for_another_file_is_not_shown(platform, tmp_path):
+    """Where the arguments were swapped, or the key is handed in: not a sign of it is told."""
+    version = platform()
+    key = tmp_path / "lee.key"
+    review("keygen", key)
+    told = [
+        refused("add", key),
+        refused("sign", key, "--key", key, "--decision", "approve"),
+        run_job(version, signed=key.read_text()) or "",
+    ]
+
+    for each in told:
+        assert "Invalid JSON" in each
+        assert key.read_text()[:8] not in each
+
+
 def test_only_a_line_that_asks_for_reviews_has_the_job(tmp_path):
     """Others have the job of the line alone."""
     asking, other = reviewed_line(tmp_path), load_line(SMALL_SPEC)

@@ -11,9 +11,10 @@ import pytest
 from platform_assets.definitions import build_definitions, defs
 from platform_assets.features.declared import load_transformers
 from platform_assets.features.transformer_spec import TRANSFORMERS_FOLDER
-from platform_assets.lines.line import Line, load_line, load_lines, with_transformers
+from platform_assets.lines.line import Line, Lines, load_line, load_lines, with_transformers
 from platform_assets.outside_systems import OutsideSystems
 from resources.settings import PlatformSettings
+from tests.e2e.xrays_under_control import small_line
 from tests.line_factory import ROOT, SMALL_SPEC, environment
 
 HEAVY = (
@@ -89,6 +90,19 @@ def test_a_second_transformer_is_one_file(tmp_path: Path, monkeypatch: pytest.Mo
         *SHIPPED_DAYS,
         "income_woe",
     }
+
+
+def test_two_lines_of_one_task_stand_beside_each_other(tmp_path: Path) -> None:
+    """Each with its own jobs by which people decide and review."""
+    lines = (*load_lines().sound, load_line(small_line(tmp_path / "specs").spec))
+    ours = with_transformers(Lines(lines, ()), load_transformers([TRANSFORMERS_FOLDER]))[0].sound
+    outside = OutsideSystems(PlatformSettings(home=tmp_path / "home"))
+
+    repository = build_definitions(outside, ours).get_repository_def()
+
+    jobs = {job.name for job in repository.get_all_jobs()}
+    for line in ("chest_xray_detector", "small_xrays"):
+        assert {line, f"{line}_quarantine_decision", f"{line}_review"} <= jobs
 
 
 def checks_of(line: Line) -> set[str]:

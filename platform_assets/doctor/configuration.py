@@ -22,7 +22,12 @@ SECRETS: Final = {
 }
 """Variables of ours whose values nobody is shown."""
 _SECRET_PREFIX: Final = "PLATFORM_SECRET_"  # noqa: S105 - what such names begin with
-OTHERS: Final = frozenset({"PLATFORM_FEAST_PYTHON", "PLATFORM_KFP_PYTHON", "PLATFORM_PEERS_PYTHON"})
+OTHERS: Final = frozenset(
+    {
+        *("PLATFORM_FEAST_PYTHON", "PLATFORM_KFP_PYTHON", "PLATFORM_PEERS_PYTHON"),
+        *(f"PLATFORM_TRIAL_{each}" for each in ("FEATURES", "SPEC", "THREADS", "VALUES")),
+    }
+)
 """Variables of ours that are neither settings nor secrets."""
 _TESTS_PREFIX: Final = "PLATFORM_TEST_"
 _SERVICE_LINK: Final = re.compile(r"PLATFORM_ASSETS_\w*?(SERVICE_HOST|SERVICE_PORT|PORT)(_\w+)?")

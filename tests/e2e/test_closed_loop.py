@@ -296,6 +296,7 @@ def test_the_line_goes_on_from_what_was_retrained(loop: Loop, closed: Closed) ->
 
 
 # Of the loop only this needs a browser; without one it is left out, loudly.
+@pytest.mark.long
 @pytest.mark.skipif(
     CHROMIUM is None, reason="NO CHROMIUM ON PATH: THE UI IS NOT TESTED (apt install chromium)"
 )

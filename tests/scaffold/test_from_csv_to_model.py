@@ -17,7 +17,7 @@ def well_known() -> pd.DataFrame:
     return frame
 
 
-@pytest.mark.parametrize("frame", [customers, well_known])
+@pytest.mark.parametrize("frame", [pytest.param(customers, marks=pytest.mark.long), well_known])
 def test_three_commands(tmp_path: Path, frame):
     """The draft is run as it is, every verdict that it demands is given, and the released model answers."""
     home, data = tmp_path / "home", written(tmp_path, frame())

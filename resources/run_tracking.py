@@ -320,15 +320,8 @@ class RunTracking:
             return _MlflowRun(self._tracking_uri, dagster_run, experiment, identity, tags)
 
         tracked = TrackedRun(open_run, where=self._where)
-        try:
+        with self._told_its_end(tracked, cut_off="FAILED"):
             yield tracked
-        except Exception:
-            tracked.end("FAILED", patience_seconds=self._patience_seconds)
-            raise
-        except BaseException:
-            tracked.end("FAILED", patience_seconds=_ENDED_PATIENCE_SECONDS)
-            raise
-        tracked.end("FINISHED", patience_seconds=self._patience_seconds)
 
     @contextmanager
     def study(
@@ -358,13 +351,19 @@ class RunTracking:
             return open_run
 
         tracked = TrackedStudy(run, open_trial, self._where)
-        try:
+        with self._told_its_end(tracked, cut_off="KILLED"):
             yield tracked
+
+    @contextmanager
+    def _told_its_end(self, tracked: TrackedRun | TrackedStudy, *, cut_off: End) -> Iterator[None]:
+        """Ends what is tracked as the block ends; `cut_off` where that is told to end from outside."""
+        try:
+            yield
         except Exception:
             tracked.end("FAILED", patience_seconds=self._patience_seconds)
             raise
         except BaseException:
-            tracked.end("KILLED", patience_seconds=_ENDED_PATIENCE_SECONDS)
+            tracked.end(cut_off, patience_seconds=_ENDED_PATIENCE_SECONDS)
             raise
         tracked.end("FINISHED", patience_seconds=self._patience_seconds)
 
